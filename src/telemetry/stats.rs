@@ -1,0 +1,65 @@
+//! The figures of one answer, in the names that `run --json` and bench reports print.
+
+use super::Label;
+use serde::Serialize;
+
+/// A field that cannot be known is null, never zero.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct AnswerStats {
+    /// Enter to the first verified token shown.
+    pub ttft_ms: Option<f64>,
+    /// The same prompt with KV and speculation empty and work starting at Enter; null in `run`.
+    pub cold_ttft_ms: Option<f64>,
+    /// `1 - ttft_ms / cold_ttft_ms`.
+    pub hidden_fraction: Option<f64>,
+    /// Answer tokens.
+    pub tokens: u64,
+    /// Answer tokens after the first over their time; null for fewer than two.
+    pub tokens_per_s: Option<f64>,
+    /// Oracle passes that the answer used, those before Enter included.
+    pub passes: u64,
+    /// Answer tokens a pass that yielded answer tokens.
+    pub accepted_per_pass: Option<f64>,
+    /// Accepted over drafted nodes; null where nothing was drafted.
+    pub accept_rate: Option<f64>,
+    /// Mean nodes of the trees that were verified.
+    pub tree_nodes_mean: Option<f64>,
+    /// From disk, for weights and KV, from the first event of the prompt to the answer's end.
+    pub bytes_read: u64,
+    /// Of those, read for passes whose result was thrown away.
+    pub bytes_wasted: u64,
+    /// While reading; null where nothing streams.
+    pub read_gb_s: Option<f64>,
+    /// Compute waiting for weights.
+    pub stall_ms: f64,
+    /// Shards that were there when needed; null where nothing streams.
+    pub prefetch_hit_rate: Option<f64>,
+    pub rss_peak_bytes: Option<u64>,
+    pub scout_label: Option<Label>,
+    pub scout_confidence: Option<f32>,
+    pub text: String,
+    /// Why the answer ended.
+    pub end: AnswerEnd,
+    /// Fewest and most tokens in a pass: within it the text does not depend on the tree.
+    pub width_class: (usize, usize),
+    /// Tokens of the prompt, and how many of them were in the cache at Enter.
+    pub prompt_tokens: u64,
+    pub prompt_tokens_ready: u64,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerEnd {
+    /// The model ended it.
+    #[default]
+    EndOfText,
+    /// The limit of tokens was reached.
+    Length,
+    /// The user stopped it.
+    Stopped,
+    /// The context is full.
+    ContextFull,
+    /// The engine failed; the text up to there stands.
+    Failed,
+}
