@@ -1,1 +1,2 @@
-//! (module under construction)
+//! The operating system's edge: file mappings.
+pub mod map;

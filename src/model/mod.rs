@@ -1,1 +1,2 @@
-//! (module under construction)
+//! Model files: what is in them (`gguf`), which are known by name and where they come from.
+pub mod gguf;

@@ -1,0 +1,26 @@
+//! Any bytes as a GGUF file: an error or a checked index, never a panic. `tests/gguf_fuzz.rs`
+//! makes the same check on a small, reproducible set of inputs.
+#![no_main]
+
+use std::io::Write;
+
+use libfuzzer_sys::fuzz_target;
+use nmos::model::gguf::Gguf;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(mut file) = tempfile::Builder::new().suffix(".gguf").tempfile() else {
+        return;
+    };
+    if file.write_all(bytes).is_err() {
+        return;
+    }
+    if let Ok(gguf) = Gguf::open(file.path()) {
+        for tensor in gguf.tensors() {
+            assert!(tensor.offset + tensor.bytes <= bytes.len() as u64);
+            assert_eq!(gguf.tensor(&tensor.name), Some(tensor));
+        }
+        for (key, _) in gguf.metadata.iter() {
+            let _ = gguf.str_array(key);
+        }
+    }
+});

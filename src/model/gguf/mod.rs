@@ -1,0 +1,409 @@
+//! The GGUF index: what a model file holds and where, without reading its weights.
+//!
+//! ```text
+//!   "GGUF" | version | n_tensors | n_kv      u32 u32 u64 u64, little-endian
+//!   n_kv      x { key | type | value }       metadata
+//!   n_tensors x { name | dims | type | at }  tensor table, `at` relative to the data section
+//!   padding to general.alignment (32)
+//!   data section                             never touched here
+//! ```
+//!
+//! [`Gguf::open`] maps the file, parses the header, and drops the mapping, so that no file page
+//! stays in the process. What it hands out has been checked: every tensor lies inside its file,
+//! aligned, apart from the others, with whole blocks. A file that is not so gives one
+//! [`GgufError`] that names it and its fault; nothing is allocated beyond a small multiple of
+//! the header bytes that are really there.
+//!
+//! A model cut into `name-00001-of-0000N.gguf` is one `Gguf` with N files; any part's path
+//! opens it. Metadata is that of the first part.
+
+mod cursor;
+mod error;
+mod metadata;
+mod split;
+mod tensor;
+mod types;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+pub use error::{GgufError, GgufFault};
+pub use metadata::{ArrayRef, Metadata, Value, ValueType};
+pub use split::SplitName;
+pub use tensor::TensorInfo;
+pub use types::GgmlType;
+
+use crate::io::map::map_readonly;
+use cursor::{Cursor, MAX_STRING_BYTES};
+
+/// Alignment of tensor data where `general.alignment` is absent.
+const DEFAULT_ALIGNMENT: u64 = 32;
+
+/// A model's index.
+#[derive(Clone, Debug)]
+pub struct Gguf {
+    /// One, or all parts in order.
+    pub files: Vec<GgufFile>,
+    /// Of the first file.
+    pub metadata: Metadata,
+    tensors: Vec<TensorInfo>,
+    by_name: HashMap<String, usize>,
+}
+
+/// One file of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GgufFile {
+    pub path: PathBuf,
+    /// Bytes of the file.
+    pub len: u64,
+    /// Where the data section starts.
+    pub data_offset: u64,
+}
+
+impl Gguf {
+    /// Reads the index of the model at `path`: a file, or any part of a split model, whose other
+    /// parts must lie beside it.
+    pub fn open(path: &Path) -> Result<Self, GgufError> {
+        let name = SplitName::parse(path);
+        let first = match &name {
+            Some(name) => require_parts(path, name)?,
+            None => path.to_owned(),
+        };
+        let mut gguf = Self::from_part(Part::open(&first, 0)?);
+        let fail = |path: &Path, fault| Err(GgufError::new(path, fault));
+        if gguf.metadata.get("general.architecture").is_none() {
+            return fail(&first, GgufFault::MissingKey("general.architecture".into()));
+        }
+
+        let count = gguf.u64("split.count")?.unwrap_or(1).max(1);
+        let named = name.as_ref().map_or(1, |name| u64::from(name.count));
+        if count != named {
+            if named == 1 {
+                return fail(&first, GgufFault::SplitName { count });
+            }
+            return fail(&first, mismatch("split.count", &count, named));
+        }
+        if let Some(name) = name.filter(|name| name.count > 1) {
+            for number in 2..=name.count {
+                gguf.append(
+                    Part::open(&name.part(number), number as usize - 1)?,
+                    name.count,
+                )?;
+            }
+            let total = gguf.tensors.len() as u64;
+            match gguf.u64("split.tensors.count")? {
+                Some(said) if said != total => {
+                    return fail(&first, mismatch("split.tensors.count", &said, total));
+                }
+                _ => {}
+            }
+        }
+        gguf.index()?;
+        Ok(gguf)
+    }
+
+    fn from_part(part: Part) -> Self {
+        Self {
+            files: vec![part.file],
+            metadata: part.metadata,
+            tensors: part.tensors,
+            by_name: HashMap::new(),
+        }
+    }
+
+    fn append(&mut self, part: Part, count: u32) -> Result<(), GgufError> {
+        for (key, expected) in [
+            ("split.count", u64::from(count)),
+            ("split.no", self.files.len() as u64),
+        ] {
+            let found = part.metadata.get(key);
+            if found.and_then(Value::integer) != Some(expected.into()) {
+                let found = found.map_or("absent".to_owned(), Value::describe);
+                return Err(GgufError::new(
+                    &part.file.path,
+                    mismatch(key, &found, expected),
+                ));
+            }
+        }
+        self.files.push(part.file);
+        self.tensors.extend(part.tensors);
+        Ok(())
+    }
+
+    fn index(&mut self) -> Result<(), GgufError> {
+        for (i, tensor) in self.tensors.iter().enumerate() {
+            if self.by_name.insert(tensor.name.clone(), i).is_some() {
+                return Err(GgufError::new(
+                    &self.files[tensor.file].path,
+                    GgufFault::DuplicateTensor(tensor.name.clone()),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The first (or only) file's path, by which errors name the model.
+    pub fn path(&self) -> &Path {
+        &self.files[0].path
+    }
+
+    /// Bytes of all files.
+    pub fn file_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.len).sum()
+    }
+
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.by_name.get(name).map(|&i| &self.tensors[i])
+    }
+
+    /// All tensors in the order of the files.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
+        self.tensors.iter()
+    }
+
+    /// `general.architecture`, as in `qwen2`.
+    pub fn architecture(&self) -> Result<&str, GgufError> {
+        self.require_str("general.architecture")
+    }
+
+    /// `general.name`, or the file's name where the model does not say.
+    pub fn name(&self) -> String {
+        match self.str("general.name") {
+            Ok(Some(name)) => name.to_owned(),
+            _ => self
+                .path()
+                .file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Typed metadata. `Ok(None)` is a key that is not there; a key that holds another type is an
+/// error naming file and key. An integer of any width is taken where its value fits.
+impl Gguf {
+    pub fn str(&self, key: &str) -> Result<Option<&str>, GgufError> {
+        self.typed(key, "a string", |value| match value {
+            Value::String(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    pub fn u32(&self, key: &str) -> Result<Option<u32>, GgufError> {
+        self.typed(key, "an integer from 0 to 2^32-1", |value| {
+            value.integer()?.try_into().ok()
+        })
+    }
+
+    pub fn u64(&self, key: &str) -> Result<Option<u64>, GgufError> {
+        self.typed(key, "an integer from 0 to 2^64-1", |value| {
+            value.integer()?.try_into().ok()
+        })
+    }
+
+    pub fn f32(&self, key: &str) -> Result<Option<f32>, GgufError> {
+        self.typed(key, "a real number", |value| match *value {
+            Value::F32(v) => Some(v),
+            Value::F64(v) => Some(v as f32),
+            _ => None,
+        })
+    }
+
+    pub fn bool(&self, key: &str) -> Result<Option<bool>, GgufError> {
+        self.typed(key, "a bool", |value| match *value {
+            Value::Bool(v) => Some(v),
+            _ => None,
+        })
+    }
+
+    /// The length of an array, without reading it.
+    pub fn array_len(&self, key: &str) -> Result<Option<u64>, GgufError> {
+        self.typed(key, "an array", |value| match value {
+            Value::Array(array) => Some(array.len),
+            _ => None,
+        })
+    }
+
+    /// An array of strings, read from the file now and kept by the caller alone.
+    pub fn str_array(&self, key: &str) -> Result<Option<Vec<String>>, GgufError> {
+        let array = self.typed(key, "an array of strings", |value| match value {
+            Value::Array(array) if array.element == ValueType::String => Some(*array),
+            _ => None,
+        })?;
+        let Some(array) = array else {
+            return Ok(None);
+        };
+        let path = self.path();
+        let fail = |fault| GgufError::new(path, fault);
+        let (_, map) = open_mapped(path)?;
+        let mut cursor = Cursor::new(&map, array.offset);
+        let mut texts = Vec::new();
+        for _ in 0..array.len {
+            let text = cursor.string(MAX_STRING_BYTES, key).map_err(fail)?;
+            texts.push(text.to_owned());
+        }
+        Ok(Some(texts))
+    }
+
+    pub fn require_str(&self, key: &str) -> Result<&str, GgufError> {
+        self.require(key, self.str(key)?)
+    }
+
+    pub fn require_u32(&self, key: &str) -> Result<u32, GgufError> {
+        self.require(key, self.u32(key)?)
+    }
+
+    pub fn require_u64(&self, key: &str) -> Result<u64, GgufError> {
+        self.require(key, self.u64(key)?)
+    }
+
+    pub fn require_f32(&self, key: &str) -> Result<f32, GgufError> {
+        self.require(key, self.f32(key)?)
+    }
+
+    pub fn require_bool(&self, key: &str) -> Result<bool, GgufError> {
+        self.require(key, self.bool(key)?)
+    }
+
+    pub fn require_str_array(&self, key: &str) -> Result<Vec<String>, GgufError> {
+        self.require(key, self.str_array(key)?)
+    }
+
+    fn typed<'a, T>(
+        &'a self,
+        key: &str,
+        wanted: &'static str,
+        convert: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, GgufError> {
+        let Some(value) = self.metadata.get(key) else {
+            return Ok(None);
+        };
+        convert(value).map(Some).ok_or_else(|| {
+            GgufError::new(
+                self.path(),
+                GgufFault::WrongType {
+                    key: key.to_owned(),
+                    wanted,
+                    found: value.describe(),
+                },
+            )
+        })
+    }
+
+    fn require<T>(&self, key: &str, value: Option<T>) -> Result<T, GgufError> {
+        value.ok_or_else(|| GgufError::new(self.path(), GgufFault::MissingKey(key.to_owned())))
+    }
+}
+
+/// One parsed file.
+struct Part {
+    file: GgufFile,
+    metadata: Metadata,
+    tensors: Vec<TensorInfo>,
+}
+
+impl Part {
+    fn open(path: &Path, number: usize) -> Result<Self, GgufError> {
+        let (_, map) = open_mapped(path)?;
+        Self::parse(&map, path, number).map_err(|fault| GgufError::new(path, fault))
+    }
+
+    fn parse(bytes: &[u8], path: &Path, number: usize) -> Result<Self, GgufFault> {
+        let mut cursor = Cursor::new(bytes, 0);
+        let magic = cursor.magic()?;
+        if magic != *b"GGUF" {
+            return Err(GgufFault::BadMagic(magic));
+        }
+        match cursor.u32("the format version")? {
+            2 | 3 => {}
+            // A version is small: with its bytes reversed, its low half is empty.
+            version if version != 0 && version & 0xffff == 0 => return Err(GgufFault::BigEndian),
+            version => return Err(GgufFault::Version(version)),
+        }
+        let n_tensors = cursor.count(tensor::MIN_TENSOR_BYTES, "tensors")?;
+        let n_entries = cursor.count(metadata::MIN_ENTRY_BYTES, "metadata entries")?;
+        let metadata = Metadata::parse(&mut cursor, n_entries)?;
+        let mut tensors = Vec::new();
+        for _ in 0..n_tensors {
+            tensors.push(tensor::parse(&mut cursor, number)?);
+        }
+        let alignment = alignment(&metadata)?;
+        let data_offset = cursor.offset().next_multiple_of(alignment);
+        let len = bytes.len() as u64;
+        tensor::place(&mut tensors, data_offset, alignment, len)?;
+        Ok(Self {
+            file: GgufFile {
+                path: path.to_owned(),
+                len,
+                data_offset,
+            },
+            metadata,
+            tensors,
+        })
+    }
+}
+
+fn alignment(metadata: &Metadata) -> Result<u64, GgufFault> {
+    let Some(value) = metadata.get("general.alignment") else {
+        return Ok(DEFAULT_ALIGNMENT);
+    };
+    let integer = value.integer().ok_or_else(|| GgufFault::WrongType {
+        key: "general.alignment".into(),
+        wanted: "an integer",
+        found: value.describe(),
+    })?;
+    // ggml stores it in 32 bits.
+    match u32::try_from(integer) {
+        Ok(n) if n.is_power_of_two() => Ok(n.into()),
+        _ => Err(GgufFault::Alignment(integer.try_into().unwrap_or(0))),
+    }
+}
+
+/// Opens and maps a regular file. Opening a pipe would wait for a writer, so the kind of file
+/// is asked for first.
+fn open_mapped(path: &Path) -> Result<(File, memmap2::Mmap), GgufError> {
+    let fail = |fault| GgufError::new(path, fault);
+    let kind = std::fs::metadata(path)
+        .map_err(|e| fail(GgufFault::from_open(e)))?
+        .file_type();
+    if kind.is_dir() {
+        return Err(fail(GgufFault::IsDirectory));
+    }
+    if !kind.is_file() {
+        return Err(fail(GgufFault::NotAFile));
+    }
+    let file = File::open(path).map_err(|e| fail(GgufFault::from_open(e)))?;
+    let map = map_readonly(&file).map_err(|e| fail(GgufFault::Io(e)))?;
+    Ok((file, map))
+}
+
+/// Checks that all parts are there; the first part's path.
+fn require_parts(asked: &Path, name: &SplitName) -> Result<PathBuf, GgufError> {
+    for (part, number) in name.parts().zip(1..) {
+        let there = part
+            .try_exists()
+            .map_err(|e| GgufError::new(&part, GgufFault::from_open(e)))?;
+        if !there {
+            let fault = if part == asked {
+                GgufFault::NotFound
+            } else {
+                GgufFault::SplitMissing {
+                    number,
+                    count: name.count.into(),
+                    missing: part,
+                }
+            };
+            return Err(GgufError::new(asked, fault));
+        }
+    }
+    Ok(name.part(1))
+}
+
+fn mismatch(key: &'static str, found: &dyn std::fmt::Display, expected: u64) -> GgufFault {
+    GgufFault::SplitMismatch {
+        key,
+        found: found.to_string(),
+        expected,
+    }
+}
