@@ -6,5 +6,8 @@ fn main() {
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN");
     if let Ok(dir) = std::env::var("DEP_LLAMA_BACKENDS_DIR") {
         println!("cargo:rustc-env=NMOS_BACKENDS_DIR={dir}");
+        // Where they were built, under the versioned names that the loader asks for.
+        let built = std::path::Path::new(&dir).with_file_name("lib");
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{}", built.display());
     }
 }

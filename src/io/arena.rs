@@ -1,0 +1,211 @@
+//! A range of anonymous memory at a fixed address, handed out in regions.
+//!
+//! Address space is reserved at once; memory is taken when a page is first written and given
+//! back by [`Region::discard`], so that who owns an arena decides what is resident.
+//!
+//! Bytes are reached through copies in and out ([`Region::write`], [`Region::read`]) or by
+//! the kernel and ggml through the address. Nothing here hands out a Rust reference to
+//! arena memory, so that a writer elsewhere can never alias one.
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use std::ffi::c_void;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Reserved address space; see the module's text.
+#[derive(Debug)]
+pub struct Arena {
+    map: NonNull<c_void>,
+    map_len: usize,
+    /// The first huge-page boundary of the mapping, where regions count from.
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: an arena is an address range that belongs to this value until it is dropped;
+// nothing about it is tied to a thread.
+unsafe impl Send for Arena {}
+// SAFETY: shared access only yields addresses and volatile-free copies; the regions' users
+// agree on who writes what and when (see `river::ring` and `kv`).
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// Reserves `len` bytes, zero when first read, in huge pages where the system grants them.
+    ///
+    /// # Errors
+    /// The system's own, when the address space or the limit on it is exhausted.
+    pub fn new(len: usize) -> io::Result<Arc<Self>> {
+        let len = len.next_multiple_of(HUGE_PAGE).max(HUGE_PAGE);
+        let map_len = len + HUGE_PAGE;
+        // SAFETY: a new private anonymous mapping at an address of the kernel's choice
+        // touches no memory that exists.
+        let map = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                map_len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }?;
+        let map = NonNull::new(map).ok_or_else(|| io::Error::other("mmap returned null"))?;
+        let skip = map.as_ptr().addr().next_multiple_of(HUGE_PAGE) - map.as_ptr().addr();
+        // SAFETY: `skip` < HUGE_PAGE, and the mapping is HUGE_PAGE longer than `len`.
+        let base = unsafe { map.cast::<u8>().add(skip) };
+        // SAFETY: advice on our own mapping; it changes no contents. Refusal (no huge pages
+        // in this kernel) costs a little speed and nothing else.
+        let _ = unsafe { madvise(base.as_ptr().cast(), len, Advice::LinuxHugepage) };
+        Ok(Arc::new(Self {
+            map,
+            map_len,
+            base,
+            len,
+        }))
+    }
+
+    /// Usable bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has no bytes; never, an arena has at least one huge page.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The region `[offset, offset + len)`.
+    ///
+    /// # Panics
+    /// If it does not lie within the arena.
+    pub fn region(self: &Arc<Self>, offset: usize, len: usize) -> Region {
+        assert!(
+            offset.checked_add(len).is_some_and(|end| end <= self.len),
+            "region {offset}+{len} outside an arena of {}",
+            self.len
+        );
+        Region {
+            arena: Arc::clone(self),
+            offset,
+            len,
+        }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and every region holds a reference to this arena, so
+        // that none is left that could reach it.
+        let _ = unsafe { munmap(self.map.as_ptr(), self.map_len) };
+    }
+}
+
+/// A part of an arena; keeps the arena's memory mapped.
+#[derive(Clone, Debug)]
+pub struct Region {
+    arena: Arc<Arena>,
+    offset: usize,
+    len: usize,
+}
+
+impl Region {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where it begins within its arena.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The arena that it is a part of.
+    pub fn arena(&self) -> &Arc<Arena> {
+        &self.arena
+    }
+
+    /// Its first address.
+    pub fn addr(&self) -> *mut u8 {
+        // SAFETY: `offset` is within the arena's mapping.
+        unsafe { self.arena.base.as_ptr().add(self.offset) }
+    }
+
+    /// The part `[offset, offset + len)` of this region.
+    ///
+    /// # Panics
+    /// If it does not lie within.
+    pub fn part(&self, offset: usize, len: usize) -> Self {
+        assert!(
+            offset.checked_add(len).is_some_and(|end| end <= self.len),
+            "part {offset}+{len} outside a region of {}",
+            self.len
+        );
+        Self {
+            arena: Arc::clone(&self.arena),
+            offset: self.offset + offset,
+            len,
+        }
+    }
+
+    /// Copies `bytes` to the region's start.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    pub fn write(&self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.len, "write past a region's end");
+        // SAFETY: the target is mapped for as long as `self` lives and `bytes` cannot lie in
+        // it, since nobody has a reference into an arena.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.addr(), bytes.len()) };
+    }
+
+    /// Copies from the region's start into `bytes`.
+    ///
+    /// # Panics
+    /// If the region is shorter.
+    pub fn read(&self, bytes: &mut [u8]) {
+        assert!(bytes.len() <= self.len, "read past a region's end");
+        // SAFETY: as in `write`; anonymous memory is always initialised.
+        unsafe { std::ptr::copy_nonoverlapping(self.addr(), bytes.as_mut_ptr(), bytes.len()) };
+    }
+
+    /// Gives the whole pages of the region back to the system; they read as zero afterwards.
+    pub fn discard(&self) {
+        let start = self.offset.next_multiple_of(super::BLOCK);
+        let end = (self.offset + self.len) / super::BLOCK * super::BLOCK;
+        if start < end {
+            let at = self.arena.region(start, end - start);
+            // SAFETY: whole pages of our own anonymous mapping; dropping them leaves zeros.
+            let _ = unsafe { madvise(at.addr().cast(), at.len(), Advice::LinuxDontNeed) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_hold_what_is_written_until_discarded() {
+        let arena = Arena::new(3 << 20).expect("3 MiB");
+        assert_eq!(arena.len(), 4 << 20, "whole huge pages");
+        let region = arena.region(8192, 8192);
+        region.write(b"shard");
+        let mut back = [0; 5];
+        arena.region(4096, 8192).part(4096, 5).read(&mut back);
+        assert_eq!(&back, b"shard");
+        region.discard();
+        region.read(&mut back);
+        assert_eq!(back, [0; 5]);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside an arena")]
+    fn a_region_past_the_end_is_refused() {
+        let arena = Arena::new(1).expect("one huge page");
+        let _ = arena.region(4096, 2 << 20);
+    }
+}

@@ -1,0 +1,354 @@
+//! Architectures: what a model file must hold, and the shape that it describes.
+//!
+//! One file an architecture; each says how its layers differ from the common transformer
+//! block (pre-norm, rotary attention with grouped heads, gated feed-forward):
+//!
+//! ```text
+//!  x -> norm -> q,k,v (+bias?) -> rope -> attention -> o -> +x -> norm -> swiglu -> down -> +
+//! ```
+//!
+//! Every tensor's shape is checked here, since ggml aborts the process on a wrong one.
+
+mod llama;
+mod qwen2;
+
+use super::gguf::{GgmlType, Gguf, GgufError, TensorInfo};
+use std::path::PathBuf;
+
+/// Alignment of tensor data that ggml's CPU kernels ask for, in bytes.
+const TENSOR_ALIGNMENT: u64 = 32;
+
+/// Architectures that the layer-by-layer oracle computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    Qwen2,
+    Llama,
+}
+
+impl Arch {
+    pub const ALL: [Self; 2] = [Self::Qwen2, Self::Llama];
+
+    /// The name in `general.architecture`, which is also the prefix of its keys.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Qwen2 => qwen2::NAME,
+            Self::Llama => llama::NAME,
+        }
+    }
+
+    fn traits(self) -> ArchTraits {
+        match self {
+            Self::Qwen2 => qwen2::TRAITS,
+            Self::Llama => llama::TRAITS,
+        }
+    }
+}
+
+/// How an architecture differs from the common block.
+#[derive(Clone, Copy, Debug)]
+struct ArchTraits {
+    rope: RopeKind,
+    /// Whether q, k and v have biases: `Some(true)` always, `None` where the file has them.
+    qkv_bias: Option<bool>,
+    rope_freq_base: f32,
+}
+
+/// Which dimensions of a head rotate together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeKind {
+    /// Neighbours: (0, 1), (2, 3), ...
+    Norm,
+    /// Halves: (0, d/2), (1, d/2 + 1), ...
+    Neox,
+}
+
+/// A model's dimensions.
+#[derive(Clone, Debug)]
+pub struct ModelShape {
+    pub arch: Arch,
+    pub name: String,
+    pub n_layer: usize,
+    pub n_embd: usize,
+    pub n_head: usize,
+    pub n_head_kv: usize,
+    pub head_dim: usize,
+    pub n_ff: usize,
+    pub n_vocab: usize,
+    pub ctx_train: usize,
+    pub rms_eps: f32,
+    pub rope_kind: RopeKind,
+    pub rope_dims: usize,
+    pub rope_freq_base: f32,
+    pub rope_freq_scale: f32,
+}
+
+impl ModelShape {
+    /// Elements of a token's keys (or values) in one layer.
+    pub fn kv_width(&self) -> usize {
+        self.n_head_kv * self.head_dim
+    }
+}
+
+/// The tensors of one layer.
+#[derive(Clone, Debug)]
+pub struct LayerTensors {
+    pub attn_norm: TensorInfo,
+    pub q: TensorInfo,
+    pub k: TensorInfo,
+    pub v: TensorInfo,
+    pub qkv_bias: Option<[TensorInfo; 3]>,
+    pub o: TensorInfo,
+    pub ffn_norm: TensorInfo,
+    pub gate: TensorInfo,
+    pub up: TensorInfo,
+    pub down: TensorInfo,
+}
+
+/// A model whose tensors are all there and fit together.
+#[derive(Clone, Debug)]
+pub struct ModelLayout {
+    pub shape: ModelShape,
+    pub layers: Vec<LayerTensors>,
+    pub embedding: TensorInfo,
+    pub output_norm: TensorInfo,
+    /// The head; the embedding itself where the model ties them.
+    pub output: TensorInfo,
+    pub rope_factors: Option<TensorInfo>,
+}
+
+/// Why a model cannot be computed layer by layer.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchError {
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    #[error(
+        "{path}: architecture '{arch}' is not supported; supported are {supported}",
+        supported = Arch::ALL.map(Arch::name).join(", ")
+    )]
+    Unsupported { path: PathBuf, arch: String },
+    #[error("{path}: {what}")]
+    Invalid { path: PathBuf, what: String },
+}
+
+impl ModelLayout {
+    /// Reads and checks the layout of `gguf`.
+    ///
+    /// # Errors
+    /// Names the file and the first thing that is unsupported, missing or of a wrong shape.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self, ArchError> {
+        Checker { gguf }.layout()
+    }
+}
+
+struct Checker<'a> {
+    gguf: &'a Gguf,
+}
+
+impl Checker<'_> {
+    fn invalid(&self, what: impl Into<String>) -> ArchError {
+        ArchError::Invalid {
+            path: self.gguf.path().to_owned(),
+            what: what.into(),
+        }
+    }
+
+    fn layout(&self) -> Result<ModelLayout, ArchError> {
+        let name = self.gguf.architecture()?;
+        let arch = Arch::ALL
+            .into_iter()
+            .find(|a| a.name() == name)
+            .ok_or_else(|| ArchError::Unsupported {
+                path: self.gguf.path().to_owned(),
+                arch: name.to_owned(),
+            })?;
+        let shape = self.shape(arch)?;
+        let (d, vocab) = (shape.n_embd, shape.n_vocab);
+        let layers = (0..shape.n_layer)
+            .map(|i| self.layer(&shape, i))
+            .collect::<Result<_, _>>()?;
+        let embedding = self.matrix("token_embd.weight", d, vocab)?;
+        let output_norm = self.vector("output_norm.weight", d)?;
+        let output = if self.gguf.tensor("output.weight").is_some() {
+            self.matrix("output.weight", d, vocab)?
+        } else {
+            embedding.clone()
+        };
+        let rope_factors = match self.gguf.tensor("rope_freqs.weight") {
+            Some(_) => Some(self.vector("rope_freqs.weight", shape.rope_dims / 2)?),
+            None => None,
+        };
+        Ok(ModelLayout {
+            shape,
+            layers,
+            embedding,
+            output_norm,
+            output,
+            rope_factors,
+        })
+    }
+
+    fn shape(&self, arch: Arch) -> Result<ModelShape, ArchError> {
+        let g = self.gguf;
+        let key = |name: &str| format!("{}.{name}", arch.name());
+        let size = |name: &str| -> Result<usize, ArchError> {
+            let n = g.require_u32(&key(name))? as usize;
+            // The largest published models are two orders below; a wild header must not
+            // turn into a wild allocation.
+            if n == 0 || n > 1 << 22 {
+                return Err(self.invalid(format!("{} is {n}", key(name))));
+            }
+            Ok(n)
+        };
+        let traits = arch.traits();
+        if g.u32(&key("expert_count"))?.unwrap_or(0) > 0 {
+            return Err(self.invalid("models with experts are not supported yet"));
+        }
+        let n_head = size("attention.head_count")?;
+        let n_embd = size("embedding_length")?;
+        let n_head_kv = match g.u32(&key("attention.head_count_kv"))? {
+            Some(_) => size("attention.head_count_kv")?,
+            None => n_head,
+        };
+        let head_dim = match g.u32(&key("attention.key_length"))? {
+            Some(_) => size("attention.key_length")?,
+            None => n_embd / n_head,
+        };
+        if let Some(value) = g.u32(&key("attention.value_length"))?
+            && value as usize != head_dim
+        {
+            return Err(self.invalid("keys and values of different length are not supported"));
+        }
+        if n_head % n_head_kv != 0 || head_dim == 0 || head_dim % 8 != 0 {
+            return Err(self.invalid(format!(
+                "{n_head} heads of {head_dim} over {n_head_kv} key heads do not fit together"
+            )));
+        }
+        let rope_dims = match g.u32(&key("rope.dimension_count"))? {
+            Some(_) => size("rope.dimension_count")?,
+            None => head_dim,
+        };
+        if rope_dims > head_dim || rope_dims % 2 != 0 {
+            return Err(self.invalid(format!("{rope_dims} rotated dimensions of {head_dim}")));
+        }
+        let rope_freq_scale = match g.str(&key("rope.scaling.type"))? {
+            None | Some("none") => 1.0,
+            Some("linear") => 1.0 / g.require_f32(&key("rope.scaling.factor"))?,
+            Some(other) => {
+                return Err(self.invalid(format!("rope scaling '{other}' is not supported")));
+            }
+        };
+        let embedding = g
+            .tensor("token_embd.weight")
+            .ok_or_else(|| self.invalid("tensor token_embd.weight is missing"))?;
+        let n_vocab = usize::try_from(embedding.dims[1]).unwrap_or(usize::MAX);
+        if n_vocab == 0 || n_vocab > 1 << 22 {
+            return Err(self.invalid(format!("a vocabulary of {n_vocab} tokens")));
+        }
+        Ok(ModelShape {
+            arch,
+            name: g.name(),
+            n_layer: size("block_count")?,
+            n_embd,
+            n_head,
+            n_head_kv,
+            head_dim,
+            n_ff: size("feed_forward_length")?,
+            n_vocab,
+            ctx_train: size("context_length")?,
+            rms_eps: g.require_f32(&key("attention.layer_norm_rms_epsilon"))?,
+            rope_kind: traits.rope,
+            rope_dims,
+            rope_freq_base: g
+                .f32(&key("rope.freq_base"))?
+                .unwrap_or(traits.rope_freq_base),
+            rope_freq_scale,
+        })
+    }
+
+    fn layer(&self, s: &ModelShape, index: usize) -> Result<LayerTensors, ArchError> {
+        let at = |part: &str| format!("blk.{index}.{part}");
+        let (d, q, kv, ff) = (s.n_embd, s.n_head * s.head_dim, s.kv_width(), s.n_ff);
+        let has_bias = s
+            .arch
+            .traits()
+            .qkv_bias
+            .unwrap_or_else(|| self.gguf.tensor(&at("attn_q.bias")).is_some());
+        let qkv_bias = if has_bias {
+            Some([
+                self.vector(&at("attn_q.bias"), q)?,
+                self.vector(&at("attn_k.bias"), kv)?,
+                self.vector(&at("attn_v.bias"), kv)?,
+            ])
+        } else {
+            None
+        };
+        for absent in [
+            "attn_output.bias",
+            "ffn_gate.bias",
+            "ffn_up.bias",
+            "ffn_down.bias",
+        ] {
+            if self.gguf.tensor(&at(absent)).is_some() {
+                return Err(self.invalid(format!("tensor {} is not supported", at(absent))));
+            }
+        }
+        Ok(LayerTensors {
+            attn_norm: self.vector(&at("attn_norm.weight"), d)?,
+            q: self.matrix(&at("attn_q.weight"), d, q)?,
+            k: self.matrix(&at("attn_k.weight"), d, kv)?,
+            v: self.matrix(&at("attn_v.weight"), d, kv)?,
+            qkv_bias,
+            o: self.matrix(&at("attn_output.weight"), q, d)?,
+            ffn_norm: self.vector(&at("ffn_norm.weight"), d)?,
+            gate: self.matrix(&at("ffn_gate.weight"), d, ff)?,
+            up: self.matrix(&at("ffn_up.weight"), d, ff)?,
+            down: self.matrix(&at("ffn_down.weight"), ff, d)?,
+        })
+    }
+
+    /// A weight matrix `[from, to]` of any type that ggml multiplies by.
+    fn matrix(&self, name: &str, from: usize, to: usize) -> Result<TensorInfo, ArchError> {
+        let tensor = self.tensor(name, &[from, to])?;
+        if matches!(
+            tensor.ty,
+            GgmlType::I8 | GgmlType::I16 | GgmlType::I32 | GgmlType::I64 | GgmlType::F64
+        ) {
+            return Err(self.invalid(format!("tensor {name} is of type {:?}", tensor.ty)));
+        }
+        Ok(tensor)
+    }
+
+    /// A small vector, which stays in memory: F32.
+    fn vector(&self, name: &str, n: usize) -> Result<TensorInfo, ArchError> {
+        let tensor = self.tensor(name, &[n])?;
+        if tensor.ty != GgmlType::F32 {
+            return Err(self.invalid(format!("tensor {name} is {:?}, not F32", tensor.ty)));
+        }
+        Ok(tensor)
+    }
+
+    fn tensor(&self, name: &str, dims: &[usize]) -> Result<TensorInfo, ArchError> {
+        let tensor = self
+            .gguf
+            .tensor(name)
+            .ok_or_else(|| self.invalid(format!("tensor {name} is missing")))?;
+        let mut want = [1; 4];
+        for (slot, &n) in want.iter_mut().zip(dims) {
+            *slot = n as u64;
+        }
+        if tensor.dims != want {
+            return Err(self.invalid(format!(
+                "tensor {name} has shape {:?}, not {want:?}",
+                tensor.dims
+            )));
+        }
+        // The kernels load vectors from it; files with a smaller general.alignment exist.
+        if tensor.offset % TENSOR_ALIGNMENT != 0 {
+            return Err(self.invalid(format!(
+                "tensor {name} lies at {}, which is not aligned to {TENSOR_ALIGNMENT} bytes",
+                tensor.offset
+            )));
+        }
+        Ok(tensor.clone())
+    }
+}

@@ -1,0 +1,11 @@
+//! Qwen2 and Qwen2.5: biases on q, k and v; halves rotate together.
+
+use super::{ArchTraits, RopeKind};
+
+pub(super) const NAME: &str = "qwen2";
+
+pub(super) const TRAITS: ArchTraits = ArchTraits {
+    rope: RopeKind::Neox,
+    qkv_bias: Some(true),
+    rope_freq_base: 10_000.0,
+};

@@ -1,0 +1,350 @@
+//! The oracle that computes a model layer by layer over weights that come and go.
+//!
+//! ```text
+//!  embedding rows (read one by one) -> x [n_embd, n]
+//!  for each layer:  take(Attention)       x += attention(norm(x));  K, V -> cells
+//!                   take(FeedForwardUp)   act = swiglu(norm(x))
+//!                   take(FeedForwardDown) x += down(act)
+//!  for each block of the head: logits[rows] = block * norm(x of the nodes that want them)
+//! ```
+//!
+//! The graph of each step is built anew over the same few activations, so that compute on a
+//! part of a layer begins when that part has arrived.
+
+mod activations;
+mod graphs;
+mod weights;
+
+use super::{Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass};
+use crate::ggml::{Compute, Context, Tensor, dequantize_row};
+use crate::io::RowFile;
+use crate::kv::{CellMap, PagedKv};
+use crate::model::{GgmlType, Gguf, ModelLayout, ModelShape, TensorInfo};
+use crate::river::{Plan, River, ShardIdx, catalogue};
+use crate::telemetry::{Hub, ShardPart};
+use crate::units::Bytes;
+use activations::Activations;
+use graphs::Graphs;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+use weights::Weights;
+
+/// Cells are attended to in runs of this many, so that few graph shapes occur. Cells behind
+/// the last one are masked and change no bits.
+const KV_STEP: usize = 256;
+
+/// Rows of the head that are computed in a pass at the most.
+const MAX_LOGIT_ROWS: usize = WidthClass::BATCH.max;
+
+/// How a [`LayerOracle`] is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerOracleOptions {
+    pub ctx_tokens: usize,
+    pub threads: usize,
+    /// Memory for weights: what stays and what is in flight. See [`LayerOracle::other_bytes`].
+    pub weight_bytes: Bytes,
+}
+
+/// See the module's text.
+pub struct LayerOracle {
+    shape: Rc<ModelShape>,
+    weights: Weights,
+    activations: Activations,
+    kv: PagedKv,
+    kv_tensors: Vec<Tensor>,
+    cells: CellMap,
+    river: River,
+    compute: Compute,
+    embedding: TensorInfo,
+    embedding_file: RowFile,
+    hub: Arc<Hub>,
+}
+
+impl LayerOracle {
+    /// Opens the model and starts to read it; the first pass waits for what has not arrived.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or a plan that does not fit.
+    pub fn open(
+        gguf: &Gguf,
+        layout: &ModelLayout,
+        options: LayerOracleOptions,
+        hub: &Arc<Hub>,
+    ) -> anyhow::Result<Self> {
+        crate::ggml::init()?;
+        let shape = Rc::new(layout.shape.clone());
+        let files: Vec<PathBuf> = gguf.files.iter().map(|f| f.path.clone()).collect();
+        let shards = catalogue(layout);
+        let plan = Plan::new(&shards, options.weight_bytes)?;
+        let embedding_file = RowFile::open(&files[layout.embedding.file])?;
+        let weights = Weights::new(layout, &shards, &files)?;
+        let kv = PagedKv::new(
+            shape.n_layer,
+            options.ctx_tokens,
+            Self::kv_row_bytes(&shape),
+        )?;
+        let kv_context = Context::new(shape.n_layer, 0);
+        let kv_tensors = (0..shape.n_layer)
+            .map(|layer| {
+                let range = kv.layer(layer);
+                let rows = range.len() / kv.row_bytes();
+                let tensor = kv_context.tensor(GgmlType::F16, &[2 * shape.kv_width(), rows]);
+                tensor.place(&range);
+                tensor
+            })
+            .collect();
+        Ok(Self {
+            activations: Activations::new(&shape, options.ctx_tokens)?,
+            weights,
+            kv,
+            kv_tensors,
+            cells: CellMap::new(options.ctx_tokens),
+            river: River::start(&files, shards, plan, Arc::clone(hub))?,
+            compute: Compute::new(options.threads)?,
+            embedding: layout.embedding.clone(),
+            embedding_file,
+            hub: Arc::clone(hub),
+            shape,
+        })
+    }
+
+    /// Bytes of a token's keys and values in one layer.
+    fn kv_row_bytes(shape: &ModelShape) -> usize {
+        2 * shape.kv_width() * 2
+    }
+
+    /// Memory that is not for streamed or pinned shards, by owner.
+    pub fn other_bytes(layout: &ModelLayout, ctx_tokens: usize) -> [(&'static str, Bytes); 3] {
+        let shape = &layout.shape;
+        let row = Self::kv_row_bytes(shape);
+        let logits = MAX_LOGIT_ROWS.min(16) * shape.n_vocab * 4;
+        let activations = Activations::bytes(shape, ctx_tokens) + graphs::scratch_bytes(shape);
+        [
+            (
+                "KV cache",
+                PagedKv::max_bytes(shape.n_layer, ctx_tokens, row),
+            ),
+            ("activations", Bytes((activations + logits) as u64)),
+            (
+                "norms and biases",
+                Bytes(Weights::small_bytes(layout) as u64),
+            ),
+        ]
+    }
+
+    pub fn plan(&self) -> &Plan {
+        self.river.plan()
+    }
+
+    /// Fills the activations for `tree`, padded to `width` tokens.
+    fn load_tree(&mut self, tree: &TokenTree, width: usize) -> Result<usize, OracleError> {
+        let nodes = tree.len();
+        let cells = self.cells.begin_tree(width)?.to_vec();
+        let past = self.cells.len();
+        let n_kv = self
+            .cells
+            .end()
+            .next_multiple_of(KV_STEP)
+            .min(self.kv.layer(0).len() / self.kv.row_bytes());
+        let row_bytes = crate::ggml::row_bytes(self.embedding.ty, self.shape.n_embd);
+        let mut packed = vec![0; row_bytes];
+        let mut row = vec![0.0; self.shape.n_embd];
+        let mut mask = vec![activations::MASKED; n_kv];
+        for i in 0..width {
+            // A padding token repeats the first node; nobody attends to its cell.
+            let node = if i < nodes { i } else { 0 };
+            let token = tree.nodes()[node].token;
+            let index = usize::try_from(token.0)
+                .ok()
+                .filter(|&t| t < self.shape.n_vocab)
+                .ok_or(OracleError::Token {
+                    token: token.0,
+                    n_vocab: self.shape.n_vocab,
+                })?;
+            self.embedding_file
+                .read(
+                    self.embedding.offset + (index * row_bytes) as u64,
+                    &mut packed,
+                )
+                .map_err(|source| OracleError::Embedding {
+                    token: token.0,
+                    source,
+                })?;
+            dequantize_row(self.embedding.ty, &packed, &mut row);
+            mask.fill(activations::MASKED);
+            for cell in self.cells.committed() {
+                mask[cell.0] = activations::OPEN;
+            }
+            if i < nodes {
+                for ancestor in tree.ancestry(i) {
+                    mask[cells[ancestor].0] = activations::OPEN;
+                }
+            } else {
+                mask[cells[i].0] = activations::OPEN;
+            }
+            let position = past + tree.depth(node);
+            self.activations
+                .set_token(i, &row, position, cells[i], &mask);
+        }
+        self.kv.map_to(self.cells.end());
+        Ok(n_kv)
+    }
+
+    fn shards_of(&self, part: ShardPart) -> Vec<ShardIdx> {
+        let shards = self.river.shards();
+        (0..shards.len())
+            .filter(|&i| shards[i].part == part)
+            .map(ShardIdx)
+            .collect()
+    }
+
+    /// Runs `step` with the memory of `shard` under its tensors.
+    fn with_shard(
+        &mut self,
+        shard: ShardIdx,
+        graphs: &Graphs,
+        step: impl FnOnce(&mut Self, &Graphs) -> Result<(), OracleError>,
+    ) -> Result<(), OracleError> {
+        let region = self.river.take(shard)?;
+        self.weights
+            .place(shard, &self.river.shards()[shard.0], &region);
+        let result = step(self, graphs);
+        self.river.give(shard);
+        result
+    }
+
+    fn layers(&mut self, graphs: &Graphs) -> Result<(), OracleError> {
+        for layer in 0..self.shape.n_layer {
+            let first = layer * 3;
+            self.with_shard(ShardIdx(first), graphs, |o, g| {
+                let graph = g.attention(
+                    &o.activations,
+                    o.weights.layer(layer),
+                    o.weights.rope_factors.as_ref(),
+                    &o.kv_tensors[layer],
+                );
+                Ok(o.compute.run(&graph)?)
+            })?;
+            self.with_shard(ShardIdx(first + 1), graphs, |o, g| {
+                let graph = g.feed_forward_up(&o.activations, o.weights.layer(layer));
+                Ok(o.compute.run(&graph)?)
+            })?;
+            self.with_shard(ShardIdx(first + 2), graphs, |o, g| {
+                let graph = g.feed_forward_down(&o.activations, o.weights.layer(layer));
+                Ok(o.compute.run(&graph)?)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn head(&mut self, graphs: &Graphs, logits: &mut Logits) -> Result<(), OracleError> {
+        // The head is a batch of its own, with kernels picked by its own width.
+        let wanted = logits.nodes().to_vec();
+        let rows = wanted.len().max(graphs.width.min);
+        self.activations.set_wanted(&wanted, rows);
+        let mut block = Vec::new();
+        for (block_index, shard) in self.shards_of(ShardPart::Head).into_iter().enumerate() {
+            let range = self.river.shards()[shard.0].rows.clone();
+            self.with_shard(shard, graphs, |o, g| {
+                let (graph, out) = g.head(
+                    &o.activations,
+                    o.weights.head_block(block_index),
+                    &o.weights.output_norm,
+                    rows,
+                );
+                o.compute.run(&graph)?;
+                block.resize(range.len() * rows, 0.0);
+                out.read_f32(&mut block);
+                for row in 0..wanted.len() {
+                    logits.row_mut(row)[range.clone()]
+                        .copy_from_slice(&block[row * range.len()..][..range.len()]);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Oracle for LayerOracle {
+    fn n_vocab(&self) -> usize {
+        self.shape.n_vocab
+    }
+
+    fn capacity(&self) -> usize {
+        self.cells.capacity()
+    }
+
+    fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError> {
+        if tree.is_empty() || tree.len() > width.max {
+            return Err(OracleError::TooWide {
+                nodes: tree.len(),
+                max: width.max,
+            });
+        }
+        let began = Instant::now();
+        let stall_before = self.river.stall();
+        self.river.retry();
+        let n = tree.len().max(width.min);
+        if self.cells.has_holes() && self.cells.end() + n > self.cells.capacity() {
+            let moves = self.cells.close_holes();
+            self.kv.move_rows(&moves);
+        }
+        let n_kv = self.load_tree(tree, n)?;
+        let graphs = Graphs::new(&self.shape, n, n_kv, width);
+        self.layers(&graphs)?;
+        let mut logits = Logits::for_tree(tree, self.shape.n_vocab);
+        if !logits.nodes().is_empty() {
+            self.head(&graphs, &mut logits)?;
+        }
+        self.show_cells();
+        let stall = self.river.stall().saturating_sub(stall_before);
+        Ok(PassOutput {
+            logits,
+            cost: PassCost {
+                wall_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+                stall_us: u64::try_from(stall.as_micros()).unwrap_or(u64::MAX),
+            },
+        })
+    }
+
+    fn commit(&mut self, path: &[NodeIdx]) {
+        self.cells.commit(path);
+        self.show_cells();
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.cells.truncate(len);
+        self.kv.map_to(self.cells.end());
+        self.show_cells();
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.river.counters().bytes()
+    }
+
+    fn reading_us(&self) -> u64 {
+        self.river.counters().busy_ns() / 1000
+    }
+
+    fn hits_and_misses(&self) -> (u64, u64) {
+        self.river.hits_and_misses()
+    }
+
+    fn streams(&self) -> bool {
+        self.river.plan().streamed_bytes > 0
+    }
+}
+
+impl LayerOracle {
+    fn show_cells(&self) {
+        let view = self.kv.view(self.cells.end(), self.cells.capacity());
+        self.hub.update(|s| s.kv = view);
+    }
+}

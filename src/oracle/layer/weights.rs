@@ -1,0 +1,167 @@
+//! The model's weight tensors: small ones in memory for good, large ones placed wherever
+//! their shard is.
+
+use crate::ggml::{Context, Tensor};
+use crate::io::{Arena, Region, RowFile};
+use crate::model::{LayerTensors, ModelLayout, TensorInfo};
+use crate::river::{Shard, ShardIdx};
+use std::path::PathBuf;
+
+/// Tensors of one layer.
+pub(super) struct LayerWeights {
+    pub attn_norm: Tensor,
+    pub q: Tensor,
+    pub k: Tensor,
+    pub v: Tensor,
+    pub qkv_bias: Option<[Tensor; 3]>,
+    pub o: Tensor,
+    pub ffn_norm: Tensor,
+    pub gate: Tensor,
+    pub up: Tensor,
+    pub down: Tensor,
+}
+
+/// See the module's text.
+pub(super) struct Weights {
+    layers: Vec<LayerWeights>,
+    pub output_norm: Tensor,
+    pub rope_factors: Option<Tensor>,
+    /// Block `i` of the head.
+    head: Vec<Tensor>,
+    /// The tensors of each shard, in the shard's order.
+    by_shard: Vec<Vec<Tensor>>,
+}
+
+impl Weights {
+    /// Describes all tensors and reads the small ones.
+    pub(super) fn new(
+        layout: &ModelLayout,
+        shards: &[Shard],
+        files: &[PathBuf],
+    ) -> std::io::Result<Self> {
+        let ctx = Context::new(layout.layers.len() * 12 + shards.len() + 8, 0);
+        let arena = Arena::new(Self::small_bytes(layout))?;
+        let files = files
+            .iter()
+            .map(|f| RowFile::open(f))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut at = 0;
+        let mut small = |info: &TensorInfo| -> std::io::Result<Tensor> {
+            let bytes = usize::try_from(info.bytes).unwrap_or(usize::MAX);
+            let mut data = vec![0; bytes];
+            files[info.file].read(info.offset, &mut data)?;
+            let region = arena.region(at, bytes.next_multiple_of(64));
+            region.write(&data);
+            at += region.len();
+            let tensor = describe(&ctx, info);
+            tensor.place(&region);
+            Ok(tensor)
+        };
+        let mut layers = Vec::with_capacity(layout.layers.len());
+        for layer in &layout.layers {
+            layers.push(LayerWeights {
+                attn_norm: small(&layer.attn_norm)?,
+                qkv_bias: match &layer.qkv_bias {
+                    Some([q, k, v]) => Some([small(q)?, small(k)?, small(v)?]),
+                    None => None,
+                },
+                ffn_norm: small(&layer.ffn_norm)?,
+                q: describe(&ctx, &layer.q),
+                k: describe(&ctx, &layer.k),
+                v: describe(&ctx, &layer.v),
+                o: describe(&ctx, &layer.o),
+                gate: describe(&ctx, &layer.gate),
+                up: describe(&ctx, &layer.up),
+                down: describe(&ctx, &layer.down),
+            });
+        }
+        let output_norm = small(&layout.output_norm)?;
+        let rope_factors = layout.rope_factors.as_ref().map(&mut small).transpose()?;
+        let mut head = Vec::new();
+        let mut by_shard = Vec::with_capacity(shards.len());
+        for shard in shards {
+            if let Some(layer) = shard.layer {
+                let (tensors, names) =
+                    (&layers[layer.0 as usize], &layout.layers[layer.0 as usize]);
+                by_shard.push(
+                    shard
+                        .tensors
+                        .iter()
+                        .map(|t| large(tensors, names, &t.name))
+                        .collect(),
+                );
+            } else {
+                let width = usize::try_from(layout.output.dims[0]).unwrap_or(usize::MAX);
+                let block = ctx.tensor(layout.output.ty, &[width, shard.rows.len()]);
+                head.push(block.clone());
+                by_shard.push(vec![block]);
+            }
+        }
+        Ok(Self {
+            layers,
+            output_norm,
+            rope_factors,
+            head,
+            by_shard,
+        })
+    }
+
+    /// Bytes of the tensors that stay for good.
+    pub(super) fn small_bytes(layout: &ModelLayout) -> usize {
+        let layers = layout.layers.iter().flat_map(|l| {
+            let bias = l.qkv_bias.iter().flatten();
+            [&l.attn_norm, &l.ffn_norm].into_iter().chain(bias)
+        });
+        layers
+            .chain([&layout.output_norm])
+            .chain(&layout.rope_factors)
+            .map(|t| {
+                usize::try_from(t.bytes)
+                    .unwrap_or(usize::MAX)
+                    .next_multiple_of(64)
+            })
+            .sum::<usize>()
+            .next_multiple_of(2 << 20)
+    }
+
+    pub(super) fn layer(&self, layer: usize) -> &LayerWeights {
+        &self.layers[layer]
+    }
+
+    /// A block of the head's rows.
+    pub(super) fn head_block(&self, block: usize) -> &Tensor {
+        &self.head[block]
+    }
+
+    /// Puts the tensors of `shard` into its memory.
+    pub(super) fn place(&self, index: ShardIdx, shard: &Shard, region: &Region) {
+        for (tensor, placed) in self.by_shard[index.0].iter().zip(&shard.tensors) {
+            tensor.place(&region.part(placed.at, placed.bytes));
+        }
+    }
+}
+
+fn describe(ctx: &Context, info: &TensorInfo) -> Tensor {
+    let ne: Vec<usize> = info.dims[..info.n_dims as usize]
+        .iter()
+        .map(|&n| usize::try_from(n).unwrap_or(usize::MAX))
+        .collect();
+    ctx.tensor(info.ty, &ne)
+}
+
+fn large(tensors: &LayerWeights, infos: &LayerTensors, name: &str) -> Tensor {
+    let all = [
+        (&infos.q, &tensors.q),
+        (&infos.k, &tensors.k),
+        (&infos.v, &tensors.v),
+        (&infos.o, &tensors.o),
+        (&infos.gate, &tensors.gate),
+        (&infos.up, &tensors.up),
+        (&infos.down, &tensors.down),
+    ];
+    let found = all.into_iter().find(|(info, _)| info.name == name);
+    let Some((_, tensor)) = found else {
+        panic!("shard holds {name}, which is no tensor of its layer");
+    };
+    tensor.clone()
+}

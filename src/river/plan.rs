@@ -1,0 +1,170 @@
+//! Which shards stay in memory and which stream: a static split.
+//!
+//! Access to the weights is cyclic, so a cache that evicts the least recently used evicts
+//! exactly what is needed next and reads everything every pass. A fixed resident part reads
+//! only what does not fit. The streamed shards are spread evenly over the pass, so that the
+//! disk and the compute threads both always have work.
+
+use super::shard::Shard;
+use crate::telemetry::ShardPart;
+use crate::units::Bytes;
+
+/// The ring holds this many of the largest streamed shard: one in use, one or two arriving.
+const RING_SHARDS: usize = 3;
+
+/// Fewest of them that keep a pass going: one in use while the next arrives.
+const RING_SHARDS_MIN: usize = 2;
+
+/// Where every shard lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// By [`super::ShardIdx`].
+    pub pinned: Vec<bool>,
+    /// Zero where nothing streams.
+    pub ring_bytes: usize,
+    pub pinned_bytes: usize,
+    /// Read in every pass.
+    pub streamed_bytes: usize,
+}
+
+/// The memory given to weights is too small to stream through.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("streaming needs at least {least} for weights in flight; there are {given}")]
+pub struct PlanError {
+    pub least: Bytes,
+    pub given: Bytes,
+}
+
+impl Plan {
+    /// Splits `shards` so that pinned shards and ring together take at most `budget`.
+    ///
+    /// The head is pinned first: passes over a prompt do not need it, and a streamed one
+    /// would be read all the same.
+    ///
+    /// # Errors
+    /// When not even two of the largest shard fit.
+    pub fn new(shards: &[Shard], budget: Bytes) -> Result<Self, PlanError> {
+        let all: usize = shards.iter().map(|s| s.bytes).sum();
+        let budget_len = usize::try_from(budget.0).unwrap_or(usize::MAX);
+        if all <= budget_len {
+            return Ok(Self {
+                pinned: vec![true; shards.len()],
+                ring_bytes: 0,
+                pinned_bytes: all,
+                streamed_bytes: 0,
+            });
+        }
+        let largest = shards.iter().map(|s| s.bytes).max().unwrap_or(0);
+        let least = largest * RING_SHARDS_MIN;
+        if budget_len < least {
+            return Err(PlanError {
+                least: Bytes(least as u64),
+                given: budget,
+            });
+        }
+        let ring_bytes = (largest * RING_SHARDS).min(budget_len);
+        let mut room = budget_len - ring_bytes;
+        let mut pinned = vec![false; shards.len()];
+        for (slot, shard) in pinned.iter_mut().zip(shards) {
+            if shard.part == ShardPart::Head && shard.bytes <= room {
+                *slot = true;
+                room -= shard.bytes;
+            }
+        }
+        spread(shards, &mut pinned, &mut room);
+        let pinned_bytes = budget_len - ring_bytes - room;
+        Ok(Self {
+            pinned,
+            ring_bytes,
+            pinned_bytes,
+            streamed_bytes: all - pinned_bytes,
+        })
+    }
+}
+
+/// Pins layers' shards at even distances, as Bresenham draws a line: whenever the share that
+/// ought to be pinned so far is ahead of what is. Then fills what room is left.
+fn spread(shards: &[Shard], pinned: &mut [bool], room: &mut usize) {
+    let open: usize = shards
+        .iter()
+        .zip(&*pinned)
+        .filter(|(_, p)| !**p)
+        .map(|(s, _)| s.bytes)
+        .sum();
+    let share = *room as f64 / open.max(1) as f64;
+    let mut due = 0.0;
+    for (slot, shard) in pinned.iter_mut().zip(shards).filter(|(p, _)| !**p) {
+        due += shard.bytes as f64 * share;
+        if due >= shard.bytes as f64 / 2.0 && shard.bytes <= *room {
+            *slot = true;
+            *room -= shard.bytes;
+            due -= shard.bytes as f64;
+        }
+    }
+    for (slot, shard) in pinned.iter_mut().zip(shards).filter(|(p, _)| !**p) {
+        if shard.bytes <= *room {
+            *slot = true;
+            *room -= shard.bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shards(sizes: &[usize], head: usize) -> Vec<Shard> {
+        let make = |bytes, part| Shard {
+            layer: None,
+            part,
+            rows: 0..0,
+            extents: Vec::new(),
+            tensors: Vec::new(),
+            bytes,
+        };
+        sizes
+            .iter()
+            .map(|&b| make(b, ShardPart::Attention))
+            .chain((0..head).map(|_| make(1000, ShardPart::Head)))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn never_past_the_budget_and_nothing_counted_twice(
+            sizes in prop::collection::vec(1usize..5000, 1..60),
+            head in 0usize..8,
+            budget in 0u64..200_000,
+        ) {
+            let shards = shards(&sizes, head);
+            let all: usize = shards.iter().map(|s| s.bytes).sum();
+            match Plan::new(&shards, Bytes(budget)) {
+                Ok(plan) => {
+                    prop_assert!((plan.pinned_bytes + plan.ring_bytes) as u64 <= budget);
+                    let pinned: usize = shards.iter().zip(&plan.pinned).filter(|(_, p)| **p).map(|(s, _)| s.bytes).sum();
+                    prop_assert_eq!(pinned, plan.pinned_bytes);
+                    prop_assert_eq!(pinned + plan.streamed_bytes, all);
+                    let streams = plan.pinned.iter().any(|p| !p);
+                    prop_assert_eq!(streams, plan.ring_bytes > 0);
+                    // What is left over is too small for any shard that streams.
+                    let left = budget as usize - plan.pinned_bytes - plan.ring_bytes;
+                    prop_assert!(shards.iter().zip(&plan.pinned).all(|(s, p)| *p || s.bytes > left));
+                }
+                Err(error) => {
+                    let largest = shards.iter().map(|s| s.bytes).max().unwrap_or(0);
+                    prop_assert!(error.least.0 > budget && error.least.0 == 2 * largest as u64);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn streamed_shards_are_spread_over_the_pass() {
+        let shards = shards(&[1000; 40], 0);
+        let plan = Plan::new(&shards, Bytes(3000 + 20_000)).expect("fits");
+        assert_eq!(plan.pinned.iter().filter(|p| **p).count(), 20);
+        let longest_run = plan.pinned.chunk_by(|a, b| a == b).map(<[bool]>::len).max();
+        assert_eq!(longest_run, Some(1), "{:?}", plan.pinned);
+    }
+}

@@ -1,0 +1,263 @@
+//! The hand-over of shards between the thread that reads them and the thread that computes.
+//!
+//! The order of shards is known for ever: a first lap loads every shard (pinned ones to their
+//! place, the others through the ring), and every later lap only those that stream. The
+//! reader runs ahead as far as the ring's bytes allow and does not stop at the end of a pass.
+//!
+//! ```text
+//!  ring:  [ in use | ready | ready | arriving ...... |   free   ]
+//!           ^freed                                   ^written          (both only grow)
+//!  compute: acquire() waits for the next in order, release() frees the oldest
+//!  reader:  waits for room, never touches bytes between freed and written again
+//! ```
+//!
+//! Invariants: `written - freed <= capacity`; a shard's bytes are written by the reader alone
+//! before it is `ready`, and read by compute alone after; nothing is allocated per shard but
+//! queue entries.
+
+use super::reader::ReadFailure;
+use super::shard::ShardIdx;
+use crate::io::Region;
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// A shard in memory.
+#[derive(Clone, Debug)]
+pub(super) struct Arrived {
+    pub shard: ShardIdx,
+    pub region: Region,
+    /// The value that `freed` takes when it is released.
+    end: u64,
+}
+
+/// State shared by the two threads; see the module's text.
+#[derive(Debug)]
+pub(super) struct Ring {
+    state: Mutex<State>,
+    changed: Condvar,
+    memory: Option<Region>,
+}
+
+#[derive(Debug)]
+struct State {
+    pinned_ready: Vec<bool>,
+    ready: VecDeque<Arrived>,
+    written: u64,
+    freed: u64,
+    failure: Option<ReadFailure>,
+    stop: bool,
+}
+
+impl Ring {
+    /// A ring over `memory` (none where nothing streams) for a model of `shards` shards.
+    pub(super) fn new(shards: usize, memory: Option<Region>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                pinned_ready: vec![false; shards],
+                ready: VecDeque::new(),
+                written: 0,
+                freed: 0,
+                failure: None,
+                stop: false,
+            }),
+            changed: Condvar::new(),
+            memory,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Both sides leave the state consistent at every point where they could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while<T>(&self, mut poll: impl FnMut(&mut State) -> Option<T>) -> T {
+        let mut state = self.lock();
+        loop {
+            if let Some(value) = poll(&mut state) {
+                return value;
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    // ---- the side that computes
+
+    /// Whether `shard` can be taken without waiting.
+    pub(super) fn is_ready(&self, shard: ShardIdx, pinned: bool) -> bool {
+        let state = self.lock();
+        if pinned {
+            state.pinned_ready[shard.0]
+        } else {
+            !state.ready.is_empty()
+        }
+    }
+
+    /// Waits until a pinned shard has been loaded.
+    pub(super) fn wait_pinned(&self, shard: ShardIdx) -> Result<(), ReadFailure> {
+        self.wait_while(|s| match (&s.failure, s.pinned_ready[shard.0]) {
+            (_, true) => Some(Ok(())),
+            (Some(failure), false) => Some(Err(failure.clone())),
+            (None, false) => None,
+        })
+    }
+
+    /// Waits for the next streamed shard in order.
+    pub(super) fn wait_streamed(&self) -> Result<Arrived, ReadFailure> {
+        self.wait_while(|s| match (&s.failure, s.ready.front()) {
+            (_, Some(arrived)) => Some(Ok(arrived.clone())),
+            (Some(failure), None) => Some(Err(failure.clone())),
+            (None, None) => None,
+        })
+    }
+
+    /// Gives the oldest streamed shard's memory back to the reader.
+    pub(super) fn release(&self) -> Option<ShardIdx> {
+        let mut state = self.lock();
+        let arrived = state.ready.pop_front()?;
+        state.freed = arrived.end;
+        drop(state);
+        self.changed.notify_all();
+        Some(arrived.shard)
+    }
+
+    /// Lets the reader try again what failed.
+    pub(super) fn retry(&self) {
+        self.lock().failure = None;
+        self.changed.notify_all();
+    }
+
+    /// Tells the reader to end.
+    pub(super) fn stop(&self) {
+        self.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    /// Shards that are ready to be computed with.
+    pub(super) fn ready_count(&self) -> usize {
+        self.lock().ready.len()
+    }
+
+    // ---- the side that reads
+
+    /// Whether the reader should end.
+    pub(super) fn stopped(&self) -> bool {
+        self.lock().stop
+    }
+
+    /// Memory for the next streamed shard, if there is room for it now.
+    pub(super) fn reserve(&self, bytes: usize) -> Option<(Region, u64)> {
+        reserve(&mut self.lock(), self.memory.as_ref()?, bytes)
+    }
+
+    /// Waits until there is room for `bytes`, or an end is asked for.
+    pub(super) fn wait_room(&self, bytes: usize) {
+        let Some(memory) = &self.memory else { return };
+        self.wait_while(|s| {
+            let fits = placement(s, memory.len(), bytes).is_some();
+            (s.stop || fits).then_some(())
+        });
+    }
+
+    /// Waits until an end is asked for (when all is loaded and nothing streams).
+    pub(super) fn wait_stop(&self) {
+        self.wait_while(|s| s.stop.then_some(()));
+    }
+
+    /// Hands a streamed shard over. Shards are handed over in the order they were reserved.
+    pub(super) fn arrived(&self, shard: ShardIdx, region: Region, end: u64) {
+        self.lock().ready.push_back(Arrived { shard, region, end });
+        self.changed.notify_all();
+    }
+
+    /// Hands a pinned shard over.
+    pub(super) fn pinned_arrived(&self, shard: ShardIdx) {
+        self.lock().pinned_ready[shard.0] = true;
+        self.changed.notify_all();
+    }
+
+    /// Reports a read that failed for good, and waits until it is to be tried again
+    /// (true) or the reader should end (false).
+    pub(super) fn fail(&self, failure: ReadFailure) -> bool {
+        self.lock().failure = Some(failure);
+        self.changed.notify_all();
+        self.wait_while(|s| match (s.stop, &s.failure) {
+            (true, _) => Some(false),
+            (false, None) => Some(true),
+            (false, Some(_)) => None,
+        })
+    }
+}
+
+/// Where a shard of `bytes` would begin, counted in bytes ever written. A shard is never
+/// split over the ring's end: what is left there is skipped.
+fn placement(state: &State, capacity: usize, bytes: usize) -> Option<u64> {
+    let capacity_u64 = capacity as u64;
+    let at = state.written % capacity_u64;
+    let skip = if at + bytes as u64 > capacity_u64 {
+        capacity_u64 - at
+    } else {
+        0
+    };
+    let start = state.written + skip;
+    // With nothing in flight or in use, skipped bytes hold nobody up.
+    let freed = if state.freed == state.written {
+        start
+    } else {
+        state.freed
+    };
+    (start + bytes as u64 - freed <= capacity_u64).then_some(start)
+}
+
+fn reserve(state: &mut State, memory: &Region, bytes: usize) -> Option<(Region, u64)> {
+    let start = placement(state, memory.len(), bytes)?;
+    if state.freed == state.written {
+        state.freed = start;
+    }
+    state.written = start + bytes as u64;
+    let at = usize::try_from(start % memory.len() as u64).unwrap_or(usize::MAX);
+    Some((memory.part(at, bytes), state.written))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Arena;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever is reserved and released, no two live shards share a byte, every shard
+        /// lies within the ring, and an empty ring has room for any shard up to its size.
+        #[test]
+        fn live_shards_never_overlap(
+            capacity in 1usize..40,
+            steps in prop::collection::vec((any::<bool>(), 1usize..20), 1..200),
+        ) {
+            let arena = Arena::new(1 << 20).expect("memory");
+            let capacity = capacity * 4096;
+            let ring = Ring::new(1, Some(arena.region(0, capacity)));
+            let mut live: VecDeque<(usize, usize)> = VecDeque::new();
+            for (take, blocks) in steps {
+                let bytes = blocks * 4096;
+                if take {
+                    match ring.reserve(bytes) {
+                        Some((region, end)) => {
+                            let span = (region.offset(), region.offset() + region.len());
+                            prop_assert!(span.1 <= capacity && region.len() == bytes);
+                            for other in &live {
+                                prop_assert!(span.1 <= other.0 || other.1 <= span.0);
+                            }
+                            live.push_back(span);
+                            ring.arrived(ShardIdx(0), region, end);
+                        }
+                        None => prop_assert!(!live.is_empty() || bytes > capacity),
+                    }
+                } else {
+                    prop_assert_eq!(ring.release().is_some(), live.pop_front().is_some());
+                }
+            }
+        }
+    }
+}
