@@ -1,5 +1,7 @@
 //! The composer against a model too simple to be wrong: a vector of characters.
 
+#![allow(clippy::unwrap_used)]
+
 use nmos::typing::{Composer, Edit, EditError};
 use proptest::prelude::*;
 

@@ -1,5 +1,7 @@
 //! Replays and rhythm on a virtual clock, and the real-time driver without timing anything.
 
+#![allow(clippy::unwrap_used)]
+
 use crossbeam_channel::bounded;
 use nmos::typing::{
     Cadence, Clock, Composer, Edit, Replay, ReplayEnd, ReplayThread, Trace, TypingEvent,

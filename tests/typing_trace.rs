@@ -1,5 +1,7 @@
 //! Traces from disk: real ones load and replay to their hash, broken ones say what is wrong.
 
+#![allow(clippy::unwrap_used)]
+
 use nmos::typing::{
     Composer, Edit, Fault, RecordError, RecordText, Trace, TraceError, TraceRecorder, TypingEvent,
 };
