@@ -10,6 +10,7 @@
 //! `model::arch` checks every one of them before a tensor is made.
 
 mod compute;
+pub mod llama;
 mod ops;
 mod tensor;
 mod types;

@@ -1,0 +1,158 @@
+//! llama.cpp's own models and contexts, owned together.
+
+use super::{InitError, init};
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::llama_batch::LlamaBatch;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::token::LlamaToken;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What of a model is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Vocabulary and metadata.
+    Vocabulary,
+    /// All of it, into memory of its own (no file pages stay mapped).
+    Weights,
+}
+
+/// llama.cpp refused something.
+#[derive(Debug, thiserror::Error)]
+pub enum LlamaError {
+    #[error(transparent)]
+    Init(#[from] InitError),
+    #[error("{}: llama.cpp cannot load it: {why}", path.display())]
+    Load { path: PathBuf, why: String },
+    #[error("llama.cpp cannot set up a context of {ctx_tokens} tokens: {why}")]
+    Context { ctx_tokens: usize, why: String },
+    #[error("llama.cpp cannot decode: {0}")]
+    Decode(String),
+}
+
+/// Loads a model for the CPU.
+///
+/// # Errors
+/// Names the file and llama.cpp's reason.
+pub fn load(path: &Path, what: Load) -> Result<Arc<LlamaModel>, LlamaError> {
+    let backend = init()?;
+    let params = LlamaModelParams::default()
+        .with_n_gpu_layers(0)
+        .with_use_mmap(false)
+        .with_vocab_only(what == Load::Vocabulary);
+    LlamaModel::load_from_file(backend, path, &params)
+        .map(Arc::new)
+        .map_err(|error| LlamaError::Load {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })
+}
+
+/// How a [`LlamaRun`] is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct RunOptions {
+    pub ctx_tokens: usize,
+    /// Most tokens of a decode.
+    pub batch: usize,
+    /// Most sequences that a token can belong to.
+    pub sequences: usize,
+    pub threads: usize,
+}
+
+/// A token to decode.
+#[derive(Clone, Debug)]
+pub struct BatchToken {
+    pub token: i32,
+    pub position: usize,
+    pub sequences: Vec<i32>,
+    pub logits: bool,
+}
+
+/// A context, and the model that it runs.
+pub struct LlamaRun {
+    // Declared, and so dropped, before the model that it points to.
+    context: LlamaContext<'static>,
+    batch: LlamaBatch<'static>,
+    model: Arc<LlamaModel>,
+}
+
+impl LlamaRun {
+    /// Sets up a context over a loaded model.
+    ///
+    /// # Errors
+    /// llama.cpp's reason, as a rule that memory is short.
+    pub fn new(model: Arc<LlamaModel>, options: RunOptions) -> Result<Self, LlamaError> {
+        let backend = init()?;
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let threads = i32::try_from(options.threads).unwrap_or(1);
+        let sequences = i32::try_from(options.sequences).unwrap_or(1);
+        let params = LlamaContextParams::default()
+            .with_n_ctx(NonZeroU32::new(number(options.ctx_tokens)))
+            .with_n_batch(number(options.batch))
+            .with_n_ubatch(number(options.batch))
+            .with_n_seq_max(number(options.sequences))
+            .with_kv_unified(true)
+            .with_n_threads(threads)
+            .with_n_threads_batch(threads)
+            .with_flash_attention_policy(llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED);
+        // SAFETY: the context borrows the model, which the same value owns behind an `Arc`
+        // (so that it does not move) and drops after the context.
+        let borrowed: &'static LlamaModel = unsafe { &*Arc::as_ptr(&model) };
+        let context = borrowed
+            .new_context(backend, params)
+            .map_err(|error| LlamaError::Context {
+                ctx_tokens: options.ctx_tokens,
+                why: error.to_string(),
+            })?;
+        Ok(Self {
+            context,
+            batch: LlamaBatch::new(options.batch, sequences),
+            model,
+        })
+    }
+
+    pub fn model(&self) -> &Arc<LlamaModel> {
+        &self.model
+    }
+
+    /// Computes `tokens` in one batch.
+    ///
+    /// # Errors
+    /// llama.cpp's, and more tokens than the batch holds.
+    pub fn decode(&mut self, tokens: &[BatchToken]) -> Result<(), LlamaError> {
+        self.batch.clear();
+        for t in tokens {
+            let position = i32::try_from(t.position).unwrap_or(i32::MAX);
+            self.batch
+                .add(LlamaToken(t.token), position, &t.sequences, t.logits)
+                .map_err(|e| LlamaError::Decode(e.to_string()))?;
+        }
+        self.context
+            .decode(&mut self.batch)
+            .map_err(|e| LlamaError::Decode(e.to_string()))
+    }
+
+    /// The logits of token `i` of the last batch, which asked for them.
+    pub fn logits(&self, i: usize) -> &[f32] {
+        self.context.get_logits_ith(i32::try_from(i).unwrap_or(i32::MAX))
+    }
+
+    /// Forgets positions from `from` on of a sequence.
+    pub fn forget(&mut self, sequence: i32, from: usize) {
+        let from = u32::try_from(from).ok();
+        // It fails only for ids that do not fit, and these come from `RunOptions`.
+        let _ = self
+            .context
+            .clear_kv_cache_seq(u32::try_from(sequence).ok(), from, None);
+    }
+
+    /// Makes positions `[from, to)` of one sequence those of another as well.
+    pub fn share(&mut self, source: i32, target: i32, from: usize, to: usize) {
+        let end = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        self.context
+            .kv_cache_seq_cp(source, target, end(from), end(to));
+    }
+}
