@@ -236,7 +236,7 @@ impl Gguf {
         };
         let path = self.path();
         let fail = |fault| GgufError::new(path, fault);
-        let (_, map) = open_mapped(path)?;
+        let map = open_mapped(path)?;
         let mut cursor = Cursor::new(&map, array.offset);
         let mut texts = Vec::new();
         for _ in 0..array.len {
@@ -305,7 +305,7 @@ struct Part {
 
 impl Part {
     fn open(path: &Path, number: usize) -> Result<Self, GgufError> {
-        let (_, map) = open_mapped(path)?;
+        let map = open_mapped(path)?;
         Self::parse(&map, path, number).map_err(|fault| GgufError::new(path, fault))
     }
 
@@ -360,9 +360,9 @@ fn alignment(metadata: &Metadata) -> Result<u64, GgufFault> {
     }
 }
 
-/// Opens and maps a regular file. Opening a pipe would wait for a writer, so the kind of file
-/// is asked for first.
-fn open_mapped(path: &Path) -> Result<(File, memmap2::Mmap), GgufError> {
+/// Checks that `path` is a regular file that exists; says nothing of its content. Opening a
+/// pipe would wait for a writer, so this comes before opening.
+pub fn require_file(path: &Path) -> Result<(), GgufError> {
     let fail = |fault| GgufError::new(path, fault);
     let kind = std::fs::metadata(path)
         .map_err(|e| fail(GgufFault::from_open(e)))?
@@ -373,9 +373,14 @@ fn open_mapped(path: &Path) -> Result<(File, memmap2::Mmap), GgufError> {
     if !kind.is_file() {
         return Err(fail(GgufFault::NotAFile));
     }
+    Ok(())
+}
+
+fn open_mapped(path: &Path) -> Result<memmap2::Mmap, GgufError> {
+    let fail = |fault| GgufError::new(path, fault);
+    require_file(path)?;
     let file = File::open(path).map_err(|e| fail(GgufFault::from_open(e)))?;
-    let map = map_readonly(&file).map_err(|e| fail(GgufFault::Io(e)))?;
-    Ok((file, map))
+    map_readonly(&file).map_err(|e| fail(GgufFault::Io(e)))
 }
 
 /// Checks that all parts are there; the first part's path.
