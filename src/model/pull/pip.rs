@@ -148,8 +148,14 @@ fn failure(request: &PackageRequest<'_>, status: ExitStatus, said: &str) -> Sour
         .find_map(|line| line.strip_prefix("ERROR: "))
         .or_else(|| said.lines().rev().find(|line| !line.trim().is_empty()))
         .map_or_else(|| format!("pip ended with {status}"), str::to_owned);
+    // An index that cannot be reached looks to pip like one that has no such package.
+    let reach = if said.contains("connection broken by") {
+        "the package index could not be reached; pip says: "
+    } else {
+        ""
+    };
     SourceError::Unavailable(format!(
-        "package {} {}: {why}",
+        "package {} {}: {reach}{why}",
         request.package, request.version
     ))
 }
@@ -179,6 +185,14 @@ mod tests {
         assert_eq!(
             text("WARNING: x\nERROR: first\nERROR: No matching distribution found for p\n"),
             "package p-part1 1.0: No matching distribution found for p"
+        );
+        assert_eq!(
+            text(
+                "WARNING: Retrying (Retry(total=0)) after connection broken by 'X': /simple/p/\n\
+                 ERROR: No matching distribution found for p\n"
+            ),
+            "package p-part1 1.0: the package index could not be reached; pip says: No matching \
+             distribution found for p"
         );
         assert_eq!(text("odd\n\n"), "package p-part1 1.0: odd");
         assert!(text("").contains("pip ended with exit status: 1"));
