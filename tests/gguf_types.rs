@@ -1,4 +1,5 @@
 //! Our table of block layouts against ggml's own.
+#![allow(clippy::unwrap_used)] // A test fails by panicking.
 #![allow(unsafe_code)]
 
 use nmos::model::gguf::GgmlType;

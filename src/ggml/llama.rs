@@ -101,12 +101,13 @@ impl LlamaRun {
         // SAFETY: the context borrows the model, which the same value owns behind an `Arc`
         // (so that it does not move) and drops after the context.
         let borrowed: &'static LlamaModel = unsafe { &*Arc::as_ptr(&model) };
-        let context = borrowed
-            .new_context(backend, params)
-            .map_err(|error| LlamaError::Context {
-                ctx_tokens: options.ctx_tokens,
-                why: error.to_string(),
-            })?;
+        let context =
+            borrowed
+                .new_context(backend, params)
+                .map_err(|error| LlamaError::Context {
+                    ctx_tokens: options.ctx_tokens,
+                    why: error.to_string(),
+                })?;
         Ok(Self {
             context,
             batch: LlamaBatch::new(options.batch, sequences),
@@ -137,7 +138,8 @@ impl LlamaRun {
 
     /// The logits of token `i` of the last batch, which asked for them.
     pub fn logits(&self, i: usize) -> &[f32] {
-        self.context.get_logits_ith(i32::try_from(i).unwrap_or(i32::MAX))
+        self.context
+            .get_logits_ith(i32::try_from(i).unwrap_or(i32::MAX))
     }
 
     /// Forgets positions from `from` on of a sequence.
@@ -151,8 +153,10 @@ impl LlamaRun {
 
     /// Makes positions `[from, to)` of one sequence those of another as well.
     pub fn share(&mut self, source: i32, target: i32, from: usize, to: usize) {
-        let end = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        self.context
+        let end = |n: usize| u32::try_from(n).ok();
+        // It fails only for positions that do not fit 31 bits, far past any context.
+        let _ = self
+            .context
             .kv_cache_seq_cp(source, target, end(from), end(to));
     }
 }

@@ -10,13 +10,15 @@
 //! `model::arch` checks every one of them before a tensor is made.
 
 mod compute;
+mod element;
 pub mod llama;
 mod ops;
 mod tensor;
 mod types;
 
 pub use compute::{Compute, ComputeError, Graph};
-pub use ops::RopeParams;
+pub use element::GgmlType;
+pub use ops::{RopeKind, RopeParams};
 pub use tensor::{Context, Tensor};
 pub use types::{dequantize_row, row_bytes};
 

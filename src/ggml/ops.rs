@@ -2,9 +2,17 @@
 //! fastest dimension first, as ggml has them.
 
 use super::tensor::{Context, Tensor};
-use crate::model::RopeKind;
 use llama_cpp_sys_2 as sys;
 use std::ptr::null_mut;
+
+/// Which dimensions of a head rotate together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeKind {
+    /// Neighbours: (0, 1), (2, 3), ...
+    Norm,
+    /// Halves: (0, d/2), (1, d/2 + 1), ...
+    Neox,
+}
 
 /// Rotary position embedding as a model file gives it.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
 //! Contexts and tensors.
 
+use super::element::GgmlType;
 use super::types::raw;
 use crate::io::{Arena, Region};
-use crate::model::GgmlType;
 use llama_cpp_sys_2 as sys;
 use std::cell::RefCell;
 use std::ptr::NonNull;

@@ -1,6 +1,6 @@
 //! Element types: sizes, and rows turned into floats.
 
-use crate::model::GgmlType;
+use super::element::GgmlType;
 use llama_cpp_sys_2 as sys;
 
 /// ggml's number for a type.

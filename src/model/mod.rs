@@ -1,8 +1,27 @@
-//! Model files: what is in them (`gguf`), what shape they describe (`arch`), how text becomes
-//! tokens (`tokenizer`), which are known by name and where they come from.
-
+//! Model files: what is in them, what shape they describe, which are known by name, and how
+//! they get here.
+//!
+//! ```text
+//!   catalog    names -> what the file must be and where it can be had (configs/models.toml)
+//!   pull       a source -> staging -> checked -> in place
+//!   store      the cache directory and what has been checked in it
+//!   gguf       a file -> metadata and where each tensor lies
+//!   arch       metadata -> the transformer's shape, every tensor checked
+//!   tokenizer  text <-> tokens
+//!   chat       turns of a conversation -> the prompt's tokens, by the model's own template
+//! ```
 mod arch;
+pub mod catalog;
+mod chat;
 pub mod gguf;
+pub mod hash;
+pub mod progress;
+pub mod pull;
+pub mod store;
+mod tokenizer;
 
-pub use arch::{Arch, ArchError, LayerTensors, ModelLayout, ModelShape, RopeKind};
-pub use gguf::{GgmlType, Gguf, GgufError, TensorInfo};
+pub use crate::ggml::{GgmlType, RopeKind};
+pub use arch::{Arch, ArchError, LayerTensors, ModelLayout, ModelShape};
+pub use chat::{ChatError, ChatTemplate, Turn};
+pub use gguf::{Gguf, GgufError, TensorInfo};
+pub use tokenizer::{TextStream, Tokenizer, VocabularyMismatch};

@@ -9,12 +9,14 @@
 //! was drafted. A pass shorter than its class is padded.
 
 mod layer;
+mod llama;
 
 mod logits;
 mod tree;
 
 pub use layer::{LayerOracle, LayerOracleOptions};
 
+pub use llama::LlamaOracle;
 pub use logits::{Logits, argmax};
 pub use tree::{NodeIdx, TokenTree, TreeNode};
 

@@ -12,7 +12,8 @@
 mod llama;
 mod qwen2;
 
-use super::gguf::{GgmlType, Gguf, GgufError, TensorInfo};
+use super::gguf::{Gguf, GgufError, TensorInfo};
+use crate::ggml::{GgmlType, RopeKind};
 use std::path::PathBuf;
 
 /// Alignment of tensor data that ggml's CPU kernels ask for, in bytes.
@@ -51,15 +52,6 @@ struct ArchTraits {
     /// Whether q, k and v have biases: `Some(true)` always, `None` where the file has them.
     qkv_bias: Option<bool>,
     rope_freq_base: f32,
-}
-
-/// Which dimensions of a head rotate together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RopeKind {
-    /// Neighbours: (0, 1), (2, 3), ...
-    Norm,
-    /// Halves: (0, d/2), (1, d/2 + 1), ...
-    Neox,
 }
 
 /// A model's dimensions.

@@ -22,20 +22,20 @@ mod error;
 mod metadata;
 mod split;
 mod tensor;
-mod types;
+mod typed;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+pub use crate::ggml::GgmlType;
 pub use error::{GgufError, GgufFault};
 pub use metadata::{ArrayRef, Metadata, Value, ValueType};
 pub use split::SplitName;
 pub use tensor::TensorInfo;
-pub use types::GgmlType;
 
 use crate::io::map::map_readonly;
-use cursor::{Cursor, MAX_STRING_BYTES};
+use cursor::Cursor;
 
 /// Alignment of tensor data where `general.alignment` is absent.
 const DEFAULT_ALIGNMENT: u64 = 32;
@@ -180,122 +180,6 @@ impl Gguf {
     }
 }
 
-/// Typed metadata. `Ok(None)` is a key that is not there; a key that holds another type is an
-/// error naming file and key. An integer of any width is taken where its value fits.
-impl Gguf {
-    pub fn str(&self, key: &str) -> Result<Option<&str>, GgufError> {
-        self.typed(key, "a string", |value| match value {
-            Value::String(text) => Some(text.as_str()),
-            _ => None,
-        })
-    }
-
-    pub fn u32(&self, key: &str) -> Result<Option<u32>, GgufError> {
-        self.typed(key, "an integer from 0 to 2^32-1", |value| {
-            value.integer()?.try_into().ok()
-        })
-    }
-
-    pub fn u64(&self, key: &str) -> Result<Option<u64>, GgufError> {
-        self.typed(key, "an integer from 0 to 2^64-1", |value| {
-            value.integer()?.try_into().ok()
-        })
-    }
-
-    pub fn f32(&self, key: &str) -> Result<Option<f32>, GgufError> {
-        self.typed(key, "a real number", |value| match *value {
-            Value::F32(v) => Some(v),
-            Value::F64(v) => Some(v as f32),
-            _ => None,
-        })
-    }
-
-    pub fn bool(&self, key: &str) -> Result<Option<bool>, GgufError> {
-        self.typed(key, "a bool", |value| match *value {
-            Value::Bool(v) => Some(v),
-            _ => None,
-        })
-    }
-
-    /// The length of an array, without reading it.
-    pub fn array_len(&self, key: &str) -> Result<Option<u64>, GgufError> {
-        self.typed(key, "an array", |value| match value {
-            Value::Array(array) => Some(array.len),
-            _ => None,
-        })
-    }
-
-    /// An array of strings, read from the file now and kept by the caller alone.
-    pub fn str_array(&self, key: &str) -> Result<Option<Vec<String>>, GgufError> {
-        let array = self.typed(key, "an array of strings", |value| match value {
-            Value::Array(array) if array.element == ValueType::String => Some(*array),
-            _ => None,
-        })?;
-        let Some(array) = array else {
-            return Ok(None);
-        };
-        let path = self.path();
-        let fail = |fault| GgufError::new(path, fault);
-        let (_, map) = open_mapped(path)?;
-        let mut cursor = Cursor::new(&map, array.offset);
-        let mut texts = Vec::new();
-        for _ in 0..array.len {
-            let text = cursor.string(MAX_STRING_BYTES, key).map_err(fail)?;
-            texts.push(text.to_owned());
-        }
-        Ok(Some(texts))
-    }
-
-    pub fn require_str(&self, key: &str) -> Result<&str, GgufError> {
-        self.require(key, self.str(key)?)
-    }
-
-    pub fn require_u32(&self, key: &str) -> Result<u32, GgufError> {
-        self.require(key, self.u32(key)?)
-    }
-
-    pub fn require_u64(&self, key: &str) -> Result<u64, GgufError> {
-        self.require(key, self.u64(key)?)
-    }
-
-    pub fn require_f32(&self, key: &str) -> Result<f32, GgufError> {
-        self.require(key, self.f32(key)?)
-    }
-
-    pub fn require_bool(&self, key: &str) -> Result<bool, GgufError> {
-        self.require(key, self.bool(key)?)
-    }
-
-    pub fn require_str_array(&self, key: &str) -> Result<Vec<String>, GgufError> {
-        self.require(key, self.str_array(key)?)
-    }
-
-    fn typed<'a, T>(
-        &'a self,
-        key: &str,
-        wanted: &'static str,
-        convert: impl Fn(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>, GgufError> {
-        let Some(value) = self.metadata.get(key) else {
-            return Ok(None);
-        };
-        convert(value).map(Some).ok_or_else(|| {
-            GgufError::new(
-                self.path(),
-                GgufFault::WrongType {
-                    key: key.to_owned(),
-                    wanted,
-                    found: value.describe(),
-                },
-            )
-        })
-    }
-
-    fn require<T>(&self, key: &str, value: Option<T>) -> Result<T, GgufError> {
-        value.ok_or_else(|| GgufError::new(self.path(), GgufFault::MissingKey(key.to_owned())))
-    }
-}
-
 /// One parsed file.
 struct Part {
     file: GgufFile,
@@ -305,7 +189,7 @@ struct Part {
 
 impl Part {
     fn open(path: &Path, number: usize) -> Result<Self, GgufError> {
-        let (_, map) = open_mapped(path)?;
+        let map = open_mapped(path)?;
         Self::parse(&map, path, number).map_err(|fault| GgufError::new(path, fault))
     }
 
@@ -360,9 +244,9 @@ fn alignment(metadata: &Metadata) -> Result<u64, GgufFault> {
     }
 }
 
-/// Opens and maps a regular file. Opening a pipe would wait for a writer, so the kind of file
-/// is asked for first.
-fn open_mapped(path: &Path) -> Result<(File, memmap2::Mmap), GgufError> {
+/// Checks that `path` is a regular file that exists; says nothing of its content. Opening a
+/// pipe would wait for a writer, so this comes before opening.
+pub fn require_file(path: &Path) -> Result<(), GgufError> {
     let fail = |fault| GgufError::new(path, fault);
     let kind = std::fs::metadata(path)
         .map_err(|e| fail(GgufFault::from_open(e)))?
@@ -373,9 +257,14 @@ fn open_mapped(path: &Path) -> Result<(File, memmap2::Mmap), GgufError> {
     if !kind.is_file() {
         return Err(fail(GgufFault::NotAFile));
     }
+    Ok(())
+}
+
+fn open_mapped(path: &Path) -> Result<memmap2::Mmap, GgufError> {
+    let fail = |fault| GgufError::new(path, fault);
+    require_file(path)?;
     let file = File::open(path).map_err(|e| fail(GgufFault::from_open(e)))?;
-    let map = map_readonly(&file).map_err(|e| fail(GgufFault::Io(e)))?;
-    Ok((file, map))
+    map_readonly(&file).map_err(|e| fail(GgufFault::Io(e)))
 }
 
 /// Checks that all parts are there; the first part's path.

@@ -37,6 +37,13 @@ impl SplitName {
         name.into()
     }
 
+    /// The path that the model would have in one piece.
+    pub fn undivided(&self) -> PathBuf {
+        let mut name = self.prefix.clone().into_os_string();
+        name.push(".gguf");
+        name.into()
+    }
+
     /// The paths of all parts in order.
     pub fn parts(&self) -> impl Iterator<Item = PathBuf> + '_ {
         (1..=self.count).map(|number| self.part(number))

@@ -2,7 +2,7 @@
 
 use super::cursor::Cursor;
 use super::error::GgufFault;
-use super::types::GgmlType;
+use crate::ggml::GgmlType;
 
 /// ggml keeps a name in 64 bytes with its terminating zero.
 const MAX_NAME_BYTES: u64 = 63;

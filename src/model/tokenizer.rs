@@ -1,0 +1,211 @@
+//! Text to tokens and back, by the model's own vocabulary.
+
+use crate::ggml::llama::{self, LlamaError, Load};
+use crate::units::TokenId;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::token::LlamaToken;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A model's vocabulary.
+#[derive(Clone)]
+pub struct Tokenizer {
+    model: Arc<LlamaModel>,
+}
+
+/// Two models do not speak of the same tokens.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "the draft's vocabulary is not the oracle's: token {id} is {draft} there and {oracle} here; \
+     choose a draft of the oracle's family, or --draft none"
+)]
+pub struct VocabularyMismatch {
+    pub id: i32,
+    pub oracle: String,
+    pub draft: String,
+}
+
+impl Tokenizer {
+    /// Loads the vocabulary of a model, not its weights.
+    ///
+    /// # Errors
+    /// Names the file and llama.cpp's reason.
+    pub fn open(path: &Path) -> Result<Self, LlamaError> {
+        Ok(Self::of(llama::load(path, Load::Vocabulary)?))
+    }
+
+    /// The vocabulary of a model that is loaded already.
+    pub fn of(model: Arc<LlamaModel>) -> Self {
+        Self { model }
+    }
+
+    pub(super) fn model(&self) -> &LlamaModel {
+        &self.model
+    }
+
+    pub fn n_vocab(&self) -> usize {
+        usize::try_from(self.model.n_vocab()).unwrap_or(0)
+    }
+
+    /// Tokens of what somebody typed: `<|im_start|>` in it is text, never a control token.
+    pub fn text(&self, text: &str) -> Vec<TokenId> {
+        self.tokens(text, false)
+    }
+
+    /// Tokens of a template's own text, in which control tokens stand by name.
+    pub(super) fn template(&self, text: &str) -> Vec<TokenId> {
+        self.tokens(text, true)
+    }
+
+    fn tokens(&self, text: &str, special: bool) -> Vec<TokenId> {
+        let tokens = self.model.vocab().tokenize(text.as_bytes(), false, special);
+        tokens.into_iter().map(|t| TokenId(t.0)).collect()
+    }
+
+    /// The token that every prompt begins with, if the model has one.
+    pub fn begin(&self) -> Option<TokenId> {
+        let vocab = self.model.vocab();
+        vocab.should_add_bos().then(|| TokenId(vocab.bos().0))
+    }
+
+    /// Whether the token ends an answer.
+    pub fn is_end(&self, token: TokenId) -> bool {
+        self.model.vocab().is_eog(LlamaToken(token.0))
+    }
+
+    /// The bytes that a token stands for; none for a control token.
+    pub fn bytes(&self, token: TokenId) -> Vec<u8> {
+        self.model
+            .vocab()
+            .token_to_piece(LlamaToken(token.0), false, None)
+    }
+
+    /// A token as it is written in the vocabulary, control tokens too.
+    fn name(&self, token: i32) -> String {
+        let piece = self
+            .model
+            .vocab()
+            .token_to_piece(LlamaToken(token), true, None);
+        format!("{:?}", String::from_utf8_lossy(&piece))
+    }
+
+    /// Checks that `draft` has the same tokens, but for padding behind the shorter of the two.
+    ///
+    /// # Errors
+    /// The first token that differs.
+    pub fn check_draft(&self, draft: &Self) -> Result<(), VocabularyMismatch> {
+        let (mine, theirs) = (self.model.vocab(), draft.model.vocab());
+        let mismatch = |id: i32| {
+            Err(VocabularyMismatch {
+                id,
+                oracle: self.name(id),
+                draft: draft.name(id),
+            })
+        };
+        let common = mine.n_tokens().min(theirs.n_tokens());
+        for id in 0..common {
+            let token = LlamaToken(id);
+            if mine.text(token) != theirs.text(token) || mine.attr(token) != theirs.attr(token) {
+                return mismatch(id);
+            }
+        }
+        for (ours, other) in [(mine.eos(), theirs.eos()), (mine.eot(), theirs.eot())] {
+            if ours != other {
+                return mismatch(ours.0.max(0));
+            }
+        }
+        // Padding is a few hundred unused tokens behind the last real one.
+        let longer = if mine.n_tokens() > common {
+            self
+        } else {
+            draft
+        };
+        let end = longer.model.vocab().n_tokens();
+        (common..end)
+            .find(|&id| !is_padding(&longer.bytes(TokenId(id))))
+            .map_or(Ok(()), mismatch)
+    }
+}
+
+/// Padding tokens have no text, or a placeholder's such as `[PAD151936]`.
+fn is_padding(piece: &[u8]) -> bool {
+    piece.is_empty() || piece.starts_with(b"[PAD") || piece.starts_with(b"<|")
+}
+
+/// Turns tokens into text in whole characters: bytes of a character that is not complete yet
+/// wait for the next token.
+#[derive(Debug, Default)]
+pub struct TextStream {
+    pending: Vec<u8>,
+}
+
+impl TextStream {
+    /// Adds bytes; returns what is complete.
+    pub fn push(&mut self, bytes: &[u8]) -> String {
+        self.pending.extend_from_slice(bytes);
+        let mut out = String::new();
+        loop {
+            match std::str::from_utf8(&self.pending) {
+                Ok(text) => {
+                    out.push_str(text);
+                    self.pending.clear();
+                    return out;
+                }
+                Err(error) => {
+                    let valid = error.valid_up_to();
+                    out.push_str(&String::from_utf8_lossy(&self.pending[..valid]));
+                    match error.error_len() {
+                        // The end of the input cuts a character: wait for its rest.
+                        None => {
+                            self.pending.drain(..valid);
+                            return out;
+                        }
+                        Some(bad) => {
+                            out.push(char::REPLACEMENT_CHARACTER);
+                            self.pending.drain(..valid + bad);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is left at the end: a replacement character for a cut one.
+    pub fn finish(&mut self) -> String {
+        if std::mem::take(&mut self.pending).is_empty() {
+            String::new()
+        } else {
+            char::REPLACEMENT_CHARACTER.to_string()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_arrives_whole_however_it_is_cut(text in "\\PC{0,40}", cuts in prop::collection::vec(1usize..5, 0..80)) {
+            let mut stream = TextStream::default();
+            let (mut out, mut rest) = (String::new(), text.as_bytes());
+            for cut in cuts {
+                let (now, later) = rest.split_at(cut.min(rest.len()));
+                out += &stream.push(now);
+                rest = later;
+            }
+            out += &stream.push(rest);
+            out += &stream.finish();
+            prop_assert_eq!(out, text);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        let mut stream = TextStream::default();
+        assert_eq!(stream.push(b"a\xffb\xe2\x82"), "a\u{fffd}b");
+        assert_eq!(stream.finish(), "\u{fffd}");
+        assert_eq!(stream.finish(), "");
+    }
+}
