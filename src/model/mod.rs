@@ -1,1 +1,10 @@
 //! (module under construction)
+
+/// Placeholder until the catalogue exists: finds models by path alone.
+pub fn resolve(name: &str) -> anyhow::Result<std::path::PathBuf> {
+    let path = std::path::PathBuf::from(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    anyhow::bail!("there is no model '{name}': give a path to a GGUF file")
+}
