@@ -1,5 +1,7 @@
 //! The executable itself: output, messages and exit codes.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};

@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_EXPECTED=1 cargo test --release --test cli_config` writes the messages anew.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
+
 use nmos::config::{Draft, Layer, Origin, Scout, Settings, SourceFile};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,17 +72,11 @@ fn every_setting_of_a_file_takes_effect() {
     assert_eq!(settings.ram.value.to_string(), "1536MiB");
     assert_eq!(settings.system.value, "Two\nlines.");
     assert_eq!(settings.sampling.repeat_penalty.value, 1.1);
-    // The keymap gets its table as written, with the places for its own messages.
-    let (action, keys) = settings.keys.first_key_value().unwrap();
-    assert_eq!(action.get_ref(), "help");
-    assert_eq!(keys.get_ref().as_str(), Some("f1"));
-    let fault = settings
-        .file
-        .unwrap()
-        .fault(keys.span(), "this key is taken");
+    // The keymap gets its tables as written, with the places for its own messages.
+    let (table, keys) = settings.keys.first_key_value().unwrap();
+    assert_eq!(table.get_ref(), "global");
+    assert_eq!(keys.get_ref()["help"].as_str(), Some("f1"));
+    let fault = settings.file.unwrap().fault(table.span(), "no such table");
     let text = fault.to_string();
-    assert!(
-        text.contains(":27:8: keys.help: this key is taken"),
-        "{text}"
-    );
+    assert!(text.contains(":25:7: keys.global: no such table"), "{text}");
 }

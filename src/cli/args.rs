@@ -15,7 +15,6 @@ use std::path::PathBuf;
     long_version = super::version::long(),
     after_help = "Options can also be set as variables (--top-k is NMOS_TOP_K) and in the \
                   configuration file (nmos config path). Exit codes: 0 ok, 1 failed, 2 usage.",
-    disable_help_subcommand = true,
     max_term_width = 100
 )]
 pub struct Cli {

@@ -2,7 +2,7 @@
 //!
 //! Nothing is ever logged to the terminal: the workbench draws there.
 
-use crate::config::{LogLevel, Paths, Settings};
+use crate::config::{LogLevel, Origin, Settings};
 use anyhow::Context;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -26,20 +26,15 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<WorkerGuard>> {
     if level == LevelFilter::OFF {
         return Ok(None);
     }
-    let (path, file) = match &settings.log_file.value {
-        Some(path) => {
-            let file = open(path)
-                .with_context(|| format!("cannot write the log file {}", path.display()))?;
-            (path.clone(), file)
-        }
-        None => {
-            let Some(path) = Paths::for_user().map(|p| p.log_file()) else {
-                return Ok(None);
-            };
-            let Ok(file) = open(&path) else {
-                return Ok(None);
-            };
-            (path, file)
+    let Some(path) = settings.log_file() else {
+        return Ok(None);
+    };
+    let file = match open(&path) {
+        Ok(file) => file,
+        Err(_) if settings.log_file.origin == Origin::Default => return Ok(None),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("cannot write the log file {}", path.display()));
         }
     };
     let (writer, guard) = tracing_appender::non_blocking(file);
@@ -73,7 +68,12 @@ pub fn open(path: &Path) -> std::io::Result<File> {
 /// The workbench chains its own hook before this one, which gives the terminal back first.
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let what = panic.payload_as_str().unwrap_or("no reason given");
+        let payload = panic.payload();
+        let what = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no reason given");
         let place = panic.location().map(ToString::to_string);
         let place = place.as_deref().unwrap_or("an unknown place");
         tracing::error!(place, what, "panic");

@@ -1,7 +1,7 @@
 //! The command line: what a person or a script runs.
 //!
 //! Owns the argument tree, the settings' layers, logging, and the one place where an outcome
-//! becomes words and an exit code ([`report`]). One file a command; each is a thin layer over
+//! becomes words and an exit code (`report`). One file a command; each is a thin layer over
 //! the library.
 //!
 //! Whatever a command prints goes through a writer whose errors are handled, so that a closed
@@ -83,7 +83,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
 
 /// What a session is started with under these settings.
 pub fn engine_options(settings: &Settings) -> anyhow::Result<EngineOptions> {
-    settings.engine_options(crate::model::resolve)
+    Ok(settings.engine_options(crate::model::resolve)?)
 }
 
 fn run_once(args: &args::RunArgs, settings: &Settings, out: &mut io::Stdout) -> anyhow::Result<()> {
@@ -99,7 +99,7 @@ fn run_once(args: &args::RunArgs, settings: &Settings, out: &mut io::Stdout) -> 
             out,
             err: &mut io::stderr(),
             json: args.json,
-            progress: progress::Progress::on_terminal(),
+            progress: progress::Progress::on_terminal(!args.json),
         },
     );
     engine.shutdown();

@@ -13,11 +13,14 @@ const TICK: Duration = Duration::from_millis(120);
 /// The line, or nothing.
 pub struct Progress {
     bar: Option<ProgressBar>,
+    /// The answer's text appears on the same terminal, and then the line must make way.
+    shared: bool,
 }
 
 impl Progress {
-    /// A line where standard error is a terminal.
-    pub fn on_terminal() -> Self {
+    /// A line where standard error is a terminal. `text` says that an answer's text goes to
+    /// standard output.
+    pub fn on_terminal(text: bool) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self::hidden();
         }
@@ -25,12 +28,18 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
             bar.set_style(style);
         }
-        Self { bar: Some(bar) }
+        Self {
+            bar: Some(bar),
+            shared: text && std::io::stdout().is_terminal(),
+        }
     }
 
     /// Nothing.
     pub fn hidden() -> Self {
-        Self { bar: None }
+        Self {
+            bar: None,
+            shared: false,
+        }
     }
 
     /// When to call [`Progress::show`].
@@ -56,7 +65,22 @@ impl Progress {
         }
     }
 
-    /// Takes the line away for good: the answer has begun.
+    /// Prints something to standard error above the line.
+    pub fn above(&self, print: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Text of the answer comes: takes the line away for good if it stands in the way.
+    pub fn make_way(&mut self) {
+        if self.shared {
+            self.clear();
+        }
+    }
+
+    /// Takes the line away for good.
     pub fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -73,10 +97,12 @@ fn message(snapshot: &Snapshot) -> Option<String> {
                 snapshot.prefill.ready_tokens,
                 snapshot.prefill.prompt_tokens,
             );
-            Some(if ready < all {
-                format!("reading the prompt: {ready} of {all} tokens")
-            } else {
-                "answering".to_owned()
+            let answer = &snapshot.accept;
+            Some(match (answer.tokens, answer.tokens_per_s) {
+                (0, _) if ready < all => format!("reading the prompt: {ready} of {all} tokens"),
+                (0, _) => "answering".to_owned(),
+                (n, None) => format!("answering: {n} tokens"),
+                (n, Some(rate)) => format!("answering: {n} tokens, {rate:.1} tokens/s"),
             })
         }
         Phase::Idle | Phase::Composing | Phase::Failed(_) => None,
@@ -100,6 +126,12 @@ mod tests {
         assert_eq!(
             message(&snapshot).as_deref(),
             Some("reading the prompt: 120 of 340 tokens")
+        );
+        snapshot.accept.tokens = 42;
+        snapshot.accept.tokens_per_s = Some(3.12);
+        assert_eq!(
+            message(&snapshot).as_deref(),
+            Some("answering: 42 tokens, 3.1 tokens/s")
         );
         snapshot.phase = Phase::Idle;
         assert_eq!(message(&snapshot), None);

@@ -98,7 +98,7 @@ pub fn answer<O: Write, E: Write>(
             }
             Event::Submitted { .. } => {}
             Event::Text(piece) => {
-                output.progress.clear();
+                output.progress.make_way();
                 if !output.json {
                     output.out.write_all(piece.as_bytes())?;
                     output.out.flush()?;
@@ -106,9 +106,11 @@ pub fn answer<O: Write, E: Write>(
                 text.push_str(&piece);
             }
             Event::Notice(notice) => {
-                output.progress.clear();
-                // A note that cannot be shown is no reason to lose the answer.
-                let _ = writeln!(output.err, "note: {notice}");
+                let err = &mut *output.err;
+                output.progress.above(|| {
+                    // A note that cannot be shown is no reason to lose the answer.
+                    let _ = writeln!(err, "note: {notice}");
+                });
             }
             Event::Done(stats) => return finish(&stats, &text, output),
             Event::Error(what) | Event::Fatal(what) => {

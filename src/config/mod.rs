@@ -35,7 +35,7 @@ pub const DEFAULT_ORACLE: &str = "qwen2.5-coder-1.5b";
 /// The draft that is used where none is named.
 pub const DEFAULT_DRAFT: &str = "qwen2.5-coder-0.5b";
 /// The theme that is used where none is named.
-pub const DEFAULT_THEME: &str = "dark";
+pub const DEFAULT_THEME: &str = "nmos-dark";
 /// What the model is told before the conversation begins.
 pub const DEFAULT_SYSTEM: &str = "You are a helpful assistant.";
 
@@ -200,6 +200,12 @@ impl Settings {
             keys,
             file,
         })
+    }
+
+    /// The log file: the one that was named, or the user's own if there is a home for it.
+    pub fn log_file(&self) -> Option<PathBuf> {
+        let named = self.log_file.value.clone();
+        named.or_else(|| Paths::for_user().map(|paths| paths.log_file()))
     }
 
     /// What a session is started with. `find` turns a model's name or path into its file.

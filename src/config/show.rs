@@ -7,10 +7,9 @@ impl Settings {
     /// Every setting: its key in the file, its value as the file would spell it, and its layer.
     pub fn rows(&self) -> Vec<(&'static str, String, Origin)> {
         let file = Setting {
-            value: match &self.log_file.value {
-                Some(path) => path.display().to_string(),
-                None => String::new(),
-            },
+            value: self
+                .log_file()
+                .map_or_else(String::new, |path| path.display().to_string()),
             origin: self.log_file.origin,
         };
         vec![

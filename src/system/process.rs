@@ -40,6 +40,12 @@ mod tests {
     }
 
     #[test]
+    fn what_the_disk_read_never_shrinks() {
+        let before = disk_read_bytes().unwrap();
+        assert!(disk_read_bytes().unwrap() >= before);
+    }
+
+    #[test]
     fn kilobytes_are_bytes() {
         let status = "Name:\tnmos\nVmRSS:\t    1234 kB\nVmRSSX:\t1 kB\n";
         assert_eq!(kilobytes(status, "VmRSS"), Some(Bytes(1234 * 1024)));

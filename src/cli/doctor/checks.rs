@@ -137,9 +137,7 @@ fn model(role: &'static str, name: &str) -> Check {
     });
     let place = path.display();
     match read {
-        Ok(bytes) if magic == *b"GGUF" => {
-            Check::ok(role, format!("{name}, {}\n{place}", Bytes(bytes)))
-        }
+        Ok(bytes) if magic == *b"GGUF" => Check::ok(role, format!("{place}, {}", Bytes(bytes))),
         Ok(_) => Check::fail(
             role,
             format!("{place} is not a GGUF file"),
@@ -252,11 +250,7 @@ pub fn config(loaded: &Result<Settings, ConfigError>) -> Check {
 }
 
 pub fn log(settings: &Settings) -> Check {
-    let path = match &settings.log_file.value {
-        Some(path) => Some(path.clone()),
-        None => Paths::for_user().map(|paths| paths.log_file()),
-    };
-    let Some(path) = path else {
+    let Some(path) = settings.log_file() else {
         return Check::warn(
             "log",
             "there is no home directory for it",
