@@ -19,11 +19,13 @@
 //!               ggml     io     the hardware edges: the only `unsafe` in the tree
 //!
 //!  telemetry, units             plain data, used by all
+//!  config, system               settings, and facts about the machine
 //! ```
 #![deny(unsafe_code)]
 
 pub mod bench;
 pub mod cli;
+pub mod config;
 #[allow(unsafe_code)]
 pub mod ggml;
 #[allow(unsafe_code)]
@@ -35,6 +37,7 @@ pub mod river;
 pub mod scout;
 pub mod session;
 pub mod speculate;
+pub mod system;
 pub mod telemetry;
 pub mod tui;
 pub mod typing;

@@ -13,8 +13,10 @@ pub enum Intent {
     Typing(TypingEvent),
     /// Ends the answer under way and keeps its text. Nothing where none is.
     Stop,
-    /// Forgets the conversation: the next prompt is its first turn.
+    /// Forgets the conversation and what is cached of it: the next prompt is its first turn.
     NewConversation,
+    /// Whether to work before Enter, from now on (a cold baseline does not).
+    Anticipate(bool),
     /// Ends the session and its thread.
     Shutdown,
 }

@@ -1,7 +1,7 @@
 //! Plain data about what the engine does, for anyone to draw or print.
 //!
 //! Owns the [`Hub`]: one [`Snapshot`] that the engine's threads keep up to date and a reader
-//! copies whenever it likes, and a bounded stream of [`Event`]s that must not be missed.
+//! copies whenever it likes. What must not be missed is a `session::Event` instead.
 //! No logic lives here. Everything in a snapshot is measured unless its name begins with
 //! `predicted`.
 //!

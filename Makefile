@@ -1,0 +1,41 @@
+# `make run` and `make test` are all that is needed on a machine with Rust, gcc and make.
+# What is built goes to the user's cache, one profile for everything, so that llama.cpp is
+# compiled once.
+
+cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(cache)/nmos/target)
+nmos := $(CARGO_TARGET_DIR)/release/nmos
+
+# Unattended, the lock file is the law.
+locked := $(if $(CI),--locked)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint build models deps
+
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: models ## build, fetch the default models, open the workbench
+	@"$(nmos)"
+
+test: models ## build, fetch the default models, run all tests
+	cargo test --release $(locked)
+
+lint: ## formatting, clippy, documentation, licences of dependencies
+	@scripts/deps lint
+	cargo fmt --check
+	@scripts/first-build "$(CARGO_TARGET_DIR)"
+	cargo clippy --release --all-targets $(locked) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --document-private-items $(locked)
+	cargo fetch $(locked)
+	cargo test --release $(locked) --test licences
+
+build: deps ## the executable, in the user's cache
+	@scripts/first-build "$(CARGO_TARGET_DIR)"
+	cargo build --release $(locked)
+
+models: build ## fetch the default models (1.7 GB, once)
+	@"$(nmos)" models pull
+
+deps: ## check for cmake, libclang and a C++ compiler; as root, install them
+	@scripts/deps

@@ -1,0 +1,205 @@
+//! What can be written on the command line. Scripts depend on these names.
+
+use crate::config::{Draft, Layer, LogLayer, LogLevel, Ram, SamplingLayer, Scout, limits};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "nmos",
+    about = "A workbench over language models larger than memory",
+    long_about = "NMOS runs a language model that is larger than memory, streams its weights from \
+                  the SSD, and works while you type. Without a command it opens the workbench.",
+    version = super::version::short(),
+    long_version = super::version::long(),
+    after_help = "Options can also be set as variables (--top-k is NMOS_TOP_K) and in the \
+                  configuration file (nmos config path). Exit codes: 0 ok, 1 failed, 2 usage.",
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub shared: Shared,
+}
+
+/// What to do; nothing said is the workbench.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer one prompt on standard output
+    Run(RunArgs),
+    /// Measure this machine and say whether it is fit
+    Doctor(DoctorArgs),
+    /// The configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Options that every command takes, before its name or after it.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Shared options")]
+pub struct Shared {
+    /// The model that answers: a path or a name from `nmos models list`
+    #[arg(long, global = true, value_name = "MODEL", value_parser = |s: &str| limits::oracle(s.to_owned()))]
+    pub oracle: Option<String>,
+    /// The model that guesses ahead: a path, a name, or `none`
+    #[arg(long, global = true, value_name = "MODEL")]
+    pub draft: Option<Draft>,
+    /// What guesses the kind of a prompt: `heuristic` or `none`
+    #[arg(long, global = true, value_name = "SCOUT")]
+    pub scout: Option<Scout>,
+    /// The most memory to hold, as in 512MiB or 4G; `auto` leaves a margin
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub ram: Option<Ram>,
+    /// Tokens that a conversation can hold
+    #[arg(long, global = true, value_name = "N", value_parser = |s: &str| limits::read(s, limits::ctx))]
+    pub ctx: Option<usize>,
+    /// Threads that compute
+    #[arg(long, global = true, value_name = "N", value_parser = |s: &str| limits::read(s, limits::threads))]
+    pub threads: Option<usize>,
+    /// Read this configuration file instead of the user's own
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// off, error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+    /// Write the log to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+}
+
+impl Shared {
+    /// As the strongest layer of the settings.
+    pub fn layer(&self) -> Layer {
+        Layer {
+            oracle: self.oracle.clone(),
+            draft: self.draft.clone(),
+            scout: self.scout,
+            ram: self.ram,
+            ctx: self.ctx,
+            threads: self.threads,
+            log: LogLayer {
+                level: self.log_level,
+                file: self.log_file.clone(),
+            },
+            ..Layer::default()
+        }
+    }
+}
+
+/// `nmos run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The prompt, or `-` to read it from standard input
+    pub prompt: String,
+    /// Most tokens of the answer
+    #[arg(short = 'n', long, value_name = "N", value_parser = |s: &str| limits::read(s, limits::max_tokens))]
+    pub max_tokens: Option<usize>,
+    /// Sampling temperature; 0 always takes the likeliest token
+    #[arg(long, value_name = "T", value_parser = |s: &str| limits::read(s, limits::temp))]
+    pub temp: Option<f32>,
+    /// Draw from the K likeliest tokens; 0 is all
+    #[arg(long, value_name = "K", value_parser = |s: &str| limits::read(s, limits::top_k))]
+    pub top_k: Option<usize>,
+    /// Draw from the likeliest tokens that hold this share of the probability
+    #[arg(long, value_name = "P", value_parser = |s: &str| limits::read(s, limits::top_p))]
+    pub top_p: Option<f32>,
+    /// Leave out tokens below this share of the likeliest one's probability
+    #[arg(long, value_name = "P", value_parser = |s: &str| limits::read(s, limits::min_p))]
+    pub min_p: Option<f32>,
+    /// Above 1, tokens that were there before become less likely
+    #[arg(long, value_name = "R", value_parser = |s: &str| limits::read(s, limits::repeat_penalty))]
+    pub repeat_penalty: Option<f32>,
+    /// The number that random choices start from
+    #[arg(long, value_name = "S", value_parser = |s: &str| limits::read(s, limits::seed))]
+    pub seed: Option<u64>,
+    /// What the model is told before the prompt
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Print one JSON object with the answer and its figures instead of the text
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl RunArgs {
+    /// Lays the options of an answer over `layer`.
+    pub fn over(&self, layer: Layer) -> Layer {
+        Layer {
+            max_tokens: self.max_tokens,
+            system: self.system.clone(),
+            sampling: SamplingLayer {
+                temp: self.temp,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                min_p: self.min_p,
+                repeat_penalty: self.repeat_penalty,
+                seed: self.seed,
+            },
+            ..layer
+        }
+    }
+}
+
+/// `nmos doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `nmos config`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Write the documented default file; never over one that is there
+    Init,
+    /// Print where the file is looked for
+    Path,
+    /// Print the settings in force and where each came from
+    Show,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn shared_options_stand_before_or_after_the_command() {
+        for line in [
+            ["nmos", "--ram", "1GiB", "doctor"],
+            ["nmos", "doctor", "--ram", "1GiB"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(cli.shared.layer().ram, Some("1GiB".parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn options_of_an_answer_reach_the_layer() {
+        let line = "nmos run -n 5 --temp 0.7 --top-k 40 --seed 3 --system x --ctx 512 hello";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Some(Command::Run(run)) = &cli.command else {
+            panic!("not run");
+        };
+        let layer = run.over(cli.shared.layer());
+        assert_eq!((layer.max_tokens, layer.ctx), (Some(5), Some(512)));
+        assert_eq!(layer.sampling.temp, Some(0.7));
+        assert_eq!(layer.sampling.top_k, Some(40));
+        assert_eq!(layer.sampling.seed, Some(3));
+        assert_eq!(layer.system.as_deref(), Some("x"));
+    }
+}

@@ -1,0 +1,297 @@
+//! Each thing that is examined, and when it is good.
+
+use super::Check;
+use super::disk::{self, ReadSpeed};
+use crate::cli::{logging, version};
+use crate::config::{ConfigError, Draft, Paths, Settings};
+use crate::system::{self, CpuFacts, MemoryFacts};
+use crate::units::Bytes;
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+/// Below this the workbench asks for a larger window.
+const LEAST_TERMINAL: (u16, u16) = (80, 24);
+/// A disk slower than this makes every pass long.
+const SLOW_GB_S: f64 = 0.5;
+
+pub fn processor(cpu: &CpuFacts, threads: usize) -> Check {
+    let model = cpu.model.as_deref().unwrap_or("unknown model");
+    let found = format!(
+        "{model}, {} cores; {}",
+        cpu.cores,
+        if cpu.features.is_empty() {
+            "no vector instructions known".to_owned()
+        } else {
+            cpu.features.join(" ")
+        }
+    );
+    if threads > cpu.cores {
+        let advice = format!(
+            "--threads {threads} is more than the cores: they would wait for each other; use {}",
+            cpu.cores
+        );
+        return Check::warn("processor", found, advice);
+    }
+    if cpu.features.is_empty() || (cfg!(target_arch = "x86_64") && !cpu.features.contains(&"avx2"))
+    {
+        return Check::warn(
+            "processor",
+            found,
+            "without AVX2 or the like answers take several times as long",
+        );
+    }
+    Check::ok("processor", found)
+}
+
+pub fn backends() -> Check {
+    let found = version::backends();
+    let names = found.iter().cloned().collect::<Vec<_>>().join(", ");
+    if found.contains("cpu") {
+        Check::ok("backends", names)
+    } else {
+        Check::fail(
+            "backends",
+            "no CPU backend (libggml-cpu-*.so) was found",
+            "keep the libraries beside the executable, or build again with make",
+        )
+    }
+}
+
+pub fn memory(facts: &MemoryFacts, asked: Option<Bytes>) -> Check {
+    let (Some(total), Some(available)) = (facts.total, facts.available) else {
+        return Check::warn(
+            "memory",
+            "the kernel does not say how much there is",
+            "give --ram SIZE",
+        );
+    };
+    let group = match (facts.cgroup_limit, facts.cgroup_used) {
+        (Some(limit), Some(used)) => {
+            let binds = if facts.cgroup_binds() {
+                "binds"
+            } else {
+                "does not bind"
+            };
+            format!("control group limit {limit}, {used} used ({binds})")
+        }
+        _ => "no control group limit".to_owned(),
+    };
+    let found = format!("{total}, {available} available; {group}");
+    match system::budget(asked, facts, Bytes(0)) {
+        Ok(budget) if asked.is_some() => Check::ok("memory", format!("{found}\n--ram {budget}")),
+        Ok(budget) => Check::ok("memory", format!("{found}\n--ram would be {budget}")),
+        Err(error) => Check::fail("memory", found, error.to_string()),
+    }
+}
+
+pub fn locked_memory() -> Check {
+    match system::locked_memory_limit() {
+        None => Check::ok("locked memory", "no limit"),
+        Some(limit) if limit >= Bytes::mib(64) => Check::ok("locked memory", limit.to_string()),
+        Some(limit) => Check::warn(
+            "locked memory",
+            format!("at most {limit}"),
+            "read buffers cannot all be registered with the kernel, which is hardly slower; \
+             `ulimit -l unlimited` lifts the limit",
+        ),
+    }
+}
+
+pub fn io_uring() -> Check {
+    match io_uring::IoUring::new(8) {
+        Ok(_) => Check::ok("io_uring", "allowed"),
+        Err(error) => Check::warn(
+            "io_uring",
+            format!("refused: {error}"),
+            "plain reads are used instead; a container's seccomp profile or \
+             kernel.io_uring_disabled may forbid it",
+        ),
+    }
+}
+
+/// The models that the settings name.
+pub fn models(settings: &Settings) -> Vec<Check> {
+    let mut checks = vec![model("oracle", &settings.oracle.value)];
+    match &settings.draft.value {
+        Draft::Model(name) => checks.push(model("draft", name)),
+        Draft::None => checks.push(Check::ok("draft", "none")),
+    }
+    checks
+}
+
+fn model(role: &'static str, name: &str) -> Check {
+    let path = match crate::model::catalog::resolve(name) {
+        Ok(path) => path,
+        Err(error) => {
+            return Check::fail(
+                role,
+                format!("{error:#}"),
+                "run `nmos models pull`, or name a GGUF file",
+            );
+        }
+    };
+    let mut magic = [0; 4];
+    let read = std::fs::File::open(&path).and_then(|mut file| {
+        file.read_exact(&mut magic)?;
+        Ok(file.metadata()?.len())
+    });
+    let place = path.display();
+    match read {
+        Ok(bytes) if magic == *b"GGUF" => Check::ok(role, format!("{place}, {}", Bytes(bytes))),
+        Ok(_) => Check::fail(
+            role,
+            format!("{place} is not a GGUF file"),
+            "name another file",
+        ),
+        Err(error) => Check::fail(
+            role,
+            format!("{place}: {error}"),
+            "make the file readable, or name another",
+        ),
+    }
+}
+
+/// The file system that models are on, or will be.
+pub fn place(oracle: Option<&Path>) -> Check {
+    let cache = Paths::for_user().map(|paths| paths.models_dir());
+    let Some(wanted) = oracle.map(Path::to_owned).or(cache) else {
+        return Check::warn(
+            "model disk",
+            "there is no home directory to keep models in",
+            "name models by path",
+        );
+    };
+    // The directory may not be there yet: its nearest parent is on the same disk.
+    let Some(there) = wanted.ancestors().find(|path| path.exists()) else {
+        return Check::warn(
+            "model disk",
+            format!("{}: no such place", wanted.display()),
+            "",
+        );
+    };
+    match disk::place(there) {
+        Err(error) => Check::warn(
+            "model disk",
+            format!("{}: {error}", there.display()),
+            "make it readable",
+        ),
+        Ok(place) => {
+            let found = format!("{}, {} free", place.filesystem, place.free);
+            if place.in_memory {
+                Check::warn(
+                    "model disk",
+                    found,
+                    "models there take up memory themselves: keep them on a disk",
+                )
+            } else {
+                Check::ok("model disk", found)
+            }
+        }
+    }
+}
+
+/// How fast the oracle's file is read.
+pub fn reading(speed: Option<&std::io::Result<ReadSpeed>>) -> Check {
+    let name = "disk reads";
+    match speed {
+        None => Check::warn(
+            name,
+            "not measured: the oracle is not there",
+            "run `nmos models pull` first",
+        ),
+        Some(Err(error)) => Check::fail(
+            name,
+            format!("the oracle's file cannot be read: {error}"),
+            "make it readable, or look at the disk's health",
+        ),
+        Some(Ok(speed)) => {
+            let found = format!(
+                "{:.2} GB/s ({} in order in {:.2} s, one thread, {})",
+                speed.gb_s(),
+                speed.bytes,
+                speed.time.as_secs_f64(),
+                if speed.direct {
+                    "O_DIRECT"
+                } else {
+                    "through the page cache"
+                }
+            );
+            if !speed.direct {
+                Check::warn(
+                    name,
+                    found,
+                    "this file system refuses O_DIRECT: reads go through the page cache, which \
+                     takes memory; keep models on a local disk",
+                )
+            } else if speed.gb_s() < SLOW_GB_S {
+                Check::warn(name, found, "a faster disk makes streamed answers faster")
+            } else {
+                Check::ok(name, found)
+            }
+        }
+    }
+}
+
+pub fn config(loaded: &Result<Settings, ConfigError>) -> Check {
+    match loaded {
+        Ok(settings) => Check::ok(
+            "configuration",
+            match &settings.file {
+                Some(file) => file.path.display().to_string(),
+                None => "no file: defaults".to_owned(),
+            },
+        ),
+        Err(error) => Check::fail(
+            "configuration",
+            error.to_string(),
+            "correct it; below, defaults are assumed",
+        ),
+    }
+}
+
+pub fn log(settings: &Settings) -> Check {
+    let Some(path) = settings.log_file() else {
+        return Check::warn(
+            "log",
+            "there is no home directory for it",
+            "give --log-file FILE",
+        );
+    };
+    match logging::open(&path) {
+        Ok(_) => Check::ok("log", path.display().to_string()),
+        Err(error) => Check::warn(
+            "log",
+            format!("{} cannot be written: {error}", path.display()),
+            "give --log-file FILE",
+        ),
+    }
+}
+
+pub fn terminal() -> Check {
+    let name = "terminal";
+    if !std::io::stdout().is_terminal() {
+        return Check::ok(name, "none: `nmos run` works, the workbench wants one");
+    }
+    let colours = match (
+        std::env::var_os("NO_COLOR").filter(|v| !v.is_empty()),
+        std::env::var("COLORTERM").unwrap_or_default(),
+        std::env::var("TERM").unwrap_or_default(),
+    ) {
+        (Some(_), _, _) => "no colours (NO_COLOR)",
+        (_, c, _) if c == "truecolor" || c == "24bit" => "true colour",
+        (_, _, t) if t.contains("256color") => "256 colours",
+        (_, _, t) if t == "dumb" => {
+            return Check::warn(name, "TERM=dumb", "the workbench wants a real terminal");
+        }
+        _ => "16 colours",
+    };
+    let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout()) else {
+        return Check::ok(name, colours);
+    };
+    let found = format!("{}x{}, {colours}", size.ws_col, size.ws_row);
+    if size.ws_col < LEAST_TERMINAL.0 || size.ws_row < LEAST_TERMINAL.1 {
+        let (columns, rows) = LEAST_TERMINAL;
+        return Check::warn(name, found, format!("the workbench wants {columns}x{rows}"));
+    }
+    Check::ok(name, found)
+}

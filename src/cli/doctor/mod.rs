@@ -1,0 +1,222 @@
+//! `nmos doctor`: measures this machine and says whether NMOS can run well on it.
+//!
+//! Every line is a [`Check`]: what was found, how good that is, and what to do where it is not
+//! good. `fail` means that NMOS cannot answer here as it is set up, and makes the exit code 1;
+//! `warn` means that it runs, but worse than it could.
+
+mod checks;
+mod disk;
+
+use super::args::DoctorArgs;
+use crate::config::{Layer, Settings};
+use serde::Serialize;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// How good a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Grade {
+    Ok,
+    Warn,
+    Fail,
+}
+
+impl Grade {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "FAIL",
+        }
+    }
+}
+
+/// One finding.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    grade: Grade,
+    /// What was found or measured.
+    found: String,
+    /// What to do; `None` where nothing need be done.
+    advice: Option<String>,
+}
+
+impl Check {
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            name,
+            grade: Grade::Ok,
+            found: found.into(),
+            advice: None,
+        }
+    }
+
+    fn warn(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            name,
+            grade: Grade::Warn,
+            found: found.into(),
+            advice: Some(advice.into()),
+        }
+    }
+
+    fn fail(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self {
+            grade: Grade::Fail,
+            ..Self::warn(name, found, advice)
+        }
+    }
+}
+
+/// Everything found, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Nothing failed.
+    fit: bool,
+    version: String,
+    kernel: String,
+    cpu: crate::system::CpuFacts,
+    memory: crate::system::MemoryFacts,
+    /// Of the disk that holds the oracle, in decimal gigabytes a second; null if not measured.
+    read_gb_s: Option<f64>,
+    checks: Vec<Check>,
+}
+
+/// Examines the machine and prints what was found.
+pub fn run(
+    args: &DoctorArgs,
+    flags: Layer,
+    file: Option<&Path>,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    let loaded = Settings::load(flags.clone(), file);
+    let config = checks::config(&loaded);
+    let settings = match loaded {
+        Ok(settings) => settings,
+        // The rest is examined as it would be without the file and variables that are wrong.
+        Err(_) => Settings::resolve(flags, Layer::default(), None)?,
+    };
+    let report = examine(&settings, config);
+    if args.json {
+        serde_json::to_writer_pretty(&mut *out, &report).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        print(&report, out)?;
+    }
+    out.flush()?;
+    Ok(if report.fit {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(super::report::FAILED)
+    })
+}
+
+fn examine(settings: &Settings, config: Check) -> Report {
+    let cpu = crate::system::cpu_facts();
+    let memory = crate::system::memory();
+    let oracle = crate::model::catalog::resolve(&settings.oracle.value).ok();
+    let speed = oracle.as_deref().map(disk::measure);
+    let mut all = vec![
+        checks::processor(&cpu, settings.threads.value),
+        checks::backends(),
+        checks::memory(&memory, settings.ram.value.size()),
+        checks::locked_memory(),
+        checks::io_uring(),
+    ];
+    all.extend(checks::models(settings));
+    all.push(checks::place(oracle.as_deref()));
+    all.push(checks::reading(speed.as_ref()));
+    all.push(config);
+    all.push(checks::log(settings));
+    all.push(checks::terminal());
+    let gb_s = speed.and_then(Result::ok).and_then(|s| s.disk_gb_s());
+    Report {
+        fit: all.iter().all(|check| check.grade != Grade::Fail),
+        version: super::version::short(),
+        kernel: crate::system::kernel(),
+        cpu,
+        memory,
+        read_gb_s: gb_s,
+        checks: all,
+    }
+}
+
+fn print(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out, "nmos {} on {}\n", report.version, report.kernel)?;
+    for check in &report.checks {
+        let mut lines = check.found.lines();
+        let (grade, first) = (check.grade.name(), lines.next().unwrap_or_default());
+        writeln!(out, "{grade:<5} {:<14} {first}", check.name)?;
+        for line in lines {
+            writeln!(out, "{:<20} {line}", "")?;
+        }
+        if let Some(advice) = &check.advice {
+            writeln!(out, "{:<20} -> {advice}", "")?;
+        }
+    }
+    let count = |grade| report.checks.iter().filter(|c| c.grade == grade).count();
+    let warned = match count(Grade::Warn) {
+        0 => String::new(),
+        n => format!(", {n} to look at"),
+    };
+    match count(Grade::Fail) {
+        0 => writeln!(out, "\nfit to run{warned}"),
+        n => writeln!(out, "\nnot fit: {n} failed{warned}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfigError;
+
+    fn report(checks: Vec<Check>) -> String {
+        let mut out = Vec::new();
+        let report = Report {
+            fit: true,
+            version: "1".into(),
+            kernel: "Linux 6".into(),
+            cpu: crate::system::cpu_facts(),
+            memory: crate::system::MemoryFacts::default(),
+            read_gb_s: None,
+            checks,
+        };
+        print(&report, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn advice_stands_under_what_it_is_about() {
+        let text = report(vec![
+            Check::ok("kernel", "6.1"),
+            Check::warn("disk", "slow\nvery", "buy another"),
+        ]);
+        assert_eq!(
+            text,
+            "nmos 1 on Linux 6\n\n\
+             ok    kernel         6.1\n\
+             warn  disk           slow\n                     very\n                     \
+             -> buy another\n\nfit to run, 1 to look at\n"
+        );
+    }
+
+    #[test]
+    fn a_failure_is_counted() {
+        let text = report(vec![Check::fail("oracle", "absent", "pull it")]);
+        assert!(text.ends_with("\nnot fit: 1 failed\n"), "{text}");
+    }
+
+    #[test]
+    fn a_broken_configuration_is_a_finding() {
+        let error = ConfigError::Environment {
+            variable: "NMOS_RAM",
+            what: "'x' is not a size".into(),
+        };
+        let check = checks::config(&Err(error));
+        assert_eq!(check.grade, Grade::Fail);
+        assert!(check.found.contains("NMOS_RAM"));
+    }
+}

@@ -1,0 +1,199 @@
+//! `nmos run`: one prompt, one answer, for scripts and pipes.
+//!
+//! Owns the conversation with a session over its channels. The answer goes to standard output
+//! as it comes, in whole characters; everything else goes to standard error.
+//!
+//! ```text
+//!  Ready -> paste + Enter -> Submitted -> Text* -> Done
+//!    |          |                           |
+//!    '----------'- Ctrl-C: Stop ------------'   a second Ctrl-C ends the process at once
+//! ```
+
+use super::args::RunArgs;
+use super::progress::Progress;
+use super::report::{FAILED, Usage};
+use crate::session::{EngineHandle, Event, Intent};
+use crate::telemetry::{AnswerEnd, AnswerStats};
+use crate::typing::{Edit, TypingEvent};
+use anyhow::{Context, anyhow, bail};
+use crossbeam_channel::{Receiver, select};
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The prompt that the arguments ask for; `-` reads it from `stdin`.
+pub fn prompt(args: &RunArgs, mut stdin: impl Read) -> anyhow::Result<String> {
+    let mut prompt = args.prompt.clone();
+    if prompt == "-" {
+        let mut bytes = Vec::new();
+        stdin
+            .read_to_end(&mut bytes)
+            .context("cannot read the prompt from standard input")?;
+        prompt = String::from_utf8(bytes).map_err(|e| {
+            let at = e.utf8_error().valid_up_to();
+            anyhow!("the prompt on standard input is not UTF-8 text: byte {at} fits no character")
+        })?;
+        // A shell's `echo` ends its line; the prompt does not.
+        if prompt.ends_with('\n') {
+            prompt.pop();
+            if prompt.ends_with('\r') {
+                prompt.pop();
+            }
+        }
+    }
+    if prompt.trim().is_empty() {
+        return Err(Usage("the prompt is empty: write what is to be answered".into()).into());
+    }
+    Ok(prompt)
+}
+
+/// Where an answer goes.
+pub struct Output<'a, O: Write, E: Write> {
+    pub out: &'a mut O,
+    pub err: &'a mut E,
+    /// One JSON object instead of text.
+    pub json: bool,
+    pub progress: Progress,
+}
+
+/// Asks `engine` and prints the answer. `interrupts` yields a message at each Ctrl-C.
+///
+/// Ends with an error when the engine does; the text up to there has been printed.
+pub fn answer<O: Write, E: Write>(
+    engine: &EngineHandle,
+    prompt: &str,
+    interrupts: &Receiver<()>,
+    output: &mut Output<'_, O, E>,
+) -> anyhow::Result<()> {
+    let mut interrupts = interrupts.clone();
+    let ticks = output.progress.ticks();
+    let mut asked = false;
+    let mut text = String::new();
+    loop {
+        let event = select! {
+            recv(engine.events) -> event => event.map_err(|_| {
+                anyhow!("the engine ended without an answer: the log file may say why")
+            })?,
+            recv(interrupts) -> message => {
+                if message.is_err() {
+                    // Nobody is left who could interrupt.
+                    interrupts = crossbeam_channel::never();
+                } else if asked {
+                    output.progress.say("stopping after this pass; Ctrl-C again ends at once");
+                    send(engine, Intent::Stop)?;
+                } else {
+                    bail!("stopped before the models were loaded");
+                }
+                continue;
+            }
+            recv(ticks) -> _ => {
+                output.progress.show(&engine.hub.snapshot());
+                continue;
+            }
+        };
+        match event {
+            Event::Ready => {
+                ask(engine, prompt)?;
+                asked = true;
+            }
+            Event::Submitted { .. } => {}
+            Event::Text(piece) => {
+                output.progress.make_way();
+                if !output.json {
+                    output.out.write_all(piece.as_bytes())?;
+                    output.out.flush()?;
+                }
+                text.push_str(&piece);
+            }
+            Event::Notice(notice) => {
+                let err = &mut *output.err;
+                output.progress.above(|| {
+                    // A note that cannot be shown is no reason to lose the answer.
+                    let _ = writeln!(err, "note: {notice}");
+                });
+            }
+            Event::Done(stats) => return finish(&stats, &text, output),
+            Event::Error(what) | Event::Fatal(what) => {
+                end_line(&text, output)?;
+                return Err(anyhow::Error::msg(what));
+            }
+        }
+    }
+}
+
+/// Sends the prompt as one paste, and Enter.
+fn ask(engine: &EngineHandle, prompt: &str) -> anyhow::Result<()> {
+    let edits = [
+        Edit::Insert {
+            text: prompt.to_owned(),
+            paste: true,
+        },
+        Edit::Enter,
+    ];
+    for edit in edits {
+        send(engine, Intent::Typing(TypingEvent { t_us: 0, edit }))?;
+    }
+    Ok(())
+}
+
+fn send(engine: &EngineHandle, intent: Intent) -> anyhow::Result<()> {
+    // An engine that no longer listens has said why: that event is still in the channel.
+    if engine.intents.send(intent).is_err() && engine.events.is_empty() {
+        bail!("the engine ended without an answer: the log file may say why");
+    }
+    Ok(())
+}
+
+fn finish<O: Write, E: Write>(
+    stats: &AnswerStats,
+    text: &str,
+    output: &mut Output<'_, O, E>,
+) -> anyhow::Result<()> {
+    end_line(text, output)?;
+    if stats.end == AnswerEnd::Failed {
+        bail!("the answer broke off: the log file may say why");
+    }
+    if output.json {
+        serde_json::to_writer(&mut *output.out, stats).map_err(std::io::Error::from)?;
+        writeln!(output.out)?;
+        output.out.flush()?;
+    }
+    Ok(())
+}
+
+/// Ends the answer's last line, so that what follows stands on its own.
+fn end_line<O: Write, E: Write>(text: &str, output: &mut Output<'_, O, E>) -> anyhow::Result<()> {
+    output.progress.clear();
+    if !output.json && !text.is_empty() && !text.ends_with('\n') {
+        writeln!(output.out)?;
+        output.out.flush()?;
+    }
+    Ok(())
+}
+
+/// A channel that yields a message at the first Ctrl-C; the second ends the process at once.
+pub fn interrupts() -> anyhow::Result<Receiver<()>> {
+    use signal_hook::consts::SIGINT;
+    let stopping = Arc::new(AtomicBool::new(false));
+    // In this order: the first signal finds the flag down and puts it up, the second finds it up.
+    signal_hook::flag::register_conditional_shutdown(SIGINT, FAILED.into(), stopping.clone())
+        .and_then(|_| signal_hook::flag::register(SIGINT, stopping))
+        .context("cannot listen for Ctrl-C")?;
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGINT]).context("cannot listen for Ctrl-C")?;
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for _ in signals.forever() {
+                if sender.send(()).is_err() {
+                    break;
+                }
+            }
+        })
+        .context("cannot listen for Ctrl-C")?;
+    Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests;

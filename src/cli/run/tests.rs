@@ -1,0 +1,250 @@
+//! `run` against a scripted engine.
+
+use super::*;
+use crate::cli::args::{Cli, Command};
+use crate::telemetry::Hub;
+use clap::Parser;
+use crossbeam_channel::{Sender, unbounded};
+
+fn args(prompt: &str) -> RunArgs {
+    match Cli::try_parse_from(["nmos", "run", prompt])
+        .unwrap()
+        .command
+    {
+        Some(Command::Run(args)) => args,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A session's thread that follows `script`.
+fn engine(script: impl FnOnce(Receiver<Intent>, Sender<Event>) + Send + 'static) -> EngineHandle {
+    let (intents, inbox) = unbounded();
+    let (outbox, events) = unbounded();
+    EngineHandle {
+        intents,
+        events,
+        hub: Hub::new(),
+        thread: Some(std::thread::spawn(move || script(inbox, outbox))),
+    }
+}
+
+/// Takes the prompt as `run` must send it: one paste, then Enter.
+fn take_prompt(inbox: &Receiver<Intent>) -> String {
+    let Ok(Intent::Typing(TypingEvent {
+        edit: Edit::Insert { text, paste: true },
+        ..
+    })) = inbox.recv()
+    else {
+        panic!("no paste");
+    };
+    assert!(matches!(
+        inbox.recv(),
+        Ok(Intent::Typing(TypingEvent {
+            edit: Edit::Enter,
+            ..
+        }))
+    ));
+    text
+}
+
+struct Ran {
+    result: anyhow::Result<()>,
+    out: String,
+    err: String,
+}
+
+fn run(engine: EngineHandle, json: bool, interrupts: &Receiver<()>) -> Ran {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let result = answer(
+        &engine,
+        "What is a bus?",
+        interrupts,
+        &mut Output {
+            out: &mut out,
+            err: &mut err,
+            json,
+            progress: Progress::hidden(),
+        },
+    );
+    engine.shutdown();
+    Ran {
+        result,
+        out: String::from_utf8(out).unwrap(),
+        err: String::from_utf8(err).unwrap(),
+    }
+}
+
+fn done(text: &str, end: AnswerEnd) -> Event {
+    Event::Done(Box::new(AnswerStats {
+        text: text.into(),
+        tokens: 2,
+        end,
+        ..AnswerStats::default()
+    }))
+}
+
+fn hello(inbox: Receiver<Intent>, events: Sender<Event>) {
+    events.send(Event::Ready).unwrap();
+    let prompt = take_prompt(&inbox);
+    assert_eq!(prompt, "What is a bus?");
+    events.send(Event::Submitted { prompt }).unwrap();
+    events
+        .send(Event::Notice("the draft gave up".into()))
+        .unwrap();
+    events.send(Event::Text("A é".into())).unwrap();
+    events.send(Event::Text(" bus.".into())).unwrap();
+    events.send(done("A é bus.", AnswerEnd::EndOfText)).unwrap();
+}
+
+#[test]
+fn text_streams_out_and_notes_go_to_stderr() {
+    let ran = run(engine(hello), false, &crossbeam_channel::never());
+    ran.result.unwrap();
+    assert_eq!(ran.out, "A é bus.\n");
+    assert_eq!(ran.err, "note: the draft gave up\n");
+}
+
+#[test]
+fn json_is_one_object_with_the_contracts_fields() {
+    let ran = run(engine(hello), true, &crossbeam_channel::never());
+    ran.result.unwrap();
+    assert_eq!(ran.out.lines().count(), 1);
+    let object: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    for field in [
+        "ttft_ms",
+        "cold_ttft_ms",
+        "hidden_fraction",
+        "tokens",
+        "tokens_per_s",
+        "passes",
+        "accepted_per_pass",
+        "accept_rate",
+        "tree_nodes_mean",
+        "bytes_read",
+        "bytes_wasted",
+        "read_gb_s",
+        "stall_ms",
+        "prefetch_hit_rate",
+        "rss_peak_bytes",
+        "scout_label",
+        "scout_confidence",
+        "text",
+    ] {
+        assert!(object.get(field).is_some(), "{field}");
+    }
+    assert_eq!(object["text"], "A é bus.");
+    assert!(object["ttft_ms"].is_null());
+}
+
+#[test]
+fn an_interrupt_stops_the_answer_and_keeps_its_text() {
+    let (interrupt, interrupts) = unbounded();
+    let engine = engine(move |inbox, events| {
+        events.send(Event::Ready).unwrap();
+        take_prompt(&inbox);
+        events.send(Event::Text("half".into())).unwrap();
+        interrupt.send(()).unwrap();
+        assert!(matches!(inbox.recv(), Ok(Intent::Stop)));
+        events.send(done("half", AnswerEnd::Stopped)).unwrap();
+    });
+    let ran = run(engine, false, &interrupts);
+    ran.result.unwrap();
+    assert_eq!(ran.out, "half\n");
+}
+
+#[test]
+fn an_interrupt_while_loading_ends_without_an_answer() {
+    let (interrupt, interrupts) = unbounded();
+    interrupt.send(()).unwrap();
+    let engine = engine(|inbox, _events| {
+        assert!(matches!(inbox.recv(), Ok(Intent::Shutdown)));
+    });
+    let ran = run(engine, true, &interrupts);
+    assert!(ran.result.unwrap_err().to_string().contains("loaded"));
+    assert_eq!(ran.out, "");
+}
+
+#[test]
+fn an_error_keeps_the_text_and_fails() {
+    let engine = engine(|inbox, events| {
+        events.send(Event::Ready).unwrap();
+        take_prompt(&inbox);
+        events.send(Event::Text("so far".into())).unwrap();
+        events
+            .send(Event::Error("m.gguf: read error".into()))
+            .unwrap();
+    });
+    let ran = run(engine, false, &crossbeam_channel::never());
+    assert_eq!(ran.result.unwrap_err().to_string(), "m.gguf: read error");
+    assert_eq!(ran.out, "so far\n");
+}
+
+#[test]
+fn models_that_do_not_load_fail() {
+    let engine = engine(|_inbox, events| {
+        events
+            .send(Event::Fatal("m.gguf is not a model".into()))
+            .unwrap();
+    });
+    let ran = run(engine, true, &crossbeam_channel::never());
+    assert_eq!(ran.result.unwrap_err().to_string(), "m.gguf is not a model");
+    assert_eq!(ran.out, "");
+}
+
+#[test]
+fn an_engine_that_vanishes_fails() {
+    let ran = run(engine(|_, _| ()), false, &crossbeam_channel::never());
+    assert!(
+        ran.result
+            .unwrap_err()
+            .to_string()
+            .contains("without an answer")
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_told_from_other_failures() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    for json in [false, true] {
+        let engine = engine(hello);
+        let mut output = Output {
+            out: &mut Closed,
+            err: &mut Vec::new(),
+            json,
+            progress: Progress::hidden(),
+        };
+        let never = crossbeam_channel::never();
+        let error = answer(&engine, "What is a bus?", &never, &mut output).unwrap_err();
+        let kind = error.downcast_ref::<std::io::Error>().unwrap().kind();
+        assert_eq!(kind, std::io::ErrorKind::BrokenPipe);
+        engine.shutdown();
+    }
+}
+
+#[test]
+fn a_prompt_is_taken_as_written() {
+    assert_eq!(prompt(&args(" hi\n"), &b""[..]).unwrap(), " hi\n");
+    assert_eq!(
+        prompt(&args("-"), "a\nb é\r\n".as_bytes()).unwrap(),
+        "a\nb é"
+    );
+}
+
+#[test]
+fn a_prompt_that_is_none_is_refused() {
+    for (arg, stdin) in [("", &b""[..]), (" \n", b""), ("-", b"\n")] {
+        let error = prompt(&args(arg), stdin).unwrap_err();
+        assert!(error.is::<Usage>(), "{error}");
+    }
+    let error = prompt(&args("-"), &b"ab\xff"[..]).unwrap_err();
+    assert!(!error.is::<Usage>());
+    assert!(error.to_string().contains("byte 2"), "{error}");
+}

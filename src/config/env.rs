@@ -1,0 +1,95 @@
+//! The environment as a layer: each setting is `NMOS_` and its flag's name in capitals.
+
+use super::values::LogLevel;
+use super::{ConfigError, Layer, LogLayer, SamplingLayer, limits};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Looks a variable up. An argument, so that tests need not change the process's own.
+pub(super) type Vars<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// Reads every variable. One that is empty counts as not set.
+pub(super) fn layer(vars: Vars<'_>) -> Result<Layer, ConfigError> {
+    Ok(Layer {
+        oracle: checked(vars, "NMOS_ORACLE", |t| limits::oracle(t.to_owned()))?,
+        draft: checked(vars, "NMOS_DRAFT", FromStr::from_str)?,
+        scout: checked(vars, "NMOS_SCOUT", FromStr::from_str)?,
+        ram: checked(vars, "NMOS_RAM", FromStr::from_str)?,
+        ctx: checked(vars, "NMOS_CTX", |t| limits::read(t, limits::ctx))?,
+        threads: checked(vars, "NMOS_THREADS", |t| limits::read(t, limits::threads))?,
+        max_tokens: checked(vars, "NMOS_MAX_TOKENS", |t| {
+            limits::read(t, limits::max_tokens)
+        })?,
+        system: checked(vars, "NMOS_SYSTEM", |t| Ok(t.to_owned()))?,
+        theme: checked(vars, "NMOS_THEME", |t| Ok(t.to_owned()))?,
+        sampling: SamplingLayer {
+            temp: checked(vars, "NMOS_TEMP", |t| limits::read(t, limits::temp))?,
+            top_k: checked(vars, "NMOS_TOP_K", |t| limits::read(t, limits::top_k))?,
+            top_p: checked(vars, "NMOS_TOP_P", |t| limits::read(t, limits::top_p))?,
+            min_p: checked(vars, "NMOS_MIN_P", |t| limits::read(t, limits::min_p))?,
+            repeat_penalty: checked(vars, "NMOS_REPEAT_PENALTY", |t| {
+                limits::read(t, limits::repeat_penalty)
+            })?,
+            seed: checked(vars, "NMOS_SEED", |t| limits::read(t, limits::seed))?,
+        },
+        log: LogLayer {
+            level: checked(vars, "NMOS_LOG_LEVEL", LogLevel::from_str)?,
+            file: path(vars, "NMOS_LOG_FILE"),
+        },
+        keys: super::KeyTable::new(),
+    })
+}
+
+/// A variable that holds a path, which need not be UTF-8.
+pub(super) fn path(vars: Vars<'_>, name: &str) -> Option<PathBuf> {
+    vars(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+fn checked<T>(
+    vars: Vars<'_>,
+    name: &'static str,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, ConfigError> {
+    let Some(value) = vars(name).filter(|v| !v.is_empty()) else {
+        return Ok(None);
+    };
+    let fault = |what| ConfigError::Environment {
+        variable: name,
+        what,
+    };
+    let Some(text) = value.to_str() else {
+        return Err(fault("its value is not UTF-8".into()));
+    };
+    read(text).map(Some).map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Bytes;
+
+    #[test]
+    fn variables_are_read_and_empty_ones_are_not() {
+        let vars = |name: &str| match name {
+            "NMOS_RAM" => Some(OsString::from("1GiB")),
+            "NMOS_TOP_K" => Some(OsString::from("40")),
+            "NMOS_CTX" => Some(OsString::new()),
+            _ => None,
+        };
+        let layer = layer(&vars).unwrap();
+        assert_eq!(layer.ram.unwrap().size(), Some(Bytes::mib(1024)));
+        assert_eq!(layer.sampling.top_k, Some(40));
+        assert_eq!(layer.ctx, None);
+    }
+
+    #[test]
+    fn a_bad_variable_is_named() {
+        let vars = |name: &str| (name == "NMOS_THREADS").then(|| OsString::from("lots"));
+        let error = layer(&vars).unwrap_err().to_string();
+        assert!(
+            error.contains("NMOS_THREADS") && error.contains("'lots'"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! What each setting may be. One check a setting, used for flags, environment and file alike.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+/// Reads a text as a number and checks it.
+pub fn read<N: FromStr, T>(text: &str, check: fn(N) -> Result<T, String>) -> Result<T, String> {
+    match text.trim().parse::<N>() {
+        Ok(number) => check(number),
+        Err(_) => Err(format!("'{text}' is not a number that fits here")),
+    }
+}
+
+/// A path or a catalogue name.
+pub fn model(name: impl Into<String>) -> Result<String, String> {
+    let name = name.into();
+    if name.trim().is_empty() {
+        return Err("a model's path or name is wanted, and this is empty".into());
+    }
+    Ok(name)
+}
+
+/// An oracle: a model, and there is no doing without one.
+pub fn oracle(name: String) -> Result<String, String> {
+    if name == "none" {
+        return Err("the oracle cannot be 'none': it is the model that answers".into());
+    }
+    model(name)
+}
+
+/// Tokens of context.
+pub fn ctx(n: i64) -> Result<usize, String> {
+    whole("a context", n, 256, 1 << 20)
+}
+
+/// Threads that compute.
+pub fn threads(n: i64) -> Result<usize, String> {
+    whole("a number of threads", n, 1, 1024)
+}
+
+/// Most tokens of an answer.
+pub fn max_tokens(n: i64) -> Result<usize, String> {
+    whole("a number of answer tokens", n, 1, 1 << 20)
+}
+
+/// How many of the likeliest tokens are drawn from; 0 is all.
+pub fn top_k(n: i64) -> Result<usize, String> {
+    whole("top-k", n, 0, 1 << 20)
+}
+
+/// The number that random choices start from.
+pub fn seed(n: i64) -> Result<u64, String> {
+    u64::try_from(n).map_err(|_| format!("{n} is not a seed: write a whole number from 0 up"))
+}
+
+/// Sampling temperature; 0 is greedy.
+pub fn temp(x: f64) -> Result<f32, String> {
+    between("a temperature", x, 0.0, 10.0)
+}
+
+/// Share of probability that is drawn from.
+pub fn top_p(x: f64) -> Result<f32, String> {
+    between("top-p", x, 0.0, 1.0)
+}
+
+/// Least probability, as a share of the likeliest token's.
+pub fn min_p(x: f64) -> Result<f32, String> {
+    between("min-p", x, 0.0, 1.0)
+}
+
+/// What repeated tokens are divided by; 1 is nothing.
+pub fn repeat_penalty(x: f64) -> Result<f32, String> {
+    between("a repeat penalty", x, 0.1, 10.0)
+}
+
+fn whole(what: &str, n: i64, least: usize, most: usize) -> Result<usize, String> {
+    usize::try_from(n)
+        .ok()
+        .filter(|n| (least..=most).contains(n))
+        .ok_or_else(|| outside(what, n, least, most))
+}
+
+fn between(what: &str, x: f64, least: f64, most: f64) -> Result<f32, String> {
+    if (least..=most).contains(&x) {
+        Ok(x as f32)
+    } else {
+        Err(outside(what, x, least, most))
+    }
+}
+
+fn outside(what: &str, x: impl Display, least: impl Display, most: impl Display) -> String {
+    format!("{x} is not {what}: write a number from {least} to {most}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_are_in_and_what_is_past_them_is_out() {
+        assert_eq!(ctx(256), Ok(256));
+        assert!(ctx(255).is_err());
+        assert!(ctx(-1).is_err());
+        assert_eq!(threads(1), Ok(1));
+        assert!(threads(0).is_err());
+        assert_eq!(temp(0.0), Ok(0.0));
+        assert!(temp(-0.1).is_err());
+        assert!(temp(f64::NAN).is_err());
+        assert_eq!(top_p(1.0), Ok(1.0));
+        assert!(top_p(1.1).is_err());
+        assert!(seed(-1).is_err());
+    }
+
+    #[test]
+    fn text_that_is_no_number_is_named() {
+        assert!(read("many", threads).unwrap_err().contains("'many'"));
+        assert_eq!(read("4", threads), Ok(4));
+    }
+}

@@ -1,0 +1,236 @@
+//! Settings whose values are words: each reads from and prints as the same text everywhere.
+
+use crate::units::Bytes;
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+/// The draft model, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Draft {
+    /// Decode token by token.
+    None,
+    /// A path or a catalogue name.
+    Model(String),
+}
+
+impl FromStr for Draft {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            _ => super::limits::model(text).map(Self::Model),
+        }
+    }
+}
+
+impl fmt::Display for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.pad("none"),
+            Self::Model(name) => f.pad(name),
+        }
+    }
+}
+
+/// What reads along and guesses the kind of the prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scout {
+    Heuristic,
+    None,
+}
+
+impl FromStr for Scout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "heuristic" => Ok(Self::Heuristic),
+            "none" => Ok(Self::None),
+            _ => Err(format!(
+                "'{text}' is not a scout: this version has 'heuristic' and 'none'; \
+                 a model cannot be the scout"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Scout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Heuristic => "heuristic",
+            Self::None => "none",
+        })
+    }
+}
+
+/// The most memory that the process may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ram {
+    /// What is available less a margin.
+    Auto,
+    Size(Bytes),
+}
+
+impl Ram {
+    /// The size that was asked for, if one was.
+    pub fn size(self) -> Option<Bytes> {
+        match self {
+            Self::Auto => None,
+            Self::Size(bytes) => Some(bytes),
+        }
+    }
+}
+
+impl FromStr for Ram {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        match text.parse::<Bytes>() {
+            Ok(Bytes(0)) => Err("0 is no size to run in: write one such as 4GiB, or auto".into()),
+            Ok(bytes) => Ok(Self::Size(bytes)),
+            Err(error) => Err(format!("{error}, or auto")),
+        }
+    }
+}
+
+impl fmt::Display for Ram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.pad("auto"),
+            // Exact, so that it reads back as the same number.
+            Self::Size(Bytes(b)) => {
+                let unit = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("", 0)];
+                let (name, shift) = unit
+                    .into_iter()
+                    .find(|(_, shift)| b.trailing_zeros() >= *shift)
+                    .unwrap_or(("", 0));
+                f.pad(&format!("{}{name}", b >> shift))
+            }
+        }
+    }
+}
+
+/// How much goes to the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// Every level, the quietest first.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::Off, "off"),
+        (Self::Error, "error"),
+        (Self::Warn, "warn"),
+        (Self::Info, "info"),
+        (Self::Debug, "debug"),
+        (Self::Trace, "trace"),
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|(_, name)| *name == text)
+            .map(|(level, _)| level)
+            .ok_or_else(|| {
+                let names = Self::ALL.map(|(_, name)| name).join(", ");
+                format!("'{text}' is not a log level: write one of {names}")
+            })
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Reads a value from a text in the file with the same parser as flags use.
+struct Text<T> {
+    expecting: &'static str,
+    value: PhantomData<T>,
+}
+
+impl<T: FromStr<Err = String>> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expecting)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+macro_rules! reads_from_text {
+    ($type:ty, $expecting:literal) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                d.deserialize_str(Text {
+                    expecting: $expecting,
+                    value: PhantomData,
+                })
+            }
+        }
+    };
+}
+
+reads_from_text!(Draft, "a path or name in quotes, or \"none\"");
+reads_from_text!(Scout, "\"heuristic\" or \"none\"");
+reads_from_text!(Ram, "a size in quotes such as \"960MiB\", or \"auto\"");
+reads_from_text!(LogLevel, "a level in quotes such as \"info\"");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_reads_back() {
+        for text in ["auto", "960MiB", "3GiB", "1000001", "1536MiB", "4KiB"] {
+            assert_eq!(text.parse::<Ram>().unwrap().to_string(), text);
+        }
+        for (level, name) in LogLevel::ALL {
+            assert_eq!(name.parse(), Ok(level));
+            assert_eq!(level.to_string(), name);
+        }
+        for text in ["heuristic", "none"] {
+            assert_eq!(text.parse::<Scout>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_says_what_is_right() {
+        assert!("12 parsecs".parse::<Ram>().unwrap_err().contains("512MiB"));
+        assert!("0".parse::<Ram>().is_err());
+        assert!(
+            "smollm2"
+                .parse::<Scout>()
+                .unwrap_err()
+                .contains("'heuristic'")
+        );
+        assert!("loud".parse::<LogLevel>().unwrap_err().contains("trace"));
+        assert!("".parse::<Draft>().is_err());
+    }
+}

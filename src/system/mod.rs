@@ -1,0 +1,30 @@
+//! Facts about the machine and this process, as the kernel tells them.
+//!
+//! Owns the reading of `/proc` and of the control group's limits, and the rule for how much
+//! memory to take where nobody says. A fact that cannot be read is `None`, never zero.
+
+mod cgroup;
+mod cpu;
+mod memory;
+mod process;
+
+pub use cpu::{CpuFacts, cores, cpu_facts};
+pub use memory::{BudgetError, MemoryFacts, budget, default_budget, memory};
+pub use process::{disk_read_bytes, locked_memory_limit, rss, rss_peak};
+
+/// The kernel's name and release, such as `Linux 6.12.1`.
+pub fn kernel() -> String {
+    let name = rustix::system::uname();
+    format!(
+        "{} {}",
+        name.sysname().to_string_lossy(),
+        name.release().to_string_lossy()
+    )
+}
+
+/// The value in kilobytes of a line such as `VmRSS:   1234 kB`, in bytes.
+fn kilobytes(text: &str, key: &str) -> Option<crate::units::Bytes> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    let number = line.strip_prefix(':')?.trim().strip_suffix("kB")?.trim();
+    Some(crate::units::Bytes(number.parse::<u64>().ok()? * 1024))
+}

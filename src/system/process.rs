@@ -1,0 +1,54 @@
+//! This process, as the kernel counts it.
+
+use super::kilobytes;
+use crate::units::Bytes;
+use std::fs;
+
+/// Memory held now: anonymous pages and mapped file pages.
+pub fn rss() -> Option<Bytes> {
+    kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS")
+}
+
+/// The most that was ever held.
+pub fn rss_peak() -> Option<Bytes> {
+    kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM")
+}
+
+/// Bytes that this process made the disk read, page faults on files included.
+pub fn disk_read_bytes() -> Option<u64> {
+    let io = fs::read_to_string("/proc/self/io").ok()?;
+    let line = io.lines().find_map(|l| l.strip_prefix("read_bytes:"))?;
+    line.trim().parse().ok()
+}
+
+/// How much memory may be locked; `None` for no limit.
+pub fn locked_memory_limit() -> Option<Bytes> {
+    rustix::process::getrlimit(rustix::process::Resource::Memlock)
+        .current
+        .map(Bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_at_least_what_is_held() {
+        let held = rss().unwrap();
+        assert!(held > Bytes(0));
+        assert!(rss_peak().unwrap() >= held);
+    }
+
+    #[test]
+    fn what_the_disk_read_never_shrinks() {
+        let before = disk_read_bytes().unwrap();
+        assert!(disk_read_bytes().unwrap() >= before);
+    }
+
+    #[test]
+    fn kilobytes_are_bytes() {
+        let status = "Name:\tnmos\nVmRSS:\t    1234 kB\nVmRSSX:\t1 kB\n";
+        assert_eq!(kilobytes(status, "VmRSS"), Some(Bytes(1234 * 1024)));
+        assert_eq!(kilobytes(status, "VmHWM"), None);
+    }
+}
