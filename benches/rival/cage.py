@@ -12,6 +12,9 @@ What is measured, and by whom:
                   included. (A child is forked from this script, so a figure under
                   some 20 MiB would be the script's own.)
 
+    others' CPU   the share of all cores that went to anything but the child while it
+                  ran, so that a disturbed run can be told from a quiet one.
+
 The page cache is charged to the group that read a page first, and pages that
 another group holds are free to use. So files are evicted before a run, and what
 could not be evicted (somebody else has it mapped) is reported, not ignored.
@@ -42,6 +45,8 @@ class Outcome:
     stdout: str
     stderr: str
     wall_s: float
+    cpu_s: float
+    others_cpu_share: float
     read_bytes: int
     peak_rss_bytes: int
     peak_group_bytes: int | None
@@ -122,7 +127,7 @@ def _memory_controller():
 def run(argv, cgroup, timeout_s):
     """Runs `argv` inside `cgroup` and returns its Outcome."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        start = time.monotonic()
+        start, busy_before = time.monotonic(), _busy_cpu_s()
         try:
             child = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=cgroup.join
@@ -135,7 +140,7 @@ def run(argv, cgroup, timeout_s):
             child.kill()
             child.wait()
             raise
-        wall_s = time.monotonic() - start
+        wall_s, busy_s = time.monotonic() - start, _busy_cpu_s() - busy_before
         # The child is a zombie: its counters are final and still there to read.
         read_bytes = _io_counter(child.pid, "read_bytes")
         _, status, usage = os.wait4(child.pid, 0)
@@ -147,10 +152,13 @@ def run(argv, cgroup, timeout_s):
     if child.returncode != 0:
         tail = "\n".join(texts[1].strip().splitlines()[-12:])
         raise CageError(f"{argv[0]} ended with {child.returncode} (-9: killed, perhaps for memory)\n{tail}")
+    cpu_s = usage.ru_utime + usage.ru_stime
     return Outcome(
         stdout=texts[0],
         stderr=texts[1],
         wall_s=wall_s,
+        cpu_s=cpu_s,
+        others_cpu_share=max(0.0, busy_s - cpu_s) / (wall_s * os.cpu_count()),
         read_bytes=read_bytes,
         peak_rss_bytes=usage.ru_maxrss * 1024,
         peak_group_bytes=cgroup.peak_bytes(),
@@ -162,6 +170,13 @@ def _wait_unreaped(child, deadline):
         if time.monotonic() > deadline:
             raise CageError(f"{child.args[0]} did not end in time (--timeout)")
         time.sleep(0.02)
+
+
+def _busy_cpu_s():
+    """CPU seconds that all cores together have spent on work since boot."""
+    first_line = Path("/proc/stat").read_text().split("\n", 1)[0]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, first_line.split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _io_counter(pid, name):

@@ -5,6 +5,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -92,7 +93,6 @@ def chosen_engines(args, setting):
 def measure(engine, prompt, tokens, args, everything):
     """One run: cold files, a fresh cgroup; returns its row."""
     left = cage.evict(everything)
-    load = os.getloadavg()[0]
     with cage.Cgroup(args.cgroup_limit) as cgroup:
         outcome = cage.run(engine.argv(prompt["text"], tokens), cgroup, args.timeout)
     answer = engine.parse(outcome.stdout, outcome.stderr)
@@ -110,14 +110,15 @@ def measure(engine, prompt, tokens, args, everything):
         "peak_group_bytes": outcome.peak_group_bytes,
         "wall_s": outcome.wall_s,
         "cached_before_bytes": left,
-        "load_average": load,
+        "cpu_s": outcome.cpu_s,
+        "others_cpu_share": outcome.others_cpu_share,
         "stats": {key: value for key, value in answer.stats.items() if key != "text"},
         "text": answer.text,
     }
     note(
         f"  {engine.label:18} {prompt['name']:11} {answer.tokens:4} tokens {answer.tokens_per_s:6.2f}/s"
         f"  {answer.passes:4} passes  read {outcome.read_bytes / 1e9:6.1f} GB  {outcome.wall_s:5.0f} s"
-        f"  (load {load:.1f})"
+        f"  (others {outcome.others_cpu_share:.0%} of the CPU)"
     )
     if answer.tokens < tokens:
         note(f"  ! the answer ended early, after {answer.tokens} of {tokens} tokens: choose another prompt")
@@ -126,10 +127,9 @@ def measure(engine, prompt, tokens, args, everything):
     return row
 
 
-def play(contestants, prompts, args):
-    """Alternates the engines over prompts and rounds; returns rows, short rows, disk figures."""
+def play(contestants, prompts, args, rows, short_rows, disk):
+    """Alternates the engines over prompts and rounds; fills the three lists as it goes."""
     everything = sorted({path for engine in contestants for path in engine.models()})
-    rows, short_rows, disk = [], [], []
     for number in range(1, args.rounds + 1):
         cage.evict(everything)
         disk.append({depth: cage.disk_bytes_per_s(args.oracle, depth) for depth in (1, 4)})
@@ -144,7 +144,6 @@ def play(contestants, prompts, args):
             for engine in contestants:
                 row = measure(engine, prompt, args.tokens, args, everything)
                 rows.append(row | {"round": number})
-    return rows, short_rows, disk
 
 
 def add_reads_a_pass(rows, short_rows, first_prompt):
@@ -153,7 +152,7 @@ def add_reads_a_pass(rows, short_rows, first_prompt):
     A run reads `fixed + passes * slope`. The short and the long runs on the first
     prompt give both: loading and the prompt are in `fixed`.
     """
-    for name in {row["engine"] for row in short_rows}:
+    for name in {row["engine"] for row in short_rows} & {row["engine"] for row in rows}:
         long_runs = [row for row in rows if row["engine"] == name and row["prompt"] == first_prompt]
         short_runs = [row for row in short_rows if row["engine"] == name]
         reads, passes = (
@@ -178,6 +177,8 @@ def summarise(rows, names):
             entry = {"kind": kind, "name": group, "engines": {}}
             for name in names:
                 runs = [row for row in rows if row[kind] == group and row["engine"] == name]
+                if not runs:
+                    continue
                 entry["engines"][name] = {
                     key: median_of(runs, key)
                     for key in (
@@ -189,7 +190,7 @@ def summarise(rows, names):
             if ours:
                 entry["ratio"] = {
                     name: ours["tokens_per_s"] / entry["engines"][name]["tokens_per_s"]
-                    for name in names
+                    for name in entry["engines"]
                     if name != "nmos"
                 }
             summary.append(entry)
@@ -242,6 +243,9 @@ def note(text):
 
 def main():
     args = arguments()
+    # A plain kill ends like Ctrl-C: no child and no cgroup may stay behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rows, short_rows, disk, status = [], [], [], 0
     try:
         system, prompts = chosen_prompts(args.prompts)
         setting = engines.Setting(
@@ -250,13 +254,16 @@ def main():
         )  # fmt: skip
         contestants = chosen_engines(args, setting)
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        rows, short_rows, disk = play(contestants, prompts, args)
+        play(contestants, prompts, args, rows, short_rows, disk)
     except (cage.CageError, engines.OutputError) as error:
         note(f"rival.py: {error}")
-        return 1
+        status = 1
     except KeyboardInterrupt:
         note("rival.py: stopped")
-        return 130
+        status = 130
+    # What was measured before a failure is kept.
+    if not rows:
+        return status
     add_reads_a_pass(rows, short_rows, prompts[0]["name"])
     summary = summarise(rows, [engine.name for engine in contestants])
     print_table(summary, contestants)
@@ -265,6 +272,7 @@ def main():
     if args.json:
         report = {
             "started": started,
+            "complete": status == 0,
             "machine": machine(),
             "arguments": {key: str(value) for key, value in vars(args).items()},
             "commands": {engine.name: engine.argv("PROMPT", args.tokens) for engine in contestants},
@@ -274,7 +282,7 @@ def main():
             "short_runs": short_rows,
         }
         args.json.write_text(json.dumps(report, indent=2) + "\n")
-    return 0
+    return status
 
 
 if __name__ == "__main__":
