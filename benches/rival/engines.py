@@ -1,0 +1,162 @@
+"""The three contestants: their command lines, and what their output says.
+
+Every engine answers the same conversation (system prompt, user prompt) greedily
+with the same number of tokens. NMOS applies the model's chat template itself; the
+rivals are given the same text already in ChatML, the template of the Qwen models.
+
+What `tokens_per_s` means for each, all without loading and prompt:
+
+    nmos    answer tokens after the first / their time (its own JSON)
+    llama   llama-completion's "eval time": tokens after the first / their time
+    spec    llama-speculative-simple's "decoded": all tokens / their time; its
+            first pass takes the prompt's last token and yields tokens like any
+            other, so nothing is left out or counted twice
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class OutputError(Exception):
+    """An engine printed something other than expected."""
+
+
+@dataclass
+class Answer:
+    """What the engine says of its own run."""
+
+    tokens: int
+    tokens_per_s: float
+    passes: int
+    text: str
+    stats: dict
+
+    @property
+    def tokens_a_pass(self):
+        return self.tokens / self.passes
+
+
+@dataclass
+class Setting:
+    """What all engines share."""
+
+    oracle: Path
+    draft: Path
+    scout: Path
+    ram: str
+    threads: int
+    ctx: int
+    chain: int
+    system: str
+
+    def chatml(self, prompt):
+        return (
+            f"<|im_start|>system\n{self.system}<|im_end|>\n"
+            f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+        )
+
+
+class Nmos:
+    name = "nmos"
+    label = "nmos"
+
+    def __init__(self, setting, binary):
+        self.setting, self.binary = setting, binary
+
+    def models(self):
+        return [self.setting.oracle, self.setting.draft, self.setting.scout]
+
+    def argv(self, prompt, tokens):
+        s = self.setting
+        return [
+            str(self.binary), "run", "--json", "--ram", s.ram, "-n", str(tokens), "--temp", "0",
+            "--oracle", str(s.oracle), "--draft", str(s.draft), "--scout", str(s.scout),
+            "--threads", str(s.threads), "--system", s.system, prompt,
+        ]  # fmt: skip
+
+    def parse(self, stdout, _stderr):
+        try:
+            stats = json.loads(stdout)
+            return Answer(stats["tokens"], stats["tokens_per_s"], stats["passes"], stats["text"], stats)
+        except (ValueError, KeyError) as error:
+            raise OutputError(f"nmos run --json: {error!r} in {stdout[-300:]!r}") from error
+
+
+class Llama:
+    """llama.cpp without a draft: one pass a token."""
+
+    name = "llama"
+    label = "llama.cpp"
+
+    def __init__(self, setting, directory):
+        self.setting, self.binary = setting, directory / "llama-completion"
+
+    def models(self):
+        return [self.setting.oracle]
+
+    def argv(self, prompt, tokens):
+        return [
+            str(self.binary), *_shared_flags(self.setting, prompt, tokens),
+            "-no-cnv", "--no-display-prompt", "--simple-io", "--no-warmup",
+        ]  # fmt: skip
+
+    def parse(self, stdout, stderr):
+        # "eval time = 123.45 ms / 127 runs": the first token comes out of the
+        # prompt's pass and is in neither figure, so both tokens and passes are one more.
+        found = _find(r"(?<!prompt )eval time =\s*([\d.]+) ms /\s*(\d+) runs", stdout + stderr)
+        ms, runs = float(found[1]), int(found[2])
+        return Answer(runs + 1, runs / (ms / 1000), runs + 1, stdout.strip("\n"), {"eval_ms": ms})
+
+
+class Speculative:
+    """llama.cpp with the same draft, a chain of fixed length a pass."""
+
+    name = "spec"
+    label = "llama.cpp + draft"
+
+    def __init__(self, setting, directory):
+        self.setting, self.binary = setting, directory / "llama-speculative-simple"
+
+    def models(self):
+        return [self.setting.oracle, self.setting.draft]
+
+    def argv(self, prompt, tokens):
+        s = self.setting
+        # The other draft options stay at their defaults, of which n-min 0 and
+        # p-min 0 mean: never drop a draft, never end a chain early.
+        return [
+            str(self.binary), *_shared_flags(s, prompt, tokens),
+            "--spec-type", "draft-simple", "--spec-draft-model", str(s.draft),
+            "--spec-draft-n-max", str(s.chain), "--spec-draft-threads", str(s.threads),
+        ]  # fmt: skip
+
+    def parse(self, stdout, stderr):
+        log = stdout + stderr
+        found = _find(r"decoded\s+(\d+) tokens in\s+([\d.]+) seconds", log)
+        tokens, seconds = int(found[1]), float(found[2])
+        drafted = int(_find(r"n_drafted\s*=\s*(\d+)", log)[1])
+        accepted = int(_find(r"n_accept\s*=\s*(\d+)", log)[1])
+        stats = {"drafted": drafted, "accepted": accepted, "decode_s": seconds}
+        # The tool echoes the prompt first. Each pass adds one token of the
+        # oracle's to the accepted ones.
+        text = stdout.rpartition("<|im_start|>assistant\n")[2].strip("\n")
+        return Answer(tokens, tokens / seconds, tokens - accepted, text, stats)
+
+
+def _shared_flags(setting, prompt, tokens):
+    s = setting
+    return [
+        "-m", str(s.oracle), "-p", s.chatml(prompt), "--no-escape",
+        "-n", str(tokens), "-c", str(s.ctx), "-t", str(s.threads), "-tb", str(s.threads),
+        "--samplers", "top_k", "--top-k", "1", "--temp", "0",
+        "--load-mode", "mmap", "--no-repack", "--fit", "off", "--offline",
+    ]  # fmt: skip
+
+
+def _find(pattern, text):
+    found = re.search(pattern, text)
+    if not found:
+        raise OutputError(f"no {pattern!r} in the output; it ends with {text[-300:]!r}")
+    return found
