@@ -1,20 +1,70 @@
 //! The anticipatory loop: typing events in, tokens and telemetry out.
+//!
+//! [`spawn`] starts a session on a thread of its own; everything else goes through the
+//! [`EngineHandle`] that it returns. Models load behind it: intents are taken from the first
+//! moment, and worked on when the models are ready.
 
+mod answer;
 mod api;
+mod budget;
+mod cache;
+mod engine;
+mod figures;
+mod load;
 mod options;
+mod prompt;
 
+pub use crate::speculate::Sampling;
 pub use api::{EngineHandle, Event, Intent};
-pub use options::{EngineOptions, Sampling};
+pub use budget::{Budget, Form, TooSmall};
+pub use options::EngineOptions;
 
-/// Placeholder until the session's thread exists: an engine that says it is absent.
-pub fn spawn(_options: EngineOptions) -> EngineHandle {
-    let (intents, _) = crossbeam_channel::unbounded();
-    let (outbox, events) = crossbeam_channel::unbounded();
-    let _ = outbox.send(Event::Fatal("the engine is not part of this build".into()));
+use crate::telemetry::{Hub, Phase};
+use crate::typing::{Clock, MonotonicClock};
+use engine::Engine;
+use std::sync::Arc;
+
+/// Starts a session.
+pub fn spawn(options: EngineOptions) -> EngineHandle {
+    spawn_with_clock(options, Arc::new(MonotonicClock::new()))
+}
+
+/// Starts a session whose time is `clock`'s: a virtual one is for tests of behaviour.
+pub fn spawn_with_clock(options: EngineOptions, clock: Arc<dyn Clock>) -> EngineHandle {
+    let hub = Hub::new();
+    let (intents, intents_in) = crossbeam_channel::unbounded();
+    let (events_out, events) = crossbeam_channel::unbounded();
+    let (hub_in, fatal) = (Arc::clone(&hub), events_out.clone());
+    hub.update(|s| s.phase = Phase::Loading("starting".to_owned()));
+    let work = move || {
+        let engine = load::load(&options, &hub_in).and_then(|loaded| {
+            let channels = (intents_in, events_out.clone());
+            Engine::new(loaded, &options, channels, Arc::clone(&hub_in), clock)
+        });
+        match engine {
+            Ok(engine) => engine.run(),
+            Err(error) => {
+                let why = format!("{error:#}");
+                hub_in.update(|s| s.phase = Phase::Failed(why.clone()));
+                // Nobody listens any more only when the program is ending anyway.
+                let _ = events_out.send(Event::Fatal(why));
+            }
+        }
+    };
+    let thread = match std::thread::Builder::new()
+        .name("session".into())
+        .spawn(work)
+    {
+        Ok(thread) => Some(thread),
+        Err(error) => {
+            let _ = fatal.send(Event::Fatal(format!("no thread for the session: {error}")));
+            None
+        }
+    };
     EngineHandle {
         intents,
         events,
-        hub: crate::telemetry::Hub::new(),
-        thread: None,
+        hub,
+        thread,
     }
 }

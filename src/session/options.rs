@@ -1,5 +1,6 @@
 //! What a session is started with: every default already resolved.
 
+use crate::speculate::Sampling;
 use crate::units::Bytes;
 use std::path::PathBuf;
 
@@ -25,30 +26,4 @@ pub struct EngineOptions {
     /// Work before Enter; a cold baseline turns it off.
     pub anticipate: bool,
     pub sampling: Sampling,
-}
-
-/// How the next token is chosen from the oracle's logits. Temperature 0 is greedy.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling {
-    pub temperature: f32,
-    /// Zero: all.
-    pub top_k: usize,
-    pub top_p: f32,
-    pub min_p: f32,
-    /// One: none.
-    pub repeat_penalty: f32,
-    pub seed: u64,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self {
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            repeat_penalty: 1.0,
-            seed: 0,
-        }
-    }
 }

@@ -1,0 +1,107 @@
+//! The oracle's committed tokens, and the passes that put them there.
+
+use crate::oracle::{Oracle, OracleError, PassOutput, TokenTree, WidthClass};
+use crate::units::TokenId;
+
+/// An oracle together with the tokens that it has committed.
+///
+/// Invariant: `tokens.len() == oracle.len()`.
+pub(super) struct Cache {
+    oracle: Box<dyn Oracle>,
+    tokens: Vec<TokenId>,
+    /// Passes whose tokens stand, oldest first, since [`Cache::start_prompt`].
+    passes: Vec<PassRecord>,
+    wasted_bytes: u64,
+}
+
+struct PassRecord {
+    /// The first token that it committed.
+    from: usize,
+    bytes: u64,
+    stall_us: u64,
+}
+
+impl Cache {
+    pub(super) fn new(oracle: Box<dyn Oracle>) -> Self {
+        Self {
+            oracle,
+            tokens: Vec::new(),
+            passes: Vec::new(),
+            wasted_bytes: 0,
+        }
+    }
+
+    pub(super) fn oracle(&self) -> &dyn Oracle {
+        &*self.oracle
+    }
+
+    pub(super) fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// How many leading tokens of `prompt` are committed.
+    pub(super) fn common(&self, prompt: &[TokenId]) -> usize {
+        self.tokens
+            .iter()
+            .zip(prompt)
+            .take_while(|(a, b)| a == b)
+            .count()
+    }
+
+    /// Forgets tokens from position `len` on; passes that gave nothing else were wasted.
+    pub(super) fn truncate(&mut self, len: usize) {
+        if len >= self.tokens.len() {
+            return;
+        }
+        self.oracle.truncate(len);
+        self.tokens.truncate(len);
+        while let Some(pass) = self.passes.pop_if(|p| p.from >= len) {
+            self.wasted_bytes += pass.bytes;
+        }
+    }
+
+    /// Computes `tree` and commits the nodes that `keep` says stand.
+    ///
+    /// # Errors
+    /// The oracle's; nothing is committed then.
+    pub(super) fn pass<T>(
+        &mut self,
+        tree: &TokenTree,
+        width: WidthClass,
+        keep: impl FnOnce(&PassOutput) -> (Vec<usize>, T),
+    ) -> Result<T, OracleError> {
+        let before = self.oracle.bytes_read();
+        let output = self.oracle.pass(tree, width)?;
+        let (path, result) = keep(&output);
+        self.passes.push(PassRecord {
+            from: self.tokens.len(),
+            bytes: self.oracle.bytes_read() - before,
+            stall_us: output.cost.stall_us,
+        });
+        self.oracle.commit(&path);
+        self.tokens
+            .extend(path.iter().map(|&node| tree.nodes()[node].token));
+        Ok(result)
+    }
+
+    /// Starts to count passes anew: what is committed belongs to earlier prompts.
+    pub(super) fn start_prompt(&mut self) {
+        self.passes.clear();
+        self.wasted_bytes = 0;
+    }
+
+    /// Passes since then whose tokens stand.
+    pub(super) fn passes(&self) -> u64 {
+        self.passes.len() as u64
+    }
+
+    /// Time that these waited for weights.
+    pub(super) fn stall_ms(&self) -> f64 {
+        self.passes.iter().map(|p| p.stall_us as f64 / 1e3).sum()
+    }
+
+    /// Bytes read for passes since then whose tokens were all thrown away.
+    pub(super) fn wasted_bytes(&self) -> u64 {
+        self.wasted_bytes
+    }
+}

@@ -1,0 +1,437 @@
+//! The session's thread: takes intents, works before Enter, answers after it.
+//!
+//! ```text
+//!           typing, paused                 Enter                 last token
+//!  Idle -> Composing -> Anticipating  ->  Answering  ------------->  Idle
+//!               ^            |              ^  |
+//!               +-- edit ----+   unchanged  |  +-- typing for the next prompt is kept
+//!                            +--------------+
+//! ```
+//!
+//! Between any two passes all waiting intents are taken. A pass leaves before Enter when the
+//! typist stands still, on the whole prompt as if Enter came now, or earlier when so much has
+//! been typed that it would not fit that pass.
+
+use super::answer::{Answer, Rules, StepError};
+use super::api::{Event, Intent};
+use super::cache::Cache;
+use super::figures::Figures;
+use super::load::Loaded;
+use super::options::EngineOptions;
+use super::prompt::Prompt;
+use crate::model::{TextStream, Turn};
+use crate::oracle::{TokenTree, WidthClass};
+use crate::scout::HeuristicScout;
+use crate::speculate::{Draft, Sampler};
+use crate::system;
+use crate::telemetry::{AnswerEnd, HISTORY, Hub, PassView, Phase};
+use crate::typing::{Cadence, Clock, Composer, Edit, TypingEvent};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Typed tokens that are read while the typing goes on: what is left must fit one pass.
+const EAGER_TOKENS: usize = 32;
+
+/// Answer tokens that are decoded before Enter at the most.
+const AHEAD_TOKENS: usize = 32;
+
+/// How often the pause is looked at while nothing else happens.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// See the module's text.
+pub(super) struct Engine {
+    cache: Cache,
+    tokenizer: crate::model::Tokenizer,
+    draft: Option<Draft>,
+    scout: Option<HeuristicScout>,
+    rules: Rules,
+    prompt: Prompt,
+    composer: Composer,
+    cadence: Cadence,
+    anticipate: bool,
+    /// An answer to the prompt as it stands, begun before Enter.
+    ahead: Option<Answer>,
+    /// A failure before Enter, after which nothing is tried until the text changes.
+    rest: bool,
+    /// Prompts that were submitted while an answer was under way.
+    waiting: VecDeque<String>,
+    figures: Figures,
+    intents: Receiver<Intent>,
+    events: Sender<Event>,
+    hub: Arc<Hub>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What to do after the waiting intents have been taken.
+enum Next {
+    Go,
+    Stop,
+    Shutdown,
+}
+
+impl Engine {
+    pub(super) fn new(
+        loaded: Loaded,
+        options: &EngineOptions,
+        (intents, events): (Receiver<Intent>, Sender<Event>),
+        hub: Arc<Hub>,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let banned = if options.fixed_length {
+            loaded.ends.clone()
+        } else {
+            Vec::new()
+        };
+        Ok(Self {
+            cache: Cache::new(loaded.oracle),
+            prompt: Prompt::new(loaded.template, &loaded.tokenizer, options.system.clone())?,
+            tokenizer: loaded.tokenizer,
+            draft: loaded.draft,
+            scout: loaded.scout,
+            rules: Rules {
+                sampler: Sampler::new(options.sampling, banned),
+                width: loaded.width,
+                ends: loaded.ends,
+                max_tokens: options.max_tokens.max(1),
+                fixed_length: options.fixed_length,
+            },
+            composer: Composer::new(),
+            cadence: Cadence::new(),
+            anticipate: options.anticipate,
+            ahead: None,
+            rest: false,
+            waiting: VecDeque::new(),
+            figures: Figures::default(),
+            intents,
+            events,
+            hub,
+            clock,
+        })
+    }
+
+    /// Runs until a shutdown is asked for, or nobody is left to ask for anything.
+    pub(super) fn run(mut self) {
+        self.say(Event::Ready);
+        loop {
+            if let Next::Shutdown = self.take_intents() {
+                return;
+            }
+            if let Some(prompt) = self.waiting.pop_front() {
+                if let Next::Shutdown = self.answer(prompt) {
+                    return;
+                }
+                continue;
+            }
+            if self.work_ahead() {
+                continue;
+            }
+            let composing = !self.composer.text().is_empty();
+            self.phase(if composing {
+                Phase::Composing
+            } else {
+                Phase::Idle
+            });
+            let intent = if composing {
+                self.show_cadence();
+                match self.intents.recv_timeout(LOOK_EVERY) {
+                    Ok(intent) => intent,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            } else {
+                match self.intents.recv() {
+                    Ok(intent) => intent,
+                    Err(_) => return,
+                }
+            };
+            if let Next::Shutdown = self.take(intent) {
+                return;
+            }
+        }
+    }
+
+    /// Takes all intents that wait; a shutdown or a stop ends that early.
+    fn take_intents(&mut self) -> Next {
+        while let Ok(intent) = self.intents.try_recv() {
+            match self.take(intent) {
+                Next::Go => {}
+                other => return other,
+            }
+        }
+        Next::Go
+    }
+
+    fn take(&mut self, intent: Intent) -> Next {
+        match intent {
+            Intent::Typing(event) => self.typed(&event),
+            Intent::Stop => return Next::Stop,
+            Intent::NewConversation => {
+                self.ahead = None;
+                self.cache.truncate(0);
+                if let Err(error) = self.prompt.clear() {
+                    self.say(Event::Error(error.to_string()));
+                }
+                self.rest = false;
+            }
+            Intent::Anticipate(yes) => {
+                self.anticipate = yes;
+                self.ahead = None;
+            }
+            Intent::Shutdown => return Next::Shutdown,
+        }
+        Next::Go
+    }
+
+    fn typed(&mut self, event: &TypingEvent) {
+        if self.figures.is_unstarted() {
+            self.figures = Figures::start(self.cache.oracle());
+            self.cache.start_prompt();
+        }
+        let change = match self.composer.apply(&event.edit) {
+            Ok(change) => change,
+            Err(error) => {
+                self.say(Event::Notice(format!("an edit was left out: {error}")));
+                return;
+            }
+        };
+        let now = self.clock.now_us();
+        self.cadence.observe(&event.edit, now, &self.composer);
+        self.rest = false;
+        if let Some(scout) = &mut self.scout
+            && !matches!(event.edit, Edit::Cursor { .. } | Edit::Enter)
+        {
+            let view = scout.look_timed(self.composer.text(), &*self.clock);
+            self.hub.update(|s| s.scout = view);
+        }
+        if change.submitted {
+            self.figures.submitted_us.get_or_insert(now);
+            let prompt = self.composer.take();
+            self.waiting.push_back(prompt);
+        } else {
+            self.show_cadence();
+        }
+    }
+
+    /// One pass before Enter, if one is worth it. False: nothing to do.
+    fn work_ahead(&mut self) -> bool {
+        let text = self.composer.text();
+        if !self.anticipate || self.rest || text.trim().is_empty() {
+            return false;
+        }
+        let paused = self.cadence.is_pause(self.clock.now_us());
+        let whole = self.prompt.whole(text);
+        let ready = self.cache.common(&whole);
+        self.hub.update(|s| {
+            s.prefill.prompt_tokens = whole.len();
+            s.prefill.ready_tokens = ready;
+        });
+        if whole.len() >= self.cache.oracle().capacity() {
+            return false;
+        }
+        let result = if paused {
+            if self.ahead.as_ref().is_none_or(|a| a.prompt() != whole) {
+                self.ahead = Some(Answer::new(whole));
+            }
+            let Some(answer) = &mut self.ahead else {
+                return false;
+            };
+            if answer.end().is_some() || answer.tokens().len() >= AHEAD_TOKENS {
+                return false;
+            }
+            self.hub.update(|s| s.phase = Phase::Anticipating);
+            answer
+                .step(&mut self.cache, self.draft.as_mut(), &self.rules)
+                .map(|_| ())
+        } else {
+            let stable = self.prompt.stable(text);
+            let common = self.cache.common(&stable);
+            if stable.len() < common + EAGER_TOKENS {
+                return false;
+            }
+            self.hub.update(|s| s.phase = Phase::Anticipating);
+            self.cache.truncate(common);
+            let part = &stable[common..stable.len().min(common + WidthClass::BATCH.max)];
+            let tree = TokenTree::chain(part, part.len());
+            self.cache
+                .pass(&tree, WidthClass::BATCH, |_| {
+                    ((0..part.len()).collect(), ())
+                })
+                .map_err(StepError::from)
+        };
+        self.show_work();
+        match result {
+            Ok(()) => {}
+            Err(StepError::Draft(error)) => self.drop_draft(&error.to_string()),
+            Err(error) => {
+                self.ahead = None;
+                self.rest = true;
+                self.say(Event::Notice(format!("working ahead failed: {error}")));
+            }
+        }
+        true
+    }
+
+    /// Answers a submitted prompt to its end.
+    fn answer(&mut self, text: String) -> Next {
+        self.phase(Phase::Answering);
+        let submitted_us = self
+            .figures
+            .submitted_us
+            .unwrap_or_else(|| self.clock.now_us());
+        self.say(Event::Submitted {
+            prompt: text.clone(),
+        });
+        let whole = self.prompt.whole(&text);
+        let capacity = self.cache.oracle().capacity();
+        if whole.len() >= capacity {
+            self.figures = Figures::default();
+            self.say(Event::Error(format!(
+                "the prompt and its history have {} tokens, the context holds {capacity}: shorten \
+                 it, start a new conversation, or give a larger --ctx",
+                whole.len()
+            )));
+            return Next::Go;
+        }
+        self.figures.prompt_tokens = whole.len();
+        self.figures.ready_tokens = self.cache.common(&whole);
+        let mut answer = match self.ahead.take() {
+            Some(ahead) if ahead.prompt() == whole => ahead,
+            _ => Answer::new(whole),
+        };
+        let (mut stream, mut text_out, mut shown) = (TextStream::default(), String::new(), 0);
+        let mut times: Option<(u64, u64)> = None;
+        let mut recent: VecDeque<PassView> = VecDeque::new();
+        let mut outcome = Next::Go;
+        loop {
+            let fresh: String = answer.tokens()[shown..]
+                .iter()
+                .map(|&t| stream.push(&self.tokenizer.bytes(t)))
+                .collect();
+            if shown < answer.tokens().len() {
+                shown = answer.tokens().len();
+                let now = self.clock.now_us();
+                times = Some((times.map_or(now, |(first, _)| first), now));
+                if !fresh.is_empty() {
+                    text_out.push_str(&fresh);
+                    self.say(Event::Text(fresh));
+                }
+                self.show_answer(&answer, &recent, submitted_us, times);
+            }
+            if answer.end().is_some() {
+                break;
+            }
+            match self.take_intents() {
+                Next::Go => {}
+                Next::Stop => answer.stop(AnswerEnd::Stopped),
+                Next::Shutdown => {
+                    answer.stop(AnswerEnd::Stopped);
+                    outcome = Next::Shutdown;
+                }
+            }
+            let step = answer.step(&mut self.cache, self.draft.as_mut(), &self.rules);
+            self.show_work();
+            match step {
+                Ok(Some(pass)) => {
+                    if recent.len() == HISTORY {
+                        recent.pop_front();
+                    }
+                    recent.push_back(pass);
+                }
+                Ok(None) => {}
+                Err(StepError::Draft(error)) => self.drop_draft(&error.to_string()),
+                Err(StepError::Oracle(error)) => {
+                    tracing::error!(%error, "a pass failed");
+                    answer.stop(AnswerEnd::Failed);
+                    self.say(Event::Error(format!(
+                        "the answer ends here: {error}. The conversation stands; ask again to go on"
+                    )));
+                }
+            }
+        }
+        let tail = stream.finish();
+        if !tail.is_empty() {
+            text_out.push_str(&tail);
+            self.say(Event::Text(tail));
+        }
+        let turn = Turn {
+            user: text,
+            answer: answer.tokens().to_vec(),
+        };
+        if let Err(error) = self.prompt.push(turn) {
+            self.say(Event::Error(error.to_string()));
+        }
+        let scout = self
+            .hub
+            .snapshot()
+            .scout
+            .best()
+            .filter(|_| self.scout.is_some());
+        let stats = self.figures.stats(
+            &self.cache,
+            &answer,
+            submitted_us,
+            times,
+            scout,
+            text_out,
+            &self.rules,
+        );
+        self.figures = Figures::default();
+        if answer.end() != Some(AnswerEnd::Failed) {
+            self.say(Event::Done(Box::new(stats)));
+        }
+        outcome
+    }
+
+    fn drop_draft(&mut self, why: &str) {
+        self.draft = None;
+        self.hub.update(|s| s.engine.draft = None);
+        self.say(Event::Notice(format!(
+            "the draft failed and is left out from now on: {why}"
+        )));
+    }
+
+    fn say(&self, event: Event) {
+        // With nobody listening any more, the closed channel of intents ends the session.
+        let _ = self.events.send(event);
+    }
+
+    fn phase(&self, phase: Phase) {
+        self.hub.update(|s| s.phase = phase);
+    }
+
+    fn show_cadence(&self) {
+        let view = self.cadence.view(self.clock.now_us());
+        self.hub.update(|s| s.cadence = view);
+    }
+
+    /// What a pass changed, whoever it was for.
+    fn show_work(&self) {
+        let (rss, peak) = (system::rss(), system::rss_peak());
+        let ready = self.cache.tokens().len();
+        self.hub.update(|s| {
+            s.memory.rss = rss.unwrap_or_default();
+            s.memory.rss_peak = peak.unwrap_or_default();
+            s.prefill.ready_tokens = ready.min(s.prefill.prompt_tokens);
+        });
+    }
+
+    fn show_answer(
+        &self,
+        answer: &Answer,
+        recent: &VecDeque<PassView>,
+        submitted_us: u64,
+        times: Option<(u64, u64)>,
+    ) {
+        let tokens = answer.tokens().len() as u64;
+        self.hub.update(|s| {
+            let a = &mut s.accept;
+            a.recent.clone_from(recent);
+            (a.tokens, a.passes) = (tokens, answer.passes);
+            (a.drafted, a.accepted) = (answer.drafted, answer.accepted);
+            a.tokens_per_s = super::figures::rate(tokens, times);
+            a.ttft_ms = times.map(|(first, _)| first.saturating_sub(submitted_us) as f64 / 1e3);
+        });
+    }
+}

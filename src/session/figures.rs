@@ -1,0 +1,107 @@
+//! The figures of one answer, from its prompt's first key to its last token.
+
+use super::answer::{Answer, Rules};
+use super::cache::Cache;
+use crate::oracle::Oracle;
+use crate::system;
+use crate::telemetry::{AnswerEnd, AnswerStats, Label};
+
+/// Counters as they stood when the prompt began, and what is known since.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    start: Option<Start>,
+    pub submitted_us: Option<u64>,
+    pub prompt_tokens: usize,
+    pub ready_tokens: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    bytes: u64,
+    reading_us: u64,
+    hits: u64,
+    misses: u64,
+}
+
+impl Figures {
+    /// Begins with the prompt's first event.
+    pub(super) fn start(oracle: &dyn Oracle) -> Self {
+        Self {
+            start: Some(Start::of(oracle)),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is_unstarted(&self) -> bool {
+        self.start.is_none()
+    }
+
+    /// The answer's figures. `times` are when its first and last token were shown.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is a source of figures of its own"
+    )]
+    pub(super) fn stats(
+        &self,
+        cache: &Cache,
+        answer: &Answer,
+        submitted_us: u64,
+        times: Option<(u64, u64)>,
+        scout: Option<(Label, f32)>,
+        text: String,
+        rules: &Rules,
+    ) -> AnswerStats {
+        let now = Start::of(cache.oracle());
+        let start = self.start.unwrap_or(now);
+        let (bytes, reading_us) = (now.bytes - start.bytes, now.reading_us - start.reading_us);
+        let (hits, misses) = (now.hits - start.hits, now.misses - start.misses);
+        let tokens = answer.tokens().len() as u64;
+        let ratio = |a: u64, b: u64| (b > 0).then(|| a as f64 / b as f64);
+        AnswerStats {
+            ttft_ms: times.map(|(first, _)| first.saturating_sub(submitted_us) as f64 / 1e3),
+            cold_ttft_ms: None,
+            hidden_fraction: None,
+            tokens,
+            tokens_per_s: rate(tokens, times),
+            passes: cache.passes(),
+            accepted_per_pass: ratio(tokens, answer.passes),
+            accept_rate: ratio(answer.accepted, answer.drafted),
+            tree_nodes_mean: ratio(answer.nodes, answer.passes.saturating_sub(1)),
+            bytes_read: bytes,
+            bytes_wasted: cache.wasted_bytes(),
+            // Bytes over microseconds are megabytes a second.
+            read_gb_s: ratio(bytes, reading_us)
+                .filter(|_| bytes > 0)
+                .map(|mb_s| mb_s / 1e3),
+            stall_ms: cache.stall_ms(),
+            prefetch_hit_rate: ratio(hits, hits + misses).filter(|_| cache.oracle().streams()),
+            rss_peak_bytes: system::rss_peak().map(|b| b.0),
+            scout_label: scout.map(|(label, _)| label),
+            scout_confidence: scout.map(|(_, p)| p),
+            text,
+            end: answer.end().unwrap_or(AnswerEnd::Stopped),
+            width_class: (rules.width.min, rules.width.max),
+            prompt_tokens: self.prompt_tokens as u64,
+            prompt_tokens_ready: self.ready_tokens as u64,
+        }
+    }
+}
+
+impl Start {
+    fn of(oracle: &dyn Oracle) -> Self {
+        let (hits, misses) = oracle.hits_and_misses();
+        Self {
+            bytes: oracle.bytes_read(),
+            reading_us: oracle.reading_us(),
+            hits,
+            misses,
+        }
+    }
+}
+
+/// Tokens after the first over their time; `None` where there is no such time.
+pub(super) fn rate(tokens: u64, times: Option<(u64, u64)>) -> Option<f64> {
+    let (first, last) = times?;
+    let seconds = last.saturating_sub(first) as f64 / 1e6;
+    (tokens > 1 && seconds > 0.0).then(|| (tokens - 1) as f64 / seconds)
+}

@@ -1,0 +1,139 @@
+//! From options to a running oracle, draft and scout.
+
+use super::budget::{Budget, Form};
+use super::options::EngineOptions;
+use crate::ggml::llama::{self, Load};
+use crate::model::{ChatTemplate, Gguf, ModelLayout, Tokenizer};
+use crate::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass};
+use crate::scout::HeuristicScout;
+use crate::speculate::Draft;
+use crate::system;
+use crate::telemetry::{Hub, Phase};
+use crate::units::{Bytes, TokenId};
+use anyhow::Context;
+use std::sync::Arc;
+
+/// All that a session works with.
+pub(super) struct Loaded {
+    pub oracle: Box<dyn Oracle>,
+    pub tokenizer: Tokenizer,
+    pub template: ChatTemplate,
+    pub draft: Option<Draft>,
+    pub scout: Option<HeuristicScout>,
+    /// Of an answer's passes. Prompts are always read in [`WidthClass::BATCH`].
+    pub width: WidthClass,
+    /// Tokens that end an answer.
+    pub ends: Vec<TokenId>,
+}
+
+/// Loads everything, saying in `hub` what is under way.
+///
+/// # Errors
+/// In a user's words: what, which file, what to do.
+pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Loaded> {
+    let say = |what: &str| hub.update(|s| s.phase = Phase::Loading(what.to_owned()));
+    say("reading the model's index");
+    let gguf = Gguf::open(&options.oracle)?;
+    let layout = ModelLayout::from_gguf(&gguf)?;
+    let ctx_tokens = options.ctx_tokens.min(layout.shape.ctx_train);
+    let facts = system::memory();
+    let ram = system::budget(options.ram, &facts, system::rss().unwrap_or_default())?;
+    crate::ggml::init()?;
+
+    say("vocabulary");
+    let tokenizer = Tokenizer::open(&options.oracle)?;
+    let template = ChatTemplate::new(&tokenizer)?;
+    let draft = match &options.draft {
+        Some(path) => {
+            say("draft");
+            let held = system::rss().unwrap_or_default();
+            let size = std::fs::metadata(path).map_or(0, |m| m.len());
+            if held.0 + size > ram.0 {
+                let least = least_with_draft(&layout, held, Bytes(size), ctx_tokens);
+                return Err(super::budget::TooSmall { ram, least }.into());
+            }
+            let mut draft = Draft::open(path, ctx_tokens, options.threads)?;
+            tokenizer.check_draft(&draft.tokenizer()).with_context(|| {
+                format!(
+                    "{} cannot draft for {}",
+                    path.display(),
+                    options.oracle.display()
+                )
+            })?;
+            draft.limit_vocabulary(layout.shape.n_vocab);
+            Some(draft)
+        }
+        None => None,
+    };
+
+    say("oracle");
+    let held = system::rss().unwrap_or_default();
+    let budget = Budget::new(ram, held, Bytes(gguf.file_bytes()), &layout, ctx_tokens)?;
+    let (oracle, form): (Box<dyn Oracle>, _) = match &budget.form {
+        Form::Resident => {
+            let model = llama::load(&options.oracle, Load::Weights)?;
+            (
+                Box::new(LlamaOracle::new(&model, ctx_tokens, options.threads)?),
+                "resident",
+            )
+        }
+        Form::Streamed { weights, .. } => {
+            let layer = LayerOracleOptions {
+                ctx_tokens,
+                threads: options.threads,
+                weight_bytes: *weights,
+            };
+            (
+                Box::new(LayerOracle::open(&gguf, &layout, layer, hub)?),
+                "streamed",
+            )
+        }
+    };
+    // While weights stream, the padding of a batch is free; with a draft it is used.
+    let width = if oracle.streams() || draft.is_some() {
+        WidthClass::BATCH
+    } else {
+        WidthClass::SINGLE
+    };
+    let ends = (0..tokenizer.n_vocab())
+        .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
+        .filter(|&t| tokenizer.is_end(t))
+        .collect();
+    let draft_name = match &options.draft {
+        Some(path) => Some(Gguf::open(path)?.name()),
+        None => None,
+    };
+    hub.update(|s| {
+        s.engine.oracle = gguf.name();
+        s.engine.form = form;
+        s.engine.draft = draft_name;
+        s.engine.threads = options.threads;
+        s.engine.ctx_tokens = ctx_tokens;
+        s.engine.width_class = (width.min, width.max);
+        s.memory.budget = ram;
+        s.memory.owners = budget.owners;
+    });
+    Ok(Loaded {
+        oracle,
+        tokenizer,
+        template,
+        draft,
+        scout: options.scout.then(HeuristicScout::new),
+        width,
+        ends,
+    })
+}
+
+/// The least budget with a draft that does not fit this one.
+fn least_with_draft(layout: &ModelLayout, held: Bytes, draft: Bytes, ctx_tokens: usize) -> Bytes {
+    match Budget::new(
+        Bytes(0),
+        Bytes(held.0 + draft.0),
+        Bytes(u64::MAX / 4),
+        layout,
+        ctx_tokens,
+    ) {
+        Err(too_small) => too_small.least,
+        Ok(_) => Bytes(held.0 + draft.0),
+    }
+}
