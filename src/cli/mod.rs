@@ -1,4 +1,8 @@
 //! The command line.
+
+pub mod shot;
+pub mod tui;
+
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS
 }
