@@ -28,11 +28,19 @@ pub fn edits(before: &TextState, after: &TextState, paste: bool) -> Vec<Edit> {
     let mut edits = Vec::new();
     let mut cursor = before.cursor;
     if old != new {
-        // Of the equal readings of "aa" -> "aaa", the one that happened is at the cursor:
-        // nothing before both cursors has changed unless the text itself says so.
-        let limit = before.cursor.min(after.cursor);
-        let prefix = common(old.iter(), new.iter()).min(limit);
-        let suffix = common(old[prefix..].iter().rev(), new[prefix..].iter().rev());
+        let prefix = common(old.iter(), new.iter());
+        let around = |prefix: usize| {
+            let suffix = common(old[prefix..].iter().rev(), new[prefix..].iter().rev());
+            (prefix, suffix)
+        };
+        // Of the equally short readings of "aa" -> "aaa", the one that happened is at the
+        // cursor: nothing before both cursors has changed unless the text itself says so.
+        let nearest = around(prefix.min(before.cursor).min(after.cursor));
+        let shortest = around(prefix);
+        let (prefix, suffix) = match nearest.0 + nearest.1 == shortest.0 + shortest.1 {
+            true => nearest,
+            false => shortest,
+        };
         let removed = prefix..old.len() - suffix;
         let inserted: String = new[prefix..new.len() - suffix].iter().collect();
         if removed.len() == 1 && cursor == removed.end {

@@ -235,7 +235,7 @@ mod tests {
                 );
                 for (pane, area) in &layout.panes {
                     assert!(
-                        area.width >= 30 && area.height >= 4,
+                        area.width >= 28 && area.height >= 4,
                         "{width}x{height} {pane:?} {area}"
                     );
                     assert_eq!(layout.hit(area.x, area.bottom() - 1), Some(*pane));

@@ -22,7 +22,8 @@ pub fn wrap_line(line: &str, width: usize) -> Vec<Range<usize>> {
     let mut last_break: Option<(usize, usize)> = None;
     for (at, c) in line.char_indices() {
         let w = width_of(c);
-        if columns + w > width && c != ' ' && at > start {
+        // Twice where what is left of a word does not fit its new row either.
+        while columns + w > width && c != ' ' && at > start {
             let (end, used) = last_break.take().unwrap_or((at, columns));
             rows.push(start..end);
             start = end;
@@ -64,7 +65,7 @@ mod tests {
         #[test]
         fn nothing_is_lost_and_nothing_is_too_wide(line in "[ab 漢é]{0,40}", width in 2usize..12) {
             let rows = rows(&line, width);
-            prop_assert_eq!(rows.concat(), line);
+            prop_assert_eq!(rows.concat(), line.as_str());
             for row in rows {
                 prop_assert!(row.trim_end_matches(' ').width() <= width);
             }
