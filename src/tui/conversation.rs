@@ -44,6 +44,7 @@ pub enum RowKind {
     Text,
     Heading,
     Code,
+    Fence,
     Waiting,
     Figures,
     Notice,
@@ -201,7 +202,7 @@ fn answer(rows: &mut Vec<Row>, turn: &Turn, width: usize) {
         wrapped(rows, text, width, |line| {
             if line.trim_start().starts_with("```") {
                 in_code = !in_code;
-                return RowKind::Code;
+                return RowKind::Fence;
             }
             match in_code {
                 true => RowKind::Code,
@@ -317,7 +318,7 @@ mod tests {
         talk.push(turn("# Title\n#not\n```rust\n# code\n```\ntext"));
         talk.layout(40, 99);
         let kinds: Vec<RowKind> = talk.visible().skip(2).map(|r| r.kind).collect();
-        use RowKind::{Blank, Code, Heading, Text};
-        assert_eq!(kinds, [Heading, Text, Code, Code, Code, Text, Blank]);
+        use RowKind::{Blank, Code, Fence, Heading, Text};
+        assert_eq!(kinds, [Heading, Text, Fence, Code, Fence, Text, Blank]);
     }
 }

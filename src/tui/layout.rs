@@ -145,9 +145,9 @@ fn medium(body: Rect, prompt_height: impl Fn(u16, u16) -> u16) -> Vec<(PaneId, R
         Split::horizontal([Constraint::Fill(1), Constraint::Length(side)]).areas(body);
     let mut panes = talk(left, &prompt_height, 8);
     let heights = [
-        (PaneId::Shards, Constraint::Min(7)),
+        (PaneId::Shards, Constraint::Min(6)),
         (PaneId::Queue, Constraint::Length(7)),
-        (PaneId::Kv, Constraint::Length(6)),
+        (PaneId::Kv, Constraint::Length(7)),
         (PaneId::Accept, Constraint::Length(6)),
         (PaneId::Cadence, Constraint::Length(5)),
         (PaneId::Scout, Constraint::Length(5)),

@@ -76,23 +76,13 @@ pub fn draw_passes(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
 
 fn draw_pass(buf: &mut Buffer, area: Rect, x: u16, ctx: &Ctx<'_>, pass: &PassView, most: usize) {
     let drafted = pass.drafted as f64 / most as f64 * f64::from(area.height);
-    let rows = drafted.ceil() as u16;
-    for y in area.bottom().saturating_sub(rows).max(area.y)..area.bottom() {
-        buf.set_string(
-            x,
-            y,
-            ctx.theme.glyphs.rejected,
-            ctx.theme.style(Role::Rejected),
-        );
+    let accepted = pass.accepted as f64 / most as f64;
+    let rejected = ctx.theme.style(Role::Rejected);
+    let top = area.bottom().saturating_sub(drafted.ceil() as u16);
+    for y in top.max(area.y)..area.bottom() {
+        buf.set_string(x, y, ctx.theme.glyphs.rejected, rejected);
     }
-    column(
-        buf,
-        area,
-        x,
-        pass.accepted as f64 / most as f64,
-        ctx,
-        Role::Accepted,
-    );
+    column(buf, area, x, accepted, ctx, Role::Accepted);
 }
 
 /// The means of the answer, with the meaning of the two colours.
@@ -100,7 +90,7 @@ fn figures(ctx: &Ctx<'_>, width: u16, most: usize) -> Line<'static> {
     let accept = &ctx.snap.accept;
     let glyphs = &ctx.theme.glyphs;
     let mut accepted = vec![
-        ctx.span(Role::Accepted, glyphs.bar),
+        ctx.span(Role::Accepted, glyphs.levels[glyphs.levels.len() - 1]),
         ctx.span(Role::Muted, " accepted "),
         ctx.span(Role::Value, text::count(accept.accepted)),
         ctx.span(Role::Muted, format!(" of {}", text::count(accept.drafted))),
@@ -125,11 +115,11 @@ pub fn short(ctx: &Ctx<'_>) -> Line<'static> {
     let mut line = Line::default();
     if let Some(rate) = rate(accept) {
         line.push_span(ctx.span(Role::Value, text::percent(rate)));
-        line.push_span(ctx.span(Role::Muted, " accepted  "));
+        line.push_span(ctx.span(Role::Muted, "  "));
     }
     if let Some(mean) = tokens_a_pass(accept) {
         line.push_span(ctx.span(Role::Value, format!("{mean:.1}")));
-        line.push_span(ctx.span(Role::Muted, " a pass"));
+        line.push_span(ctx.span(Role::Muted, " tokens/pass"));
     }
     line
 }

@@ -70,7 +70,7 @@ fn styled<'a>(ctx: &Ctx<'_>, row: &'a Row, spinner: usize, width: u16) -> Line<'
             let spin = glyphs.spinner[spinner % glyphs.spinner.len()];
             Line::from(ctx.span(Role::Muted, format!("{spin} waiting for the first token")))
         }
-        RowKind::Figures => span(Role::Muted, &row.text),
+        RowKind::Fence | RowKind::Figures => span(Role::Muted, &row.text),
         RowKind::Notice => Line::from(vec![ctx.span(Role::Warn, row.text.as_str())]),
         RowKind::Error => span(Role::Bad, &row.text),
         RowKind::Divider => {

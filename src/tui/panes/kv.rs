@@ -47,6 +47,8 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let room = usize::from(map.width.saturating_sub(LABEL));
     let columns = kv.pages.iter().map(Vec::len).max().unwrap_or(0);
     let per_cell = columns.div_ceil(room.max(1)).max(1);
+    // A page is drawn as wide as there is room for.
+    let wide = (room / columns.div_ceil(per_cell).max(1)).clamp(1, 4);
     let rows_per_line = kv
         .pages
         .len()
@@ -67,7 +69,8 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
                 .flat_map(|row| row.iter().skip(from).take(per_cell).copied())
                 .collect();
             let (glyph, style) = cell(ctx, &group);
-            buf.set_string(map.x + LABEL + column as u16, y, glyph, style);
+            let x = map.x + LABEL + (column * wide) as u16;
+            buf.set_string(x, y, glyph.repeat((wide - 1).max(1)), style);
         }
     }
     legend(buf, below(area, map.height), ctx, per_cell * rows_per_line);
@@ -93,17 +96,17 @@ fn legend(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, pages_per_cell: usize) {
         vec![
             ctx.span(Role::KvMapped, glyphs.levels[0]),
             ctx.span(Role::KvMapped, glyphs.levels[glyphs.levels.len() - 1]),
-            ctx.span(Role::Muted, " mapped, by fill "),
-            ctx.span(Role::Value, mapped.to_string()),
+            ctx.span(Role::Value, format!(" {mapped}")),
+            ctx.span(Role::Muted, " mapped, by fill"),
         ],
         vec![
             ctx.span(Role::KvUnmapped, glyphs.kv_unmapped),
-            ctx.span(Role::Muted, " not"),
+            ctx.span(Role::Muted, " unmapped"),
         ],
         vec![ctx.span(
             Role::Muted,
             format!(
-                "{}, {} tokens a page",
+                "page {}, {} tokens",
                 kv.page_bytes,
                 text::count(kv.tokens_per_page as u64)
             ),

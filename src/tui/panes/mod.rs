@@ -48,18 +48,17 @@ impl Ctx<'_> {
         ]
     }
 
-    /// Groups of spans with a mark between them, as many as fit the width.
+    /// Groups of spans with air between them, as many as fit the width.
     fn joined<'s>(&self, groups: Vec<Vec<Span<'s>>>, width: u16) -> Line<'s> {
-        let mark = format!(" {} ", self.theme.glyphs.separator);
         let mut line = Line::default();
         for group in groups {
             let more = Line::from(group);
-            let gap = if line.spans.is_empty() { 0 } else { 3 };
+            let gap = if line.spans.is_empty() { 0 } else { 2 };
             if line.width() + gap + more.width() > usize::from(width) {
                 continue;
             }
             if gap > 0 {
-                line.push_span(self.span(Role::Border, mark.clone()));
+                line.push_span(Span::raw("  "));
             }
             line.spans.extend(more.spans);
         }

@@ -20,8 +20,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
         room
     };
     // What remains over the fixed rows goes to the shards: they are the picture.
-    let fixed = 2 + 1 + 2 + 3 + 2;
-    let cells = area.height.saturating_sub(fixed + 1).clamp(1, 6);
+    let scout_rows = if area.height >= 20 { 3 } else { 1 };
+    let fixed = 1 + 2 + 1 + 2 + 2 + 1 + scout_rows;
+    let cells = area.height.saturating_sub(fixed).clamp(1, 8);
 
     heading(buf, place(1), ctx, "shards", shards_info(ctx));
     let room = place(cells);
@@ -57,7 +58,11 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     }
     let room = place(1);
     heading(buf, room, ctx, "scout", scout_info(ctx));
-    super::lines(buf, place(3), scout::bars(ctx, area.width));
+    let room = place(scout_rows);
+    match scout_rows {
+        1 => super::lines(buf, room, [scout::words(ctx)]),
+        _ => super::lines(buf, room, scout::bars(ctx, area.width)),
+    }
 }
 
 /// A name at the left, figures at the right.

@@ -48,7 +48,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
         );
     }
     let columns = Columns::of(table.width);
-    let head = columns.row("next shard", "size", "pred. need", "arrival", "slack");
+    let head = columns.row("next shard", "size", "~need", "~arrival", "~slack");
     let head = Line::from(ctx.span(Role::Muted, head));
     let rows = queue.next.iter().map(|item| row(ctx, &columns, item));
     lines(buf, table, std::iter::once(head).chain(rows));
@@ -77,11 +77,11 @@ struct Columns {
 
 impl Columns {
     fn of(width: u16) -> Self {
-        let time = 10;
-        let size = 9;
+        let time = 9;
+        let size = 8;
         let name = usize::from(width)
             .saturating_sub(size + 3 * time)
-            .clamp(10, 18);
+            .clamp(10, 20);
         Self { name, size, time }
     }
 
@@ -91,10 +91,7 @@ impl Columns {
             size: s,
             time: t,
         } = *self;
-        format!(
-            "{name:<n$}{size:>s$}{need:>w$}{arrival:>t$}{slack:>t$}",
-            w = t + 1
-        )
+        format!("{name:<n$}{size:>s$}{need:>t$}{arrival:>t$}{slack:>t$}")
     }
 }
 
@@ -119,13 +116,12 @@ fn row(ctx: &Ctx<'_>, columns: &Columns, item: &QueueItem) -> Line<'static> {
         _ => Role::Predicted,
     };
     let arrival_role = if here { Role::Good } else { Role::Predicted };
-    let wide = t + 1;
     Line::from(vec![
         ctx.span(Role::Text, format!("{name:<n$}")),
         ctx.span(Role::Muted, format!("{size:>s$}")),
         ctx.span(
             Role::Predicted,
-            format!("{:>wide$}", need.unwrap_or_else(|| "no pass".into())),
+            format!("{:>t$}", need.unwrap_or_else(|| "no pass".into())),
         ),
         ctx.span(arrival_role, format!("{arrival:>t$}")),
         ctx.span(slack_role, format!("{slack_text:>t$}")),

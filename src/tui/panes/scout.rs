@@ -46,6 +46,26 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     lines(buf, area, rows);
 }
 
+/// The labels on one line.
+pub fn words(ctx: &Ctx<'_>) -> Line<'static> {
+    let mut line = Line::default();
+    let best = ctx.snap.scout.best().map(|(label, _)| label);
+    for (label, share) in Label::ALL
+        .into_iter()
+        .zip(ctx.snap.scout.predicted.into_iter().flatten())
+    {
+        let role = if best == Some(label) {
+            Role::Strong
+        } else {
+            Role::Muted
+        };
+        let gap = if line.spans.is_empty() { "" } else { " " };
+        line.push_span(ctx.span(role, format!("{gap}{} ", label.name())));
+        line.push_span(ctx.span(Role::Predicted, format!("~{}", text::percent(share.into()))));
+    }
+    line
+}
+
 /// A bar a label.
 pub fn bars(ctx: &Ctx<'_>, width: u16) -> Vec<Line<'static>> {
     let Some(predicted) = ctx.snap.scout.predicted else {

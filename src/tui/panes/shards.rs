@@ -101,20 +101,14 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
 
 /// Draws the cells alone; returns how many shards a cell stands for.
 pub fn draw_cells(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
-    if let Some(rows) = by_layer(&ctx.snap.shards, area) {
-        for (y, row) in (area.y..).zip(rows) {
-            draw_row(
-                buf,
-                Rect {
-                    y,
-                    height: 1,
-                    ..area
-                },
-                ctx,
-                row,
-            );
+    for scale in SCALES {
+        if let Some(rows) = by_layer(&ctx.snap.shards, area, scale) {
+            for (i, row) in rows.iter().enumerate() {
+                let y = area.y + i as u16 * scale.pitch;
+                draw_row(buf, Rect { y, ..area }, ctx, row, scale);
+            }
+            return 1;
         }
-        return 1;
     }
     let room = usize::from(area.width) * usize::from(area.height);
     if room == 0 {
@@ -123,35 +117,69 @@ pub fn draw_cells(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
     let per_cell = ctx.snap.shards.len().div_ceil(room);
     for (i, group) in ctx.snap.shards.chunks(per_cell).enumerate() {
         let (column, row) = (i % usize::from(area.width), i / usize::from(area.width));
-        draw_cell(buf, area.x + column as u16, area.y + row as u16, ctx, group);
+        let at = (area.x + column as u16, area.y + row as u16);
+        draw_cell(buf, at, 1, ctx, group);
     }
     per_cell
 }
 
+/// How large a shard is drawn: its columns, and rows from one line of layers to the next.
+#[derive(Clone, Copy)]
+struct Scale {
+    columns: u16,
+    pitch: u16,
+}
+
+/// Tried from the largest.
+const SCALES: [Scale; 5] = [
+    Scale {
+        columns: 3,
+        pitch: 2,
+    },
+    Scale {
+        columns: 2,
+        pitch: 2,
+    },
+    Scale {
+        columns: 1,
+        pitch: 2,
+    },
+    Scale {
+        columns: 2,
+        pitch: 1,
+    },
+    Scale {
+        columns: 1,
+        pitch: 1,
+    },
+];
+
 /// Columns of a row's label, as in `L12 `.
 const LABEL: u16 = 5;
 
-/// Rows of whole layers, if there is room for a cell a shard.
-fn by_layer(shards: &[ShardView], area: Rect) -> Option<Vec<Vec<&[ShardView]>>> {
-    let layers: Vec<&[ShardView]> = shards.chunk_by(|a, b| a.layer == b.layer).collect();
+/// Rows of whole layers, if there is room for a cell a shard at this scale.
+fn by_layer(shards: &[ShardView], area: Rect, scale: Scale) -> Option<Vec<Vec<&[ShardView]>>> {
     let room = usize::from(area.width.checked_sub(LABEL)?);
+    let wide = |layer: &[ShardView]| layer.len() * usize::from(scale.columns);
     let mut rows: Vec<Vec<&[ShardView]>> = vec![Vec::new()];
     let mut used = 0;
-    for layer in layers {
+    for layer in shards.chunk_by(|a, b| a.layer == b.layer) {
+        if wide(layer) > room {
+            return None;
+        }
         let gap = usize::from(used > 0);
-        if used + gap + layer.len() > room {
+        if used + gap + wide(layer) > room {
             rows.push(Vec::new());
             used = 0;
         }
-        used += layer.len() + usize::from(used > 0);
+        used += wide(layer) + usize::from(used > 0);
         rows.last_mut()?.push(layer);
     }
-    let fits = rows.len() <= usize::from(area.height);
-    let widest = rows.iter().flatten().all(|layer| layer.len() <= room);
-    (fits && widest).then_some(rows)
+    let height = (rows.len() - 1) * usize::from(scale.pitch) + 1;
+    (height <= usize::from(area.height)).then_some(rows)
 }
 
-fn draw_row(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, layers: Vec<&[ShardView]>) {
+fn draw_row(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, layers: &[&[ShardView]], scale: Scale) {
     let label = match layers.first().and_then(|l| l.first()).map(|s| s.layer) {
         Some(Some(layer)) => format!("L{layer}"),
         Some(None) => "head".into(),
@@ -160,15 +188,27 @@ fn draw_row(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, layers: Vec<&[ShardView
     buf.set_span(area.x, area.y, &ctx.span(Role::Muted, label), LABEL);
     let mut x = area.x + LABEL;
     for layer in layers {
-        for shard in layer {
-            draw_cell(buf, x, area.y, ctx, std::slice::from_ref(shard));
-            x += 1;
+        for shard in *layer {
+            draw_cell(
+                buf,
+                (x, area.y),
+                scale.columns,
+                ctx,
+                std::slice::from_ref(shard),
+            );
+            x += scale.columns;
         }
         x += 1;
     }
 }
 
-fn draw_cell(buf: &mut Buffer, x: u16, y: u16, ctx: &Ctx<'_>, group: &[ShardView]) {
+fn draw_cell(
+    buf: &mut Buffer,
+    (x, y): (u16, u16),
+    columns: u16,
+    ctx: &Ctx<'_>,
+    group: &[ShardView],
+) {
     let bytes_in = |state| -> u64 {
         let of_state = group.iter().filter(|s| CellState::of(s) == state);
         of_state.map(|s| s.bytes.0.max(1)).sum()
@@ -180,7 +220,7 @@ fn draw_cell(buf: &mut Buffer, x: u16, y: u16, ctx: &Ctx<'_>, group: &[ShardView
     if group.iter().any(|s| s.in_use) {
         style = style.patch(ctx.theme.style(Role::ShardInUse));
     }
-    buf.set_string(x, y, glyph, style);
+    buf.set_string(x, y, glyph.repeat(columns.into()), style);
 }
 
 fn legend(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, per_cell: usize) {

@@ -72,12 +72,17 @@ fn groups(ctx: &Ctx<'_>) -> Vec<(u8, Line<'static>)> {
     let mut groups = Vec::new();
     let engine = &snap.engine;
     if !engine.oracle.is_empty() {
-        groups.push((3, Line::from(ctx.span(Role::Strong, engine.oracle.clone()))));
+        groups.push((
+            2,
+            Line::from(vec![
+                ctx.span(Role::Strong, engine.oracle.clone()),
+                ctx.span(Role::Muted, format!(" {}", engine.form)),
+            ]),
+        ));
         let draft = match &engine.draft {
             Some(name) => format!("draft {name}"),
             None => "no draft".into(),
         };
-        groups.push((5, Line::from(ctx.span(Role::Muted, engine.form))));
         groups.push((6, Line::from(ctx.span(Role::Muted, draft))));
     }
     let memory = &snap.memory;
@@ -100,12 +105,12 @@ fn groups(ctx: &Ctx<'_>) -> Vec<(u8, Line<'static>)> {
     };
     let ready = snap.prefill;
     figure(
-        2,
+        4,
         "prefilled",
         (ready.prompt_tokens > 0)
             .then(|| format!("{}/{} tokens", ready.ready_tokens, ready.prompt_tokens)),
     );
-    figure(4, "TTFT", snap.accept.ttft_ms.map(text::ms));
+    figure(3, "TTFT", snap.accept.ttft_ms.map(text::ms));
     let rate = snap.accept.tokens_per_s;
     figure(0, "speed", rate.map(|r| format!("{r:.1} tokens/s")));
     groups

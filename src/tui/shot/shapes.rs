@@ -15,6 +15,9 @@ pub struct Cell {
 /// Width of a box line.
 const LINE: f64 = 1.2;
 
+/// Width of a heavy one.
+const HEAVY: f64 = 4.0;
+
 /// Draws `c` as a shape in `cell`; `false` for a character that only a font can draw.
 pub fn draw(out: &mut String, c: char, cell: Cell, fill: &str) -> bool {
     match c {
@@ -181,7 +184,12 @@ fn line(out: &mut String, c: char, cell: Cell, fill: &str) -> bool {
     }
     let _ = write!(
         out,
-        r#"<path d="{path}" fill="none" stroke="{fill}" stroke-width="{LINE}"/>"#
+        r#"<path d="{path}" fill="none" stroke="{fill}" stroke-width="{}"/>"#,
+        if matches!(c, '━' | '┃') {
+            HEAVY
+        } else {
+            LINE
+        }
     );
     true
 }
