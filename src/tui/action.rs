@@ -66,7 +66,7 @@ macro_rules! actions {
 actions! {
     Submit => "submit", "send the prompt";
     Newline => "newline", "start a new line";
-    Cancel => "cancel", "stop the answer and keep its text; close help or zoom";
+    Cancel => "cancel", "stop the answer, or close";
     Quit => "quit", "quit";
     NewConversation => "new-conversation", "new conversation";
     Suspend => "suspend", "suspend to the shell";
@@ -94,12 +94,12 @@ actions! {
     LineEnd => "line-end", "end of the line";
     TextStart => "text-start", "start of the text";
     TextEnd => "text-end", "end of the text";
-    DeleteBefore => "delete-before", "delete the character before";
-    DeleteAfter => "delete-after", "delete the character after";
+    DeleteBefore => "delete-before", "delete the one before";
+    DeleteAfter => "delete-after", "delete the one after";
     DeleteWordBefore => "delete-word-before", "delete the word before";
     DeleteWordAfter => "delete-word-after", "delete the word after";
-    DeleteToLineStart => "delete-to-line-start", "delete to the start of the line";
-    DeleteToLineEnd => "delete-to-line-end", "delete to the end of the line";
+    DeleteToLineStart => "delete-to-line-start", "delete to the line's start";
+    DeleteToLineEnd => "delete-to-line-end", "delete to the line's end";
     Yank => "yank", "put back what was deleted";
     Undo => "undo", "undo";
     Redo => "redo", "redo";

@@ -262,12 +262,9 @@ fn figures(stats: &AnswerStats) -> String {
             .ttft_ms
             .map(|t| format!("first after {}", super::text::ms(t))),
     );
-    parts.push(format!("{} passes", stats.passes));
-    parts.extend(
-        stats
-            .accepted_per_pass
-            .map(|a| format!("{a:.1} tokens a pass")),
-    );
+    let mean = stats.accepted_per_pass;
+    let mean = mean.map_or_else(String::new, |a| format!(" ({a:.1} tokens each)"));
+    parts.push(format!("{} passes{mean}", stats.passes));
     parts.extend(match stats.end {
         AnswerEnd::EndOfText => None,
         AnswerEnd::Length => Some("ended at the token limit".to_owned()),

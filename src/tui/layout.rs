@@ -167,13 +167,18 @@ fn full(body: Rect, prompt_height: impl Fn(u16, u16) -> u16) -> Vec<(PaneId, Rec
 
 /// All telemetry panes in two columns.
 pub fn telemetry(area: Rect) -> Vec<(PaneId, Rect)> {
+    // Where there is room to give away, lists take what they need and pictures the rest.
+    let rows = |needed, share| match area.height >= 42 {
+        true => Constraint::Length(needed),
+        false => Constraint::Fill(share),
+    };
     let [a, b] = Split::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(area);
     let mut panes = column(
         a,
         &[
             (PaneId::Shards, Constraint::Fill(3)),
-            (PaneId::Queue, Constraint::Fill(3)),
-            (PaneId::Memory, Constraint::Fill(2)),
+            (PaneId::Queue, rows(12, 3)),
+            (PaneId::Memory, rows(12, 2)),
         ],
     );
     panes.extend(column(
@@ -182,7 +187,7 @@ pub fn telemetry(area: Rect) -> Vec<(PaneId, Rect)> {
             (PaneId::Kv, Constraint::Fill(3)),
             (PaneId::Accept, Constraint::Fill(3)),
             (PaneId::Cadence, Constraint::Fill(2)),
-            (PaneId::Scout, Constraint::Fill(2)),
+            (PaneId::Scout, rows(7, 2)),
         ],
     ));
     panes

@@ -5,7 +5,7 @@ use crate::telemetry::{ShardPart, ShardView};
 /// A time given in milliseconds.
 pub fn ms(ms: f64) -> String {
     match ms {
-        t if t < 0.95 => format!("{:.0} µs", t * 1e3),
+        t if t < 0.95 => format!("{t:.2} ms"),
         t if t < 9.95 => format!("{t:.1} ms"),
         t if t < 999.5 => format!("{t:.0} ms"),
         t if t < 59_950.0 => format!("{:.1} s", t / 1e3),
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn figures_are_short_and_carry_units() {
         for (value, text) in [
-            (0.25, "250 µs"),
+            (0.25, "0.25 ms"),
             (3.14, "3.1 ms"),
             (310.4, "310 ms"),
             (1_500.0, "1.5 s"),

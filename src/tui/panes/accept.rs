@@ -90,7 +90,7 @@ fn figures(ctx: &Ctx<'_>, width: u16, most: usize) -> Line<'static> {
     let accept = &ctx.snap.accept;
     let glyphs = &ctx.theme.glyphs;
     let mut accepted = vec![
-        ctx.span(Role::Accepted, glyphs.levels[glyphs.levels.len() - 1]),
+        ctx.span(Role::Accepted, glyphs.levels[glyphs.levels.len() / 2 - 1]),
         ctx.span(Role::Muted, " accepted "),
         ctx.span(Role::Value, text::count(accept.accepted)),
         ctx.span(Role::Muted, format!(" of {}", text::count(accept.drafted))),

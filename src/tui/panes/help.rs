@@ -3,6 +3,7 @@
 use super::{Ctx, frame, lines};
 use crate::tui::action::Context;
 use crate::tui::app::App;
+use crate::tui::chord::Chord;
 use crate::tui::theme::Role;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Margin, Rect};
@@ -53,13 +54,13 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App) {
     let inner = frame(buf, outer, ctx.theme, "keys", info, true).inner(Margin::new(1, 0));
     if two {
         let half = Rect {
-            width: inner.width / 2,
+            width: inner.width / 2 - 1,
             ..inner
         };
         let (left, right) = rows.split_at(split);
         lines(buf, half, left.iter().skip(scroll).cloned());
         let right_half = Rect {
-            x: half.right(),
+            x: half.right() + 2,
             ..half
         };
         lines(buf, right_half, right.iter().skip(scroll).cloned());
@@ -77,8 +78,7 @@ fn rows(ctx: &Ctx<'_>, app: &App) -> Vec<Line<'static>> {
         }
         rows.push(Line::from(ctx.span(Role::Strong, context.title())));
         for (action, chords) in app.keymap.help(context) {
-            let keys: Vec<String> = chords.iter().map(ToString::to_string).collect();
-            let keys = crate::tui::text::fit(&keys.join(" "), KEYS, ctx.theme.glyphs.ellipsis);
+            let keys = keys(&chords, ctx.theme.glyphs.ellipsis);
             rows.push(Line::from(vec![
                 ctx.span(Role::Key, format!("{keys:<KEYS$} ")),
                 ctx.span(Role::Text, action.help()),
@@ -90,4 +90,17 @@ fn rows(ctx: &Ctx<'_>, app: &App) -> Vec<Line<'static>> {
         ctx.span(Role::Muted, "Mouse: the wheel scrolls, a click focuses."),
     ));
     rows
+}
+
+/// The keys that fit, and a mark if there are more.
+fn keys(chords: &[Chord], ellipsis: &str) -> String {
+    let mut text = String::new();
+    for chord in chords {
+        let next = format!("{chord} ");
+        if text.len() + next.len() > KEYS {
+            return text + ellipsis;
+        }
+        text += &next;
+    }
+    text
 }

@@ -33,11 +33,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
     let key = |action| app.keymap.key(Context::Input, action);
     let placeholder = match (key(Action::Submit), key(Action::Help)) {
         (Some(submit), Some(help)) => {
-            format!(
-                "Type a prompt; the engine reads along. {submit} sends it, {help} shows the keys."
-            )
+            format!("Type: the engine reads along. {submit} sends, {help} helps.")
         }
-        _ => "Type a prompt; the engine reads along.".to_owned(),
+        _ => "Type: the engine reads along.".to_owned(),
     };
     let (text, hint) = (
         app.theme.style(Role::Text),

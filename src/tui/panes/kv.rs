@@ -84,7 +84,9 @@ fn cell(ctx: &Ctx<'_>, group: &[KvPageView]) -> (&'static str, Style) {
     }
     let used: f32 = group.iter().map(|p| p.used).sum::<f32>() / mapped as f32;
     // A mapped page without a token still takes memory, and shows as the lowest level.
-    let glyph = glyphs.level(f64::from(used)).unwrap_or(glyphs.levels[0]);
+    // A full one stays below its neighbour, so that rows can be told apart.
+    let height = f64::from(used) * 7.0 / 8.0;
+    let glyph = glyphs.level(height).unwrap_or(glyphs.levels[0]);
     (glyph, ctx.theme.style(Role::KvMapped))
 }
 
@@ -95,7 +97,7 @@ fn legend(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, pages_per_cell: usize) {
     let mut groups = vec![
         vec![
             ctx.span(Role::KvMapped, glyphs.levels[0]),
-            ctx.span(Role::KvMapped, glyphs.levels[glyphs.levels.len() - 1]),
+            ctx.span(Role::KvMapped, glyphs.levels[glyphs.levels.len() / 2]),
             ctx.span(Role::Value, format!(" {mapped}")),
             ctx.span(Role::Muted, " mapped, by fill"),
         ],

@@ -64,6 +64,14 @@ impl CellState {
     }
 }
 
+/// How a shard looks that the pass computes with at this instant, wherever it is.
+fn in_use(ctx: &Ctx<'_>) -> (&'static str, Style) {
+    (
+        ctx.theme.glyphs.shard_in_use,
+        ctx.theme.style(Role::ShardInUse),
+    )
+}
+
 pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
     let shards = &ctx.snap.shards;
     if shards.is_empty() {
@@ -216,10 +224,10 @@ fn draw_cell(
     let Some(most) = CellState::ALL.into_iter().max_by_key(|s| bytes_in(*s)) else {
         return;
     };
-    let (glyph, mut style) = most.look(ctx);
-    if group.iter().any(|s| s.in_use) {
-        style = style.patch(ctx.theme.style(Role::ShardInUse));
-    }
+    let (glyph, style) = match group.iter().any(|s| s.in_use) {
+        true => in_use(ctx),
+        false => most.look(ctx),
+    };
     buf.set_string(x, y, glyph.repeat(columns.into()), style);
 }
 
@@ -242,10 +250,9 @@ fn legend(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, per_cell: usize) {
             ctx.span(Role::Value, Bytes(bytes).to_string()),
         ]);
     }
-    let (glyph, style) = CellState::Pinned.look(ctx);
-    let in_use = style.patch(ctx.theme.style(Role::ShardInUse));
+    let (glyph, style) = in_use(ctx);
     entries.push(vec![
-        Span::styled(glyph, in_use),
+        Span::styled(glyph, style),
         ctx.span(Role::Muted, " in use"),
     ]);
     if per_cell > 1 {
