@@ -250,6 +250,12 @@ impl App {
     /// Carries out an action asked for at `now_us`.
     pub fn apply(&mut self, action: Action, now_us: Micros) {
         use PromptKey as K;
+        // Under the help box the keys of the cursor move it.
+        let action = match action {
+            Action::CursorUp if self.help => Action::ScrollUp,
+            Action::CursorDown if self.help => Action::ScrollDown,
+            action => action,
+        };
         if self.help && !works_in_help(action) {
             return;
         }

@@ -260,10 +260,10 @@ fn figures(stats: &AnswerStats) -> String {
     parts.extend(
         stats
             .ttft_ms
-            .map(|t| format!("first after {}", super::text::ms(t))),
+            .map(|t| format!("TTFT {}", super::text::ms(t))),
     );
     let mean = stats.accepted_per_pass;
-    let mean = mean.map_or_else(String::new, |a| format!(" ({a:.1} tokens each)"));
+    let mean = mean.map_or_else(String::new, |a| format!(" of {a:.1} tokens"));
     parts.push(format!("{} passes{mean}", stats.passes));
     parts.extend(match stats.end {
         AnswerEnd::EndOfText => None,

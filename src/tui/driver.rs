@@ -13,7 +13,7 @@ use crate::session::{EngineHandle, Event as EngineEvent};
 use anyhow::{Context as _, anyhow};
 use crossbeam_channel::{Receiver, after, never, select_biased};
 use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
+use ratatui::backend::{Backend as _, CrosstermBackend};
 use ratatui::crossterm::queue;
 use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use std::io::{self, Write};
@@ -110,7 +110,10 @@ pub fn drive(
                 // A session that has ended says so by its events.
                 Effect::Send(intent) => drop(handle.intents.send(intent)),
                 Effect::Quit => return Ok(()),
-                Effect::Redraw => screen.clear()?,
+                Effect::Redraw => {
+                    screen.clear()?;
+                    frames.request();
+                }
                 Effect::Suspend => {
                     if !screen.request_stop()? {
                         app.toast = Some("no shell to suspend to".into());
@@ -247,7 +250,10 @@ impl Screen for TerminalScreen {
     }
 
     fn clear(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // `Terminal::clear` asks the terminal for the cursor, and the answer would be taken by
+        // the input thread: instead the frame before is forgotten and the screen wiped.
+        self.terminal.swap_buffers();
+        self.terminal.backend_mut().clear()
     }
 
     fn request_stop(&mut self) -> io::Result<bool> {
@@ -268,6 +274,6 @@ impl Screen for TerminalScreen {
 
     fn resume(&mut self) -> io::Result<()> {
         self.guard.resume()?;
-        self.terminal.clear()
+        self.clear()
     }
 }

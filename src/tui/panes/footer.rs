@@ -42,7 +42,10 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &App) {
 /// What to hint at, the most useful first.
 fn hints(app: &App) -> Vec<(Action, &'static str)> {
     if app.help {
-        return vec![(Action::Cancel, "close"), (Action::ScrollDown, "scroll")];
+        return vec![
+            (Action::Cancel, "close"),
+            (Action::ScrollPageDown, "scroll"),
+        ];
     }
     let mut hints = Vec::new();
     if app.busy {

@@ -23,10 +23,11 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App) {
     };
     let rows = rows(&ctx, app);
     let two = area.width >= MAX_WIDTH;
-    let width = area
-        .width
-        .min(if two { MAX_WIDTH } else { 76 })
-        .saturating_sub(2);
+    // On a narrow screen slivers of the panes at its sides would only confuse.
+    let width = match area.width {
+        0..84 => area.width,
+        wide => wide.min(if two { MAX_WIDTH } else { 76 }) - 2,
+    };
     let split = if two {
         rows.len().div_ceil(2)
     } else {

@@ -237,6 +237,10 @@ fn legend(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, per_cell: usize) {
         of_state.map(|s| s.bytes.0).sum()
     };
     let mut entries: Vec<Vec<Span<'_>>> = Vec::new();
+    if per_cell > 1 {
+        let text = format!("a cell is {per_cell} shards");
+        entries.push(vec![ctx.span(Role::Muted, text)]);
+    }
     for state in CellState::ALL {
         let bytes = bytes_in(state);
         // VRAM is only of interest where there is any.
@@ -244,22 +248,20 @@ fn legend(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, per_cell: usize) {
             continue;
         }
         let (glyph, style) = state.look(ctx);
-        entries.push(vec![
+        let mut entry = vec![
             Span::styled(glyph, style),
-            ctx.span(Role::Muted, format!(" {} ", state.name())),
-            ctx.span(Role::Value, Bytes(bytes).to_string()),
-        ]);
+            ctx.span(Role::Muted, format!(" {}", state.name())),
+        ];
+        if bytes > 0 {
+            entry.push(ctx.span(Role::Value, format!(" {}", Bytes(bytes))));
+        }
+        entries.push(entry);
     }
     let (glyph, style) = in_use(ctx);
     entries.push(vec![
         Span::styled(glyph, style),
         ctx.span(Role::Muted, " in use"),
     ]);
-    if per_cell > 1 {
-        entries.push(vec![
-            ctx.span(Role::Muted, format!("a cell is {per_cell} shards")),
-        ]);
-    }
     // As many lines as there are, each filled with what fits.
     let mut lines: Vec<Line<'_>> = vec![Line::default()];
     for entry in entries {
