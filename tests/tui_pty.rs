@@ -3,6 +3,7 @@
 //! This executable runs itself again inside the pseudo terminal, with `NMOS_TUI_CHILD` set,
 //! and is then the workbench over a scripted session. Tests wait for what they expect on the
 //! screen; the only time limit is the one after which a hanging test is given up.
+#![allow(clippy::unwrap_used)]
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
 use nmos::session::{EngineHandle, Event, Intent};

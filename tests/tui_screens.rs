@@ -1,6 +1,7 @@
 //! What the workbench looks like at three sizes in each phase, from hand-made snapshots.
 //!
 //! With `NMOS_SHOTS=DIR` the same screens are written there as PNG, to be looked at.
+#![allow(clippy::unwrap_used)]
 
 use nmos::session::{Event as EngineEvent, Intent};
 use nmos::telemetry::*;

@@ -1,7 +1,7 @@
 //! `nmos shot`: pictures of the workbench over a real session, without a terminal.
 
 use crate::session::EngineHandle;
-use crate::tui::shot::{self, ShotOptions};
+use crate::tui::shot::{self, Pace, ShotOptions};
 use crate::tui::{ColorDepth, DEFAULT_THEME, MIN_SIZE, ThemeLoader};
 use anyhow::{Context as _, bail};
 use ratatui::layout::Size;
@@ -64,6 +64,7 @@ fn pictures(handle: &EngineHandle, settings: &ShotSettings) -> anyhow::Result<()
             ascii: false,
         },
         prompt: settings.prompt.clone(),
+        pace: Pace::default(),
     };
     for shot in shot::capture(handle, options)? {
         let svg = shot::to_svg(&shot.buffer, shot.defaults);

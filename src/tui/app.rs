@@ -321,11 +321,24 @@ impl App {
         self.user_edit(&key, now_us);
     }
 
+    fn key_name(&self, action: Action) -> String {
+        let key = self.keymap.key(self.context(), action);
+        key.map_or_else(|| action.name().to_owned(), |k| k.to_string())
+    }
+
+    fn busy_remark(&self) -> String {
+        format!(
+            "an answer is under way; {} stops it",
+            self.key_name(Action::Cancel)
+        )
+    }
+
     /// Refuses while a replay writes the prompt.
     fn held_by_replay(&mut self) -> bool {
         let held = self.replaying();
         if held {
-            self.toast = Some("a replay writes the prompt; Esc ends it".into());
+            let key = self.key_name(Action::Cancel);
+            self.toast = Some(format!("a replay writes the prompt; {key} ends it"));
         }
         held
     }
@@ -365,10 +378,10 @@ impl App {
 
     fn submit(&mut self, now_us: Micros) {
         if self.fatal.is_some() {
-            self.toast =
-                Some("the engine has stopped: quit with Ctrl-C and see the message".into());
+            let key = self.key_name(Action::Quit);
+            self.toast = Some(format!("the engine has stopped; {key} quits"));
         } else if self.busy {
-            self.toast = Some("an answer is under way; Esc stops it".into());
+            self.toast = Some(self.busy_remark());
         } else if !self.prompt.is_blank() {
             let (prompt, enter) = self.prompt.submit(now_us);
             self.typed(enter);
@@ -399,7 +412,7 @@ impl App {
 
     fn new_conversation(&mut self) {
         if self.busy {
-            self.toast = Some("an answer is under way; Esc stops it".into());
+            self.toast = Some(self.busy_remark());
         } else if !self.talk.is_empty() {
             self.effects.push(Effect::Send(Intent::NewConversation));
             self.talk.push(Item::NewConversation);

@@ -77,14 +77,11 @@ impl FromStr for Chord {
         let bad = || ChordError(text.to_owned());
         let mut modifiers = KeyModifiers::NONE;
         let mut rest = text;
-        loop {
-            // "-" itself is a key: only a sign that something follows is a separator.
-            let Some((head, tail)) = rest
-                .split_once('-')
-                .filter(|(h, t)| !h.is_empty() && !t.is_empty())
-            else {
-                break;
-            };
+        // "-" itself is a key: only a sign that something follows is a separator.
+        while let Some((head, tail)) = rest
+            .split_once('-')
+            .filter(|(h, t)| !h.is_empty() && !t.is_empty())
+        {
             modifiers |= match head {
                 "ctrl" => KeyModifiers::CONTROL,
                 "alt" => KeyModifiers::ALT,

@@ -130,7 +130,13 @@ pub fn drive(
         }
 
         let timer = sleep(app, &frames, next_spin, epoch);
-        let changed = handle.hub.changed();
+        // The next frame takes the newest snapshot anyway: until then changes need not wake.
+        let unchanged = never();
+        let changed = if stale {
+            &unchanged
+        } else {
+            handle.hub.changed()
+        };
         select_biased! {
             recv(sources.inputs) -> input => match input {
                 Ok(input) => {
@@ -275,5 +281,175 @@ impl Screen for TerminalScreen {
     fn resume(&mut self) -> io::Result<()> {
         self.guard.resume()?;
         self.clear()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Intent;
+    use crate::telemetry::Hub;
+    use crate::tui::input::InputSource;
+    use crate::tui::{DEFAULT_THEME, Keymap, ThemeLoader};
+    use crate::typing::Edit;
+    use crossbeam_channel::{Sender, unbounded};
+    use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
+
+    /// Keeps a record of what it was asked for.
+    #[derive(Default)]
+    struct FakeScreen(Vec<&'static str>);
+
+    impl FakeScreen {
+        fn note(&mut self, what: &'static str) -> io::Result<()> {
+            self.0.push(what);
+            Ok(())
+        }
+    }
+
+    impl Screen for FakeScreen {
+        fn draw(&mut self, _: &mut App) -> io::Result<()> {
+            self.note("draw")
+        }
+        fn clear(&mut self) -> io::Result<()> {
+            self.note("clear")
+        }
+        fn request_stop(&mut self) -> io::Result<bool> {
+            self.note("request stop").map(|()| true)
+        }
+        fn stop(&mut self) -> io::Result<()> {
+            self.note("stop")
+        }
+        fn resume(&mut self) -> io::Result<()> {
+            self.note("resume")
+        }
+    }
+
+    /// A source that has this to say and then ends.
+    struct FakeInput(std::vec::IntoIter<Event>);
+
+    impl InputSource for FakeInput {
+        fn next(&mut self) -> io::Result<Event> {
+            self.0.next().ok_or(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+
+    struct Stage {
+        app: App,
+        screen: FakeScreen,
+        handle: EngineHandle,
+        heard: Receiver<Intent>,
+        sources: Sources,
+        /// Kept, so that the session counts as running.
+        _say: Sender<EngineEvent>,
+        signal: Sender<SignalRequest>,
+        panic: Sender<String>,
+        _input: Sender<Stamped>,
+    }
+
+    fn stage() -> Stage {
+        let (intents, heard) = unbounded();
+        let (say, events) = unbounded();
+        let (input, inputs) = unbounded();
+        let (signal, signals) = unbounded();
+        let (panic, panics) = unbounded();
+        Stage {
+            app: App::new(Keymap::default(), ThemeLoader::default(), DEFAULT_THEME).unwrap(),
+            screen: FakeScreen::default(),
+            handle: EngineHandle {
+                intents,
+                events,
+                hub: Hub::new(),
+                thread: None,
+            },
+            heard,
+            sources: Sources {
+                inputs,
+                signals,
+                panics,
+            },
+            _say: say,
+            signal,
+            panic,
+            _input: input,
+        }
+    }
+
+    fn key(code: KeyCode, modifiers: KeyModifiers) -> Event {
+        Event::Key(KeyEvent::new(code, modifiers))
+    }
+
+    fn run(stage: &mut Stage) -> anyhow::Result<()> {
+        let sources = Sources {
+            inputs: stage.sources.inputs.clone(),
+            signals: stage.sources.signals.clone(),
+            panics: stage.sources.panics.clone(),
+        };
+        drive(
+            &mut stage.app,
+            &mut stage.screen,
+            &stage.handle,
+            sources,
+            Instant::now(),
+        )
+    }
+
+    #[test]
+    fn all_input_is_taken_before_a_frame_and_reaches_the_session_in_order() {
+        let mut stage = stage();
+        let mut events: Vec<Event> = "many keys at once"
+            .chars()
+            .map(|c| key(KeyCode::Char(c), KeyModifiers::NONE))
+            .collect();
+        events.push(key(KeyCode::Enter, KeyModifiers::NONE));
+        events.push(key(KeyCode::Char('c'), KeyModifiers::CONTROL));
+        let (full, inputs) = unbounded();
+        for event in events {
+            full.send(Stamped { at_us: 0, event }).unwrap();
+        }
+        stage.sources.inputs = inputs;
+        run(&mut stage).unwrap();
+        assert!(stage.screen.0.is_empty(), "{:?}", stage.screen.0);
+        let mut text = String::new();
+        let mut enters = 0;
+        for intent in stage.heard.try_iter() {
+            match intent {
+                Intent::Typing(event) => match event.edit {
+                    Edit::Insert { text: t, .. } => text += &t,
+                    Edit::Enter => enters += 1,
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((text.as_str(), enters), ("many keys at once", 1));
+    }
+
+    #[test]
+    fn a_source_that_ends_is_a_closed_terminal() {
+        let mut stage = stage();
+        let events = vec![key(KeyCode::Char('a'), KeyModifiers::NONE)];
+        stage.sources.inputs = input::spawn(FakeInput(events.into_iter()), Instant::now()).unwrap();
+        let error = run(&mut stage).unwrap_err();
+        assert_eq!(error.to_string(), "the terminal was closed");
+        assert_eq!(stage.app.prompt.text(), "a");
+    }
+
+    #[test]
+    fn job_control_stops_resumes_and_draws_again() {
+        let mut stage = stage();
+        stage.signal.send(SignalRequest::Stop).unwrap();
+        stage.signal.send(SignalRequest::Continue).unwrap();
+        stage.signal.send(SignalRequest::End).unwrap();
+        run(&mut stage).unwrap();
+        let other: Vec<_> = stage.screen.0.iter().filter(|s| **s != "draw").collect();
+        assert_eq!(other, [&"stop", &"resume"]);
+    }
+
+    #[test]
+    fn a_panic_elsewhere_ends_the_loop_with_its_message() {
+        let mut stage = stage();
+        stage.panic.send("index out of range".into()).unwrap();
+        let error = run(&mut stage).unwrap_err().to_string();
+        assert!(error.contains("index out of range"), "{error}");
     }
 }

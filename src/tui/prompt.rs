@@ -72,11 +72,8 @@ pub struct Prompt {
 
 impl Default for Prompt {
     fn default() -> Self {
-        let mut area = TextArea::default();
-        area.set_wrap_mode(WrapMode::WordOrGlyph);
-        area.set_tab_length(4);
         Self {
-            area,
+            area: fresh_area(),
             first_us: None,
             sent: Vec::new(),
             recalled: None,
@@ -236,8 +233,11 @@ impl Prompt {
         if self.sent.last() != Some(&text) {
             self.sent.push(text.clone());
         }
-        self.area.clear();
-        // The next prompt has its own clock, and what was sent cannot be undone.
+        // The next prompt has its own clock, and what was sent cannot be undone; what was
+        // cut before can still be put back.
+        let cut = self.area.yank_text();
+        self.area = fresh_area();
+        self.area.set_yank_text(cut);
         self.first_us = None;
         self.recalled = None;
         (text, enter)
@@ -277,6 +277,13 @@ impl Prompt {
     }
 }
 
+fn fresh_area() -> TextArea<'static> {
+    let mut area = TextArea::default();
+    area.set_wrap_mode(WrapMode::WordOrGlyph);
+    area.set_tab_length(4);
+    area
+}
+
 fn jump(area: &mut TextArea<'_>, row: usize, column: usize) {
     let clamp = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
     area.move_cursor(CursorMove::Jump(clamp(row), clamp(column)));
@@ -310,6 +317,7 @@ mod tests {
             (text.as_str(), enter.t_us, enter.edit),
             ("ab", 1_000, Edit::Enter)
         );
+        assert!(prompt.key(&PromptKey::Undo, 2_500).is_empty());
         assert_eq!(typed(&mut prompt, "c", 9_000)[0].t_us, 0);
         assert_eq!(prompt.text(), "c");
     }

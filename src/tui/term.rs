@@ -191,7 +191,12 @@ fn hook(
     Box::new(move |info| {
         shared.leave_after_panic();
         previous(info);
-        let message = info.payload_as_str().unwrap_or("no message").to_owned();
+        let payload = info.payload();
+        let message = payload
+            .downcast_ref::<&str>()
+            .map(|s| (*s).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned());
         tracing::error!(%message, location = ?info.location(), "panic");
         let mut err = io::stderr();
         if let Some(log) = &log_file {

@@ -79,7 +79,7 @@ mod tests {
     fn figures_are_short_and_carry_units() {
         for (value, text) in [
             (0.25, "0.25 ms"),
-            (3.14, "3.1 ms"),
+            (3.12, "3.1 ms"),
             (310.4, "310 ms"),
             (1_500.0, "1.5 s"),
             (600_000.0, "10 min"),

@@ -29,6 +29,26 @@ pub struct ShotOptions {
     pub theme: String,
     pub themes: ThemeLoader,
     pub prompt: String,
+    pub pace: Pace,
+}
+
+/// How the prompt is typed.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Time between two keys.
+    pub key_gap: Duration,
+    /// How long the engine may go on reading the prompt before the first picture.
+    pub settle: Duration,
+}
+
+impl Default for Pace {
+    /// A brisk typist who looks at the prompt before sending it.
+    fn default() -> Self {
+        Self {
+            key_gap: Duration::from_millis(90),
+            settle: Duration::from_millis(600),
+        }
+    }
 }
 
 /// The picture of a moment.
@@ -64,12 +84,6 @@ impl Defaults {
     }
 }
 
-/// Time between two keys: a brisk typist.
-const KEY_GAP: Duration = Duration::from_millis(90);
-
-/// How long the engine may go on reading the prompt before the first picture.
-const SETTLE: Duration = Duration::from_millis(600);
-
 /// Characters of the answer in the second picture.
 const ANSWERING_CHARS: usize = 160;
 
@@ -92,9 +106,9 @@ pub fn capture(handle: &EngineHandle, options: ShotOptions) -> anyhow::Result<Ve
             c => (KeyCode::Char(c), KeyModifiers::NONE),
         };
         studio.press(code, modifiers);
-        studio.pump_until(Some(KEY_GAP), |_| false)?;
+        studio.pump_until(Some(options.pace.key_gap), |_| false)?;
     }
-    studio.pump_until(Some(SETTLE), |_| false)?;
+    studio.pump_until(Some(options.pace.settle), |_| false)?;
     let mut shots = vec![studio.shoot("typing")];
     studio.press(KeyCode::Enter, KeyModifiers::NONE);
     if !studio.app.busy {

@@ -92,7 +92,7 @@ impl Glyphs {
 
     /// The glyph of a level from 0 to 1; `None` for nothing at all.
     pub fn level(&self, share: f64) -> Option<&'static str> {
-        if !(share > 0.0) {
+        if share.is_nan() || share <= 0.0 {
             return None;
         }
         let n = self.levels.len();
