@@ -80,6 +80,9 @@ fn help_names_every_command_and_shared_option() {
     assert_eq!(code(&output), 0);
     for word in [
         "run",
+        "replay",
+        "models",
+        "shot",
         "doctor",
         "config",
         "completions",

@@ -29,8 +29,15 @@ pub struct Cli {
 pub enum Command {
     /// Answer one prompt on standard output
     Run(RunArgs),
+    /// Open the workbench and type a recorded trace into it
+    Replay(ReplayArgs),
+    /// Fetch, list, check and remove models
+    #[command(subcommand)]
+    Models(super::models::ModelsCommand),
     /// Measure this machine and say whether it is fit
     Doctor(DoctorArgs),
+    /// Draw the workbench's screens as pictures, without a terminal
+    Shot(ShotArgs),
     /// The configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -146,6 +153,30 @@ impl RunArgs {
             ..layer
         }
     }
+}
+
+/// `nmos replay`
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// A trace that was recorded
+    pub trace: PathBuf,
+    /// How many times faster than it was typed
+    #[arg(long, value_name = "X", default_value = "1", value_parser = |s: &str| limits::read(s, limits::speed))]
+    pub speed: f64,
+}
+
+/// `nmos shot`
+#[derive(Debug, Args)]
+pub struct ShotArgs {
+    /// An .svg or .png file; each picture's moment is put before the ending
+    #[arg(default_value = "nmos.svg")]
+    pub output: PathBuf,
+    /// Columns and rows
+    #[arg(long, value_name = "WxH", default_value = "120x40", value_parser = limits::size)]
+    pub size: (u16, u16),
+    /// What is typed
+    #[arg(long, value_name = "TEXT", default_value = super::shot::DEFAULT_PROMPT)]
+    pub prompt: String,
 }
 
 /// `nmos doctor`

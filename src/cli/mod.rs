@@ -17,13 +17,17 @@ pub mod models;
 mod progress;
 mod report;
 mod run;
+pub mod shot;
+pub mod tui;
 mod version;
 
 pub use args::{Cli, Command, Shared};
 pub use report::Usage;
 
-use crate::config::Settings;
+use crate::config::{Paths, Settings};
 use crate::session::{self, EngineOptions};
+use crate::tui::Replay;
+use crate::typing::Trace;
 use clap::Parser;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -59,7 +63,42 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
     let file = cli.shared.config.as_deref();
     let mut out = io::stdout();
     match &cli.command {
-        None => Err(Usage("say what to do: nmos --help lists the commands".into()).into()),
+        None => {
+            let settings = Settings::load(flags, file)?;
+            let _log = logging::start(&settings)?;
+            workbench(&settings, None)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Replay(args)) => {
+            let settings = Settings::load(flags, file)?;
+            let _log = logging::start(&settings)?;
+            let trace = Trace::load(&args.trace)?;
+            let replay = Replay {
+                prompts: vec![trace.events().to_vec()],
+                speed: args.speed,
+            };
+            workbench(&settings, Some(replay))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Models(command)) => {
+            let settings = Settings::load(flags, file)?;
+            let _log = logging::start(&settings)?;
+            models::run(command.clone())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Shot(args)) => {
+            let settings = Settings::load(flags, file)?;
+            let _log = logging::start(&settings)?;
+            let shot = shot::ShotSettings {
+                size: args.size,
+                theme: Some(settings.theme.value.clone()),
+                config_dir: Paths::for_user().map(|paths| paths.config_dir()),
+                output: args.output.clone(),
+                prompt: args.prompt.clone(),
+            };
+            shot::run(session::spawn(engine_options(&settings)?), &shot)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Command::Run(args)) => {
             let settings = Settings::load(args.over(flags), file)?;
             let _log = logging::start(&settings)?;
@@ -85,6 +124,22 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
 /// What a session is started with under these settings.
 pub fn engine_options(settings: &Settings) -> anyhow::Result<EngineOptions> {
     Ok(settings.engine_options(crate::model::catalog::resolve)?)
+}
+
+/// Opens the workbench. Everything that can be wrong is found before models are loaded.
+fn workbench(settings: &Settings, replay: Option<Replay>) -> anyhow::Result<()> {
+    let options = tui::prepare(tui::TuiSettings {
+        theme: Some(settings.theme.value.clone()),
+        config_dir: Paths::for_user().map(|paths| paths.config_dir()),
+        config_file: settings
+            .file
+            .as_ref()
+            .map(|file| (file.path.clone(), file.text.clone())),
+        replay,
+        log_file: settings.log_file(),
+        ..tui::TuiSettings::default()
+    })?;
+    tui::run(session::spawn(engine_options(settings)?), options)
 }
 
 fn run_once(args: &args::RunArgs, settings: &Settings, out: &mut io::Stdout) -> anyhow::Result<()> {

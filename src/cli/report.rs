@@ -7,6 +7,7 @@
 //! ```
 
 use crate::config::ConfigError;
+use crate::tui;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -51,7 +52,7 @@ pub fn text(error: &anyhow::Error) -> String {
 fn code(error: &anyhow::Error) -> u8 {
     let usage = error
         .chain()
-        .any(|e| e.is::<Usage>() || e.is::<ConfigError>());
+        .any(|e| e.is::<Usage>() || e.is::<ConfigError>() || e.is::<tui::ConfigError>());
     if usage { USAGE } else { FAILED }
 }
 

@@ -73,6 +73,22 @@ pub fn repeat_penalty(x: f64) -> Result<f32, String> {
     between("a repeat penalty", x, 0.1, 10.0)
 }
 
+/// How many times faster than recorded a trace is typed.
+pub fn speed(x: f64) -> Result<f64, String> {
+    if (0.01..=1000.0).contains(&x) {
+        Ok(x)
+    } else {
+        Err(outside("a speed", x, 0.01, 1000))
+    }
+}
+
+/// Columns and rows, as in `120x40`.
+pub fn size(text: &str) -> Result<(u16, u16), String> {
+    text.split_once('x')
+        .and_then(|(w, h)| Some((w.trim().parse().ok()?, h.trim().parse().ok()?)))
+        .ok_or_else(|| format!("'{text}' is not a size: write columns and rows, as in 120x40"))
+}
+
 fn whole(what: &str, n: i64, least: usize, most: usize) -> Result<usize, String> {
     usize::try_from(n)
         .ok()
@@ -109,6 +125,14 @@ mod tests {
         assert_eq!(top_p(1.0), Ok(1.0));
         assert!(top_p(1.1).is_err());
         assert!(seed(-1).is_err());
+    }
+
+    #[test]
+    fn sizes_and_speeds_are_read() {
+        assert_eq!(size("120x40"), Ok((120, 40)));
+        assert!(size("120").is_err() && size("axb").is_err() && size("120x400000").is_err());
+        assert_eq!(read("0.5", speed), Ok(0.5));
+        assert!(read("0", speed).is_err() && read("inf", speed).is_err());
     }
 
     #[test]

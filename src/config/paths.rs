@@ -15,14 +15,14 @@ impl Paths {
         ProjectDirs::from("", "", "nmos").map(|dirs| Self { dirs })
     }
 
+    /// Where the configuration file and the user's themes are looked for.
+    pub fn config_dir(&self) -> PathBuf {
+        self.dirs.config_dir().to_owned()
+    }
+
     /// The configuration file, whether it exists or not.
     pub fn config_file(&self) -> PathBuf {
         self.dirs.config_dir().join("config.toml")
-    }
-
-    /// Where pulled models are kept.
-    pub fn models_dir(&self) -> PathBuf {
-        self.dirs.cache_dir().join("models")
     }
 
     /// The log file where none is named.

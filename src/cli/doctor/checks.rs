@@ -3,7 +3,9 @@
 use super::Check;
 use super::disk::{self, ReadSpeed};
 use crate::cli::{logging, version};
-use crate::config::{ConfigError, Draft, Paths, Settings};
+use crate::config::{ConfigError, Draft, Settings};
+use crate::model::catalog;
+use crate::model::store::{State, Store};
 use crate::system::{self, CpuFacts, MemoryFacts};
 use crate::units::Bytes;
 use std::io::{IsTerminal, Read};
@@ -137,7 +139,18 @@ fn model(role: &'static str, name: &str) -> Check {
     });
     let place = path.display();
     match read {
-        Ok(bytes) if magic == *b"GGUF" => Check::ok(role, format!("{place}, {}", Bytes(bytes))),
+        Ok(bytes) if magic == *b"GGUF" => {
+            let found = format!("{place}, {}", Bytes(bytes));
+            match known_state(name) {
+                Some(State::Verified) => Check::ok(role, format!("{found}, verified")),
+                Some(_) => Check::warn(
+                    role,
+                    format!("{found}, not verified"),
+                    format!("`nmos models verify {name}` compares its SHA-256"),
+                ),
+                None => Check::ok(role, found),
+            }
+        }
         Ok(_) => Check::fail(
             role,
             format!("{place} is not a GGUF file"),
@@ -151,9 +164,19 @@ fn model(role: &'static str, name: &str) -> Check {
     }
 }
 
+/// What the model store knows of a catalogue's model; `None` for a file named by path.
+fn known_state(name: &str) -> Option<State> {
+    let entry = catalog::find(name)?;
+    Store::of_user()
+        .ok()?
+        .state(entry)
+        .ok()
+        .map(|(state, _)| state)
+}
+
 /// The file system that models are on, or will be.
 pub fn place(oracle: Option<&Path>) -> Check {
-    let cache = Paths::for_user().map(|paths| paths.models_dir());
+    let cache = Store::of_user().ok().map(|store| store.dir().to_owned());
     let Some(wanted) = oracle.map(Path::to_owned).or(cache) else {
         return Check::warn(
             "model disk",

@@ -1,0 +1,290 @@
+//! Which key does what. Defaults are in `configs/keys.toml`; a configuration file replaces
+//! the keys of the actions that it names. The help box and the footer are written from it.
+//!
+//! Invariant: in no context does one key mean two things. The global bindings count as
+//! part of both other contexts, so that a duplicate across them is refused as well.
+
+use super::action::{Action, Context};
+use super::chord::Chord;
+use super::config_error::{ConfigError, Source};
+use ratatui::crossterm::event::KeyEvent;
+use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
+
+const DEFAULTS: &str = include_str!("../../configs/keys.toml");
+
+/// One key of one action.
+#[derive(Clone, Debug)]
+struct Binding {
+    context: Context,
+    chord: Chord,
+    action: Action,
+    /// Where it was written: file, line.
+    origin: (PathBuf, Option<usize>),
+}
+
+/// The bindings in force, in the order of the files: the order of the help box.
+#[derive(Clone, Debug)]
+pub struct Keymap {
+    bindings: Vec<Binding>,
+}
+
+impl Default for Keymap {
+    fn default() -> Self {
+        // The built-in file is read by a test, so that this cannot fail in a release.
+        Self::from_defaults().unwrap_or(Self {
+            bindings: Vec::new(),
+        })
+    }
+}
+
+impl Keymap {
+    fn from_defaults() -> Result<Self, ConfigError> {
+        let source = Source {
+            file: Path::new("configs/keys.toml (built in)"),
+            text: DEFAULTS,
+        };
+        let document = DeTable::parse(DEFAULTS).map_err(|e| source.syntax(&e))?;
+        let mut map = Self {
+            bindings: Vec::new(),
+        };
+        map.merge(source, document.get_ref(), "")?;
+        Ok(map)
+    }
+
+    /// The defaults with the `[keys]` tables of a configuration file over them.
+    /// The file's other tables are not looked at.
+    ///
+    /// # Errors
+    /// Unknown contexts, actions and keys, and keys bound twice, with file, line and key.
+    pub fn with_config(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let mut map = Self::from_defaults()?;
+        let source = Source { file, text };
+        let document = DeTable::parse(text).map_err(|e| source.syntax(&e))?;
+        if let Some(keys) = document.get_ref().get("keys") {
+            let DeValue::Table(keys_table) = keys.get_ref() else {
+                let message =
+                    "expected a table of tables: [keys.global], [keys.input], [keys.pane]";
+                return Err(source.error(Some(keys.span()), "keys", message));
+            };
+            map.merge(source, keys_table, "keys.")?;
+        }
+        Ok(map)
+    }
+
+    fn merge(
+        &mut self,
+        source: Source<'_>,
+        table: &DeTable<'_>,
+        prefix: &str,
+    ) -> Result<(), ConfigError> {
+        let mut read = Vec::new();
+        for (name, value) in table.iter() {
+            let key = format!("{prefix}{}", name.get_ref());
+            let context = Context::ALL
+                .into_iter()
+                .find(|c| c.name() == name.get_ref());
+            let (Some(context), DeValue::Table(actions)) = (context, value.get_ref()) else {
+                let message = "expected one of the tables global, input and pane";
+                return Err(source.error(Some(name.span()), key, message));
+            };
+            for (name, value) in actions.iter() {
+                let key = format!("{key}.{}", name.get_ref());
+                let Some(action) = Action::from_name(name.get_ref()) else {
+                    let message =
+                        "no such action; the help box (F1) and `nmos config show` list them";
+                    return Err(source.error(Some(name.span()), key, message));
+                };
+                let texts: Vec<_> = match value.get_ref() {
+                    DeValue::Array(list) => list.iter().collect(),
+                    _ => vec![value],
+                };
+                for text in &texts {
+                    let Some(written) = text.get_ref().as_str() else {
+                        let message = "expected a key, as in \"ctrl-c\", or a list of keys";
+                        return Err(source.error(Some(text.span()), key, message));
+                    };
+                    let chord = written.parse::<Chord>().map_err(|e| {
+                        source.error(Some(text.span()), key.as_str(), e.to_string())
+                    })?;
+                    read.push((
+                        name.span().start,
+                        key.clone(),
+                        text.span(),
+                        context,
+                        chord,
+                        action,
+                    ));
+                }
+                // An action's own keys are replaced, not added to: an empty list unbinds it.
+                self.bindings
+                    .retain(|b| (b.context, b.action) != (context, action));
+            }
+        }
+        // In the order in which they are written: a table iterates by name.
+        read.sort_by_key(|(at, ..)| *at);
+        for (_, key, span, context, chord, action) in read {
+            if let Some(other) = self.clash(context, chord, action) {
+                let message = format!(
+                    "{chord} is already the key of {}.{} ({}{}); give one of them another key",
+                    other.context.name(),
+                    other.action.name(),
+                    other.origin.0.display(),
+                    other.origin.1.map_or(String::new(), |l| format!(":{l}")),
+                );
+                return Err(source.error(Some(span), key, message));
+            }
+            let line = source.error(Some(span), "", "").line;
+            self.bindings.push(Binding {
+                context,
+                chord,
+                action,
+                origin: (source.file.to_owned(), line),
+            });
+        }
+        Ok(())
+    }
+
+    /// The binding that makes `chord` ambiguous in `context`.
+    fn clash(&self, context: Context, chord: Chord, action: Action) -> Option<&Binding> {
+        self.bindings.iter().find(|b| {
+            b.chord == chord
+                && (b.context == context
+                    || b.context == Context::Global
+                    || context == Context::Global)
+                && (b.action != action || b.context == context)
+        })
+    }
+
+    /// What a key means where `context` has the focus.
+    pub fn action(&self, context: Context, key: KeyEvent) -> Option<Action> {
+        let chord = Chord::from(key);
+        self.bindings
+            .iter()
+            .find(|b| b.chord == chord && (b.context == context || b.context == Context::Global))
+            .map(|b| b.action)
+    }
+
+    /// The first key of an action where `context` has the focus, for hints.
+    pub fn key(&self, context: Context, action: Action) -> Option<Chord> {
+        let of = |wanted| {
+            self.bindings
+                .iter()
+                .find(|b| b.action == action && b.context == wanted)
+        };
+        of(context).or_else(|| of(Context::Global)).map(|b| b.chord)
+    }
+
+    /// Actions of a context with all their keys, in the order of the help box.
+    pub fn help(&self, context: Context) -> Vec<(Action, Vec<Chord>)> {
+        let mut rows: Vec<(Action, Vec<Chord>)> = Vec::new();
+        for binding in self.bindings.iter().filter(|b| b.context == context) {
+            match rows.iter_mut().find(|(a, _)| *a == binding.action) {
+                Some((_, chords)) => chords.push(binding.chord),
+                None => rows.push((binding.action, vec![binding.chord])),
+            }
+        }
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::crossterm::event::{KeyCode, KeyModifiers};
+
+    fn config(text: &str) -> Result<Keymap, ConfigError> {
+        Keymap::with_config(Path::new("config.toml"), text)
+    }
+
+    #[test]
+    fn the_defaults_bind_every_action() {
+        let map = Keymap::from_defaults().unwrap();
+        for &action in Action::ALL {
+            let bound = map.bindings.iter().any(|b| b.action == action);
+            assert!(bound, "{} has no key", action.name());
+        }
+    }
+
+    #[test]
+    fn a_config_replaces_only_what_it_names() {
+        let map = config("theme = \"x\"\n[keys.global]\nquit = [\"ctrl-q\", \"f10\"]\n").unwrap();
+        let key = |code, modifiers| KeyEvent::new(code, modifiers);
+        let ctrl_q = key(KeyCode::Char('q'), KeyModifiers::CONTROL);
+        let ctrl_c = key(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        assert_eq!(map.action(Context::Input, ctrl_q), Some(Action::Quit));
+        assert_eq!(map.action(Context::Input, ctrl_c), None);
+        assert_eq!(
+            map.key(Context::Input, Action::Quit).unwrap().to_string(),
+            "Ctrl-Q"
+        );
+        let z = key(KeyCode::Char('z'), KeyModifiers::NONE);
+        assert_eq!(map.action(Context::Pane, z), Some(Action::Zoom));
+        assert_eq!(map.action(Context::Input, z), None, "a letter is text");
+    }
+
+    #[test]
+    fn mistakes_are_told_with_line_and_key() {
+        for (text, line, key, words) in [
+            (
+                "[keys.global]\nfreeze = \"ctrl-c\"",
+                2,
+                "keys.global.freeze",
+                "already the key of global.quit",
+            ),
+            (
+                "[keys.input]\nundo = \"tab\"",
+                2,
+                "keys.input.undo",
+                "already the key of global.focus-next",
+            ),
+            (
+                "[keys.pane]\nzoom = \"x\"\n\nfreeze = \"x\"",
+                4,
+                "keys.pane.freeze",
+                "config.toml:2",
+            ),
+            (
+                "[keys.pane]\nzoom = [\"x\", \"x\"]",
+                2,
+                "keys.pane.zoom",
+                "already",
+            ),
+            (
+                "[keys.global]\nfly = \"x\"",
+                2,
+                "keys.global.fly",
+                "no such action",
+            ),
+            (
+                "[keys.sky]\nquit = \"x\"",
+                1,
+                "keys.sky",
+                "global, input and pane",
+            ),
+            (
+                "[keys.global]\nquit = 3",
+                2,
+                "keys.global.quit",
+                "expected a key",
+            ),
+            (
+                "[keys.global]\nquit = \"hyper-q\"",
+                2,
+                "keys.global.quit",
+                "not a key",
+            ),
+            ("keys = 1", 1, "keys", "expected a table"),
+            ("[keys.global\n", 1, "", ""),
+        ] {
+            let error = config(text).unwrap_err();
+            assert_eq!(
+                (error.line, error.key.as_str()),
+                (Some(line), key),
+                "{text}"
+            );
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(error.to_string().starts_with("config.toml:"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Where each pane is, for every size of the screen.
+//!
+//! ```text
+//!  compact, from 60x18        medium, from 110x34        full, from 160x48
+//!  +--------status-------+    +--------status-------+    +---------status--------+
+//!  | answer   | overview |    | answer   | shards   |    | answer | shards | kv  |
+//!  |          |          |    |          | queue    |    |        | queue  | acc |
+//!  +---------------------+    |          | kv ...   |    |        |        | ... |
+//!  | prompt              |    | prompt   | scout    |    | prompt | memory |     |
+//!  +--------footer-------+    +--------footer-------+    +---------footer--------+
+//! ```
+
+use ratatui::layout::{Constraint, Layout as Split, Position, Rect, Size};
+
+/// The least size that shows anything useful.
+pub const MIN_SIZE: Size = Size {
+    width: 60,
+    height: 18,
+};
+
+/// One pane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PaneId {
+    Prompt,
+    Answer,
+    /// The condensed telemetry of a small screen; zoomed, all of the telemetry.
+    Overview,
+    Shards,
+    Queue,
+    Memory,
+    Kv,
+    Accept,
+    Cadence,
+    Scout,
+}
+
+impl PaneId {
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Answer => "conversation",
+            Self::Overview => "telemetry",
+            Self::Shards => "shards",
+            Self::Queue => "prefetch",
+            Self::Memory => "memory",
+            Self::Kv => "KV pages",
+            Self::Accept => "acceptance",
+            Self::Cadence => "cadence",
+            Self::Scout => "scout",
+        }
+    }
+}
+
+/// Rectangles of one frame; also what a click is looked up in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layout {
+    pub status: Rect,
+    pub footer: Rect,
+    /// In the order in which the focus moves.
+    pub panes: Vec<(PaneId, Rect)>,
+}
+
+impl Layout {
+    /// The layout of a screen, or `None` if it is smaller than [`MIN_SIZE`].
+    /// `prompt_rows` gives the rows that the prompt wants at a width.
+    pub fn new(
+        screen: Rect,
+        zoom: Option<PaneId>,
+        prompt_rows: impl Fn(u16) -> usize,
+    ) -> Option<Self> {
+        if screen.width < MIN_SIZE.width || screen.height < MIN_SIZE.height {
+            return None;
+        }
+        let [status, body, footer] = Split::vertical([
+            Constraint::Length(1),
+            Constraint::Fill(1),
+            Constraint::Length(1),
+        ])
+        .areas(screen);
+        let prompt_height = |width: u16, most: u16| {
+            let rows = u16::try_from(prompt_rows(width.saturating_sub(2))).unwrap_or(u16::MAX);
+            rows.clamp(2, most) + 2
+        };
+        let panes = match zoom {
+            Some(PaneId::Prompt) => vec![(PaneId::Prompt, body)],
+            Some(pane) => {
+                let [top, prompt] = Split::vertical([
+                    Constraint::Fill(1),
+                    Constraint::Length(prompt_height(body.width, 3)),
+                ])
+                .areas(body);
+                vec![(PaneId::Prompt, prompt), (pane, top)]
+            }
+            None if screen.width >= 160 && screen.height >= 48 => full(body, prompt_height),
+            None if screen.width >= 110 && screen.height >= 34 => medium(body, prompt_height),
+            None => compact(body, prompt_height),
+        };
+        Some(Self {
+            status,
+            footer,
+            panes,
+        })
+    }
+
+    pub fn area(&self, pane: PaneId) -> Option<Rect> {
+        self.panes.iter().find(|(p, _)| *p == pane).map(|(_, r)| *r)
+    }
+
+    pub fn hit(&self, column: u16, row: u16) -> Option<PaneId> {
+        let at = Position::new(column, row);
+        self.panes
+            .iter()
+            .find(|(_, area)| area.contains(at))
+            .map(|(pane, _)| *pane)
+    }
+
+    /// The pane after (`+1`) or before (`-1`) another; the first where that one is not shown.
+    pub fn neighbour(&self, pane: PaneId, step: isize) -> PaneId {
+        let count = self.panes.len() as isize;
+        match self.panes.iter().position(|(p, _)| *p == pane) {
+            Some(at) => self.panes[(at as isize + step).rem_euclid(count) as usize].0,
+            None => PaneId::Prompt,
+        }
+    }
+}
+
+fn compact(body: Rect, prompt_height: impl Fn(u16, u16) -> u16) -> Vec<(PaneId, Rect)> {
+    let [top, prompt] = Split::vertical([
+        Constraint::Fill(1),
+        Constraint::Length(prompt_height(body.width, 5)),
+    ])
+    .areas(body);
+    let [answer, overview] =
+        Split::horizontal([Constraint::Fill(1), Constraint::Length(31)]).areas(top);
+    vec![
+        (PaneId::Prompt, prompt),
+        (PaneId::Answer, answer),
+        (PaneId::Overview, overview),
+    ]
+}
+
+fn medium(body: Rect, prompt_height: impl Fn(u16, u16) -> u16) -> Vec<(PaneId, Rect)> {
+    let side = (body.width * 42 / 100).clamp(48, 64);
+    let [left, right] =
+        Split::horizontal([Constraint::Fill(1), Constraint::Length(side)]).areas(body);
+    let mut panes = talk(left, &prompt_height, 8);
+    let heights = [
+        (PaneId::Shards, Constraint::Min(6)),
+        (PaneId::Queue, Constraint::Length(7)),
+        (PaneId::Kv, Constraint::Length(7)),
+        (PaneId::Accept, Constraint::Length(6)),
+        (PaneId::Cadence, Constraint::Length(5)),
+        (PaneId::Scout, Constraint::Length(5)),
+    ];
+    panes.extend(column(right, &heights));
+    panes
+}
+
+fn full(body: Rect, prompt_height: impl Fn(u16, u16) -> u16) -> Vec<(PaneId, Rect)> {
+    let side = (body.width * 27 / 100).clamp(46, 72);
+    let [left, right] =
+        Split::horizontal([Constraint::Fill(1), Constraint::Length(2 * side)]).areas(body);
+    let mut panes = talk(left, &prompt_height, 12);
+    panes.extend(telemetry(right));
+    panes
+}
+
+/// All telemetry panes in two columns.
+pub fn telemetry(area: Rect) -> Vec<(PaneId, Rect)> {
+    // Where there is room to give away, lists take what they need and pictures the rest.
+    let rows = |needed, share| match area.height >= 42 {
+        true => Constraint::Length(needed),
+        false => Constraint::Fill(share),
+    };
+    let [a, b] = Split::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(area);
+    let mut panes = column(
+        a,
+        &[
+            (PaneId::Shards, Constraint::Fill(3)),
+            (PaneId::Queue, rows(12, 3)),
+            (PaneId::Memory, rows(12, 2)),
+        ],
+    );
+    panes.extend(column(
+        b,
+        &[
+            (PaneId::Kv, Constraint::Fill(3)),
+            (PaneId::Accept, Constraint::Fill(3)),
+            (PaneId::Cadence, Constraint::Fill(2)),
+            (PaneId::Scout, rows(7, 2)),
+        ],
+    ));
+    panes
+}
+
+fn talk(area: Rect, prompt_height: &impl Fn(u16, u16) -> u16, most: u16) -> Vec<(PaneId, Rect)> {
+    let [answer, prompt] = Split::vertical([
+        Constraint::Fill(1),
+        Constraint::Length(prompt_height(area.width, most)),
+    ])
+    .areas(area);
+    vec![(PaneId::Prompt, prompt), (PaneId::Answer, answer)]
+}
+
+fn column(area: Rect, heights: &[(PaneId, Constraint)]) -> Vec<(PaneId, Rect)> {
+    let areas = Split::vertical(heights.iter().map(|(_, c)| *c)).split(area);
+    heights
+        .iter()
+        .zip(areas.iter())
+        .map(|((pane, _), area)| (*pane, *area))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(width: u16, height: u16, zoom: Option<PaneId>) -> Option<Layout> {
+        Layout::new(Rect::new(0, 0, width, height), zoom, |_| 3)
+    }
+
+    #[test]
+    fn panes_tile_the_screen_at_every_size() {
+        for (width, height) in [
+            (60, 18),
+            (80, 24),
+            (109, 60),
+            (120, 40),
+            (160, 48),
+            (200, 60),
+            (400, 120),
+        ] {
+            for zoom in [None, Some(PaneId::Prompt), Some(PaneId::Kv)] {
+                let layout = at(width, height, zoom).unwrap();
+                let cells: u32 = layout.panes.iter().map(|(_, r)| r.area()).sum();
+                assert_eq!(
+                    cells,
+                    u32::from(width) * u32::from(height - 2),
+                    "{width}x{height} {zoom:?}"
+                );
+                for (pane, area) in &layout.panes {
+                    assert!(
+                        area.width >= 28 && area.height >= 4,
+                        "{width}x{height} {pane:?} {area}"
+                    );
+                    assert_eq!(layout.hit(area.x, area.bottom() - 1), Some(*pane));
+                }
+            }
+        }
+        assert_eq!(at(59, 40, None), None);
+        assert_eq!(at(80, 17, None), None);
+    }
+
+    #[test]
+    fn the_focus_goes_round() {
+        let layout = at(80, 24, None).unwrap();
+        let mut pane = PaneId::Prompt;
+        for wanted in [PaneId::Answer, PaneId::Overview, PaneId::Prompt] {
+            pane = layout.neighbour(pane, 1);
+            assert_eq!(pane, wanted);
+        }
+        assert_eq!(layout.neighbour(PaneId::Prompt, -1), PaneId::Overview);
+        assert_eq!(layout.neighbour(PaneId::Kv, 1), PaneId::Prompt);
+    }
+}

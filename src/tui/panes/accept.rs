@@ -1,0 +1,125 @@
+//! How much of what is drafted the oracle accepts: a column a pass, and the means.
+
+use super::{Ctx, column, empty};
+use crate::telemetry::{AcceptView, PassView};
+use crate::tui::text;
+use crate::tui::theme::Role;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+
+/// Accepted over drafted nodes of the answer.
+pub fn rate(accept: &AcceptView) -> Option<f64> {
+    (accept.drafted > 0).then(|| accept.accepted as f64 / accept.drafted as f64)
+}
+
+/// Answer tokens a pass.
+pub fn tokens_a_pass(accept: &AcceptView) -> Option<f64> {
+    (accept.passes > 0).then(|| accept.tokens as f64 / accept.passes as f64)
+}
+
+pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
+    match tokens_a_pass(&ctx.snap.accept) {
+        Some(mean) => Line::from(vec![
+            ctx.span(Role::Value, format!("{mean:.1}")),
+            ctx.span(Role::Muted, " tokens a pass"),
+        ]),
+        None => Line::default(),
+    }
+}
+
+pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+    let accept = &ctx.snap.accept;
+    if accept.recent.is_empty() {
+        let text = match (&ctx.snap.engine.draft, ctx.snap.engine.oracle.is_empty()) {
+            (None, false) => {
+                "No draft: each pass yields one token. The passes of an answer appear here."
+            }
+            _ => "Each pass of an answer appears here: what was drafted, and what of it stands.",
+        };
+        return empty(buf, area, ctx, text);
+    }
+    let graph = Rect {
+        height: area.height.saturating_sub(1),
+        ..area
+    };
+    let most = draw_passes(buf, graph, ctx);
+    let line = figures(ctx, area.width, most);
+    buf.set_line(area.x, area.y + graph.height, &line, area.width);
+}
+
+/// Draws the columns; returns what the full height stands for, in nodes.
+pub fn draw_passes(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
+    let recent = &ctx.snap.accept.recent;
+    let most = recent
+        .iter()
+        .map(|p| p.drafted.max(p.accepted))
+        .max()
+        .unwrap_or(0)
+        .max(1);
+    // Wide panes give a pass two columns, with air where there is still more room.
+    let room = usize::from(area.width);
+    let step = match recent.len() {
+        n if n * 3 <= room => 3,
+        n if n * 2 <= room => 2,
+        _ => 1,
+    };
+    let shown = (room / step).min(recent.len());
+    for (i, pass) in recent.iter().skip(recent.len() - shown).enumerate() {
+        for width in 0..(step - 1).max(1) {
+            let x = area.x + (i * step + width) as u16;
+            draw_pass(buf, area, x, ctx, pass, most);
+        }
+    }
+    most
+}
+
+fn draw_pass(buf: &mut Buffer, area: Rect, x: u16, ctx: &Ctx<'_>, pass: &PassView, most: usize) {
+    let drafted = pass.drafted as f64 / most as f64 * f64::from(area.height);
+    let accepted = pass.accepted as f64 / most as f64;
+    let rejected = ctx.theme.style(Role::Rejected);
+    let top = area.bottom().saturating_sub(drafted.ceil() as u16);
+    for y in top.max(area.y)..area.bottom() {
+        buf.set_string(x, y, ctx.theme.glyphs.rejected, rejected);
+    }
+    column(buf, area, x, accepted, ctx, Role::Accepted);
+}
+
+/// The means of the answer, with the meaning of the two colours.
+fn figures(ctx: &Ctx<'_>, width: u16, most: usize) -> Line<'static> {
+    let accept = &ctx.snap.accept;
+    let glyphs = &ctx.theme.glyphs;
+    let mut accepted = vec![
+        ctx.span(Role::Accepted, glyphs.levels[glyphs.levels.len() / 2 - 1]),
+        ctx.span(Role::Muted, " accepted "),
+        ctx.span(Role::Value, text::count(accept.accepted)),
+        ctx.span(Role::Muted, format!(" of {}", text::count(accept.drafted))),
+    ];
+    if let Some(rate) = rate(accept) {
+        accepted.push(ctx.span(Role::Value, format!(" = {}", text::percent(rate))));
+    }
+    let mut groups = vec![accepted];
+    groups.push(ctx.pair("passes", text::count(accept.passes)).to_vec());
+    if let Some(last) = accept.recent.back() {
+        groups.push(ctx.pair("last", text::ms(last.ms)).to_vec());
+    }
+    groups.push(vec![
+        ctx.span(Role::Muted, format!("full height {most} nodes")),
+    ]);
+    ctx.joined(groups, width)
+}
+
+/// For the overview: the figures alone.
+pub fn short(ctx: &Ctx<'_>) -> Line<'static> {
+    let accept = &ctx.snap.accept;
+    let mut line = Line::default();
+    if let Some(rate) = rate(accept) {
+        line.push_span(ctx.span(Role::Value, text::percent(rate)));
+        line.push_span(ctx.span(Role::Muted, "  "));
+    }
+    if let Some(mean) = tokens_a_pass(accept) {
+        line.push_span(ctx.span(Role::Value, format!("{mean:.1}")));
+        line.push_span(ctx.span(Role::Muted, " tokens/pass"));
+    }
+    line
+}

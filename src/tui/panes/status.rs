@@ -1,0 +1,140 @@
+//! The first line: what the engine does, what runs, memory against its budget, speed.
+
+use super::Ctx;
+use crate::telemetry::Phase;
+use crate::tui::app::App;
+use crate::tui::text;
+use crate::tui::theme::Role;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+/// Draws the line, dropping what matters least where it is too long.
+pub fn draw(buf: &mut Buffer, area: Rect, app: &App) {
+    let ctx = Ctx {
+        theme: &app.theme,
+        snap: app.live(),
+    };
+    let glyphs = &app.theme.glyphs;
+    let badges = badges(&ctx, app);
+    let width = area.width.saturating_sub(badges.width() as u16 + 1);
+
+    let mut line = Line::from(ctx.span(Role::TitleFocused, " NMOS "));
+    let (role, sign, phase) = phase(app, &ctx);
+    line.push_span(ctx.span(role, format!("{sign} {phase}")));
+    let groups = groups(&ctx);
+    // The order of importance is not the order on the line.
+    let mut kept = vec![false; groups.len()];
+    let mut used = line.width() as u16;
+    let mut by_rank: Vec<usize> = (0..groups.len()).collect();
+    by_rank.sort_by_key(|&i| groups[i].0);
+    for i in by_rank {
+        let wide = groups[i].1.width() as u16 + 3;
+        if used + wide <= width {
+            used += wide;
+            kept[i] = true;
+        }
+    }
+    for (_, group) in groups
+        .into_iter()
+        .zip(kept)
+        .filter(|(_, k)| *k)
+        .map(|(g, _)| g)
+    {
+        line.push_span(ctx.span(Role::Border, format!(" {} ", glyphs.separator)));
+        line.spans.extend(group.spans);
+    }
+    buf.set_line(area.x, area.y, &line, area.width);
+    let x = area.right().saturating_sub(badges.width() as u16);
+    buf.set_line(x, area.y, &badges, badges.width() as u16);
+}
+
+fn phase(app: &App, ctx: &Ctx<'_>) -> (Role, &'static str, String) {
+    let glyphs = &app.theme.glyphs;
+    let spin = glyphs.spinner[app.spinner % glyphs.spinner.len()];
+    if app.fatal.is_some() {
+        return (Role::Bad, glyphs.failed, "failed".into());
+    }
+    match &ctx.snap.phase {
+        Phase::Loading(what) => (Role::Warn, spin, format!("loading {what}")),
+        Phase::Failed(_) => (Role::Bad, glyphs.failed, "failed".into()),
+        Phase::Idle if app.busy => (Role::Warn, spin, "waiting".into()),
+        Phase::Idle => (Role::Good, glyphs.ok, "idle".into()),
+        Phase::Composing => (Role::Good, glyphs.ok, "composing".into()),
+        Phase::Anticipating => (Role::Warn, glyphs.ok, "anticipating".into()),
+        Phase::Answering => (Role::Good, spin, "answering".into()),
+    }
+}
+
+/// What to show with its rank: the lower, the longer it stays.
+fn groups(ctx: &Ctx<'_>) -> Vec<(u8, Line<'static>)> {
+    let snap = ctx.snap;
+    let mut groups = Vec::new();
+    let engine = &snap.engine;
+    if !engine.oracle.is_empty() {
+        groups.push((
+            2,
+            Line::from(vec![
+                ctx.span(Role::Strong, engine.oracle.clone()),
+                ctx.span(Role::Muted, format!(" {}", engine.form)),
+            ]),
+        ));
+        let draft = match &engine.draft {
+            Some(name) => format!("draft {name}"),
+            None => "no draft".into(),
+        };
+        groups.push((6, Line::from(ctx.span(Role::Muted, draft))));
+    }
+    let memory = &snap.memory;
+    if memory.budget.0 > 0 {
+        let over = memory.rss > memory.budget;
+        let role = if over { Role::Bad } else { Role::Value };
+        groups.push((
+            1,
+            Line::from(vec![
+                ctx.span(Role::Muted, "RAM "),
+                ctx.span(role, memory.rss.to_string()),
+                ctx.span(Role::Muted, format!(" of {}", memory.budget)),
+            ]),
+        ));
+    }
+    let mut figure = |rank, label: &'static str, value: Option<String>| {
+        if let Some(value) = value {
+            groups.push((rank, Line::from(ctx.pair(label, value).to_vec())));
+        }
+    };
+    let ready = snap.prefill;
+    figure(
+        4,
+        "prefilled",
+        (ready.prompt_tokens > 0)
+            .then(|| format!("{}/{} tokens", ready.ready_tokens, ready.prompt_tokens)),
+    );
+    figure(3, "TTFT", snap.accept.ttft_ms.map(text::ms));
+    let rate = snap.accept.tokens_per_s;
+    figure(0, "speed", rate.map(|r| format!("{r:.1} tokens/s")));
+    groups
+}
+
+fn badges(ctx: &Ctx<'_>, app: &App) -> Line<'static> {
+    let mut line = Line::default();
+    let mut badge = |role, text: String| {
+        line.push_span(Span::raw(" "));
+        line.push_span(ctx.span(role, text));
+    };
+    if app.is_frozen() {
+        badge(Role::BadgeFrozen, " FROZEN ".into());
+    }
+    match app.replay_state() {
+        Some((speed, 0)) => badge(Role::BadgeReplay, format!(" REPLAY {speed}x done ")),
+        Some((speed, _)) => badge(Role::BadgeReplay, format!(" REPLAY {speed}x ")),
+        None => {}
+    }
+    if app.is_recording() {
+        badge(
+            Role::BadgeRecording,
+            format!(" {} REC ", app.theme.glyphs.recording),
+        );
+    }
+    line
+}

@@ -1,0 +1,379 @@
+//! The prompt being written: the text area, what was sent before, and the typing events.
+//!
+//! Every change goes through [`Prompt::key`], which compares the text before and after
+//! (see [`edits`](super::edits)); so typing, pasting, undo, history and replayed traces all
+//! reach the session by the same path. Event times count from the prompt's first event.
+
+use super::edits::{TextState, edits};
+use crate::typing::{Edit, TypingEvent};
+use crate::units::Micros;
+use tui_textarea::{CursorMove, TextArea, WrapMode};
+
+/// Something that changes the text or moves its cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PromptKey<'a> {
+    Insert(&'a str),
+    Paste(&'a str),
+    Move(CursorMove),
+    DeleteBefore,
+    DeleteAfter,
+    DeleteWordBefore,
+    DeleteWordAfter,
+    DeleteToLineStart,
+    DeleteToLineEnd,
+    Yank,
+    Undo,
+    Redo,
+    Clear,
+    /// Puts this text in the place of all there is.
+    Replace(&'a str),
+    /// To this row and column of the drawn area.
+    Click {
+        row: u16,
+        column: u16,
+    },
+    /// An edit of a recorded trace.
+    Replay(&'a Edit),
+}
+
+impl PromptKey<'static> {
+    /// One of each that needs no argument.
+    #[cfg(test)]
+    pub const EDITING: [Self; 17] = [
+        Self::Move(CursorMove::Back),
+        Self::DeleteBefore,
+        Self::Move(CursorMove::Forward),
+        Self::DeleteAfter,
+        Self::Move(CursorMove::Up),
+        Self::DeleteWordBefore,
+        Self::Undo,
+        Self::Redo,
+        Self::Move(CursorMove::Down),
+        Self::DeleteWordAfter,
+        Self::Move(CursorMove::WordBack),
+        Self::DeleteToLineStart,
+        Self::Yank,
+        Self::DeleteToLineEnd,
+        Self::Move(CursorMove::Head),
+        Self::Clear,
+        Self::Move(CursorMove::End),
+    ];
+}
+
+/// The text area with what belongs to it.
+pub struct Prompt {
+    area: TextArea<'static>,
+    /// When the first event of this prompt happened.
+    first_us: Option<Micros>,
+    sent: Vec<String>,
+    /// Which of `sent` is shown, and the unsent text that waits meanwhile.
+    recalled: Option<(usize, String)>,
+}
+
+impl Default for Prompt {
+    fn default() -> Self {
+        Self {
+            area: fresh_area(),
+            first_us: None,
+            sent: Vec::new(),
+            recalled: None,
+        }
+    }
+}
+
+impl Prompt {
+    /// The text area, for drawing.
+    pub fn area_mut(&mut self) -> &mut TextArea<'static> {
+        &mut self.area
+    }
+
+    /// The text with its lines joined.
+    pub fn text(&self) -> String {
+        self.area.lines().join("\n")
+    }
+
+    pub fn is_blank(&self) -> bool {
+        self.area.lines().iter().all(|l| l.trim().is_empty())
+    }
+
+    /// Rows that the text takes at the width it was last drawn with.
+    pub fn rows(&self, width: u16) -> usize {
+        let width = usize::from(width.max(1));
+        let area = &self.area;
+        area.lines()
+            .iter()
+            .map(|l| super::wrap::wrap_line(l, width).len())
+            .sum()
+    }
+
+    pub fn state(&self) -> TextState {
+        let cursor = self.area.cursor();
+        let lines = self.area.lines();
+        let before: usize = lines[..cursor.0]
+            .iter()
+            .map(|l| l.chars().count() + 1)
+            .sum();
+        TextState {
+            text: self.text().chars().collect(),
+            cursor: before + cursor.1,
+        }
+    }
+
+    /// Whether the cursor is in the first line, or in the last.
+    pub fn at_edge(&self) -> (bool, bool) {
+        let row = self.area.cursor().0;
+        (row == 0, row + 1 == self.area.lines().len())
+    }
+
+    /// Carries out a key pressed at `now_us`; returns what it did to the text.
+    pub fn key(&mut self, key: &PromptKey<'_>, now_us: Micros) -> Vec<TypingEvent> {
+        let before = self.state();
+        let area = &mut self.area;
+        match key {
+            PromptKey::Insert(text) => {
+                area.insert_str(clean(text));
+            }
+            PromptKey::Paste(text) => {
+                area.insert_str(clean(text));
+            }
+            PromptKey::Move(to) => area.move_cursor(*to),
+            PromptKey::DeleteBefore => {
+                area.delete_char();
+            }
+            PromptKey::DeleteAfter => {
+                area.delete_next_char();
+            }
+            PromptKey::DeleteWordBefore => {
+                area.delete_word();
+            }
+            PromptKey::DeleteWordAfter => {
+                area.delete_next_word();
+            }
+            PromptKey::DeleteToLineStart => {
+                area.delete_line_by_head();
+            }
+            PromptKey::DeleteToLineEnd => {
+                area.delete_line_by_end();
+            }
+            PromptKey::Yank => {
+                area.paste();
+            }
+            PromptKey::Undo => {
+                area.undo();
+            }
+            PromptKey::Redo => {
+                area.redo();
+            }
+            PromptKey::Clear => {
+                area.clear();
+            }
+            PromptKey::Replace(text) => {
+                area.clear();
+                area.insert_str(clean(text));
+            }
+            PromptKey::Click { row, column } => {
+                let (top, left) = area.scroll_offset();
+                let at = area.screen_to_data((top + row).into(), (left + column).into());
+                jump(area, at.0, at.1);
+            }
+            PromptKey::Replay(edit) => self.replay(edit, before.cursor),
+        }
+        let paste = matches!(
+            key,
+            PromptKey::Paste(_) | PromptKey::Replay(Edit::Insert { paste: true, .. })
+        );
+        let after = self.state();
+        if before.text != after.text && !matches!(key, PromptKey::Replace(_)) {
+            // An edited old prompt is a new one.
+            self.recalled = None;
+        }
+        edits(&before, &after, paste)
+            .into_iter()
+            .map(|edit| self.stamp(edit, now_us))
+            .collect()
+    }
+
+    fn replay(&mut self, edit: &Edit, cursor: usize) {
+        match edit {
+            Edit::Insert { text, .. } => {
+                self.area.insert_str(text);
+            }
+            Edit::Backspace => {
+                self.area.delete_char();
+            }
+            Edit::Cursor { pos } => self.jump_to(*pos),
+            Edit::Delete { start, end } => {
+                self.jump_to(*start);
+                if end > start {
+                    self.area.delete_str(end - start);
+                } else {
+                    self.jump_to(cursor);
+                }
+            }
+            Edit::Enter => {}
+        }
+    }
+
+    fn jump_to(&mut self, mut pos: usize) {
+        for (row, line) in self.area.lines().iter().enumerate() {
+            let len = line.chars().count();
+            if pos <= len {
+                return jump(&mut self.area, row, pos);
+            }
+            pos -= len + 1;
+        }
+        self.area.move_cursor(CursorMove::Bottom);
+        self.area.move_cursor(CursorMove::End);
+    }
+
+    /// Takes the text away as a sent prompt; the event is its `Enter`.
+    pub fn submit(&mut self, now_us: Micros) -> (String, TypingEvent) {
+        let text = self.text();
+        let enter = self.stamp(Edit::Enter, now_us);
+        if self.sent.last() != Some(&text) {
+            self.sent.push(text.clone());
+        }
+        // The next prompt has its own clock, and what was sent cannot be undone; what was
+        // cut before can still be put back.
+        let cut = self.area.yank_text();
+        self.area = fresh_area();
+        self.area.set_yank_text(cut);
+        self.first_us = None;
+        self.recalled = None;
+        (text, enter)
+    }
+
+    /// Shows the sent prompt before (`-1`) or after (`+1`) the one shown.
+    pub fn recall(&mut self, step: isize, now_us: Micros) -> Vec<TypingEvent> {
+        let (shown, draft) = match &self.recalled {
+            Some((i, draft)) => (*i, draft.clone()),
+            None => (self.sent.len(), self.text()),
+        };
+        let Some(next) = shown
+            .checked_add_signed(step)
+            .filter(|n| *n <= self.sent.len())
+        else {
+            return Vec::new();
+        };
+        if next == shown {
+            return Vec::new();
+        }
+        let text = self
+            .sent
+            .get(next)
+            .cloned()
+            .unwrap_or_else(|| draft.clone());
+        let events = self.key(&PromptKey::Replace(&text), now_us);
+        self.recalled = (next < self.sent.len()).then_some((next, draft));
+        events
+    }
+
+    fn stamp(&mut self, edit: Edit, now_us: Micros) -> TypingEvent {
+        let first = *self.first_us.get_or_insert(now_us);
+        TypingEvent {
+            t_us: now_us.saturating_sub(first),
+            edit,
+        }
+    }
+}
+
+fn fresh_area() -> TextArea<'static> {
+    let mut area = TextArea::default();
+    area.set_wrap_mode(WrapMode::WordOrGlyph);
+    area.set_tab_length(4);
+    area
+}
+
+fn jump(area: &mut TextArea<'_>, row: usize, column: usize) {
+    let clamp = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+    area.move_cursor(CursorMove::Jump(clamp(row), clamp(column)));
+}
+
+/// A pasted text as the area keeps it: line ends of one form, and no control characters,
+/// which would be invisible in the prompt and real to the model.
+fn clean(text: &str) -> String {
+    text.replace("\r\n", "\n")
+        .replace('\r', "\n")
+        .chars()
+        .filter(|&c| c == '\n' || c == '\t' || !c.is_control())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(prompt: &mut Prompt, text: &str, at: Micros) -> Vec<TypingEvent> {
+        prompt.key(&PromptKey::Insert(text), at)
+    }
+
+    #[test]
+    fn times_count_from_the_first_event_of_each_prompt() {
+        let mut prompt = Prompt::default();
+        assert_eq!(typed(&mut prompt, "a", 1_000)[0].t_us, 0);
+        assert_eq!(typed(&mut prompt, "b", 1_250)[0].t_us, 250);
+        let (text, enter) = prompt.submit(2_000);
+        assert_eq!(
+            (text.as_str(), enter.t_us, enter.edit),
+            ("ab", 1_000, Edit::Enter)
+        );
+        assert!(prompt.key(&PromptKey::Undo, 2_500).is_empty());
+        assert_eq!(typed(&mut prompt, "c", 9_000)[0].t_us, 0);
+        assert_eq!(prompt.text(), "c");
+    }
+
+    #[test]
+    fn a_paste_is_one_event_and_loses_its_control_characters() {
+        let mut prompt = Prompt::default();
+        let events = prompt.key(&PromptKey::Paste("a\r\nb\u{1b}[31mc\rd"), 0);
+        let wanted = Edit::Insert {
+            text: "a\nb[31mc\nd".into(),
+            paste: true,
+        };
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].edit, wanted);
+    }
+
+    #[test]
+    fn history_walks_back_and_returns_to_the_unsent_text() {
+        let mut prompt = Prompt::default();
+        for text in ["one", "two"] {
+            typed(&mut prompt, text, 0);
+            prompt.submit(0);
+        }
+        typed(&mut prompt, "draft", 0);
+        prompt.recall(-1, 0);
+        assert_eq!(prompt.text(), "two");
+        prompt.recall(-1, 0);
+        assert_eq!(prompt.text(), "one");
+        assert!(prompt.recall(-1, 0).is_empty());
+        prompt.recall(1, 0);
+        prompt.recall(1, 0);
+        assert_eq!(prompt.text(), "draft");
+        assert!(prompt.recall(1, 0).is_empty());
+    }
+
+    #[test]
+    fn a_recorded_trace_makes_the_recorded_text() {
+        let mut prompt = Prompt::default();
+        for edit in [
+            Edit::Insert {
+                text: "fn man\n()".into(),
+                paste: true,
+            },
+            Edit::Cursor { pos: 5 },
+            Edit::Insert {
+                text: "i".into(),
+                paste: false,
+            },
+            Edit::Delete { start: 7, end: 8 },
+            Edit::Cursor { pos: 9 },
+            Edit::Backspace,
+        ] {
+            let events = prompt.key(&PromptKey::Replay(&edit), 0);
+            assert_eq!(events.len(), 1, "{edit:?}");
+            assert_eq!(events[0].edit, edit);
+        }
+        assert_eq!(prompt.text(), "fn main(");
+    }
+}

@@ -1,0 +1,212 @@
+//! The terminal's modes, and that each is undone however the workbench ends.
+//!
+//! Modes: raw input, alternate screen, mouse, bracketed paste, focus reports, keyboard
+//! enhancement, hidden cursor. [`TermGuard`] sets them; they are undone when it is dropped,
+//! by a panic on any thread (its hook runs before the one that prints the message), and
+//! around a stop by the shell's job control.
+//!
+//! Invariant: nothing is drawn while the modes are not set. Drawing holds the lock that
+//! undoing takes, so that a panic elsewhere cannot leave half a frame on the shell's screen.
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use ratatui::crossterm::event::{
+    DisableBracketedPaste, DisableFocusChange, DisableMouseCapture, EnableBracketedPaste,
+    EnableFocusChange, EnableMouseCapture, KeyboardEnhancementFlags, PopKeyboardEnhancementFlags,
+    PushKeyboardEnhancementFlags,
+};
+use ratatui::crossterm::style::ResetColor;
+use ratatui::crossterm::terminal::{
+    EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+    enable_raw_mode,
+};
+use ratatui::crossterm::{cursor, queue};
+use std::io::{self, Write};
+use std::panic;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+
+type Hook = dyn Fn(&panic::PanicHookInfo<'_>) + Send + Sync;
+
+/// Which modes are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Modes {
+    pub mouse: bool,
+    /// Ask for unambiguous keys; a terminal that cannot ignores it.
+    pub keyboard: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    modes: Modes,
+    /// Whether the modes are set now.
+    active: Mutex<bool>,
+    /// The thread that draws: it may panic while it holds the lock.
+    owner: ThreadId,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        // The flag is valid whatever its holder was doing.
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, active: &mut bool) -> io::Result<()> {
+        enable_raw_mode()?;
+        // From here on something is to be undone, whether or not all of it succeeds.
+        *active = true;
+        let mut out = io::stdout();
+        queue!(
+            out,
+            EnterAlternateScreen,
+            EnableBracketedPaste,
+            EnableFocusChange
+        )?;
+        if self.modes.mouse {
+            queue!(out, EnableMouseCapture)?;
+        }
+        if self.modes.keyboard {
+            let flags = KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES;
+            queue!(out, PushKeyboardEnhancementFlags(flags))?;
+        }
+        queue!(out, cursor::Hide)?;
+        out.flush()
+    }
+
+    /// Each step is tried whatever became of the one before: there is nobody to tell.
+    fn leave(&self) {
+        let mut out = io::stdout();
+        let _ = queue!(out, EndSynchronizedUpdate, ResetColor);
+        if self.modes.keyboard {
+            let _ = queue!(out, PopKeyboardEnhancementFlags);
+        }
+        if self.modes.mouse {
+            let _ = queue!(out, DisableMouseCapture);
+        }
+        let _ = queue!(out, DisableFocusChange, DisableBracketedPaste);
+        let _ = queue!(out, LeaveAlternateScreen, cursor::Show);
+        let _ = out.flush();
+        let _ = disable_raw_mode();
+    }
+
+    fn leave_after_panic(&self) {
+        if thread::current().id() == self.owner {
+            // The owner may hold the lock itself; nobody else draws.
+            if let Ok(mut active) = self.active.try_lock() {
+                *active = false;
+            }
+            return self.leave();
+        }
+        let mut active = self.lock();
+        if std::mem::take(&mut *active) {
+            self.leave();
+        }
+    }
+}
+
+/// Holds the terminal in the workbench's modes.
+pub struct TermGuard {
+    shared: Arc<Shared>,
+    previous_hook: Arc<Hook>,
+    panicked: Receiver<String>,
+}
+
+impl TermGuard {
+    /// Sets the modes and chains the panic hook, whose message names `log_file`.
+    ///
+    /// # Errors
+    /// Where the terminal refuses; what was set by then is undone.
+    pub fn enter(modes: Modes, log_file: Option<PathBuf>) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            modes,
+            active: Mutex::new(false),
+            owner: thread::current().id(),
+        });
+        let (tell, panicked) = bounded(1);
+        let previous_hook: Arc<Hook> = Arc::from(panic::take_hook());
+        panic::set_hook(hook(
+            Arc::clone(&shared),
+            Arc::clone(&previous_hook),
+            tell,
+            log_file,
+        ));
+        let guard = Self {
+            shared,
+            previous_hook,
+            panicked,
+        };
+        // An error drops the guard, which undoes what was done.
+        guard.shared.enter(&mut guard.shared.lock())?;
+        Ok(guard)
+    }
+
+    /// Permission to draw, to be held while drawing; `None` while the modes are not set.
+    pub fn permit(&self) -> Option<MutexGuard<'_, bool>> {
+        Some(self.shared.lock()).filter(|active| **active)
+    }
+
+    /// Undoes the modes, for a stop by job control.
+    pub fn suspend(&self) {
+        if std::mem::take(&mut *self.shared.lock()) {
+            self.shared.leave();
+        }
+    }
+
+    /// Sets the modes again, after a stop or when another program may have changed them.
+    ///
+    /// # Errors
+    /// Where the terminal refuses.
+    pub fn resume(&self) -> io::Result<()> {
+        let mut active = self.shared.lock();
+        if *active {
+            // Stopped without notice: what was pushed must not be pushed twice.
+            self.shared.leave();
+        }
+        self.shared.enter(&mut active)
+    }
+
+    /// Receives the message of a panic, on whatever thread.
+    pub fn panicked(&self) -> &Receiver<String> {
+        &self.panicked
+    }
+}
+
+impl Drop for TermGuard {
+    fn drop(&mut self) {
+        self.suspend();
+        // The hook cannot be changed while this thread panics; it does no harm then.
+        if !thread::panicking() {
+            let previous = Arc::clone(&self.previous_hook);
+            panic::set_hook(Box::new(move |info| previous(info)));
+        }
+    }
+}
+
+fn hook(
+    shared: Arc<Shared>,
+    previous: Arc<Hook>,
+    tell: Sender<String>,
+    log_file: Option<PathBuf>,
+) -> Box<Hook> {
+    Box::new(move |info| {
+        shared.leave_after_panic();
+        previous(info);
+        let payload = info.payload();
+        let message = payload
+            .downcast_ref::<&str>()
+            .map(|s| (*s).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned());
+        tracing::error!(%message, location = ?info.location(), "panic");
+        let mut err = io::stderr();
+        if let Some(log) = &log_file {
+            let _ = writeln!(
+                err,
+                "This is a mistake in nmos. The log is {}",
+                log.display()
+            );
+        }
+        // A second panic has nothing to add.
+        let _ = tell.try_send(message);
+    })
+}

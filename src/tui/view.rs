@@ -1,0 +1,97 @@
+//! Draws a frame: lays the panes out and hands each its part of the snapshot.
+
+use super::app::App;
+use super::layout::{Layout, MIN_SIZE, PaneId};
+use super::panes::{self, Ctx};
+use super::theme::Role;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+/// Draws everything over `area`, and remembers in `app` where it is.
+pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App) {
+    let base = app
+        .theme
+        .style(Role::Text)
+        .patch(Style::new().bg(app.theme.background));
+    buf.set_style(area, base);
+    let zoom = app.zoomed.then_some(app.focus);
+    let Some(layout) = Layout::new(area, zoom, |width| app.prompt.rows(width)) else {
+        return too_small(buf, area, app);
+    };
+    // A pane that this size does not show cannot keep the focus.
+    if layout.area(app.focus).is_none() {
+        app.focus = match app.focus {
+            PaneId::Overview => PaneId::Answer,
+            _ if layout.area(PaneId::Overview).is_some() => PaneId::Overview,
+            _ => PaneId::Prompt,
+        };
+    }
+    panes::status::draw(buf, layout.status, app);
+    panes::footer::draw(buf, layout.footer, app);
+    for &(pane, area) in &layout.panes {
+        draw_pane(buf, area, pane, app);
+    }
+    app.layout = layout;
+    if app.help {
+        panes::help::draw(buf, area, app);
+    }
+}
+
+fn draw_pane(buf: &mut Buffer, area: Rect, pane: PaneId, app: &mut App) {
+    let focused = app.focus == pane;
+    match pane {
+        PaneId::Prompt => panes::input::draw(buf, area, app, focused),
+        PaneId::Answer => panes::answer::draw(buf, area, app, focused),
+        PaneId::Overview if app.zoomed => {
+            for (pane, area) in super::layout::telemetry(area) {
+                draw_telemetry(buf, area, pane, app, false);
+            }
+        }
+        pane => draw_telemetry(buf, area, pane, app, focused),
+    }
+}
+
+fn draw_telemetry(buf: &mut Buffer, area: Rect, pane: PaneId, app: &App, focused: bool) {
+    let ctx = Ctx {
+        theme: &app.theme,
+        snap: app.shown(),
+    };
+    let info = match pane {
+        PaneId::Shards => panes::shards::info(&ctx),
+        PaneId::Queue => panes::queue::info(&ctx),
+        PaneId::Memory => panes::memory::info(&ctx),
+        PaneId::Kv => panes::kv::info(&ctx),
+        PaneId::Accept => panes::accept::info(&ctx),
+        PaneId::Cadence => panes::cadence::info(&ctx),
+        PaneId::Scout => panes::scout::info(&ctx),
+        _ => Line::default(),
+    };
+    let inner = panes::frame(buf, area, &app.theme, pane.title(), info, focused);
+    match pane {
+        PaneId::Overview => panes::overview::draw(buf, inner, &ctx),
+        PaneId::Shards => panes::shards::draw(buf, inner, &ctx),
+        PaneId::Queue => panes::queue::draw(buf, inner, &ctx),
+        PaneId::Memory => panes::memory::draw(buf, inner, &ctx),
+        PaneId::Kv => panes::kv::draw(buf, inner, &ctx),
+        PaneId::Accept => panes::accept::draw(buf, inner, &ctx),
+        PaneId::Cadence => panes::cadence::draw(buf, inner, &ctx),
+        PaneId::Scout => panes::scout::draw(buf, inner, &ctx),
+        PaneId::Prompt | PaneId::Answer => {}
+    }
+}
+
+fn too_small(buf: &mut Buffer, area: Rect, app: &App) {
+    let lines = [
+        format!("The screen is {} x {}.", area.width, area.height),
+        format!("NMOS needs {} x {}.", MIN_SIZE.width, MIN_SIZE.height),
+    ];
+    let top = area.y + area.height.saturating_sub(2) / 2;
+    for (row, text) in (top..area.bottom()).zip(lines) {
+        let width = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        let x = area.x + area.width.saturating_sub(width) / 2;
+        let line = Line::from(Span::styled(text, app.theme.style(Role::Warn)));
+        buf.set_line(x, row, &line, area.right() - x);
+    }
+}

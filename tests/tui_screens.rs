@@ -1,0 +1,585 @@
+//! What the workbench looks like at three sizes in each phase, from hand-made snapshots.
+//!
+//! With `NMOS_SHOTS=DIR` the same screens are written there as PNG, to be looked at.
+#![allow(clippy::unwrap_used)]
+
+use nmos::session::{Event as EngineEvent, Intent};
+use nmos::telemetry::*;
+use nmos::tui::app::{App, Effect};
+use nmos::tui::shot::{self, Defaults};
+use nmos::tui::{ColorDepth, Keymap, Recorder, Replay, ThemeLoader, view};
+use nmos::typing::{Edit, TypingEvent};
+use nmos::units::Bytes;
+use ratatui::buffer::Buffer;
+use ratatui::crossterm::event::{
+    Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
+use ratatui::layout::Rect;
+
+fn loader() -> ThemeLoader {
+    ThemeLoader {
+        dir: None,
+        depth: ColorDepth::TrueColor,
+        ascii: false,
+    }
+}
+
+fn app() -> App {
+    App::new(Keymap::default(), loader(), "nmos-dark").unwrap()
+}
+
+fn key(app: &mut App, code: KeyCode, modifiers: KeyModifiers) {
+    app.input(&Event::Key(KeyEvent::new(code, modifiers)), 0);
+}
+
+fn press(app: &mut App, code: KeyCode) {
+    key(app, code, KeyModifiers::NONE);
+}
+
+fn type_text(app: &mut App, text: &str) {
+    for c in text.chars() {
+        press(app, KeyCode::Char(c));
+    }
+}
+
+fn edits(app: &mut App) -> Vec<Edit> {
+    app.take_effects()
+        .into_iter()
+        .filter_map(|e| match e {
+            Effect::Send(Intent::Typing(event)) => Some(event.edit),
+            _ => None,
+        })
+        .collect()
+}
+
+fn render(app: &mut App, width: u16, height: u16) -> Buffer {
+    let area = Rect::new(0, 0, width, height);
+    let mut buffer = Buffer::empty(area);
+    view::draw(&mut buffer, area, app);
+    buffer
+}
+
+fn text(buffer: &Buffer) -> String {
+    let area = buffer.area;
+    let mut out = String::new();
+    for y in 0..area.height {
+        let mut row = String::new();
+        let mut x = 0;
+        while x < area.width {
+            let symbol = buffer[(x, y)].symbol();
+            row.push_str(symbol);
+            x += unicode_width::UnicodeWidthStr::width(symbol).max(1) as u16;
+        }
+        out.push_str(row.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// Compares the screens of the three sizes, and writes pictures of them where asked to.
+fn check(name: &str, mut make: impl FnMut() -> App) {
+    for (width, height) in [(80, 24), (120, 40), (200, 60)] {
+        let mut app = make();
+        // The first frame tells the layout; a settled screen is the second.
+        render(&mut app, width, height);
+        let buffer = render(&mut app, width, height);
+        if let Ok(dir) = std::env::var("NMOS_SHOTS") {
+            let background = nmos::tui::theme::to_rgb(app.theme.background, [18, 18, 18]);
+            let defaults = Defaults {
+                foreground: [216, 216, 216],
+                background,
+            };
+            let png = shot::to_png(&shot::to_svg(&buffer, defaults)).unwrap();
+            std::fs::write(format!("{dir}/{name}-{width}x{height}.png"), png).unwrap();
+        }
+        insta::assert_snapshot!(format!("{name}_{width}x{height}"), text(&buffer));
+    }
+}
+
+/// A 28-layer model of which the first half is pinned, in the middle of a pass.
+fn streamed() -> Snapshot {
+    let mut shards = Vec::new();
+    for layer in 0..28u32 {
+        for (part, mib) in [
+            (ShardPart::Attention, 4),
+            (ShardPart::FeedForwardUp, 15),
+            (ShardPart::FeedForwardDown, 9),
+        ] {
+            let pinned = layer % 2 == 0;
+            let (residency, in_use) = match layer {
+                9 => (Residency::Ram, part == ShardPart::FeedForwardUp),
+                11 => (Residency::Ram, false),
+                13 if part == ShardPart::Attention => (Residency::Ram, false),
+                13 => (Residency::Loading, false),
+                l if l % 2 == 0 => (Residency::Ram, false),
+                _ => (Residency::Disk, false),
+            };
+            shards.push(ShardView {
+                layer: Some(layer),
+                part,
+                bytes: Bytes::mib(mib),
+                residency,
+                pinned,
+                in_use,
+            });
+        }
+    }
+    shards.push(ShardView {
+        layer: None,
+        part: ShardPart::Head,
+        bytes: Bytes::mib(182),
+        residency: Residency::Ram,
+        pinned: true,
+        in_use: false,
+    });
+    let item = |shard, need, arrival| QueueItem {
+        shard,
+        predicted_need_ms: Some(need),
+        predicted_arrival_ms: arrival,
+    };
+    Snapshot {
+        phase: Phase::Answering,
+        engine: EngineView {
+            oracle: "Qwen2.5-Coder-1.5B-Instruct".into(),
+            form: "streamed",
+            draft: Some("Qwen2.5-Coder-0.5B".into()),
+            threads: 2,
+            ctx_tokens: 4096,
+            width_class: (2, 8),
+            reader: "io_uring, O_DIRECT".into(),
+        },
+        memory: MemoryView {
+            budget: Bytes::mib(960),
+            rss: Bytes::mib(893),
+            rss_peak: Bytes::mib(911),
+            owners: vec![
+                ("weights", Bytes::mib(420)),
+                ("ring", Bytes::mib(60)),
+                ("draft", Bytes::mib(310)),
+                ("KV", Bytes::mib(64)),
+                ("scout", Bytes::mib(12)),
+                ("program", Bytes::mib(70)),
+            ],
+        },
+        shards,
+        queue: QueueView {
+            next: vec![
+                item(33, 12.0, 0.0),
+                item(39, 41.0, 0.0),
+                item(40, 46.0, 31.0),
+                item(41, 55.0, 62.0),
+                item(45, 88.0, 64.0),
+                item(46, 93.0, 72.0),
+            ],
+            read_gb_s: 1.87,
+            bytes_read: 11_830_000_000,
+            stall_ms: 412.0,
+            hits: 1208,
+            misses: 37,
+        },
+        kv: KvView {
+            page_bytes: Bytes::mib(16),
+            pages: (0..4)
+                .map(|_| {
+                    (0..8)
+                        .map(|i| KvPageView {
+                            mapped: i < 3,
+                            used: [1.0, 1.0, 0.4].get(i).copied().unwrap_or(0.0),
+                        })
+                        .collect()
+                })
+                .collect(),
+            tokens_per_page: 512,
+            cells_used: 1229,
+            cells_max: 4096,
+        },
+        accept: AcceptView {
+            recent: (0..21)
+                .map(|i| PassView {
+                    drafted: 8 - i % 3,
+                    accepted: [6, 3, 6, 0, 5, 4, 2][i % 7],
+                    ms: 274.0,
+                })
+                .collect(),
+            tokens: 104,
+            passes: 21,
+            drafted: 147,
+            accepted: 83,
+            tokens_per_s: Some(17.4),
+            ttft_ms: Some(312.0),
+        },
+        cadence: CadenceView {
+            gaps_ms: (0..40)
+                .map(|i| [92.0, 130.0, 71.0, 240.0, 110.0, 850.0, 64.0][i % 7])
+                .collect(),
+            median_gap_ms: Some(110.0),
+            keys: 231,
+            backspaces: 12,
+            pastes: 1,
+            pause_ms: Some(640.0),
+            predicted_submit: Some(0.34),
+        },
+        scout: ScoutView {
+            predicted: Some([0.81, 0.13, 0.06]),
+            reasons: vec!["names a language".into(), "asks to write".into()],
+            last_us: 240,
+        },
+        prefill: PrefillView {
+            prompt_tokens: 131,
+            ready_tokens: 118,
+        },
+    }
+}
+
+const ANSWER: &str = "Merging walks both slices with one index each and takes the smaller head:\n\n\
+```rust\nfn merge(a: &[i32], b: &[i32]) -> Vec<i32> {\n    let (mut i, mut j) = (0, 0);\n    let mut out = Vec::with_capacity(a.len() + b.len());\n    while i < a.len() && j < b.len() {\n        if a[i] <= b[j] {\n            out.push(a[i]);\n            i += 1;\n        } else {\n            out.push(b[j]);\n            j += 1;\n        }\n    }\n    out.extend_from_slice(&a[i..]);\n    out.extend_from_slice(&b[j..]);\n    out\n}\n```\n\n\
+It takes linear time, and equal elements keep their order.";
+
+fn stats() -> AnswerStats {
+    AnswerStats {
+        ttft_ms: Some(312.0),
+        tokens: 187,
+        tokens_per_s: Some(17.4),
+        passes: 36,
+        accepted_per_pass: Some(5.2),
+        ..AnswerStats::default()
+    }
+}
+
+fn asked() -> App {
+    let mut app = app();
+    app.engine(EngineEvent::Ready, 0);
+    app.set_snapshot(streamed());
+    type_text(
+        &mut app,
+        "Write a Rust function that merges two sorted slices.",
+    );
+    press(&mut app, KeyCode::Enter);
+    app
+}
+
+fn answered() -> App {
+    let mut app = asked();
+    app.engine(EngineEvent::Text(ANSWER.into()), 0);
+    app.engine(EngineEvent::Done(Box::new(stats())), 0);
+    let mut snapshot = streamed();
+    snapshot.phase = Phase::Idle;
+    app.set_snapshot(snapshot);
+    app
+}
+
+#[test]
+fn loading() {
+    check("loading", || {
+        let mut app = app();
+        app.set_snapshot(Snapshot {
+            phase: Phase::Loading("Qwen2.5-Coder-1.5B-Instruct".into()),
+            ..Snapshot::default()
+        });
+        type_text(&mut app, "I type already");
+        app
+    });
+}
+
+#[test]
+fn idle() {
+    check("idle", || {
+        let mut app = app();
+        app.engine(EngineEvent::Ready, 0);
+        let mut snapshot = streamed();
+        snapshot.phase = Phase::Idle;
+        snapshot.queue = QueueView::default();
+        snapshot.accept = AcceptView::default();
+        snapshot.cadence = CadenceView::default();
+        snapshot.scout = ScoutView::default();
+        snapshot.kv = KvView::default();
+        snapshot.prefill = PrefillView::default();
+        app.set_snapshot(snapshot);
+        app
+    });
+}
+
+#[test]
+fn typing() {
+    check("typing", || {
+        let mut app = answered();
+        let mut snapshot = streamed();
+        snapshot.phase = Phase::Anticipating;
+        app.set_snapshot(snapshot);
+        type_text(
+            &mut app,
+            "Now make it generic over Ord, and keep it stable for equal elements",
+        );
+        key(&mut app, KeyCode::Enter, KeyModifiers::ALT);
+        type_text(&mut app, "- no unsafe");
+        app
+    });
+}
+
+#[test]
+fn answering() {
+    check("answering", || {
+        let mut app = asked();
+        app.engine(EngineEvent::Text(ANSWER[..260].into()), 0);
+        app
+    });
+}
+
+#[test]
+fn answer_done() {
+    check("answered", answered);
+}
+
+#[test]
+fn resident_model() {
+    check("resident", || {
+        let mut app = asked();
+        let mut snapshot = streamed();
+        snapshot.engine.form = "resident";
+        snapshot.engine.draft = None;
+        snapshot.shards.clear();
+        snapshot.queue = QueueView::default();
+        snapshot.accept.recent.clear();
+        app.set_snapshot(snapshot);
+        app
+    });
+}
+
+#[test]
+fn failed() {
+    check("failed", || {
+        let mut app = asked();
+        app.engine(
+            EngineEvent::Fatal(
+                "The draft model draft.gguf is truncated: it ends at 81 MB of 491 MB. \
+                 Fetch it again with `nmos models pull`."
+                    .into(),
+            ),
+            0,
+        );
+        app
+    });
+}
+
+#[test]
+fn help() {
+    check("help", || {
+        let mut app = answered();
+        press(&mut app, KeyCode::F(1));
+        app
+    });
+}
+
+#[test]
+fn badges_and_a_frozen_zoomed_pane() {
+    check("zoomed", || {
+        let mut app = answered();
+        let recorder: Recorder = Box::new(|_| {});
+        app.set_recorder(recorder);
+        app.set_replay(Replay {
+            prompts: vec![vec![TypingEvent {
+                t_us: 0,
+                edit: Edit::Backspace,
+            }]],
+            speed: 4.0,
+        });
+        render(&mut app, 200, 60);
+        press(&mut app, KeyCode::BackTab);
+        press(&mut app, KeyCode::Char('z'));
+        press(&mut app, KeyCode::Char('f'));
+        app
+    });
+}
+
+#[test]
+fn thousands_of_shards_are_grouped() {
+    check("many_shards", || {
+        let mut app = answered();
+        let mut snapshot = streamed();
+        let one = snapshot.shards[0];
+        snapshot.shards = (0..9000)
+            .map(|i| ShardView {
+                layer: Some(i / 100),
+                residency: if i % 1000 < 400 {
+                    Residency::Ram
+                } else {
+                    Residency::Disk
+                },
+                pinned: i % 1000 < 300,
+                in_use: i == 4200,
+                ..one
+            })
+            .collect();
+        app.set_snapshot(snapshot);
+        app
+    });
+}
+
+#[test]
+fn every_theme_draws() {
+    for name in loader().names() {
+        let mut app = App::new(Keymap::default(), loader(), &name).unwrap();
+        app.set_snapshot(streamed());
+        type_text(&mut app, "theme");
+        let buffer = render(&mut app, 120, 40);
+        if let Ok(dir) = std::env::var("NMOS_SHOTS") {
+            let background = nmos::tui::theme::to_rgb(app.theme.background, [18, 18, 18]);
+            let defaults = Defaults {
+                foreground: [216, 216, 216],
+                background,
+            };
+            let png = shot::to_png(&shot::to_svg(&buffer, defaults)).unwrap();
+            std::fs::write(format!("{dir}/theme-{name}.png"), png).unwrap();
+        }
+        assert_eq!(text(&buffer).is_ascii(), name == "ascii", "{name}");
+    }
+}
+
+#[test]
+fn too_small_says_the_size_it_needs() {
+    let mut app = app();
+    let screen = text(&render(&mut app, 50, 10));
+    assert!(screen.contains("The screen is 50 x 10."), "{screen}");
+    assert!(screen.contains("NMOS needs 60 x 18."), "{screen}");
+    // Any size at all can be drawn.
+    for (width, height) in [
+        (0, 0),
+        (1, 1),
+        (3, 2),
+        (60, 17),
+        (60, 18),
+        (61, 200),
+        (400, 18),
+    ] {
+        render(&mut app, width, height);
+    }
+}
+
+#[test]
+fn typing_is_told_to_the_session_in_order() {
+    let mut app = app();
+    type_text(&mut app, "ab");
+    key(&mut app, KeyCode::Left, KeyModifiers::NONE);
+    app.input(&Event::Paste("x\r\ny".into()), 5);
+    press(&mut app, KeyCode::Backspace);
+    key(&mut app, KeyCode::Char('j'), KeyModifiers::CONTROL);
+    press(&mut app, KeyCode::Enter);
+    let insert = |text: &str, paste| Edit::Insert {
+        text: text.into(),
+        paste,
+    };
+    let wanted = [
+        insert("a", false),
+        insert("b", false),
+        Edit::Cursor { pos: 1 },
+        insert("x\ny", true),
+        Edit::Backspace,
+        insert("\n", false),
+        Edit::Enter,
+    ];
+    assert_eq!(edits(&mut app), wanted);
+    assert!(app.busy && app.prompt.is_blank());
+}
+
+#[test]
+fn a_prompt_that_fails_comes_back_and_can_be_sent_again() {
+    let mut app = asked();
+    app.take_effects();
+    app.engine(EngineEvent::Error("cannot read model.gguf".into()), 9);
+    assert!(!app.busy);
+    assert_eq!(
+        app.prompt.text(),
+        "Write a Rust function that merges two sorted slices."
+    );
+    // The session hears of the restored text, so that Enter sends it.
+    assert_eq!(edits(&mut app).len(), 1);
+    assert!(text(&render(&mut app, 80, 24)).contains("cannot read model.gguf"));
+    press(&mut app, KeyCode::Enter);
+    assert_eq!(edits(&mut app), [Edit::Enter]);
+}
+
+#[test]
+fn escape_stops_and_keeps_the_text() {
+    let mut app = asked();
+    app.engine(EngineEvent::Text("partial".into()), 0);
+    app.take_effects();
+    press(&mut app, KeyCode::Esc);
+    let effects = app.take_effects();
+    assert!(
+        matches!(effects[..], [Effect::Send(Intent::Stop)]),
+        "{effects:?}"
+    );
+    let stats = AnswerStats {
+        end: AnswerEnd::Stopped,
+        ..stats()
+    };
+    app.engine(EngineEvent::Done(Box::new(stats)), 0);
+    let screen = text(&render(&mut app, 80, 24));
+    assert!(
+        screen.contains("partial") && screen.contains("stopped"),
+        "{screen}"
+    );
+}
+
+#[test]
+fn enter_while_an_answer_is_under_way_keeps_the_prompt() {
+    let mut app = asked();
+    type_text(&mut app, "next");
+    app.take_effects();
+    press(&mut app, KeyCode::Enter);
+    assert!(edits(&mut app).is_empty());
+    assert_eq!(app.prompt.text(), "next");
+    assert!(text(&render(&mut app, 80, 24)).contains("Esc stops it"));
+}
+
+#[test]
+fn a_click_focuses_and_moves_the_cursor() {
+    let mut app = app();
+    type_text(&mut app, "hello");
+    render(&mut app, 80, 24);
+    app.take_effects();
+    let click = |column, row| {
+        Event::Mouse(MouseEvent {
+            kind: MouseEventKind::Down(MouseButton::Left),
+            column,
+            row,
+            modifiers: KeyModifiers::NONE,
+        })
+    };
+    app.input(&click(5, 5), 0);
+    assert!(
+        text(&render(&mut app, 80, 24)).contains("zoom"),
+        "pane keys are hinted at"
+    );
+    app.input(&click(3, 20), 0);
+    assert_eq!(edits(&mut app), [Edit::Cursor { pos: 2 }]);
+}
+
+#[test]
+fn a_replay_types_through_the_prompt_and_holds_the_keyboard_off() {
+    let event = |t_us, edit| TypingEvent { t_us, edit };
+    let insert = |text: &str| Edit::Insert {
+        text: text.into(),
+        paste: false,
+    };
+    let mut app = app();
+    app.set_replay(Replay {
+        prompts: vec![vec![
+            event(0, insert("h")),
+            event(1_000, insert("i")),
+            event(2_000, Edit::Enter),
+        ]],
+        speed: 2.0,
+    });
+    assert!(!app.tick(0), "waits for the models");
+    app.engine(EngineEvent::Ready, 0);
+    assert!(app.tick(100));
+    assert_eq!(app.wake_us(), Some(600));
+    type_text(&mut app, "no");
+    assert_eq!(app.prompt.text(), "h");
+    app.tick(1_100);
+    assert!(app.busy);
+    let sent = edits(&mut app);
+    assert_eq!(sent, [insert("h"), insert("i"), Edit::Enter]);
+    assert!(text(&render(&mut app, 120, 40)).contains("REPLAY 2x done"));
+}
