@@ -119,6 +119,9 @@ impl Compute {
             }
             set_threads(backend, threads);
             let mut params = sys::ggml_threadpool_params_default(threads);
+            // Idle threads sleep: by default they spin for about 100 ms after each graph, on
+            // cores that the draft and the reader need meanwhile.
+            params.poll = 0;
             let pool = new_pool(&raw mut params);
             if pool.is_null() {
                 sys::ggml_backend_free(backend);

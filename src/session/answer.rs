@@ -161,6 +161,7 @@ impl Answer {
             let drafted = draft.chain(&context, rule).map_err(StepError::Draft)?;
             chain.extend(drafted.iter().map(|d| d.token));
         }
+        let draft_ms = began.elapsed().as_secs_f64() * 1e3;
         let tree = TokenTree::chain(&chain, 0);
         let chosen = cache.pass(&tree, rules.width, |output| {
             let mut history = context.clone();
@@ -178,6 +179,7 @@ impl Answer {
         self.accepted += accepted as u64;
         self.nodes += chain.len() as u64;
         let ms = began.elapsed().as_secs_f64() * 1e3;
+        tracing::debug!(drafted, accepted, draft_ms, pass_ms = ms - draft_ms, "pass");
         let each = ms / taken.max(1) as f64;
         self.token_ms = if self.token_ms == 0.0 {
             each

@@ -69,6 +69,9 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
     say("oracle");
     let held = system::rss().unwrap_or_default();
     let budget = Budget::new(ram, held, Bytes(gguf.file_bytes()), &layout, ctx_tokens)?;
+    for (owner, bytes) in &budget.owners {
+        tracing::info!(owner, %bytes, "memory");
+    }
     let (oracle, form): (Box<dyn Oracle>, _) = match &budget.form {
         Form::Resident => {
             let model = llama::load(&options.oracle, Load::Weights)?;
