@@ -34,15 +34,12 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template of the tokenizer's model; ChatML where the file has none.
+    /// The template that a model's file holds; ChatML where it has none.
     ///
     /// # Errors
     /// When llama.cpp cannot apply it.
-    pub fn new(tokenizer: &Tokenizer) -> Result<Self, ChatError> {
-        let model = tokenizer.model();
-        let template = model
-            .chat_template(None)
-            .or_else(|_| LlamaChatTemplate::new("chatml"))
+    pub fn new(tokenizer: &Tokenizer, template: Option<&str>) -> Result<Self, ChatError> {
+        let template = LlamaChatTemplate::new(template.unwrap_or("chatml"))
             .map_err(|_| ChatError::Unsupported)?;
         let chat = Self {
             tokenizer: tokenizer.clone(),

@@ -36,6 +36,12 @@ pub struct PlanError {
 }
 
 impl Plan {
+    /// The least memory that shards can stream through.
+    pub fn least(shards: &[Shard]) -> Bytes {
+        let largest = shards.iter().map(|s| s.bytes).max().unwrap_or(0);
+        Bytes((largest * RING_SHARDS_MIN) as u64)
+    }
+
     /// Splits `shards` so that pinned shards and ring together take at most `budget`.
     ///
     /// The head is pinned first: passes over a prompt do not need it, and a streamed one
@@ -55,10 +61,10 @@ impl Plan {
             });
         }
         let largest = shards.iter().map(|s| s.bytes).max().unwrap_or(0);
-        let least = largest * RING_SHARDS_MIN;
-        if budget_len < least {
+        let least = Self::least(shards);
+        if budget < least {
             return Err(PlanError {
-                least: Bytes(least as u64),
+                least,
                 given: budget,
             });
         }

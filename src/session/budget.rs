@@ -11,7 +11,7 @@
 
 use crate::model::ModelLayout;
 use crate::oracle::{LayerOracle, LlamaOracle};
-use crate::river::{Plan, PlanError, catalogue};
+use crate::river::{Plan, catalogue};
 use crate::units::Bytes;
 
 /// For text, telemetry, the screen, thread stacks and the allocator's slack.
@@ -47,8 +47,7 @@ pub struct TooSmall {
 }
 
 impl Budget {
-    /// Divides `ram` with `held` in use already. `layout` is `None` for a model that only
-    /// llama.cpp can run.
+    /// Divides `ram` with `held` in use already.
     ///
     /// # Errors
     /// Says the least that works.
@@ -86,10 +85,16 @@ impl Budget {
                     owners,
                 })
             }
-            Err(PlanError { least, .. }) => Err(TooSmall {
-                ram,
-                least: Bytes((taken + least.0).next_multiple_of(Bytes::MIB)),
-            }),
+            Err(_) => Err(Self::least(layout, held, ctx_tokens, ram)),
         }
+    }
+
+    /// Says how little would be enough with `held` in use before the weights.
+    pub fn least(layout: &ModelLayout, held: Bytes, ctx_tokens: usize, ram: Bytes) -> TooSmall {
+        let others = LayerOracle::other_bytes(layout, ctx_tokens);
+        let taken = held.0 + MARGIN.0 + others.iter().map(|(_, bytes)| bytes.0).sum::<u64>();
+        let weights = Plan::least(&catalogue(layout));
+        let least = Bytes((taken + weights.0).next_multiple_of(Bytes::MIB));
+        TooSmall { ram, least }
     }
 }

@@ -40,30 +40,43 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
     let ram = system::budget(options.ram, &facts, system::rss().unwrap_or_default())?;
     crate::ggml::init()?;
 
-    say("vocabulary");
-    let tokenizer = Tokenizer::open(&options.oracle)?;
-    let template = ChatTemplate::new(&tokenizer)?;
     let draft = match &options.draft {
         Some(path) => {
             say("draft");
+            let index = Gguf::open(path)?;
             let held = system::rss().unwrap_or_default();
-            let size = std::fs::metadata(path).map_or(0, |m| m.len());
-            if held.0 + size > ram.0 {
-                let least = least_with_draft(&layout, held, Bytes(size), ctx_tokens);
-                return Err(super::budget::TooSmall { ram, least }.into());
+            if held.0 + index.file_bytes() > ram.0 {
+                let with_draft = Bytes(held.0 + index.file_bytes());
+                return Err(Budget::least(&layout, with_draft, ctx_tokens, ram).into());
             }
-            let mut draft = Draft::open(path, ctx_tokens, options.threads)?;
+            Some((Draft::open(path, ctx_tokens, options.threads)?, index))
+        }
+        None => None,
+    };
+    say("vocabulary");
+    let tokenizer = match &draft {
+        // llama.cpp's vocabulary takes some 50 MB: one is enough where both are the same.
+        Some((draft, index)) if gguf.has_vocabulary_of(index)? => draft.tokenizer(),
+        Some((draft, index)) => {
+            let tokenizer = Tokenizer::open(&options.oracle)?;
             tokenizer.check_draft(&draft.tokenizer()).with_context(|| {
                 format!(
                     "{} cannot draft for {}",
-                    path.display(),
-                    options.oracle.display()
+                    index.path().display(),
+                    gguf.path().display()
                 )
             })?;
-            draft.limit_vocabulary(layout.shape.n_vocab);
-            Some(draft)
+            tokenizer
         }
-        None => None,
+        None => Tokenizer::open(&options.oracle)?,
+    };
+    let template = ChatTemplate::new(&tokenizer, gguf.str("tokenizer.chat_template")?)?;
+    let (draft, draft_name) = match draft {
+        Some((mut draft, index)) => {
+            draft.limit_vocabulary(layout.shape.n_vocab);
+            (Some(draft), Some(index.name()))
+        }
+        None => (None, None),
     };
 
     say("oracle");
@@ -102,10 +115,6 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
         .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
         .filter(|&t| tokenizer.is_end(t))
         .collect();
-    let draft_name = match &options.draft {
-        Some(path) => Some(Gguf::open(path)?.name()),
-        None => None,
-    };
     hub.update(|s| {
         s.engine.oracle = gguf.name();
         s.engine.form = form;
@@ -125,18 +134,4 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
         width,
         ends,
     })
-}
-
-/// The least budget with a draft that does not fit this one.
-fn least_with_draft(layout: &ModelLayout, held: Bytes, draft: Bytes, ctx_tokens: usize) -> Bytes {
-    match Budget::new(
-        Bytes(0),
-        Bytes(held.0 + draft.0),
-        Bytes(u64::MAX / 4),
-        layout,
-        ctx_tokens,
-    ) {
-        Err(too_small) => too_small.least,
-        Ok(_) => Bytes(held.0 + draft.0),
-    }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 /// Tokens of one decode while it reads the context: its scratch memory grows with this, its
 /// speed hardly.
-const BATCH: usize = 32;
+const BATCH: usize = 16;
 
 /// A proposed token.
 #[derive(Clone, Copy, Debug, PartialEq)]

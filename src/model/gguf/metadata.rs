@@ -101,7 +101,7 @@ impl ValueType {
     }
 
     /// The least bytes that an element of this type takes.
-    fn min_bytes(self) -> u64 {
+    pub(super) fn min_bytes(self) -> u64 {
         match self {
             Self::U8 | Self::I8 | Self::Bool => 1,
             Self::U16 | Self::I16 => 2,

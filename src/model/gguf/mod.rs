@@ -23,6 +23,7 @@ mod metadata;
 mod split;
 mod tensor;
 mod typed;
+mod vocabulary;
 
 use std::collections::HashMap;
 use std::fs::File;

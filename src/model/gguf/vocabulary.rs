@@ -1,0 +1,66 @@
+//! Whether two files hold the same vocabulary, byte for byte.
+
+use super::cursor::{Cursor, MAX_STRING_BYTES};
+use super::error::GgufError;
+use super::metadata::{Value, ValueType};
+use super::{Gguf, open_mapped};
+
+/// Keys of everything that text is cut into tokens by.
+const PREFIX: &str = "tokenizer.ggml.";
+
+impl Gguf {
+    /// Whether both files cut any text into the same tokens: all of their tokenizer's metadata
+    /// is equal. False is no proof that they differ (a padded vocabulary is not equal).
+    ///
+    /// # Errors
+    /// When a file cannot be read any more.
+    pub fn has_vocabulary_of(&self, other: &Self) -> Result<bool, GgufError> {
+        let keys = |gguf: &Self| -> Vec<String> {
+            let keys = gguf.metadata.iter().map(|(key, _)| key);
+            keys.filter(|k| k.starts_with(PREFIX))
+                .map(str::to_owned)
+                .collect()
+        };
+        let mine = keys(self);
+        if mine.is_empty() || mine != keys(other) {
+            return Ok(false);
+        }
+        let maps = (open_mapped(self.path())?, open_mapped(other.path())?);
+        for key in mine {
+            let equal = match (self.metadata.get(&key), other.metadata.get(&key)) {
+                (Some(Value::Array(a)), Some(Value::Array(b))) => {
+                    if (a.element, a.len) != (b.element, b.len) {
+                        return Ok(false);
+                    }
+                    let (mut x, mut y) = (
+                        Cursor::new(&maps.0, a.offset),
+                        Cursor::new(&maps.1, b.offset),
+                    );
+                    let fail = |fault| GgufError::new(self.path(), fault);
+                    let mut same = true;
+                    match a.element {
+                        // No tokenizer has arrays of arrays.
+                        ValueType::Array => same = false,
+                        ValueType::String => {
+                            for _ in 0..a.len {
+                                let left = x.string(MAX_STRING_BYTES, &key).map_err(fail)?;
+                                same &= left == y.string(MAX_STRING_BYTES, &key).map_err(fail)?;
+                            }
+                        }
+                        fixed => {
+                            let bytes = a.len * fixed.min_bytes();
+                            same = x.take(bytes, &key).map_err(fail)?
+                                == y.take(bytes, &key).map_err(fail)?;
+                        }
+                    }
+                    same
+                }
+                (a, b) => a == b,
+            };
+            if !equal {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
