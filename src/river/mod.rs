@@ -23,7 +23,7 @@ pub use plan::{Plan, PlanError};
 pub use reader::{ReadCounters, ReadFailure};
 pub use shard::{Extent, Placed, Shard, ShardIdx, catalogue, total_bytes};
 
-use crate::io::{Arena, BlockFile, Region, open_reader};
+use crate::io::{Arena, BlockFile, BlockReader, Region, open_reader};
 use crate::telemetry::{Hub, QueueItem, Residency, ShardView};
 use crate::units::Bytes;
 use reader::Reader;
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Reads in flight.
-const DEPTH: usize = 8;
+pub const DEPTH: usize = 8;
 
 /// Streamed shards that the queue pane looks ahead.
 const LOOK_AHEAD: usize = 12;
@@ -85,6 +85,20 @@ impl River {
         plan: Plan,
         hub: Arc<Hub>,
     ) -> Result<Self, RiverError> {
+        Self::start_with(open_reader(DEPTH), files, shards, plan, hub)
+    }
+
+    /// The same with a reader of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`River::start`].
+    pub fn start_with(
+        io: Box<dyn BlockReader>,
+        files: &[PathBuf],
+        shards: Vec<Shard>,
+        plan: Plan,
+        hub: Arc<Hub>,
+    ) -> Result<Self, RiverError> {
         let files = files
             .iter()
             .map(|path| {
@@ -108,7 +122,6 @@ impl River {
             at += if *stays { shard.bytes } else { 0 };
         }
         let memory = (plan.ring_bytes > 0).then(|| arena.region(at, plan.ring_bytes));
-        let io = open_reader(DEPTH);
         let direct = files.iter().all(|f| f.is_direct());
         let reader = format!(
             "{}, {}",

@@ -1,0 +1,268 @@
+//! What the river does when reads fail: short, late, broken once, broken for good.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
+
+use nmos::io::{BLOCK, BlockReader, Completion, PreadReader, ReadRequest, Region};
+use nmos::river::{Extent, Plan, River, RiverError, Shard, ShardIdx};
+use nmos::telemetry::{Hub, ShardPart};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+const SHARDS: usize = 6;
+const SHARD: usize = 8 * BLOCK;
+/// The shard whose reads are disturbed: one that streams.
+const BAD: usize = 3;
+
+/// How reads go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// Every read of more than one block yields one block.
+    Short,
+    /// The first read of `BAD` fails.
+    Once,
+    /// Every read of `BAD` fails until the switch is turned off.
+    Lasting,
+    /// The newest read in flight ends first.
+    Reordered,
+}
+
+/// What the test sees of a reader that the river owns.
+#[derive(Default)]
+struct Watch {
+    lasting: AtomicBool,
+    failed: AtomicUsize,
+    /// Offsets in the order in which reads ended.
+    ended: Mutex<Vec<u64>>,
+}
+
+struct FaultyReader {
+    plain: PreadReader,
+    waiting: Vec<ReadRequest>,
+    fault: Fault,
+    watch: Arc<Watch>,
+}
+
+impl FaultyReader {
+    fn fails(&self, request: &ReadRequest) -> bool {
+        let in_bad = request.offset as usize / SHARD == BAD;
+        in_bad
+            && match self.fault {
+                Fault::Once => self.watch.failed.load(Ordering::SeqCst) == 0,
+                Fault::Lasting => self.watch.lasting.load(Ordering::SeqCst),
+                _ => false,
+            }
+    }
+}
+
+impl BlockReader for FaultyReader {
+    fn depth(&self) -> usize {
+        4
+    }
+
+    fn in_flight(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn submit(&mut self, request: ReadRequest) -> io::Result<()> {
+        self.waiting.push(request);
+        Ok(())
+    }
+
+    fn complete(&mut self) -> io::Result<Completion> {
+        let index = match self.fault {
+            Fault::Reordered => self.waiting.len() - 1,
+            _ => 0,
+        };
+        let request = self.waiting.remove(index);
+        self.watch.ended.lock().unwrap().push(request.offset);
+        if self.fails(&request) {
+            self.watch.failed.fetch_add(1, Ordering::SeqCst);
+            let result = Err(io::Error::from_raw_os_error(5));
+            return Ok(Completion { request, result });
+        }
+        if self.fault == Fault::Short && request.into.len() > BLOCK {
+            let part = ReadRequest {
+                into: request.into.part(0, BLOCK),
+                ..request.clone()
+            };
+            self.plain.submit(part)?;
+            let result = self.plain.complete()?.result;
+            return Ok(Completion { request, result });
+        }
+        self.plain.submit(request)?;
+        self.plain.complete()
+    }
+
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+}
+
+/// A file of shards, each byte of which tells its block, and a river over it.
+struct Bench {
+    /// Removed with the bench.
+    dir: tempfile::TempDir,
+    river: River,
+    watch: Arc<Watch>,
+}
+
+impl Bench {
+    fn new(fault: Fault) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights");
+        let bytes: Vec<u8> = (0..SHARDS * SHARD).map(byte_at).collect();
+        std::fs::write(&path, bytes).unwrap();
+        let shards: Vec<Shard> = (0..SHARDS)
+            .map(|i| Shard {
+                layer: None,
+                part: ShardPart::Attention,
+                rows: 0..0,
+                extents: vec![Extent {
+                    file: 0,
+                    offset: (i * SHARD) as u64,
+                    len: SHARD,
+                    at: 0,
+                }],
+                tensors: Vec::new(),
+                bytes: SHARD,
+            })
+            .collect();
+        // The first stays, all others stream, and two fit the ring.
+        let plan = Plan {
+            pinned: (0..SHARDS).map(|i| i == 0).collect(),
+            ring_bytes: 2 * SHARD,
+            pinned_bytes: SHARD,
+            streamed_bytes: (SHARDS - 1) * SHARD,
+        };
+        let watch = Arc::new(Watch::default());
+        watch.lasting.store(true, Ordering::SeqCst);
+        let reader = FaultyReader {
+            plain: PreadReader::default(),
+            waiting: Vec::new(),
+            fault,
+            watch: Arc::clone(&watch),
+        };
+        let files = [path];
+        let river = River::start_with(Box::new(reader), &files, shards, plan, Hub::new()).unwrap();
+        Self { dir, river, watch }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("weights")
+    }
+
+    /// One pass over all shards, whose bytes must be the file's own.
+    fn pass(&mut self) -> Result<(), RiverError> {
+        self.river.retry();
+        for i in 0..SHARDS {
+            let region = self.river.take(ShardIdx(i))?;
+            check(i, &region);
+            self.river.give(ShardIdx(i));
+        }
+        Ok(())
+    }
+}
+
+fn byte_at(i: usize) -> u8 {
+    // A prime number of values, so that no two shards are alike.
+    u8::try_from((i / BLOCK * 31 + i % 7) % 251).unwrap()
+}
+
+fn check(shard: usize, region: &Region) {
+    let mut bytes = vec![0; SHARD];
+    region.read(&mut bytes);
+    let first = shard * SHARD;
+    let wrong = (0..SHARD).find(|&i| bytes[i] != byte_at(first + i));
+    assert_eq!(wrong, None, "of shard {shard}");
+}
+
+#[test]
+fn bytes_are_right_without_faults() {
+    let mut bench = Bench::new(Fault::None);
+    for _ in 0..3 {
+        bench.pass().unwrap();
+    }
+    assert_eq!(bench.watch.failed.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn short_reads_go_on_where_they_stopped() {
+    let mut bench = Bench::new(Fault::Short);
+    for _ in 0..3 {
+        bench.pass().unwrap();
+    }
+    let offsets = bench.watch.ended.lock().unwrap().clone();
+    // Each shard took a read a block, in order.
+    let blocks: Vec<_> = (0..SHARD / BLOCK).map(|i| (i * BLOCK) as u64).collect();
+    let of_first: Vec<_> = offsets.into_iter().filter(|&o| o < SHARD as u64).collect();
+    assert_eq!(of_first, blocks);
+}
+
+#[test]
+fn reads_may_end_in_any_order() {
+    let mut bench = Bench::new(Fault::Reordered);
+    for _ in 0..3 {
+        bench.pass().unwrap();
+    }
+    let ended = bench.watch.ended.lock().unwrap().clone();
+    assert!(
+        !ended[..SHARDS].is_sorted(),
+        "in order after all: {ended:?}"
+    );
+}
+
+#[test]
+fn one_failed_read_is_tried_again_unseen() {
+    let mut bench = Bench::new(Fault::Once);
+    bench.pass().unwrap();
+    bench.pass().unwrap();
+    assert_eq!(bench.watch.failed.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_lasting_failure_ends_the_pass_and_the_next_one_works_when_it_is_gone() {
+    let mut bench = Bench::new(Fault::Lasting);
+    for failures in [2, 4] {
+        let text = bench.pass().unwrap_err().to_string();
+        assert!(text.contains(&bench.path().display().to_string()), "{text}");
+        let offset = format!("offset {}", BAD * SHARD);
+        assert!(text.contains(&offset), "{text}");
+        assert!(text.contains("Input/output error"), "{text}");
+        // Each pass tried it twice.
+        assert_eq!(bench.watch.failed.load(Ordering::SeqCst), failures);
+    }
+    bench.watch.lasting.store(false, Ordering::SeqCst);
+    bench.pass().unwrap();
+    bench.pass().unwrap();
+}
+
+#[test]
+fn a_file_cut_short_is_named_and_works_again_when_it_is_whole() {
+    let mut bench = Bench::new(Fault::None);
+    bench.pass().unwrap();
+    let whole = std::fs::read(bench.path()).unwrap();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(bench.path())
+        .unwrap();
+    // In the middle of a block of the shard.
+    file.set_len((BAD * SHARD + BLOCK + 100) as u64).unwrap();
+    // Shards up to here may have been read ahead: within two passes it shows.
+    let error = bench.pass().and_then(|()| bench.pass()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("the file ends after"), "{text}");
+    assert!(text.contains(&whole.len().to_string()), "{text}");
+    std::fs::write(&bench.path, &whole).unwrap();
+    bench.pass().unwrap();
+    bench.pass().unwrap();
+}
+
+#[test]
+fn a_river_with_a_failure_under_way_can_be_dropped() {
+    let mut bench = Bench::new(Fault::Lasting);
+    assert!(bench.pass().is_err());
+    drop(bench);
+}
