@@ -19,7 +19,7 @@ run: models ## build, fetch the default models, open the workbench
 	@"$(nmos)"
 
 test: models ## build, fetch the default models, run all tests
-	cargo test --release $(locked)
+	cargo test --release $(locked) -- --test-threads=1
 
 lint: ## formatting, clippy, documentation, licences of dependencies
 	@scripts/deps lint

@@ -45,20 +45,21 @@ pub(super) fn limit(root: &Path) -> Option<Limit> {
 struct Files {
     limit: &'static str,
     used: &'static str,
-    /// In `memory.stat`: file pages that were not used lately.
-    reclaimable: &'static str,
+    /// In `memory.stat`: file pages, used lately or not. All are given up before anything
+    /// fails, and reading a model through the page cache makes most of them "used lately".
+    reclaimable: [&'static str; 2],
 }
 
 const V1: Files = Files {
     limit: "memory.limit_in_bytes",
     used: "memory.usage_in_bytes",
-    reclaimable: "total_inactive_file",
+    reclaimable: ["total_inactive_file", "total_active_file"],
 };
 
 const V2: Files = Files {
     limit: "memory.max",
     used: "memory.current",
-    reclaimable: "inactive_file",
+    reclaimable: ["inactive_file", "active_file"],
 };
 
 fn tightest(base: &Path, path: &str, files: &Files) -> Option<Limit> {
@@ -86,9 +87,9 @@ fn read(dir: &Path, files: &Files) -> Option<Limit> {
     let reclaimable = stat
         .lines()
         .filter_map(|line| line.split_once(' '))
-        .find(|(key, _)| *key == files.reclaimable)
-        .and_then(|(_, value)| value.trim().parse().ok())
-        .unwrap_or(0);
+        .filter(|(key, _)| files.reclaimable.contains(key))
+        .filter_map(|(_, value)| value.trim().parse::<u64>().ok())
+        .sum();
     Some(Limit {
         limit: Bytes(limit),
         used: Bytes(used).saturating_sub(Bytes(reclaimable)),
@@ -120,7 +121,7 @@ mod tests {
             ("sys/fs/cgroup/app/memory.current", "5000\n"),
             (
                 "sys/fs/cgroup/app/memory.stat",
-                "anon 3000\ninactive_file 2000\n",
+                "anon 3000\ninactive_file 1500\nactive_file 500\n",
             ),
         ]);
         assert_eq!(
