@@ -161,7 +161,7 @@ impl Tensor {
             region.len()
         );
         assert!(
-            region.addr().addr() % 32 == 0,
+            region.addr().addr().is_multiple_of(32),
             "a tensor's data is aligned to 32 bytes"
         );
         let buffer = self.ctx.buffer_over(region.arena());
