@@ -99,7 +99,30 @@ impl Answer {
             self.read_prompt(cache, rules)?;
             return Ok(None);
         }
+        if self.catch_up(cache, rules)? {
+            return Ok(None);
+        }
         self.decode(cache, draft, rules).map(Some)
+    }
+
+    /// Reads tokens of prompt and answer that the cache has lost, all but the last. True: a
+    /// pass was needed. (The text was changed and changed back after the answer began.)
+    fn catch_up(&mut self, cache: &mut Cache, rules: &Rules) -> Result<bool, StepError> {
+        let known = [self.prompt.as_slice(), &self.tokens].concat();
+        let known = &known[..known.len() - 1];
+        let common = cache.common(known);
+        cache.truncate(common);
+        let (lost, width) = match self.prompt.get(common..) {
+            Some(prompt) if !prompt.is_empty() => (prompt, WidthClass::BATCH),
+            _ => (&known[common..], rules.width),
+        };
+        if lost.is_empty() {
+            return Ok(false);
+        }
+        let part = &lost[..lost.len().min(width.max)];
+        let tree = TokenTree::chain(part, part.len());
+        cache.pass(&tree, width, |_| ((0..part.len()).collect(), ()))?;
+        Ok(true)
     }
 
     /// Reads the next part of the prompt; the last part gives the first token.
@@ -137,7 +160,6 @@ impl Answer {
             unreachable!("an answer has its first token")
         };
         let committed = self.prompt.len() + self.tokens.len() - 1;
-        cache.truncate(committed);
         let room = cache.oracle().capacity().saturating_sub(committed);
         if room == 0 {
             self.end = Some(AnswerEnd::ContextFull);

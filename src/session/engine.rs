@@ -24,7 +24,7 @@ use crate::oracle::{TokenTree, WidthClass};
 use crate::scout::HeuristicScout;
 use crate::speculate::{Draft, Sampler};
 use crate::system;
-use crate::telemetry::{AnswerEnd, HISTORY, Hub, PassView, Phase};
+use crate::telemetry::{AnswerEnd, HISTORY, Hub, Label, PassView, Phase};
 use crate::typing::{Cadence, Clock, Composer, Edit, TypingEvent};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
@@ -37,8 +37,9 @@ const EAGER_TOKENS: usize = 32;
 /// Answer tokens that are decoded before Enter at the most.
 const AHEAD_TOKENS: usize = 32;
 
-/// How often the pause is looked at while nothing else happens.
+/// How often the pause is looked at while nothing else happens, at first and when it is long.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_SELDOM: Duration = Duration::from_secs(1);
 
 /// See the module's text.
 pub(super) struct Engine {
@@ -55,13 +56,25 @@ pub(super) struct Engine {
     ahead: Option<Answer>,
     /// A failure before Enter, after which nothing is tried until the text changes.
     rest: bool,
-    /// Prompts that were submitted while an answer was under way.
-    waiting: VecDeque<String>,
+    /// Prompts that wait for their answer.
+    waiting: VecDeque<Submitted>,
+    /// Of the prompt being composed.
     figures: Figures,
+    /// A new conversation is to begin when the answer under way has ended.
+    forget: bool,
+    answering: bool,
     intents: Receiver<Intent>,
     events: Sender<Event>,
     hub: Arc<Hub>,
     clock: Arc<dyn Clock>,
+}
+
+/// A prompt as it was submitted.
+struct Submitted {
+    text: String,
+    at_us: u64,
+    scout: Option<(Label, f32)>,
+    figures: Figures,
 }
 
 /// What to do after the waiting intents have been taken.
@@ -104,6 +117,8 @@ impl Engine {
             rest: false,
             waiting: VecDeque::new(),
             figures: Figures::default(),
+            forget: false,
+            answering: false,
             intents,
             events,
             hub,
@@ -118,8 +133,14 @@ impl Engine {
             if let Next::Shutdown = self.take_intents() {
                 return;
             }
-            if let Some(prompt) = self.waiting.pop_front() {
-                if let Next::Shutdown = self.answer(prompt) {
+            if std::mem::take(&mut self.forget) {
+                self.forget_conversation();
+            }
+            if let Some(submitted) = self.waiting.pop_front() {
+                self.answering = true;
+                let next = self.answer(submitted);
+                self.answering = false;
+                if let Next::Shutdown = next {
                     return;
                 }
                 continue;
@@ -135,7 +156,12 @@ impl Engine {
             });
             let intent = if composing {
                 self.show_cadence();
-                match self.intents.recv_timeout(LOOK_EVERY) {
+                let wait = if self.cadence.is_long_pause(self.clock.now_us()) {
+                    LOOK_SELDOM
+                } else {
+                    LOOK_EVERY
+                };
+                match self.intents.recv_timeout(wait) {
                     Ok(intent) => intent,
                     Err(RecvTimeoutError::Timeout) => continue,
                     Err(RecvTimeoutError::Disconnected) => return,
@@ -168,12 +194,8 @@ impl Engine {
             Intent::Typing(event) => self.typed(&event),
             Intent::Stop => return Next::Stop,
             Intent::NewConversation => {
-                self.ahead = None;
-                self.cache.truncate(0);
-                if let Err(error) = self.prompt.clear() {
-                    self.say(Event::Error(error.to_string()));
-                }
-                self.rest = false;
+                self.forget = true;
+                return Next::Stop;
             }
             Intent::Anticipate(yes) => {
                 self.anticipate = yes;
@@ -184,10 +206,27 @@ impl Engine {
         Next::Go
     }
 
-    fn typed(&mut self, event: &TypingEvent) {
+    fn forget_conversation(&mut self) {
+        self.ahead = None;
+        self.cache.truncate(0);
+        if let Err(error) = self.prompt.clear() {
+            self.say(Event::Error(error.to_string()));
+        }
+        self.rest = false;
+    }
+
+    /// Starts to count for the next prompt, if that has not been done.
+    fn start_figures(&mut self) {
         if self.figures.is_unstarted() {
             self.figures = Figures::start(self.cache.oracle());
             self.cache.start_prompt();
+        }
+    }
+
+    fn typed(&mut self, event: &TypingEvent) {
+        // What is read during an answer is that answer's.
+        if !self.answering {
+            self.start_figures();
         }
         let change = match self.composer.apply(&event.edit) {
             Ok(change) => change,
@@ -206,9 +245,18 @@ impl Engine {
             self.hub.update(|s| s.scout = view);
         }
         if change.submitted {
-            self.figures.submitted_us.get_or_insert(now);
-            let prompt = self.composer.take();
-            self.waiting.push_back(prompt);
+            let scout = self
+                .scout
+                .as_ref()
+                .and_then(|_| self.hub.snapshot().scout.best());
+            let text = self.composer.take();
+            let figures = std::mem::take(&mut self.figures);
+            self.waiting.push_back(Submitted {
+                text,
+                at_us: now,
+                scout,
+                figures,
+            });
         } else {
             self.show_cadence();
         }
@@ -274,19 +322,23 @@ impl Engine {
     }
 
     /// Answers a submitted prompt to its end.
-    fn answer(&mut self, text: String) -> Next {
+    fn answer(&mut self, submitted: Submitted) -> Next {
+        let Submitted {
+            text,
+            at_us: submitted_us,
+            scout,
+            figures,
+        } = submitted;
+        self.figures = figures;
+        self.start_figures();
+        let mut figures = std::mem::take(&mut self.figures);
         self.phase(Phase::Answering);
-        let submitted_us = self
-            .figures
-            .submitted_us
-            .unwrap_or_else(|| self.clock.now_us());
         self.say(Event::Submitted {
             prompt: text.clone(),
         });
         let whole = self.prompt.whole(&text);
         let capacity = self.cache.oracle().capacity();
         if whole.len() >= capacity {
-            self.figures = Figures::default();
             self.say(Event::Error(format!(
                 "the prompt and its history have {} tokens, the context holds {capacity}: shorten \
                  it, start a new conversation, or give a larger --ctx",
@@ -294,8 +346,8 @@ impl Engine {
             )));
             return Next::Go;
         }
-        self.figures.prompt_tokens = whole.len();
-        self.figures.ready_tokens = self.cache.common(&whole);
+        figures.prompt_tokens = whole.len();
+        figures.ready_tokens = self.cache.common(&whole);
         let mut answer = match self.ahead.take() {
             Some(ahead) if ahead.prompt() == whole => ahead,
             _ => Answer::new(whole),
@@ -362,13 +414,7 @@ impl Engine {
         if let Err(error) = self.prompt.push(turn) {
             self.say(Event::Error(error.to_string()));
         }
-        let scout = self
-            .hub
-            .snapshot()
-            .scout
-            .best()
-            .filter(|_| self.scout.is_some());
-        let stats = self.figures.stats(
+        let stats = figures.stats(
             &self.cache,
             &answer,
             submitted_us,
@@ -377,7 +423,6 @@ impl Engine {
             text_out,
             &self.rules,
         );
-        self.figures = Figures::default();
         if answer.end() != Some(AnswerEnd::Failed) {
             self.say(Event::Done(Box::new(stats)));
         }

@@ -10,7 +10,6 @@ use crate::telemetry::{AnswerEnd, AnswerStats, Label};
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     start: Option<Start>,
-    pub submitted_us: Option<u64>,
     pub prompt_tokens: usize,
     pub ready_tokens: usize,
 }

@@ -24,6 +24,9 @@ const PASTE_GAP_US: Micros = 8_000;
 /// Gaps that a typist's own median is trusted from.
 const ENOUGH_GAPS: usize = 8;
 
+/// Most pauses end before this.
+const LONG_PAUSE_MS: f64 = 10_000.0;
+
 /// Pauses shorter than this are never worth a pass, however fast the typist.
 const SHORTEST_PAUSE_MS: f64 = 150.0;
 /// Nor must a slow one stand still longer than this.
@@ -200,6 +203,11 @@ impl Cadence {
             TextEnd::Word | TextEnd::Correction => 6.0,
         };
         (medians * self.own_gap_ms()).clamp(SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS)
+    }
+
+    /// Whether the typist has left: nothing changes soon.
+    pub fn is_long_pause(&self, now_us: Micros) -> bool {
+        self.pause_ms(now_us).is_none_or(|ms| ms > LONG_PAUSE_MS)
     }
 
     /// Probability that Enter comes within the next second; `None` where there is no text.
