@@ -34,6 +34,8 @@ pub enum Command {
     /// Fetch, list, check and remove models
     #[command(subcommand)]
     Models(super::models::ModelsCommand),
+    /// Say how a model would be placed in memory, without loading it
+    Plan(PlanArgs),
     /// Measure this machine and say whether it is fit
     Doctor(DoctorArgs),
     /// Draw the workbench's screens as pictures, without a terminal
@@ -182,6 +184,14 @@ pub struct ShotArgs {
 /// `nmos doctor`
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `nmos plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
     /// Print one JSON object instead of lines
     #[arg(long)]
     pub json: bool,

@@ -14,6 +14,7 @@ mod doctor;
 mod generate;
 mod logging;
 pub mod models;
+mod plan;
 mod progress;
 mod report;
 mod run;
@@ -103,6 +104,12 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
             let settings = Settings::load(args.over(flags), file)?;
             let _log = logging::start(&settings)?;
             run_once(args, &settings, &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Plan(args)) => {
+            let settings = Settings::load(flags, file)?;
+            let _log = logging::start(&settings)?;
+            plan::run(args, &settings, &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Doctor(args)) => doctor::run(args, flags, file, &mut out),

@@ -47,6 +47,17 @@ pub struct TooSmall {
 }
 
 impl Budget {
+    /// The owner of what is loaded before the weights.
+    pub const HELD: &str = "program, vocabulary, draft";
+    /// The owner of what can be neither measured nor derived.
+    pub const MARGIN: &str = "margin";
+
+    /// What of `ram` nobody is given: too little for another shard, or more than is needed.
+    pub fn unused(&self) -> Bytes {
+        let given: u64 = self.owners.iter().map(|(_, bytes)| bytes.0).sum();
+        self.ram.saturating_sub(Bytes(given))
+    }
+
     /// Divides `ram` with `held` in use already.
     ///
     /// # Errors
@@ -61,7 +72,7 @@ impl Budget {
         let shape = &layout.shape;
         let context =
             LlamaOracle::context_bytes(shape.n_layer, shape.kv_width(), shape.n_vocab, ctx_tokens);
-        let mut owners = vec![("program, vocabulary, draft", held), ("margin", MARGIN)];
+        let mut owners = vec![(Self::HELD, held), (Self::MARGIN, MARGIN)];
         let resident = held.0 + MARGIN.0 + model_bytes.0 + context.0;
         if resident <= ram.0 {
             owners.push(("context", context));

@@ -10,6 +10,7 @@ mod budget;
 mod cache;
 mod engine;
 mod figures;
+mod held;
 mod load;
 mod options;
 mod prompt;
@@ -17,6 +18,7 @@ mod prompt;
 pub use crate::speculate::Sampling;
 pub use api::{EngineHandle, Event, Intent};
 pub use budget::{Budget, Form, TooSmall};
+pub use held::Held;
 pub use options::EngineOptions;
 
 use crate::telemetry::{Hub, Phase};

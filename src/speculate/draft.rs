@@ -8,7 +8,7 @@ use std::time::Instant;
 
 /// Tokens of one decode while it reads the context: its scratch memory grows with this, its
 /// speed hardly.
-const BATCH: usize = 16;
+pub const DRAFT_BATCH: usize = 16;
 
 /// A proposed token.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,15 +49,15 @@ impl Draft {
         let n_vocab = usize::try_from(model.n_vocab()).unwrap_or(0);
         let options = RunOptions {
             ctx_tokens,
-            batch: BATCH,
+            batch: DRAFT_BATCH,
             sequences: 1,
             threads,
         };
         let mut run = LlamaRun::new(model, options)?;
         // A first decode makes llama.cpp take the memory that it will ever need, so that what
         // is measured after this stays true.
-        let warm: Vec<_> = (0..BATCH)
-            .map(|i| token_at(TokenId(0), i, i + 1 == BATCH))
+        let warm: Vec<_> = (0..DRAFT_BATCH)
+            .map(|i| token_at(TokenId(0), i, i + 1 == DRAFT_BATCH))
             .collect();
         run.decode(&warm)?;
         run.forget(0, 0);
@@ -98,7 +98,7 @@ impl Draft {
             .count();
         self.run.forget(0, common);
         self.cached.truncate(common);
-        for chunk in context[common..].chunks(BATCH) {
+        for chunk in context[common..].chunks(DRAFT_BATCH) {
             let first = self.cached.len();
             let batch: Vec<_> = chunk
                 .iter()

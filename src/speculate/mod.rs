@@ -13,5 +13,5 @@ mod draft;
 mod sampler;
 
 pub use accept::{Accepted, accept};
-pub use draft::{Draft, Drafted, LengthRule};
+pub use draft::{DRAFT_BATCH, Draft, Drafted, LengthRule};
 pub use sampler::{Sampler, Sampling};

@@ -229,15 +229,11 @@ pub fn reading(speed: Option<&std::io::Result<ReadSpeed>>) -> Check {
         ),
         Some(Ok(speed)) => {
             let found = format!(
-                "{:.2} GB/s ({} in order in {:.2} s, one thread, {})",
+                "{:.2} GB/s ({} in order in {:.2} s, {})",
                 speed.gb_s(),
                 speed.bytes,
                 speed.time.as_secs_f64(),
-                if speed.direct {
-                    "O_DIRECT"
-                } else {
-                    "through the page cache"
-                }
+                speed.how(),
             );
             if !speed.direct {
                 Check::warn(

@@ -1,23 +1,23 @@
-//! How fast the disk that holds a model reads it, past the page cache.
+//! How fast the disk that holds a model reads it, measured with the engine's own reader.
 
+use crate::io::{Arena, BLOCK, BlockFile, ReadRequest, open_reader};
+use crate::river::DEPTH;
 use crate::units::Bytes;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// One read; what the engine's reader uses too.
-const BLOCK: usize = 4 << 20;
-/// `O_DIRECT` wants buffers and offsets at multiples of the device's block; this fits all.
-const ALIGN: usize = 4096;
+/// One read; the river's are as large.
+const CHUNK: usize = 4 << 20;
 /// Reading ends after this many bytes or this time, whichever comes first.
-const MOST_BYTES: u64 = 512 << 20;
-const MOST_TIME: Duration = Duration::from_secs(2);
+const MOST_BYTES: u64 = 1 << 30;
+const MOST_TIME: Duration = Duration::from_secs(1);
 
 /// What reading a file gave.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadSpeed {
+    /// `io_uring` or `pread`.
+    pub reader: &'static str,
     /// Whether the file system took `O_DIRECT`. Without it the page cache answers too.
     pub direct: bool,
     pub bytes: Bytes,
@@ -34,46 +34,65 @@ impl ReadSpeed {
     pub fn disk_gb_s(&self) -> Option<f64> {
         (self.direct && self.bytes.0 > 0).then(|| self.gb_s())
     }
+
+    /// How it was read, in words.
+    pub fn how(&self) -> String {
+        let around = if self.direct {
+            "O_DIRECT"
+        } else {
+            "through the page cache"
+        };
+        format!("{}, {around}", self.reader)
+    }
 }
 
-/// Reads the file's beginning in order with one thread, with `O_DIRECT` where it is taken.
+/// Reads the file's beginning in order, as the river reads: with as many reads in flight, and
+/// with `O_DIRECT` where it is taken.
+///
+/// # Errors
+/// The system's own.
 pub fn measure(path: &Path) -> std::io::Result<ReadSpeed> {
-    let (file, direct) = open(path)?;
-    // Memory at a multiple of ALIGN, cut out of a longer piece.
-    let mut memory = vec![0_u8; BLOCK + ALIGN];
-    let skip = memory.as_ptr().align_offset(ALIGN);
-    let buffer = &mut memory[skip..skip + BLOCK];
-    let start = Instant::now();
-    let mut bytes = 0_u64;
-    while bytes < MOST_BYTES && start.elapsed() < MOST_TIME {
-        let read = match rustix::io::pread(file.as_fd(), &mut *buffer, bytes) {
-            Ok(read) => read,
-            Err(Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        bytes += read as u64;
-        // The end of the file, or a place from which a direct read could not go on.
-        if read < BLOCK {
-            break;
+    let file = Arc::new(BlockFile::open(path)?);
+    let mut reader = open_reader(DEPTH);
+    let slots = reader.depth();
+    let arena = Arena::new(slots * CHUNK)?;
+    // Pages that are there already, so that the kernel need not make them while it reads.
+    for slot in 0..slots {
+        let region = arena.region(slot * CHUNK, CHUNK);
+        for at in (0..CHUNK).step_by(BLOCK) {
+            region.part(at, BLOCK).write(&[0; BLOCK]);
         }
     }
+    let mut free: Vec<usize> = (0..slots).collect();
+    let (mut next, mut bytes) = (0_u64, 0_u64);
+    let end = file.len().min(MOST_BYTES);
+    let start = Instant::now();
+    loop {
+        while next < end
+            && start.elapsed() < MOST_TIME
+            && let Some(slot) = free.pop()
+        {
+            reader.submit(ReadRequest {
+                file: Arc::clone(&file),
+                offset: next,
+                into: arena.region(slot * CHUNK, CHUNK),
+                tag: slot as u64,
+            })?;
+            next += CHUNK as u64;
+        }
+        if reader.in_flight() == 0 {
+            break;
+        }
+        let done = reader.complete()?;
+        bytes += done.result? as u64;
+        free.extend(usize::try_from(done.request.tag));
+    }
     Ok(ReadSpeed {
-        direct,
+        reader: reader.name(),
+        direct: file.is_direct(),
         bytes: Bytes(bytes),
         time: start.elapsed(),
     })
-}
-
-fn open(path: &Path) -> std::io::Result<(OwnedFd, bool)> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    match rustix::fs::open(path, flags | OFlags::DIRECT, Mode::empty()) {
-        Ok(file) => Ok((file, true)),
-        // How a file system says that it has no such thing.
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => {
-            Ok((rustix::fs::open(path, flags, Mode::empty())?, false))
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// What is known of the file system that holds `path`.
@@ -127,8 +146,8 @@ mod tests {
     fn a_file_is_read_to_its_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model");
-        // Two blocks and a part of one, so that the end is a short read.
-        let length = 2 * BLOCK + 12_345;
+        // Two reads and a part of one, so that the end is a short read.
+        let length = 2 * CHUNK + 12_345;
         fs::write(&path, vec![7_u8; length]).unwrap();
         let speed = measure(&path).unwrap();
         assert_eq!(speed.bytes, Bytes(length as u64));

@@ -5,7 +5,7 @@
 //! `warn` means that it runs, but worse than it could.
 
 mod checks;
-mod disk;
+pub(super) mod disk;
 
 use super::args::DoctorArgs;
 use crate::config::{Layer, Settings};
