@@ -2,6 +2,7 @@
 
 use crate::config::{Draft, Layer, LogLayer, LogLevel, Ram, SamplingLayer, Scout, limits};
 use clap::{Args, Parser, Subcommand};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// The whole command line.
@@ -31,6 +32,8 @@ pub enum Command {
     Run(RunArgs),
     /// Open the workbench and type a recorded trace into it
     Replay(ReplayArgs),
+    /// Replay recorded traces without a terminal and report what a typist waits for
+    Bench(BenchArgs),
     /// Fetch, list, check and remove models
     #[command(subcommand)]
     Models(super::models::ModelsCommand),
@@ -165,6 +168,29 @@ pub struct ReplayArgs {
     /// How many times faster than it was typed
     #[arg(long, value_name = "X", default_value = "1", value_parser = |s: &str| limits::read(s, limits::speed))]
     pub speed: f64,
+}
+
+/// `nmos bench`
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Traces that were recorded
+    #[arg(required = true, value_name = "TRACE")]
+    pub traces: Vec<PathBuf>,
+    /// How many times faster than they were typed
+    #[arg(long, value_name = "X", default_value = "1", value_parser = |s: &str| limits::read(s, limits::speed))]
+    pub speed: f64,
+    /// Run only so many traces, spread evenly over those given
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroUsize>,
+    /// Tokens of every answer
+    #[arg(short = 'n', long, value_name = "N", default_value = "32", value_parser = |s: &str| limits::read(s, limits::max_tokens))]
+    pub tokens: usize,
+    /// Also run each trace cold, with all work starting at Enter, and compare
+    #[arg(long)]
+    pub baseline: bool,
+    /// Write the whole report to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// `nmos shot`

@@ -9,6 +9,7 @@
 //! and the log are always left in order.
 
 mod args;
+mod bench;
 mod config;
 mod doctor;
 mod generate;
@@ -81,10 +82,15 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
             workbench(&settings, Some(replay))?;
             Ok(ExitCode::SUCCESS)
         }
+        Some(Command::Bench(args)) => {
+            let settings = Settings::load(flags, file)?;
+            let _log = logging::start(&settings)?;
+            bench::run(args, &settings, &mut out)
+        }
         Some(Command::Models(command)) => {
             let settings = Settings::load(flags, file)?;
             let _log = logging::start(&settings)?;
-            models::run(command.clone())?;
+            models::run(command.clone(), &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Shot(args)) => {
@@ -97,7 +103,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
                 output: args.output.clone(),
                 prompt: args.prompt.clone(),
             };
-            shot::run(session::spawn(engine_options(&settings)?), &shot)?;
+            shot::run(session::spawn(engine_options(&settings)?), &shot, &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Run(args)) => {

@@ -1,6 +1,6 @@
 //! `nmos models`: fetch, list, check and remove the models of the cache.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use anyhow::{Context, bail};
 
@@ -57,24 +57,14 @@ impl From<SourceArg> for SourceKind {
     }
 }
 
-/// Runs the command on the user's cache, with results on standard output and progress on standard
-/// error.
-pub fn run(command: ModelsCommand) -> anyhow::Result<()> {
+/// Runs the command on the user's cache, with results on `out` and progress on standard error.
+pub fn run(command: ModelsCommand, out: &mut dyn Write) -> anyhow::Result<()> {
     let store = Store::of_user()?;
     let progress = progress::for_stderr();
-    match run_in(&store, command, &*progress, &mut io::stdout()) {
-        // Whoever reads has read enough.
-        Err(error) if is_closed_pipe(&error) => Ok(()),
-        other => other,
-    }
+    run_in(&store, command, &*progress, out)
 }
 
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<io::Error>();
-    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// [`run`] with another cache, progress and output.
+/// [`run`] with another cache and progress.
 pub fn run_in(
     store: &Store,
     command: ModelsCommand,

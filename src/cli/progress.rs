@@ -58,6 +58,17 @@ impl Progress {
         }
     }
 
+    /// Says what the engine is doing, after `what` it is doing it for.
+    pub fn show_for(&mut self, what: &str, snapshot: &Snapshot) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(match message(snapshot) {
+                Some(message) => format!("{what}: {message}"),
+                None => what.to_owned(),
+            });
+            bar.tick();
+        }
+    }
+
     /// Says something and leaves it there.
     pub fn say(&mut self, message: &'static str) {
         if let Some(bar) = self.bar.take() {

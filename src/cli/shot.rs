@@ -5,6 +5,7 @@ use crate::tui::shot::{self, Pace, ShotOptions};
 use crate::tui::{ColorDepth, DEFAULT_THEME, MIN_SIZE, ThemeLoader};
 use anyhow::{Context as _, bail};
 use ratatui::layout::Size;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// What the command line says.
@@ -30,18 +31,26 @@ enum Format {
     Png,
 }
 
-/// Types the prompt into the session, and writes the pictures. Prints their paths.
+/// Types the prompt into the session, and writes the pictures. Prints their paths on `out`.
 ///
 /// # Errors
 /// A size that is too small, an unknown ending, a session that fails, and files that cannot
 /// be written.
-pub fn run(handle: EngineHandle, settings: &ShotSettings) -> anyhow::Result<()> {
-    let result = pictures(&handle, settings);
+pub fn run(
+    handle: EngineHandle,
+    settings: &ShotSettings,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let result = pictures(&handle, settings, out);
     handle.shutdown();
     result
 }
 
-fn pictures(handle: &EngineHandle, settings: &ShotSettings) -> anyhow::Result<()> {
+fn pictures(
+    handle: &EngineHandle,
+    settings: &ShotSettings,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let (width, height) = settings.size;
     if width < MIN_SIZE.width || height < MIN_SIZE.height {
         let least = MIN_SIZE;
@@ -75,7 +84,7 @@ fn pictures(handle: &EngineHandle, settings: &ShotSettings) -> anyhow::Result<()
         };
         std::fs::write(&path, bytes)
             .with_context(|| format!("cannot write the picture {}", path.display()))?;
-        println!("{}", path.display());
+        writeln!(out, "{}", path.display())?;
     }
     Ok(())
 }

@@ -1,0 +1,170 @@
+//! One prompt into the session, by hand or all at once, and what came back.
+
+use super::{Case, Pace};
+use crate::session::{EngineHandle, Event, Intent};
+use crate::telemetry::AnswerStats;
+use crate::typing::{Edit, Replay, SpeedError, TypingEvent};
+use crossbeam_channel::{Receiver, never, select};
+use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+
+/// How a prompt is given to the session.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Play {
+    /// As it was typed, this many times faster; the session may work before Enter.
+    Typed { speed: f64 },
+    /// One paste and Enter; the session begins to work at Enter.
+    Cold,
+}
+
+/// What one prompt gave.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// Of the text that the session says was submitted.
+    pub prompt_sha256: Option<String>,
+    pub stats: Option<AnswerStats>,
+    /// Why there are no stats, or what else the session called an error.
+    pub error: Option<String>,
+    pub notices: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum RunEnd {
+    Finished(Run),
+    /// The user wants no more.
+    Interrupted,
+    /// The session is gone.
+    Fatal(String),
+}
+
+/// Plays `case` into `engine` as the first turn of a new conversation. `tick` is called at
+/// each message of `ticks`, to show what goes on.
+///
+/// # Errors
+/// A speed that makes no sense.
+pub(super) fn play(
+    engine: &EngineHandle,
+    case: &Case,
+    how: Play,
+    pace: &dyn Pace,
+    interrupts: &mut Receiver<()>,
+    ticks: &Receiver<std::time::Instant>,
+    tick: &mut dyn FnMut(),
+) -> Result<RunEnd, SpeedError> {
+    let began_us = pace.now_us();
+    let mut keys = match how {
+        Play::Typed { speed } => {
+            Keys::Typed(Box::new(Replay::new(case.trace.events().to_vec(), speed)?))
+        }
+        Play::Cold => Keys::AtOnce(at_once(&case.text)),
+    };
+    let mut listener = Listener::default();
+    for intent in [
+        Intent::NewConversation,
+        Intent::Anticipate(how != Play::Cold),
+    ] {
+        // A session that is gone has closed its events too, and is found out below.
+        let _ = engine.intents.send(intent);
+    }
+    loop {
+        let due = match keys.next_due_us() {
+            Some(due_us) => pace.until(began_us + due_us),
+            None => never(),
+        };
+        select! {
+            recv(due) -> _ => {
+                if let Some(event) = keys.pop_due(pace.now_us() - began_us) {
+                    let _ = engine.intents.send(Intent::Typing(event));
+                }
+            }
+            recv(engine.events) -> event => match event {
+                Ok(Event::Fatal(why)) => return Ok(RunEnd::Fatal(why)),
+                Ok(event) => {
+                    if listener.hear(event) {
+                        return Ok(RunEnd::Finished(listener.run));
+                    }
+                }
+                Err(_) => return Ok(RunEnd::Fatal(
+                    "the engine ended before its answer: the log file may say why".to_owned(),
+                )),
+            },
+            recv(interrupts) -> message => match message {
+                Ok(()) => return Ok(RunEnd::Interrupted),
+                // Nobody is left who could interrupt.
+                Err(_) => *interrupts = never(),
+            },
+            recv(ticks) -> _ => tick(),
+        }
+    }
+}
+
+/// The edits of a cold run.
+fn at_once(text: &str) -> VecDeque<TypingEvent> {
+    let paste = (!text.is_empty()).then(|| Edit::Insert {
+        text: text.to_owned(),
+        paste: true,
+    });
+    paste
+        .into_iter()
+        .chain([Edit::Enter])
+        .map(|edit| TypingEvent { t_us: 0, edit })
+        .collect()
+}
+
+/// What is still to be typed.
+enum Keys {
+    Typed(Box<Replay>),
+    AtOnce(VecDeque<TypingEvent>),
+}
+
+impl Keys {
+    fn next_due_us(&mut self) -> Option<u64> {
+        match self {
+            Self::Typed(replay) => replay.next_due_us(),
+            Self::AtOnce(events) => events.front().map(|event| event.t_us),
+        }
+    }
+
+    fn pop_due(&mut self, now_us: u64) -> Option<TypingEvent> {
+        match self {
+            Self::Typed(replay) => replay.pop_due(now_us),
+            Self::AtOnce(events) => events.pop_front(),
+        }
+    }
+}
+
+/// Makes a run of what the session says.
+#[derive(Default)]
+struct Listener {
+    run: Run,
+}
+
+impl Listener {
+    /// True when the run is over.
+    fn hear(&mut self, event: Event) -> bool {
+        let submitted = self.run.prompt_sha256.is_some();
+        match event {
+            Event::Submitted { prompt } => self.run.prompt_sha256 = Some(sha256_hex(&prompt)),
+            // What comes before this prompt was submitted belongs to one that failed.
+            Event::Done(stats) if submitted => {
+                self.run.stats = Some(*stats);
+                return true;
+            }
+            Event::Error(what) => {
+                self.run.error.get_or_insert(what);
+                return submitted;
+            }
+            Event::Notice(notice) => self.run.notices.push(notice),
+            Event::Ready | Event::Text(_) | Event::Done(_) | Event::Fatal(_) => {}
+        }
+        false
+    }
+}
+
+fn sha256_hex(text: &str) -> String {
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

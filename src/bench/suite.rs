@@ -1,0 +1,136 @@
+//! All traces, one after the other, each with its baseline if one is asked for.
+
+use super::run::play;
+use super::{Case, Pace, Play, Row, Run, RunEnd};
+use crate::session::{EngineHandle, Event};
+use crate::telemetry::Snapshot;
+use crossbeam_channel::{Receiver, never, select};
+use std::io;
+use std::time::Instant;
+
+/// What a benchmark runs on.
+pub struct Session<'a> {
+    pub engine: &'a EngineHandle,
+    pub pace: &'a dyn Pace,
+    /// Yields a message when the user wants no more.
+    pub interrupts: Receiver<()>,
+    /// How many times faster than it was typed.
+    pub speed: f64,
+    /// Run each trace cold as well.
+    pub baseline: bool,
+}
+
+/// Who wants to know how it goes.
+pub trait Watch {
+    /// When to call [`Watch::show`].
+    fn ticks(&self) -> Receiver<Instant>;
+    /// Models are loading, or the trace `number` of `of` runs.
+    fn show(&mut self, stage: Stage, snapshot: &Snapshot);
+    /// Models are ready.
+    fn ready(&mut self, snapshot: &Snapshot) -> io::Result<()>;
+    /// A trace is done.
+    fn row(&mut self, row: &Row) -> io::Result<()>;
+}
+
+/// What is going on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stage {
+    Loading,
+    /// From 1.
+    Trace {
+        number: usize,
+        of: usize,
+        how: Play,
+    },
+}
+
+/// How a benchmark ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SuiteEnd {
+    Complete,
+    /// The user stopped it.
+    Interrupted,
+    /// The session cannot go on; says why.
+    Fatal(String),
+}
+
+/// Runs `cases` and adds a row for each that was finished to `rows`, which also holds what
+/// there is where this fails. Every second trace runs cold first, so that what a session keeps
+/// from one run to the next favours neither side.
+///
+/// # Errors
+/// The watcher's, and a speed that makes no sense.
+pub fn run(
+    session: Session<'_>,
+    cases: &[Case],
+    watch: &mut dyn Watch,
+    rows: &mut Vec<Row>,
+) -> anyhow::Result<SuiteEnd> {
+    let Session {
+        engine,
+        pace,
+        mut interrupts,
+        speed,
+        baseline,
+    } = session;
+    let ticks = watch.ticks();
+    if let Some(end) = await_ready(engine, &mut interrupts, &ticks, watch) {
+        return Ok(end);
+    }
+    watch.ready(&engine.hub.snapshot())?;
+    let typed = Play::Typed { speed };
+    for (i, case) in cases.iter().enumerate() {
+        let order: &[Play] = match (baseline, i % 2) {
+            (false, _) => &[typed],
+            (true, 0) => &[typed, Play::Cold],
+            (true, _) => &[Play::Cold, typed],
+        };
+        let (mut typed_run, mut cold_run) = (Run::default(), None);
+        for &how in order {
+            let stage = Stage::Trace {
+                number: i + 1,
+                of: cases.len(),
+                how,
+            };
+            let mut tick = || watch.show(stage, &engine.hub.snapshot());
+            match play(engine, case, how, pace, &mut interrupts, &ticks, &mut tick)? {
+                RunEnd::Finished(run) if how == Play::Cold => cold_run = Some(run),
+                RunEnd::Finished(run) => typed_run = run,
+                RunEnd::Interrupted => return Ok(SuiteEnd::Interrupted),
+                RunEnd::Fatal(why) => return Ok(SuiteEnd::Fatal(why)),
+            }
+        }
+        let row = Row::new(case, typed_run, cold_run);
+        let shown = watch.row(&row);
+        rows.push(row);
+        shown?;
+    }
+    Ok(SuiteEnd::Complete)
+}
+
+/// Waits until models are loaded; an end if they never are.
+fn await_ready(
+    engine: &EngineHandle,
+    interrupts: &mut Receiver<()>,
+    ticks: &Receiver<Instant>,
+    watch: &mut dyn Watch,
+) -> Option<SuiteEnd> {
+    loop {
+        select! {
+            recv(engine.events) -> event => match event {
+                Ok(Event::Ready) => return None,
+                Ok(Event::Fatal(why)) => return Some(SuiteEnd::Fatal(why)),
+                Ok(_) => {}
+                Err(_) => return Some(SuiteEnd::Fatal(
+                    "the engine ended before its models were loaded: the log file may say why"
+                        .to_owned(),
+                )),
+            },
+            recv(interrupts) -> message => match message {
+                Ok(()) => return Some(SuiteEnd::Interrupted),
+                Err(_) => *interrupts = never(),
+            },
+            recv(ticks) -> _ => watch.show(Stage::Loading, &engine.hub.snapshot()),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `nmos bench`: replays traces and prints what a typist waits for.
+//!
+//! All that can be wrong about the traces, the report's place and the models' files is found
+//! before anything is loaded. Rows are printed as they come; the report is written whatever
+//! ended the benchmark, and says whether it is complete.
+
+use super::args::BenchArgs;
+use super::progress::Progress;
+use super::report::FAILED;
+use super::run::interrupts;
+use crate::bench::{
+    self, Case, FigurePercentiles, MachineFacts, ModelFacts, Options, Play, Report, Row,
+    ScoutScore, Session, Stage, SuiteEnd, Watch,
+};
+use crate::config::Settings;
+use crate::session::{self, EngineHandle, EngineOptions, Sampling};
+use crate::telemetry::Snapshot;
+use crate::typing::MonotonicClock;
+use anyhow::{Context, anyhow};
+use crossbeam_channel::Receiver;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Runs the benchmark. The exit code says whether every row is sound.
+///
+/// # Errors
+/// Bad traces, models that cannot be used, and a report that cannot be written.
+pub fn run(
+    args: &BenchArgs,
+    settings: &Settings,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    let cases = bench::load(&args.traces, args.limit.map(Into::into))?;
+    if let Some(path) = &args.json {
+        bench::check_place(path).with_context(|| cannot_write(path))?;
+    }
+    let engine_options = EngineOptions {
+        max_tokens: args.tokens,
+        fixed_length: true,
+        // Two runs can only be compared where nothing is left to chance.
+        sampling: Sampling::default(),
+        ..super::engine_options(settings)?
+    };
+    let mut err = io::stderr();
+    let mut models = Vec::new();
+    if args.json.is_some() {
+        let oracle = Some(("oracle", &engine_options.oracle));
+        let draft = engine_options.draft.as_ref().map(|path| ("draft", path));
+        for (role, path) in oracle.into_iter().chain(draft) {
+            models.extend(ModelFacts::of(role, path, |file| {
+                // A note that cannot be shown is no reason to give up.
+                let _ = writeln!(err, "note: hashing {}", file.display());
+            })?);
+        }
+    }
+    let machine = MachineFacts::now();
+    let interrupts = interrupts()?;
+    let options = options(args, &engine_options);
+    let engine = session::spawn(engine_options);
+    let mut output = Output {
+        out,
+        progress: Progress::on_terminal(false),
+        options,
+    };
+    let mut rows = Vec::new();
+    let ended = measure(&engine, args, interrupts, &cases, &mut output, &mut rows);
+    output.progress.clear();
+    let options = output.options;
+    engine.shutdown();
+    // Also after a failure: what was measured stands.
+    let complete = matches!(ended, Ok(SuiteEnd::Complete));
+    let summary = match &ended {
+        Ok(_) => summary(&rows, cases.len(), out),
+        Err(_) => Ok(()),
+    };
+    let sound = rows.iter().all(|row| row.faults().is_empty());
+    if let Some(path) = &args.json {
+        let report = Report::new(machine, models, options, rows, complete);
+        bench::write_file(&report, path).with_context(|| cannot_write(path))?;
+    }
+    match ended? {
+        SuiteEnd::Fatal(why) => return Err(anyhow!(why)),
+        SuiteEnd::Complete | SuiteEnd::Interrupted => summary?,
+    }
+    Ok(if sound {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write the report {}", path.display())
+}
+
+fn options(args: &BenchArgs, engine: &EngineOptions) -> Options {
+    Options {
+        threads: engine.threads,
+        speed: args.speed,
+        tokens: args.tokens,
+        baseline: args.baseline,
+        limit: args.limit.map(Into::into),
+        scout: engine.scout,
+        temperature: engine.sampling.temperature,
+        ..Options::default()
+    }
+}
+
+fn measure(
+    engine: &EngineHandle,
+    args: &BenchArgs,
+    interrupts: Receiver<()>,
+    cases: &[Case],
+    output: &mut Output<'_, impl Write>,
+    rows: &mut Vec<Row>,
+) -> anyhow::Result<SuiteEnd> {
+    let session = Session {
+        engine,
+        pace: &MonotonicClock::new(),
+        interrupts,
+        speed: args.speed,
+        baseline: args.baseline,
+    };
+    bench::run(session, cases, output, rows)
+}
+
+/// Prints rows on standard output and what goes on beside it.
+struct Output<'a, W: Write> {
+    out: &'a mut W,
+    progress: Progress,
+    options: Options,
+}
+
+impl<W: Write> Output<'_, W> {
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        let out = &mut *self.out;
+        let mut printed = Ok(());
+        self.progress.above(|| {
+            printed = writeln!(out, "{line}").and_then(|()| out.flush());
+        });
+        printed
+    }
+}
+
+impl<W: Write> Watch for Output<'_, W> {
+    fn ticks(&self) -> Receiver<Instant> {
+        self.progress.ticks()
+    }
+
+    fn show(&mut self, stage: Stage, snapshot: &Snapshot) {
+        match stage {
+            Stage::Loading => self.progress.show(snapshot),
+            Stage::Trace { number, of, how } => {
+                let how = match how {
+                    Play::Typed { .. } => "typed",
+                    Play::Cold => "cold",
+                };
+                let what = format!("trace {number} of {of}, {how}");
+                self.progress.show_for(&what, snapshot);
+            }
+        }
+    }
+
+    fn ready(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        self.options.in_force(snapshot);
+        let engine = &snapshot.engine;
+        let draft = engine.draft.as_deref().unwrap_or("none");
+        self.line(&format!(
+            "oracle {} ({}), draft {draft}, RAM {}, {} threads, {} tokens an answer, typed at {}x\n",
+            engine.oracle,
+            engine.form,
+            snapshot.memory.budget,
+            engine.threads,
+            self.options.tokens,
+            self.options.speed,
+        ))?;
+        self.line(&bench::header())
+    }
+
+    fn row(&mut self, row: &Row) -> io::Result<()> {
+        self.line(&bench::row_line(row))
+    }
+}
+
+/// What stands below the rows.
+fn summary(rows: &[Row], of: usize, out: &mut impl Write) -> io::Result<()> {
+    if !rows.is_empty() {
+        writeln!(
+            out,
+            "\n{}",
+            bench::percentile_lines(&FigurePercentiles::of(rows))
+        )?;
+        writeln!(out)?;
+    }
+    for row in rows {
+        for fault in row.faults() {
+            writeln!(out, "! {}: {fault}", row.file)?;
+        }
+        for notice in &row.notices {
+            writeln!(out, "note: {}: {notice}", row.file)?;
+        }
+    }
+    let scout = ScoutScore::of(rows);
+    if scout.labelled > 0 {
+        writeln!(out, "scout: {} of {} right", scout.right, scout.labelled)?;
+    }
+    if rows.len() < of {
+        writeln!(out, "incomplete: {} of {of} traces were run", rows.len())?;
+    }
+    out.flush()
+}
