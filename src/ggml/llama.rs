@@ -91,7 +91,9 @@ impl LlamaRun {
         let sequences = i32::try_from(options.sequences).unwrap_or(1);
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(number(options.ctx_tokens)))
-            .with_n_batch(number(options.batch))
+            // llama.cpp reserves an output for every sequence and aborts the process where a
+            // batch has not as many seats.
+            .with_n_batch(number(options.batch.max(options.sequences)))
             .with_n_ubatch(number(options.batch))
             .with_n_seq_max(number(options.sequences))
             .with_kv_unified(true)

@@ -1,0 +1,150 @@
+//! `nmos plan` against the default models, and against what a session then does.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
+
+mod common;
+
+use common::{ORACLE, SMOL, model};
+use nmos::model::{Gguf, ModelLayout};
+use nmos::river::{catalogue, total_bytes};
+use nmos::session::{self, Budget, EngineOptions, Event, Sampling};
+use nmos::units::Bytes;
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn plan(oracle: &Path, draft: Option<&Path>, more: &[&str]) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nmos"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("NMOS_") || text.starts_with("XDG_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+        .env("HOME", home.path())
+        .arg("plan")
+        .arg("--oracle")
+        .arg(oracle)
+        .arg("--draft")
+        .arg(draft.unwrap_or(Path::new("none")))
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{err}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn owner(report: &Value, name: &str) -> Option<u64> {
+    let owners = report["budget"].as_array().unwrap();
+    let found = owners.iter().find(|o| o["owner"] == name)?;
+    found["bytes"].as_u64()
+}
+
+#[test]
+fn a_streamed_plan_accounts_for_every_byte() {
+    let path = model(ORACLE);
+    let report = json(&plan(&path, None, &["--ram", "640MiB", "--json"]));
+    assert_eq!(report["form"], "streamed");
+    let owners = report["budget"].as_array().unwrap();
+    let sum: u64 = owners.iter().map(|o| o["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(sum, 640 << 20);
+    let layout = ModelLayout::from_gguf(&Gguf::open(&path).unwrap()).unwrap();
+    let shards = catalogue(&layout);
+    let stay = report["shards_stay"].as_u64().unwrap();
+    let stream = report["shards_stream"].as_u64().unwrap();
+    assert_eq!(stay + stream, shards.len() as u64);
+    let read = report["predicted_bytes_a_pass"].as_u64().unwrap();
+    let kept = owner(&report, "weights that stay").unwrap();
+    assert_eq!(read + kept, total_bytes(&shards).0);
+    // The time of a pass follows from what was measured.
+    let gb_s = report["measured_disk"]["gb_s"].as_f64().unwrap();
+    let seconds = report["predicted_disk_s_a_pass"].as_f64().unwrap();
+    assert!((seconds * gb_s * 1e9 / read as f64 - 1.0).abs() < 1e-6);
+    assert!(report["compute_s_a_pass"].is_null());
+}
+
+#[test]
+fn a_model_that_fits_reads_nothing() {
+    let report = json(&plan(&model(SMOL), None, &["--ram", "1GiB", "--json"]));
+    assert_eq!(report["form"], "resident");
+    assert_eq!(report["predicted_bytes_a_pass"], 0);
+    assert!(report["predicted_disk_s_a_pass"].is_null());
+    assert_eq!(report["ram_is_default"], false);
+}
+
+#[test]
+fn too_little_memory_says_how_much_is_enough() {
+    let path = model(ORACLE);
+    let output = plan(&path, None, &["--ram", "128MiB"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let (_, least) = text.split_once("the least that works is ").unwrap();
+    let least = least.split(';').next().unwrap().replace(' ', "");
+    json(&plan(&path, None, &["--ram", &least, "--json"]));
+}
+
+#[test]
+fn the_text_says_what_is_measured_and_what_is_predicted() {
+    let output = plan(&model(ORACLE), None, &["--ram", "640MiB"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for words in [
+        "measured just now",
+        "(predicted)",
+        "not known before the model runs",
+        "640 MiB (as set)",
+    ] {
+        assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+    let output = plan(&model(SMOL), None, &[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("what is available less a margin"), "{text}");
+}
+
+/// What a session measures when vocabulary and draft are loaded.
+fn really_held(oracle: &Path, draft: &Path, ram: Bytes) -> u64 {
+    let engine = session::spawn(EngineOptions {
+        oracle: oracle.to_owned(),
+        draft: Some(draft.to_owned()),
+        scout: false,
+        ram: Some(ram),
+        ctx_tokens: 2048,
+        threads: 2,
+        max_tokens: 1,
+        fixed_length: false,
+        system: String::new(),
+        anticipate: false,
+        sampling: Sampling::default(),
+    });
+    match engine.events.recv().unwrap() {
+        Event::Ready => {}
+        Event::Fatal(why) => panic!("{why}"),
+        _ => panic!("something before the models were loaded"),
+    }
+    let owners = engine.hub.snapshot().memory.owners;
+    engine.shutdown();
+    let held = owners.iter().find(|(name, _)| *name == Budget::HELD);
+    held.unwrap().1.0
+}
+
+#[test]
+fn what_is_held_is_predicted_within_a_tenth() {
+    let path = model(SMOL);
+    let more = ["--ram", "1GiB", "--ctx", "2048", "--json"];
+    let report = json(&plan(&path, Some(&path), &more));
+    let predicted: u64 = ["program", "vocabulary", "draft"]
+        .iter()
+        .map(|name| owner(&report, name).unwrap())
+        .sum();
+    let real = really_held(&path, &path, Bytes(Bytes::GIB));
+    println!("predicted {predicted}, real {real}");
+    assert!(
+        predicted.abs_diff(real) < real / 10,
+        "predicted {predicted}, really {real}"
+    );
+}
