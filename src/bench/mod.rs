@@ -1,41 +1,37 @@
-//! The trace benchmark: what a session hides behind real typing, measured without a screen.
+//! The benchmark: replays recorded typing into one session, and reports what the typist would
+//! have waited for.
 //!
-//! Owns the choice of traces, their replay into one session, the comparison with a cold
-//! baseline, and the report. A trace's events are released by the monotonic clock, one at a
-//! time; its header, which could tell how the text ends, stays on this side of the channel.
+//! Owns the order of runs, what is checked of each, and the two forms of the report: a table
+//! and JSON. Knows a session only by its channels.
 //!
 //! ```text
-//!  traces -- spread --> for each:  typed   NewConversation, Anticipate(true),  edits at their time
-//!                                  cold    NewConversation, Anticipate(false), one paste + Enter
-//!                                    |
-//!               Row: ttft, cold ttft, hidden = 1 - ttft / cold, text equal?, prompt hash right?
-//!                                    |
-//!                          table (standard output), Report (JSON)
-//! ```
-//! With a baseline, every second trace is run cold first, so that neither kind of run gains
-//! from a machine that warms up or slows down.
+//!  traces -> Case --typed: one event at a time--> session -> Run --\
+//!                 \-cold: a paste and Enter-----> session -> Run ---+-> Row -> table, JSON
 //!
-//! Times are milliseconds, sizes bytes in the report and decimal megabytes in the table. What
-//! cannot be known is null in the report and `-` in the table, never zero.
+//!  trace 0: typed, cold    trace 1: cold, typed    trace 2: typed, cold ...
+//! ```
+//!
+//! The header of a trace never reaches the session; the text that the session understood is
+//! hashed here and compared with the header's. Times are real: a [`Pace`] that is not the
+//! monotonic clock is for tests of behaviour.
 
-mod choice;
-mod figures;
-mod measure;
-mod models;
-mod output;
+mod case;
 mod pace;
-mod play;
+mod percentile;
 mod report;
 mod row;
+mod run;
+mod suite;
 mod table;
 
-pub use choice::{Chosen, LoadError, load, spread};
-pub use figures::{MEASURES, Measure, Percentiles, ScoutScore, percentiles};
-pub use measure::{End, Measured, Plan, Watcher, measure};
-pub use models::ModelFile;
-pub use output::ReportFile;
-pub use pace::{Pace, RealTime};
-pub use play::{Halt, Mode, Run};
-pub use report::{Engine, Machine, Options, Report};
-pub use row::{Order, Row};
-pub use table::Table;
+pub use case::{Case, load, spread};
+pub use pace::Pace;
+pub use percentile::Percentiles;
+pub use report::{
+    BuildFacts, FigurePercentiles, MachineFacts, ModelFacts, Options, Report, check_place,
+    write_file,
+};
+pub use row::{Row, ScoutScore};
+pub use run::{Play, Run, RunEnd};
+pub use suite::{Session, Stage, SuiteEnd, Watch, run};
+pub use table::{WIDTH, header, percentile_lines, row_line};

@@ -1,37 +1,26 @@
-//! The time that events are released by.
+//! The clock that a replay keeps to, and the wait for it.
 
-use crate::typing::{Clock, MonotonicClock};
+use crate::typing::{Clock, MonotonicClock, VirtualClock};
 use crate::units::Micros;
 use crossbeam_channel::Receiver;
 use std::time::{Duration, Instant};
 
-/// A clock that can also be waited on. Figures that are reported use [`RealTime`]; tests of
-/// behaviour bring one that does not wait.
-pub trait Pace {
-    /// Microseconds since the pace began.
-    fn now_us(&self) -> Micros;
-
-    /// Receives one message when `us` from now have passed.
-    fn after(&self, us: Micros) -> Receiver<Instant>;
+/// A clock that can wake whoever waits for it.
+pub trait Pace: Clock {
+    /// Receives one message when [`Clock::now_us`] has come to `due_us`.
+    fn until(&self, due_us: Micros) -> Receiver<Instant>;
 }
 
-/// The monotonic clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RealTime(MonotonicClock);
-
-impl RealTime {
-    /// A pace that begins now.
-    pub fn new() -> Self {
-        Self::default()
+impl Pace for MonotonicClock {
+    fn until(&self, due_us: Micros) -> Receiver<Instant> {
+        crossbeam_channel::after(Duration::from_micros(due_us.saturating_sub(self.now_us())))
     }
 }
 
-impl Pace for RealTime {
-    fn now_us(&self) -> Micros {
-        self.0.now_us()
-    }
-
-    fn after(&self, us: Micros) -> Receiver<Instant> {
-        crossbeam_channel::after(Duration::from_micros(us))
+impl Pace for VirtualClock {
+    /// Goes to `due_us` at once.
+    fn until(&self, due_us: Micros) -> Receiver<Instant> {
+        self.advance_to(due_us);
+        crossbeam_channel::after(Duration::ZERO)
     }
 }

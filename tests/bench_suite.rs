@@ -1,0 +1,324 @@
+//! The benchmark against a scripted session, on a virtual clock.
+#![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
+
+use crossbeam_channel::{Receiver, Sender, never, unbounded};
+use nmos::bench::{
+    self, Case, MachineFacts, Options, Report, Row, Session, Stage, SuiteEnd, Watch,
+};
+use nmos::session::{EngineHandle, Event, Intent};
+use nmos::telemetry::{AnswerStats, Hub, Label, Snapshot};
+use nmos::typing::{Composer, Edit, Trace, VirtualClock};
+use std::path::Path;
+use std::time::Instant;
+
+/// SHA-256 of `Hello`, computed elsewhere.
+const HELLO: &str = "185f8db32271fe25f561a6fc938b2e264306ec304eda518007d1764826381969";
+
+/// Types `Hullo`, and mends it.
+fn hello(id: &str) -> Case {
+    let text = format!(
+        "{{\"version\":1,\"id\":\"{id}\",\"label\":\"CODE\",\"provenance\":\"real\",\
+         \"final_chars\":5,\"final_sha256\":\"{HELLO}\"}}\n\
+         {{\"t_us\":0,\"kind\":\"insert\",\"text\":\"Hullo\"}}\n\
+         {{\"t_us\":400000,\"kind\":\"delete\",\"start\":1,\"end\":2}}\n\
+         {{\"t_us\":800000,\"kind\":\"insert\",\"text\":\"e\"}}\n\
+         {{\"t_us\":60000000,\"kind\":\"enter\"}}\n"
+    );
+    Case::new(
+        Path::new("hello.jsonl"),
+        Trace::parse(text.as_bytes()).unwrap(),
+    )
+}
+
+/// A prompt as the session got it.
+struct Got {
+    anticipate: bool,
+    edits: Vec<Edit>,
+    times_us: Vec<u64>,
+    text: String,
+}
+
+/// A session that hears prompts and lets `reply` say what comes of the `n`-th, from 0.
+fn engine(mut reply: impl FnMut(usize, &Got) -> Vec<Event> + Send + 'static) -> EngineHandle {
+    let (intents, inbox) = unbounded();
+    let (events, outbox) = unbounded();
+    let mut script = move |inbox: Receiver<Intent>, events: Sender<Event>| {
+        events.send(Event::Ready).unwrap();
+        for n in 0.. {
+            match inbox.recv() {
+                Ok(Intent::NewConversation) => {}
+                Ok(Intent::Shutdown) | Err(_) => return,
+                other => panic!("{other:?}"),
+            }
+            let Ok(Intent::Anticipate(anticipate)) = inbox.recv() else {
+                panic!("nothing said of working ahead");
+            };
+            let mut got = Got {
+                anticipate,
+                edits: vec![],
+                times_us: vec![],
+                text: String::new(),
+            };
+            let mut composer = Composer::new();
+            while got.edits.last() != Some(&Edit::Enter) {
+                match inbox.recv() {
+                    Ok(Intent::Typing(event)) => {
+                        composer.apply(&event.edit).unwrap();
+                        got.edits.push(event.edit);
+                        got.times_us.push(event.t_us);
+                    }
+                    Ok(Intent::Shutdown) | Err(_) => return,
+                    other => panic!("{other:?}"),
+                }
+            }
+            got.text = composer.take();
+            for event in reply(n, &got) {
+                events.send(event).unwrap();
+            }
+        }
+    };
+    EngineHandle {
+        intents,
+        events: outbox,
+        hub: Hub::new(),
+        thread: Some(std::thread::spawn(move || script(inbox, events))),
+    }
+}
+
+fn submitted(got: &Got) -> Event {
+    Event::Submitted {
+        prompt: got.text.clone(),
+    }
+}
+
+fn done(text: &str, ttft_ms: f64) -> Event {
+    Event::Done(Box::new(AnswerStats {
+        text: text.into(),
+        ttft_ms: Some(ttft_ms),
+        scout_label: Some(Label::Code),
+        tokens: 4,
+        ..AnswerStats::default()
+    }))
+}
+
+/// A quarter of the cold time where work ahead is allowed.
+fn sound(got: &Got) -> Vec<Event> {
+    vec![
+        submitted(got),
+        done("Hi.", if got.anticipate { 25.0 } else { 100.0 }),
+    ]
+}
+
+#[derive(Default)]
+struct Shown(usize);
+
+impl Watch for Shown {
+    fn ticks(&self) -> Receiver<Instant> {
+        never()
+    }
+    fn show(&mut self, _: Stage, _: &Snapshot) {}
+    fn ready(&mut self, _: &Snapshot) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn row(&mut self, _: &Row) -> std::io::Result<()> {
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+fn run(engine: EngineHandle, cases: &[Case], baseline: bool) -> (SuiteEnd, Vec<Row>) {
+    run_until(engine, cases, baseline, never())
+}
+
+fn run_until(
+    engine: EngineHandle,
+    cases: &[Case],
+    baseline: bool,
+    interrupts: Receiver<()>,
+) -> (SuiteEnd, Vec<Row>) {
+    let (mut rows, mut shown) = (Vec::new(), Shown::default());
+    let session = Session {
+        engine: &engine,
+        pace: &VirtualClock::new(),
+        interrupts,
+        speed: 4.0,
+        baseline,
+    };
+    let end = bench::run(session, cases, &mut shown, &mut rows).unwrap();
+    engine.shutdown();
+    assert_eq!(shown.0, rows.len());
+    (end, rows)
+}
+
+#[test]
+fn a_trace_is_typed_event_by_event_and_cold_runs_get_all_at_once() {
+    let (seen, got) = unbounded();
+    let engine = engine(move |_, got| {
+        seen.send((got.anticipate, got.edits.len(), got.times_us.clone()))
+            .unwrap();
+        sound(got)
+    });
+    let cases = ["a", "b", "c"].map(hello);
+    let (end, rows) = run(engine, &cases, true);
+    assert_eq!(end, SuiteEnd::Complete);
+    let typed = (true, 4, vec![0, 100_000, 200_000, 15_000_000]);
+    let cold = (false, 2, vec![0, 0]);
+    let order: Vec<_> = got.iter().collect();
+    // Every second trace runs cold first.
+    let expected = [&typed, &cold, &cold, &typed, &typed, &cold].map(Clone::clone);
+    assert_eq!(order, expected);
+    for row in &rows {
+        assert_eq!((row.hash_ok, row.texts_agree), (Some(true), Some(true)));
+        let stats = row.stats.as_ref().unwrap();
+        assert_eq!(stats.ttft_ms, Some(25.0));
+        assert_eq!(stats.cold_ttft_ms, Some(100.0));
+        assert_eq!(stats.hidden_fraction, Some(0.75));
+        assert_eq!(row.scout_right(), Some(true));
+        assert!(row.faults().is_empty());
+    }
+}
+
+#[test]
+fn without_a_baseline_what_it_would_tell_is_unknown() {
+    let (_, rows) = run(
+        engine(|_, got| sound(got)),
+        &[hello("a"), hello("b")],
+        false,
+    );
+    for row in rows {
+        let stats = row.stats.as_ref().unwrap();
+        assert_eq!((stats.cold_ttft_ms, stats.hidden_fraction), (None, None));
+        assert_eq!(row.texts_agree, None);
+        assert!(row.cold.is_none() && row.faults().is_empty());
+    }
+}
+
+#[test]
+fn a_prompt_that_the_session_misunderstood_is_a_fault() {
+    // Wrong in one run of the two is wrong.
+    for wrong in [true, false] {
+        let engine = engine(move |_, got| {
+            let mut events = sound(got);
+            if got.anticipate == wrong {
+                events[0] = Event::Submitted {
+                    prompt: "Hullo".into(),
+                };
+            }
+            events
+        });
+        let (_, rows) = run(engine, &[hello("a")], true);
+        assert_eq!(rows[0].hash_ok, Some(false));
+        assert_eq!(rows[0].faults().len(), 1);
+        assert!(bench::row_line(&rows[0]).starts_with('!'));
+    }
+}
+
+#[test]
+fn answers_that_disagree_are_a_fault() {
+    let engine = engine(|n, got| vec![submitted(got), done(&format!("answer {n}"), 1.0)]);
+    let (_, rows) = run(engine, &[hello("a")], true);
+    assert_eq!(rows[0].texts_agree, Some(false));
+    assert_eq!(rows[0].faults().len(), 1);
+}
+
+#[test]
+fn an_error_costs_its_row_alone_and_a_late_end_is_not_the_next_runs() {
+    let engine = engine(|n, got| match n {
+        0 => vec![
+            submitted(got),
+            Event::Error("a disk fell off".into()),
+            done("late", 9.0),
+        ],
+        _ => sound(got),
+    });
+    let (end, rows) = run(engine, &[hello("a"), hello("b")], false);
+    assert_eq!(end, SuiteEnd::Complete);
+    assert_eq!(rows[0].faults(), ["typed: a disk fell off"]);
+    assert!(rows[0].stats.is_none());
+    assert_eq!(rows[1].stats.as_ref().unwrap().text, "Hi.");
+    assert!(rows[1].faults().is_empty());
+}
+
+#[test]
+fn a_session_that_ends_keeps_the_rows_before() {
+    let engine = engine(|n, got| match n {
+        0 => sound(got),
+        _ => vec![Event::Fatal("no memory".into())],
+    });
+    let (end, rows) = run(engine, &[hello("a"), hello("b")], false);
+    assert_eq!(end, SuiteEnd::Fatal("no memory".into()));
+    assert_eq!(rows.len(), 1);
+}
+
+#[test]
+fn an_interrupt_keeps_the_rows_before() {
+    let (interrupt, interrupts) = unbounded();
+    let engine = engine(move |n, got| match n {
+        0 => sound(got),
+        _ => {
+            interrupt.send(()).unwrap();
+            vec![submitted(got)]
+        }
+    });
+    let (end, rows) = run_until(engine, &[hello("a"), hello("b")], false, interrupts);
+    assert_eq!(end, SuiteEnd::Interrupted);
+    assert_eq!(rows.len(), 1);
+}
+
+#[test]
+fn every_field_of_the_contract_is_there_and_unknown_ones_are_null() {
+    let engine = engine(|n, got| match n {
+        0 | 1 => sound(got),
+        _ => vec![submitted(got), Event::Error("x".into())],
+    });
+    let (_, rows) = run(engine, &[hello("a"), hello("b")], true);
+    let options = Options {
+        speed: 4.0,
+        ..Options::default()
+    };
+    let report = Report::new(MachineFacts::now(), vec![], options, rows, true);
+    let json = serde_json::to_value(&report).unwrap();
+    for field in [
+        "version", "build", "machine", "models", "options", "scout", "complete",
+    ] {
+        assert!(!json[field].is_null(), "{field}");
+    }
+    assert_eq!(json["input"], "replayed traces, 4x speed");
+    let (good, bad) = (&json["rows"][0], &json["rows"][1]);
+    for field in [
+        "ttft_ms",
+        "cold_ttft_ms",
+        "hidden_fraction",
+        "tokens",
+        "tokens_per_s",
+        "passes",
+        "accepted_per_pass",
+        "accept_rate",
+        "tree_nodes_mean",
+        "bytes_read",
+        "bytes_wasted",
+        "read_gb_s",
+        "stall_ms",
+        "prefetch_hit_rate",
+        "rss_peak_bytes",
+        "scout_label",
+        "scout_confidence",
+        "text",
+    ] {
+        assert!(good.get(field).is_some(), "{field}");
+        assert!(good["cold"].get(field).is_some(), "cold {field}");
+        assert!(
+            bad.get(field).is_some_and(|v| v.is_null()),
+            "{field} of a failed row"
+        );
+    }
+    assert_eq!(good["id"], "a");
+    assert!(bad["cold"].is_null() && bad["texts_agree"].is_null());
+    // Failed rows count in no percentile.
+    assert_eq!(json["percentiles"]["ttft_ms"]["n"], 1);
+    assert_eq!(json["percentiles"]["hidden_fraction"]["p95"], 0.75);
+    assert_eq!(
+        json["scout"],
+        serde_json::json!({"labelled": 1, "right": 1})
+    );
+}
