@@ -31,7 +31,7 @@ pub struct Run {
 /// How a run ended.
 #[derive(Debug)]
 pub enum RunEnd {
-    Finished(Run),
+    Finished(Box<Run>),
     /// The user wants no more.
     Interrupted,
     /// The session is gone.
@@ -82,7 +82,7 @@ pub(super) fn play(
                 Ok(Event::Fatal(why)) => return Ok(RunEnd::Fatal(why)),
                 Ok(event) => {
                     if listener.hear(event) {
-                        return Ok(RunEnd::Finished(listener.run));
+                        return Ok(RunEnd::Finished(Box::new(listener.run)));
                     }
                 }
                 Err(_) => return Ok(RunEnd::Fatal(

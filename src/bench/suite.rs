@@ -94,8 +94,8 @@ pub fn run(
             };
             let mut tick = || watch.show(stage, &engine.hub.snapshot());
             match play(engine, case, how, pace, &mut interrupts, &ticks, &mut tick)? {
-                RunEnd::Finished(run) if how == Play::Cold => cold_run = Some(run),
-                RunEnd::Finished(run) => typed_run = run,
+                RunEnd::Finished(run) if how == Play::Cold => cold_run = Some(*run),
+                RunEnd::Finished(run) => typed_run = *run,
                 RunEnd::Interrupted => return Ok(SuiteEnd::Interrupted),
                 RunEnd::Fatal(why) => return Ok(SuiteEnd::Fatal(why)),
             }

@@ -69,7 +69,8 @@ pub fn row_line(row: &Row) -> String {
 
 /// The lines below the rows: nearest-rank percentiles of the figures that are compared.
 pub fn percentile_lines(all: &FigurePercentiles) -> String {
-    let pick: [(&str, fn(&Percentiles) -> Option<f64>); 4] = [
+    type Pick = fn(&Percentiles) -> Option<f64>;
+    let pick: [(&str, Pick); 4] = [
         ("p50", |p| p.p50),
         ("p90", |p| p.p90),
         ("p95", |p| p.p95),
