@@ -16,8 +16,12 @@ use std::sync::Arc;
 pub enum Load {
     /// Vocabulary and metadata.
     Vocabulary,
-    /// All of it, into memory of its own (no file pages stay mapped).
+    /// All of it, into memory of its own (no file pages stay mapped), in whatever layout
+    /// llama.cpp finds fastest.
     Weights,
+    /// All of it, laid out as in the file. Repacked weights are faster for a few tokens, but
+    /// the bits of a token's result then depend on its place in the batch.
+    WeightsAsStored,
 }
 
 /// llama.cpp refused something.
@@ -39,10 +43,16 @@ pub enum LlamaError {
 /// Names the file and llama.cpp's reason.
 pub fn load(path: &Path, what: Load) -> Result<Arc<LlamaModel>, LlamaError> {
     let backend = init()?;
-    let params = LlamaModelParams::default()
-        .with_n_gpu_layers(0)
-        .with_use_mmap(false)
-        .with_vocab_only(what == Load::Vocabulary);
+    let mut params = std::pin::pin!(
+        LlamaModelParams::default()
+            .with_n_gpu_layers(0)
+            .with_use_mmap(false)
+            .with_vocab_only(what == Load::Vocabulary)
+    );
+    if what == Load::WeightsAsStored {
+        // The plain CPU buffer for every tensor: the repacking ones are not considered then.
+        params.as_mut().add_cpu_buft_override(c".*");
+    }
     LlamaModel::load_from_file(backend, path, &params)
         .map(Arc::new)
         .map_err(|error| LlamaError::Load {

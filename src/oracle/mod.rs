@@ -36,8 +36,9 @@ impl WidthClass {
 
     /// Several tokens: all passes over prompts, and answers with a draft or with streaming.
     ///
-    /// Measured with ggml's plain and repacked CPU kernels: the bits of a row change between
-    /// 7 and 8 tokens and between 63 and 64, and nowhere between (`tests/width_class.rs`).
+    /// Measured with ggml's plain CPU kernels: the bits of a row change between 7 and 8 tokens
+    /// and at 64, and nowhere between (`tests/width_class.rs`). Its kernels for repacked
+    /// weights make them depend on a row's place in the batch: no oracle uses those.
     pub const BATCH: Self = Self { min: 8, max: 63 };
 }
 

@@ -87,7 +87,7 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
     }
     let (oracle, form): (Box<dyn Oracle>, _) = match &budget.form {
         Form::Resident => {
-            let model = llama::load(&options.oracle, Load::Weights)?;
+            let model = llama::load(&options.oracle, Load::WeightsAsStored)?;
             (
                 Box::new(LlamaOracle::new(&model, ctx_tokens, options.threads)?),
                 "resident",

@@ -4,7 +4,7 @@
 //! loop to carry out. Time comes in as an argument, in microseconds on the loop's clock.
 //!
 //! Invariant: the session hears of every change of the prompt, in order, because every
-//! change passes through [`App::edit`].
+//! change passes through `App::edit`.
 
 use super::action::{Action, Context};
 use super::conversation::{Conversation, Item, Turn, TurnState};

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Everything that changes state is in [`app`], everything that draws is in [`view`] and
-//! [`panes`], everything that touches the terminal is in [`term`], `input`, `signals` and
+//! `panes`, everything that touches the terminal is in `term`, `input`, `signals` and
 //! `driver`. With nothing to do, all threads sleep.
 
 pub mod action;

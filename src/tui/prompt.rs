@@ -1,7 +1,7 @@
 //! The prompt being written: the text area, what was sent before, and the typing events.
 //!
 //! Every change goes through [`Prompt::key`], which compares the text before and after
-//! (see [`edits`](super::edits)); so typing, pasting, undo, history and replayed traces all
+//! (see [`edits`](super::edits())); so typing, pasting, undo, history and replayed traces all
 //! reach the session by the same path. Event times count from the prompt's first event.
 
 use super::edits::{TextState, edits};

@@ -138,10 +138,13 @@ impl LayerOracle {
         self.river.plan()
     }
 
-    /// Fills the activations for `tree`, padded to `width` tokens.
+    /// Fills the activations for `tree`, padded to `width` tokens; says over how many cells
+    /// attention runs.
+    ///
+    /// Padding repeats the first node in every respect, its cell too: it writes the same bits
+    /// to the same place, and takes no room in the context.
     fn load_tree(&mut self, tree: &TokenTree, width: usize) -> Result<usize, OracleError> {
-        let nodes = tree.len();
-        let cells = self.cells.begin_tree(width)?.to_vec();
+        let cells = self.cells.begin_tree(tree.len())?.to_vec();
         let past = self.cells.len();
         let n_kv = self
             .cells
@@ -152,9 +155,11 @@ impl LayerOracle {
         let mut packed = vec![0; row_bytes];
         let mut row = vec![0.0; self.shape.n_embd];
         let mut mask = vec![activations::MASKED; n_kv];
+        for cell in self.cells.committed() {
+            mask[cell.0] = activations::OPEN;
+        }
         for i in 0..width {
-            // A padding token repeats the first node; nobody attends to its cell.
-            let node = if i < nodes { i } else { 0 };
+            let node = if i < tree.len() { i } else { 0 };
             let token = tree.nodes()[node].token;
             let index = usize::try_from(token.0)
                 .ok()
@@ -173,20 +178,15 @@ impl LayerOracle {
                     source,
                 })?;
             dequantize_row(self.embedding.ty, &packed, &mut row);
-            mask.fill(activations::MASKED);
-            for cell in self.cells.committed() {
-                mask[cell.0] = activations::OPEN;
-            }
-            if i < nodes {
-                for ancestor in tree.ancestry(i) {
-                    mask[cells[ancestor].0] = activations::OPEN;
-                }
-            } else {
-                mask[cells[i].0] = activations::OPEN;
+            for ancestor in tree.ancestry(node) {
+                mask[cells[ancestor].0] = activations::OPEN;
             }
             let position = past + tree.depth(node);
             self.activations
-                .set_token(i, &row, position, cells[i], &mask);
+                .set_token(i, &row, position, cells[node], &mask);
+            for ancestor in tree.ancestry(node) {
+                mask[cells[ancestor].0] = activations::MASKED;
+            }
         }
         self.kv.map_to(self.cells.end());
         Ok(n_kv)
@@ -292,7 +292,7 @@ impl Oracle for LayerOracle {
         let stall_before = self.river.stall();
         self.river.retry();
         let n = tree.len().max(width.min);
-        if self.cells.has_holes() && self.cells.end() + n > self.cells.capacity() {
+        if self.cells.has_holes() && self.cells.end() + tree.len() > self.cells.capacity() {
             let moves = self.cells.close_holes();
             self.kv.move_rows(&moves);
         }

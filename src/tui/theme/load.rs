@@ -141,7 +141,10 @@ impl ThemeLoader {
                 let message = "not given, neither here nor in a theme that this one inherits";
                 return Err(Source { file, text }.error(None, key, message).into());
             };
-            styles.push(self.depth.fit(*style));
+            // A style is all of what a cell looks like: what lies beneath must not shine through.
+            let mut style = self.depth.fit(*style);
+            style.sub_modifier = Modifier::all().difference(style.add_modifier);
+            styles.push(style);
         }
         Ok(Theme {
             name: name.to_owned(),
