@@ -209,6 +209,10 @@ impl Engine {
     fn forget_conversation(&mut self) {
         self.ahead = None;
         self.cache.truncate(0);
+        if let Some(draft) = &mut self.draft {
+            draft.forget();
+        }
+        self.figures = Figures::default();
         if let Err(error) = self.prompt.clear() {
             self.say(Event::Error(error.to_string()));
         }
@@ -244,7 +248,10 @@ impl Engine {
             let view = scout.look_timed(self.composer.text(), &*self.clock);
             self.hub.update(|s| s.scout = view);
         }
-        if change.submitted {
+        if change.submitted && self.composer.text().trim().is_empty() {
+            self.composer.take();
+            self.say(Event::Notice("an empty prompt has no answer".to_owned()));
+        } else if change.submitted {
             let scout = self
                 .scout
                 .as_ref()

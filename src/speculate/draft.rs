@@ -85,6 +85,12 @@ impl Draft {
         self.token_ms
     }
 
+    /// Forgets all that it has read.
+    pub fn forget(&mut self) {
+        self.run.forget(0, 0);
+        self.cached.clear();
+    }
+
     /// Reads `context` as far as it differs from what is cached, all but its last token.
     ///
     /// # Errors
