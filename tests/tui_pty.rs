@@ -121,7 +121,7 @@ fn scripted() -> EngineHandle {
                     say.send(done(AnswerEnd::Stopped)).unwrap();
                     continue;
                 }
-                Intent::NewConversation => continue,
+                Intent::NewConversation | Intent::Anticipate(_) => continue,
                 Intent::Shutdown => return,
             };
             match event.edit {
