@@ -26,6 +26,7 @@ use crate::speculate::{Draft, Sampler};
 use crate::system;
 use crate::telemetry::{AnswerEnd, HISTORY, Hub, PassView, Phase};
 use crate::typing::{Cadence, Clock, Composer, Edit, TypingEvent};
+use crate::units::Micros;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub(super) struct Engine {
     /// Prompts that were submitted while an answer was under way.
     waiting: VecDeque<String>,
     figures: Figures,
+    /// When the prompt's first event was, on `clock`; `None` between prompts.
+    first_us: Option<Micros>,
     intents: Receiver<Intent>,
     events: Sender<Event>,
     hub: Arc<Hub>,
@@ -104,6 +107,7 @@ impl Engine {
             rest: false,
             waiting: VecDeque::new(),
             figures: Figures::default(),
+            first_us: None,
             intents,
             events,
             hub,
@@ -196,8 +200,8 @@ impl Engine {
                 return;
             }
         };
-        let now = self.clock.now_us();
-        self.cadence.observe(&event.edit, now, &self.composer);
+        let at = self.time_of(event);
+        self.cadence.observe(&event.edit, at, &self.composer);
         self.rest = false;
         if let Some(scout) = &mut self.scout
             && !matches!(event.edit, Edit::Cursor { .. } | Edit::Enter)
@@ -206,12 +210,25 @@ impl Engine {
             self.hub.update(|s| s.scout = view);
         }
         if change.submitted {
-            self.figures.submitted_us.get_or_insert(now);
+            self.figures.submitted_us.get_or_insert(at);
+            self.first_us = None;
             let prompt = self.composer.take();
             self.waiting.push_back(prompt);
         } else {
             self.show_cadence();
         }
+    }
+
+    /// When an event was, on the session's clock. Events wait while models load or a pass
+    /// runs: the gaps between them are their own, and none of them is in the future.
+    fn time_of(&mut self, event: &TypingEvent) -> Micros {
+        let now = self.clock.now_us();
+        let first = *self.first_us.get_or_insert(now);
+        let at = first + event.t_us;
+        let ahead = at.saturating_sub(now);
+        self.first_us = Some(first.saturating_sub(ahead));
+        self.cadence.shift_back(ahead);
+        at - ahead
     }
 
     /// One pass before Enter, if one is worth it. False: nothing to do.
