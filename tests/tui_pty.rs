@@ -5,21 +5,19 @@
 //! screen; the only time limit is the one after which a hanging test is given up.
 #![allow(clippy::unwrap_used)]
 
-use crossbeam_channel::{Receiver, bounded, unbounded};
+mod pty;
+
+use crossbeam_channel::unbounded;
 use nmos::session::{EngineHandle, Event, Intent};
 use nmos::telemetry::{AnswerEnd, AnswerStats, Hub, Phase};
 use nmos::tui::{self, ColorDepth, WorkbenchOptions};
 use nmos::typing::Edit;
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{Read, Write};
+use portable_pty::CommandBuilder;
+use pty::{Terminal, size};
+use rustix::process::{Signal, kill_process};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
 
 const CHILD: &str = "NMOS_TUI_CHILD";
-
-/// After this long without the expected, a test is taken to hang.
-const HANG: Duration = Duration::from_secs(60);
 
 const TESTS: &[(&str, fn())] = &[
     ("types_answers_and_quits_at_80x24", || {
@@ -83,7 +81,7 @@ fn child() -> ExitCode {
     // A recorder that fails is a panic on the workbench's own thread.
     options.recorder = Some(Box::new(|event| match &event.edit {
         Edit::Insert { text, .. } if text == "!" => panic!("the recorder broke"),
-        _ => {}
+        _ => Ok(()),
     }));
     match tui::run(scripted(), options) {
         Ok(()) => {
@@ -121,7 +119,7 @@ fn scripted() -> EngineHandle {
                     say.send(done(AnswerEnd::Stopped)).unwrap();
                     continue;
                 }
-                Intent::NewConversation => continue,
+                Intent::NewConversation | Intent::Anticipate(_) => continue,
                 Intent::Shutdown => return,
             };
             match event.edit {
@@ -159,159 +157,23 @@ fn scripted() -> EngineHandle {
 
 // ---- the terminal's side ------------------------------------------------------------------
 
-struct Terminal {
-    child: Box<dyn Child + Send + Sync>,
-    master: Box<dyn MasterPty + Send>,
-    /// Kept open, so that the modes can be asked for after the child's end.
-    _slave: Box<dyn SlavePty + Send>,
-    writer: Box<dyn Write + Send>,
-    output: Receiver<Vec<u8>>,
-    parser: vt100::Parser,
-    raw: Vec<u8>,
-    modes_before: String,
+/// This executable as the workbench.
+fn own() -> CommandBuilder {
+    let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
+    command.env(CHILD, "1");
+    command
 }
 
-fn size(width: u16, height: u16) -> PtySize {
-    PtySize {
-        rows: height,
-        cols: width,
-        pixel_width: 0,
-        pixel_height: 0,
-    }
-}
-
-impl Terminal {
-    /// The workbench in a terminal of this size.
-    fn workbench(width: u16, height: u16) -> Self {
-        let exe = std::env::current_exe().unwrap();
-        let mut terminal = Self::run(CommandBuilder::new(exe), width, height);
-        terminal.wait("the first frame", |t| t.shows("prompt") && t.shows("F1"));
-        assert!(terminal.parser.screen().alternate_screen());
-        assert_ne!(terminal.modes(), terminal.modes_before, "raw while it runs");
-        terminal
-    }
-
-    fn run(mut command: CommandBuilder, width: u16, height: u16) -> Self {
-        let pair = native_pty_system().openpty(size(width, height)).unwrap();
-        command.env(CHILD, "1");
-        command.env("TERM", "xterm-256color");
-        command.env("LC_ALL", "C.UTF-8");
-        command.env("PS1", "ready> ");
-        command.env_remove("NO_COLOR");
-        command.env_remove("ENV");
-        let modes_before = format!("{:?}", pair.master.get_termios());
-        let child = pair.slave.spawn_command(command).unwrap();
-        let mut reader = pair.master.try_clone_reader().unwrap();
-        let (sender, output) = bounded(64);
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(n @ 1..) = reader.read(&mut bytes) {
-                if sender.send(bytes[..n].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self {
-            child,
-            writer: pair.master.take_writer().unwrap(),
-            master: pair.master,
-            _slave: pair.slave,
-            output,
-            parser: vt100::Parser::new(height.try_into().unwrap(), width.try_into().unwrap(), 0),
-            raw: Vec::new(),
-            modes_before,
-        }
-    }
-
-    fn screen(&self) -> String {
-        self.parser.screen().contents()
-    }
-
-    fn shows(&self, text: &str) -> bool {
-        self.screen().contains(text)
-    }
-
-    fn modes(&self) -> String {
-        format!("{:?}", self.master.get_termios())
-    }
-
-    fn write(&mut self, keys: &str) {
-        self.writer.write_all(keys.as_bytes()).unwrap();
-        self.writer.flush().unwrap();
-    }
-
-    /// Waits until the condition holds. It is asked after each piece of output, and now and
-    /// then, since modes change without output.
-    fn wait(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
-        let start = Instant::now();
-        while !done(self) {
-            assert!(
-                start.elapsed() < HANG,
-                "no {what}; the screen is:\n{}",
-                self.screen()
-            );
-            if let Ok(bytes) = self.output.recv_timeout(Duration::from_millis(20)) {
-                self.parser.process(&bytes);
-                self.raw.extend(bytes);
-            }
-        }
-    }
-
-    fn wait_for(&mut self, text: &str) {
-        self.wait(text, |t| t.shows(text));
-    }
-
-    /// Waits for the child's end and its last words, and checks that nothing is left of it.
-    fn ends(&mut self, words: &str) -> bool {
-        self.wait_for(words);
-        let mut status = None;
-        self.wait("the end of the process", |t| {
-            status = t.child.try_wait().unwrap();
-            status.is_some()
-        });
-        self.is_restored();
-        status.unwrap().success()
-    }
-
-    fn is_restored(&self) {
-        let screen = self.parser.screen();
-        assert!(!screen.alternate_screen(), "alternate screen");
-        assert!(!screen.hide_cursor(), "hidden cursor");
-        assert!(!screen.bracketed_paste(), "bracketed paste");
-        let mouse = screen.mouse_protocol_mode();
-        assert_eq!(mouse, vt100::MouseProtocolMode::None);
-        for (mode, set, reset) in [
-            ("focus reports", "\x1b[?1004h", "\x1b[?1004l"),
-            ("keyboard enhancement", "\x1b[>1u", "\x1b[<1u"),
-            ("synchronised updates", "\x1b[?2026h", "\x1b[?2026l"),
-        ] {
-            let last = |text: &str| {
-                let bytes = text.as_bytes();
-                self.raw.windows(bytes.len()).rposition(|w| w == bytes)
-            };
-            assert!(last(set).is_some(), "{mode} was never set");
-            assert!(last(reset) > last(set), "{mode} is still set");
-        }
-        assert_eq!(self.modes(), self.modes_before, "the terminal's modes");
-    }
-
-    fn pid(&self) -> Pid {
-        let id = self.child.process_id().unwrap();
-        Pid::from_raw(id.try_into().unwrap()).unwrap()
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // A failed test leaves nothing running.
-        let _ = self.child.kill();
-    }
+fn workbench(width: u16, height: u16) -> Terminal {
+    let mut terminal = Terminal::run(own(), width, height);
+    terminal.wait_for_workbench();
+    terminal
 }
 
 // ---- the tests ----------------------------------------------------------------------------
 
 fn answers_and_quits(width: u16, height: u16) {
-    let mut terminal = Terminal::workbench(width, height);
+    let mut terminal = workbench(width, height);
     terminal.write("say something");
     terminal.wait_for("say something");
     terminal.write("\r");
@@ -325,7 +187,7 @@ fn answers_and_quits(width: u16, height: u16) {
 }
 
 fn escape_stops() {
-    let mut terminal = Terminal::workbench(80, 24);
+    let mut terminal = workbench(80, 24);
     terminal.write("long please\r");
     terminal.wait_for("The answer has begun.");
     assert!(!terminal.shows("2 tokens"), "the answer is still open");
@@ -341,7 +203,7 @@ fn escape_stops() {
 }
 
 fn resize() {
-    let mut terminal = Terminal::workbench(80, 24);
+    let mut terminal = workbench(80, 24);
     terminal.write("kept");
     terminal.wait_for("kept");
     for (width, height, wanted) in [
@@ -360,7 +222,7 @@ fn resize() {
 }
 
 fn engine_panic() {
-    let mut terminal = Terminal::workbench(120, 40);
+    let mut terminal = workbench(120, 40);
     terminal.write("panic\r");
     assert!(!terminal.ends("ended: "));
     assert!(
@@ -376,7 +238,7 @@ fn engine_panic() {
 }
 
 fn own_panic() {
-    let mut terminal = Terminal::workbench(120, 40);
+    let mut terminal = workbench(120, 40);
     terminal.write("!");
     assert!(!terminal.ends("The log is /the/log"));
     assert!(
@@ -387,7 +249,7 @@ fn own_panic() {
 }
 
 fn fatal() {
-    let mut terminal = Terminal::workbench(80, 24);
+    let mut terminal = workbench(80, 24);
     terminal.write("fatal\r");
     terminal.wait_for("model.gguf is gone");
     assert!(
@@ -404,7 +266,7 @@ fn fatal() {
 }
 
 fn ends_by(signal: Signal) {
-    let mut terminal = Terminal::workbench(80, 24);
+    let mut terminal = workbench(80, 24);
     terminal.write("half a prom");
     terminal.wait_for("half a prom");
     kill_process(terminal.pid(), signal).unwrap();
@@ -413,6 +275,7 @@ fn ends_by(signal: Signal) {
 
 fn suspend() {
     let mut shell = CommandBuilder::new("sh");
+    shell.env(CHILD, "1");
     shell.arg("-i");
     let mut terminal = Terminal::run(shell, 80, 24);
     terminal.wait_for("ready> ");
@@ -448,7 +311,7 @@ fn suspend() {
 
 fn no_shell() {
     // Started by the terminal directly, there is no one to resume it: it must not stop.
-    let mut terminal = Terminal::workbench(80, 24);
+    let mut terminal = workbench(80, 24);
     terminal.write("\x1a");
     terminal.wait_for("no shell to suspend to");
     kill_process(terminal.pid(), Signal::TSTP).unwrap();

@@ -374,7 +374,7 @@ fn help() {
 fn badges_and_a_frozen_zoomed_pane() {
     check("zoomed", || {
         let mut app = answered();
-        let recorder: Recorder = Box::new(|_| {});
+        let recorder: Recorder = Box::new(|_| Ok(()));
         app.set_recorder(recorder);
         app.set_replay(Replay {
             prompts: vec![vec![TypingEvent {

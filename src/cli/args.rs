@@ -22,7 +22,21 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
+    pub record: Record,
+    #[command(flatten)]
     pub shared: Shared,
+}
+
+/// Recording, for the workbench alone.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Workbench options")]
+pub struct Record {
+    /// Record when keys are pressed, a trace a prompt: FILE, then FILE-2 and so on
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Record which keys they are as well
+    #[arg(long, requires = "record")]
+    pub record_text: bool,
 }
 
 /// What to do; nothing said is the workbench.

@@ -28,8 +28,8 @@ pub use report::Usage;
 
 use crate::config::{Paths, Settings};
 use crate::session::{self, EngineOptions};
-use crate::tui::Replay;
-use crate::typing::Trace;
+use crate::tui::{Recording, Replay};
+use crate::typing::{RecordText, Trace};
 use clap::Parser;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -64,11 +64,26 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
     let flags = cli.shared.layer();
     let file = cli.shared.config.as_deref();
     let mut out = io::stdout();
+    if cli.command.is_some() && cli.record.record.is_some() {
+        return Err(
+            Usage("--record is for the workbench, which opens without a command".into()).into(),
+        );
+    }
     match &cli.command {
         None => {
             let settings = Settings::load(flags, file)?;
             let _log = logging::start(&settings)?;
-            workbench(&settings, None)?;
+            let recording = match &cli.record.record {
+                Some(path) => {
+                    let keep = match cli.record.record_text {
+                        true => RecordText::Keep,
+                        false => RecordText::TimingOnly,
+                    };
+                    Some(Recording::new(path.clone(), keep)?)
+                }
+                None => None,
+            };
+            workbench(&settings, None, recording)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Replay(args)) => {
@@ -79,7 +94,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
                 prompts: vec![trace.events().to_vec()],
                 speed: args.speed,
             };
-            workbench(&settings, Some(replay))?;
+            workbench(&settings, Some(replay), None)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Bench(args)) => {
@@ -140,7 +155,11 @@ pub fn engine_options(settings: &Settings) -> anyhow::Result<EngineOptions> {
 }
 
 /// Opens the workbench. Everything that can be wrong is found before models are loaded.
-fn workbench(settings: &Settings, replay: Option<Replay>) -> anyhow::Result<()> {
+fn workbench(
+    settings: &Settings,
+    replay: Option<Replay>,
+    recording: Option<Recording>,
+) -> anyhow::Result<()> {
     let options = tui::prepare(tui::TuiSettings {
         theme: Some(settings.theme.value.clone()),
         config_dir: Paths::for_user().map(|paths| paths.config_dir()),
@@ -149,6 +168,7 @@ fn workbench(settings: &Settings, replay: Option<Replay>) -> anyhow::Result<()> 
             .as_ref()
             .map(|file| (file.path.clone(), file.text.clone())),
         replay,
+        recorder: recording.map(Recording::into_recorder),
         log_file: settings.log_file(),
         ..tui::TuiSettings::default()
     })?;

@@ -76,6 +76,8 @@ impl Reader {
         let mut first_seq = 0_u64;
         let mut todo: VecDeque<ReadRequest> = VecDeque::new();
         let mut rate = Rate::default();
+        // Since when reads have been under way without a gap, or the last of them ended.
+        let mut since = Instant::now();
         while !self.ring.stopped() {
             // Start shards for as long as there is room and the queue is not full.
             while self.io.in_flight() + todo.len() < self.io.depth() {
@@ -103,6 +105,9 @@ impl Reader {
                 self.hub
                     .update(|s| set_residency(s, shard, Residency::Loading));
             }
+            if self.io.in_flight() == 0 {
+                since = Instant::now();
+            }
             while self.io.in_flight() < self.io.depth() {
                 let Some(request) = todo.pop_front() else {
                     break;
@@ -121,7 +126,6 @@ impl Reader {
                 }
                 continue;
             }
-            let began = Instant::now();
             let done = match self.io.complete() {
                 Ok(done) => done,
                 Err(error) => {
@@ -129,7 +133,11 @@ impl Reader {
                     continue;
                 }
             };
-            let busy_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            // Not the wait alone: a read that ended while this thread was kept from running
+            // took its time as well.
+            let ended = Instant::now();
+            let busy_ns = u64::try_from((ended - since).as_nanos()).unwrap_or(u64::MAX);
+            since = ended;
             self.counters.busy_ns.fetch_add(busy_ns, Ordering::Relaxed);
             let seq = done.request.tag >> 1;
             match self.progress(done.request, done.result) {

@@ -26,6 +26,7 @@ use crate::speculate::{Draft, Sampler};
 use crate::system;
 use crate::telemetry::{AnswerEnd, HISTORY, Hub, Label, PassView, Phase};
 use crate::typing::{Cadence, Clock, Composer, Edit, TypingEvent};
+use crate::units::Micros;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -63,6 +64,8 @@ pub(super) struct Engine {
     /// A new conversation is to begin when the answer under way has ended.
     forget: bool,
     answering: bool,
+    /// When the prompt's first event was, on `clock`; `None` between prompts.
+    first_us: Option<Micros>,
     intents: Receiver<Intent>,
     events: Sender<Event>,
     hub: Arc<Hub>,
@@ -119,6 +122,7 @@ impl Engine {
             figures: Figures::default(),
             forget: false,
             answering: false,
+            first_us: None,
             intents,
             events,
             hub,
@@ -239,8 +243,8 @@ impl Engine {
                 return;
             }
         };
-        let now = self.clock.now_us();
-        self.cadence.observe(&event.edit, now, &self.composer);
+        let at = self.time_of(event);
+        self.cadence.observe(&event.edit, at, &self.composer);
         self.rest = false;
         if let Some(scout) = &mut self.scout
             && !matches!(event.edit, Edit::Cursor { .. } | Edit::Enter)
@@ -250,23 +254,37 @@ impl Engine {
         }
         if change.submitted && self.composer.text().trim().is_empty() {
             self.composer.take();
+            self.first_us = None;
             self.say(Event::Notice("an empty prompt has no answer".to_owned()));
         } else if change.submitted {
             let scout = self
                 .scout
                 .as_ref()
                 .and_then(|_| self.hub.snapshot().scout.best());
+            self.first_us = None;
             let text = self.composer.take();
             let figures = std::mem::take(&mut self.figures);
             self.waiting.push_back(Submitted {
                 text,
-                at_us: now,
+                at_us: at,
                 scout,
                 figures,
             });
         } else {
             self.show_cadence();
         }
+    }
+
+    /// When an event was, on the session's clock. Events wait while models load or a pass
+    /// runs: the gaps between them are their own, and none of them is in the future.
+    fn time_of(&mut self, event: &TypingEvent) -> Micros {
+        let now = self.clock.now_us();
+        let first = *self.first_us.get_or_insert(now);
+        let at = first + event.t_us;
+        let ahead = at.saturating_sub(now);
+        self.first_us = Some(first.saturating_sub(ahead));
+        self.cadence.shift_back(ahead);
+        at - ahead
     }
 
     /// One pass before Enter, if one is worth it. False: nothing to do.

@@ -15,7 +15,7 @@ use super::replay::{Player, Replay};
 use super::theme::{Theme, ThemeError, ThemeLoader};
 use crate::session::{Event as EngineEvent, Intent};
 use crate::telemetry::{Phase, Snapshot};
-use crate::typing::{Edit, TypingEvent};
+use crate::typing::{Edit, RecordError, TypingEvent};
 use crate::units::Micros;
 use ratatui::crossterm::event::{
     Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
@@ -35,7 +35,8 @@ pub enum Effect {
 }
 
 /// Hears every typing event, to record it.
-pub type Recorder = Box<dyn FnMut(&TypingEvent)>;
+/// What it returns as an error ends the recording, not the typing.
+pub type Recorder = Box<dyn FnMut(&TypingEvent) -> Result<(), RecordError>>;
 
 /// Everything that the screen shows.
 pub struct App {
@@ -370,8 +371,12 @@ impl App {
     }
 
     fn typed(&mut self, event: TypingEvent) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder(&event);
+        if let Some(recorder) = &mut self.recorder
+            && let Err(error) = recorder(&event)
+        {
+            self.recorder = None;
+            self.talk
+                .push(Item::Notice(format!("recording has ended: {error}")));
         }
         self.effects.push(Effect::Send(Intent::Typing(event)));
     }
@@ -399,7 +404,12 @@ impl App {
             self.help = false;
         } else if self.busy {
             self.effects.push(Effect::Send(Intent::Stop));
-            self.toast = Some("stopping after the pass under way".into());
+            self.toast = Some(match self.live.phase {
+                Phase::Loading(_) => {
+                    "the prompt is stopped as soon as the models are loaded".into()
+                }
+                _ => "stopping after the pass under way".into(),
+            });
         } else if self.replaying() {
             self.player = None;
             self.toast = Some("replay ended".into());
@@ -479,6 +489,10 @@ impl App {
             self.restore_prompt(now_us);
         }
         self.talk.push(Item::Fatal(error.clone()));
+        self.talk.push(Item::Notice(format!(
+            "Nothing runs any more. {} quits; `nmos doctor` checks this machine and its models.",
+            self.key_name(Action::Quit)
+        )));
         self.talk.follow();
         self.fatal = Some(error);
     }

@@ -28,6 +28,7 @@ pub mod keymap;
 mod layout;
 mod panes;
 mod prompt;
+mod recording;
 mod replay;
 pub mod shot;
 mod signals;
@@ -42,6 +43,7 @@ pub use config_error::ConfigError;
 pub use edits::{TextState, edits};
 pub use keymap::Keymap;
 pub use layout::MIN_SIZE;
+pub use recording::Recording;
 pub use replay::Replay;
 pub use theme::{ColorDepth, ThemeError, ThemeLoader};
 
@@ -98,7 +100,7 @@ pub fn require_terminal() -> anyhow::Result<()> {
     if !stdin().is_terminal() || !stdout().is_terminal() {
         bail!(
             "the workbench needs a terminal on its standard input and output; \
-             `nmos run PROMPT` answers once and `nmos bench TRACE` replays typing without one"
+             `nmos run PROMPT` answers without one"
         );
     }
     Ok(())

@@ -114,6 +114,11 @@ impl Cadence {
         };
     }
 
+    /// Puts what was observed earlier in time: the clock turned out to run behind the keys.
+    pub fn shift_back(&mut self, us: Micros) {
+        self.last_us = self.last_us.map(|last| last.saturating_sub(us));
+    }
+
     /// Forgets the prompt's counts and keeps the rhythm.
     pub fn start_prompt(&mut self) {
         *self = Self {

@@ -68,7 +68,7 @@ fn styled<'a>(ctx: &Ctx<'_>, row: &'a Row, spinner: usize, width: u16) -> Line<'
         RowKind::Code => span(Role::CodeText, &row.text),
         RowKind::Waiting => {
             let spin = glyphs.spinner[spinner % glyphs.spinner.len()];
-            Line::from(ctx.span(Role::Muted, format!("{spin} waiting for the first token")))
+            Line::from(ctx.span(Role::Muted, format!("{spin} {}", waiting(ctx))))
         }
         RowKind::Fence | RowKind::Figures => span(Role::Muted, &row.text),
         RowKind::Notice => Line::from(vec![ctx.span(Role::Warn, row.text.as_str())]),
@@ -82,6 +82,25 @@ fn styled<'a>(ctx: &Ctx<'_>, row: &'a Row, spinner: usize, width: u16) -> Line<'
             ))
         }
         RowKind::Blank => Line::default().style(Style::new()),
+    }
+}
+
+/// What stands between a sent prompt and its first token.
+fn waiting(ctx: &Ctx<'_>) -> String {
+    if let Phase::Loading(_) = ctx.snap.phase {
+        return "queued: answered as soon as the models are loaded".into();
+    }
+    let used = ctx.snap.shards.iter().find(|s| s.in_use);
+    let last = ctx.snap.shards.iter().filter_map(|s| s.layer).max();
+    match (used, last) {
+        (Some(shard), Some(last)) => {
+            let layer = shard.layer.map_or(last + 1, |l| l + 1);
+            format!(
+                "waiting for the first token: the pass is at layer {layer} of {}",
+                last + 1
+            )
+        }
+        _ => "waiting for the first token".into(),
     }
 }
 

@@ -47,6 +47,9 @@ fn hints(app: &App) -> Vec<(Action, &'static str)> {
             (Action::ScrollPageDown, "scroll"),
         ];
     }
+    if app.fatal.is_some() {
+        return vec![(Action::Quit, "quit"), (Action::ScrollPageUp, "scroll")];
+    }
     let mut hints = Vec::new();
     if app.busy {
         hints.push((Action::Cancel, "stop"));
