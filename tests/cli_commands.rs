@@ -83,6 +83,7 @@ fn help_names_every_command_and_shared_option() {
         "replay",
         "models",
         "shot",
+        "plan",
         "doctor",
         "config",
         "completions",

@@ -255,7 +255,7 @@ fn a_file_cut_short_is_named_and_works_again_when_it_is_whole() {
     let text = error.to_string();
     assert!(text.contains("the file ends after"), "{text}");
     assert!(text.contains(&whole.len().to_string()), "{text}");
-    std::fs::write(&bench.path, &whole).unwrap();
+    std::fs::write(bench.path(), &whole).unwrap();
     bench.pass().unwrap();
     bench.pass().unwrap();
 }

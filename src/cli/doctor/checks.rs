@@ -48,15 +48,29 @@ pub fn processor(cpu: &CpuFacts, threads: usize) -> Check {
 pub fn backends() -> Check {
     let found = version::backends();
     let names = found.iter().cloned().collect::<Vec<_>>().join(", ");
-    if found.contains("cpu") {
-        Check::ok("backends", names)
-    } else {
-        Check::fail(
+    match crate::ggml::init() {
+        Ok(_) => Check::ok(
             "backends",
-            "no CPU backend (libggml-cpu-*.so) was found",
+            match cpu_variant() {
+                Some(variant) => format!("{names}; {variant} is the one for this processor"),
+                None => names,
+            },
+        ),
+        Err(error) => Check::fail(
+            "backends",
+            error.to_string(),
             "keep the libraries beside the executable, or build again with make",
-        )
+        ),
     }
+}
+
+/// The library of the CPU backend that llama.cpp chose, by what is mapped into this process.
+fn cpu_variant() -> Option<String> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    maps.lines()
+        .filter_map(|line| line.rsplit('/').next())
+        .find(|file| file.starts_with("libggml-cpu"))
+        .map(str::to_owned)
 }
 
 pub fn memory(facts: &MemoryFacts, asked: Option<Bytes>) -> Check {
