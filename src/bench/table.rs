@@ -69,7 +69,6 @@ pub fn row_line(row: &Row) -> String {
 
 /// The lines below the rows: nearest-rank percentiles of the figures that are compared.
 pub fn percentile_lines(all: &FigurePercentiles) -> String {
-    type Pick = fn(&Percentiles) -> Option<f64>;
     let rank = |name: &str, of: fn(&Percentiles) -> Option<f64>| {
         let mut cells = COLUMNS.map(|_| String::new());
         cells[3] = number(of(&all.ttft_ms), 0);
