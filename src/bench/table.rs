@@ -69,14 +69,7 @@ pub fn row_line(row: &Row) -> String {
 
 /// The lines below the rows: nearest-rank percentiles of the figures that are compared.
 pub fn percentile_lines(all: &FigurePercentiles) -> String {
-    type Pick = fn(&Percentiles) -> Option<f64>;
-    let pick: [(&str, Pick); 4] = [
-        ("p50", |p| p.p50),
-        ("p90", |p| p.p90),
-        ("p95", |p| p.p95),
-        ("max", |p| p.max),
-    ];
-    pick.map(|(name, of)| {
+    let rank = |name: &str, of: fn(&Percentiles) -> Option<f64>| {
         let mut cells = COLUMNS.map(|_| String::new());
         cells[3] = number(of(&all.ttft_ms), 0);
         cells[4] = number(of(&all.cold_ttft_ms), 0);
@@ -84,7 +77,13 @@ pub fn percentile_lines(all: &FigurePercentiles) -> String {
         cells[7] = number(of(&all.tokens_per_s), 2);
         cells[8] = number(of(&all.accepted_per_pass), 2);
         line(&format!("  {name}"), cells)
-    })
+    };
+    [
+        rank("p50", |p| p.p50),
+        rank("p90", |p| p.p90),
+        rank("p95", |p| p.p95),
+        rank("max", |p| p.max),
+    ]
     .join("\n")
 }
 
