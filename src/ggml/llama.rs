@@ -7,8 +7,10 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
+use std::ffi::CString;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// What of a model is loaded.
@@ -43,22 +45,46 @@ pub enum LlamaError {
 /// Names the file and llama.cpp's reason.
 pub fn load(path: &Path, what: Load) -> Result<Arc<LlamaModel>, LlamaError> {
     let backend = init()?;
-    let mut params = std::pin::pin!(
-        LlamaModelParams::default()
-            .with_n_gpu_layers(0)
-            .with_use_mmap(false)
-            .with_vocab_only(what == Load::Vocabulary)
-    );
     if what == Load::WeightsAsStored {
-        // The plain CPU buffer for every tensor: the repacking ones are not considered then.
-        params.as_mut().add_cpu_buft_override(c".*");
+        return load_as_stored(path);
     }
+    let params = LlamaModelParams::default()
+        .with_n_gpu_layers(0)
+        .with_use_mmap(false)
+        .with_vocab_only(what == Load::Vocabulary);
     LlamaModel::load_from_file(backend, path, &params)
         .map(Arc::new)
         .map_err(|error| LlamaError::Load {
             path: path.to_owned(),
             why: error.to_string(),
         })
+}
+
+/// Loads a model without llama.cpp's repacking, for which `llama-cpp-2` has no switch (even
+/// its override of a tensor's buffer type lets llama.cpp choose a repacking one).
+fn load_as_stored(path: &Path) -> Result<Arc<LlamaModel>, LlamaError> {
+    let fail = |why: &str| LlamaError::Load {
+        path: path.to_owned(),
+        why: why.to_owned(),
+    };
+    let name = CString::new(path.as_os_str().as_encoded_bytes())
+        .map_err(|_| fail("its name holds a zero byte"))?;
+    // SAFETY: llama.cpp has been started (`load`), `name` outlives the call, and the default
+    // parameters hold no pointers that could dangle. `LlamaModel` is `repr(transparent)` over
+    // a non-null pointer to llama.cpp's model (the crate's version is pinned), which it frees
+    // when dropped; nobody else owns this one.
+    unsafe {
+        let mut params = llama_cpp_sys_2::llama_model_default_params();
+        params.n_gpu_layers = 0;
+        params.use_extra_bufts = false;
+        params.load_mode = llama_cpp_sys_2::LLAMA_LOAD_MODE_NONE;
+        let model = llama_cpp_sys_2::llama_model_load_from_file(name.as_ptr(), params);
+        let model = NonNull::new(model).ok_or_else(|| fail("it was refused; the log says why"))?;
+        Ok(Arc::new(std::mem::transmute::<
+            NonNull<llama_cpp_sys_2::llama_model>,
+            LlamaModel,
+        >(model)))
+    }
 }
 
 /// How a [`LlamaRun`] is set up.

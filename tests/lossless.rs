@@ -1,0 +1,303 @@
+//! What streams, is drafted or is begun before Enter changes no token of an answer.
+#![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
+
+mod common;
+
+use common::{DRAFT, ORACLE, model};
+use nmos::session::{self, EngineHandle, EngineOptions, Event, Intent, Sampling};
+use nmos::telemetry::{AnswerStats, Phase};
+use nmos::typing::{Edit, Trace, TypingEvent, VirtualClock};
+use nmos::units::Bytes;
+use std::path::Path;
+use std::sync::Arc;
+
+const PROMPTS: [&str; 4] = [
+    "Write a Rust function that reverses a linked list.",
+    "def binary_search(items, wanted):\n    # finish this function",
+    "Why is the sky blue? Answer in a short paragraph.",
+    "Name three things to see in Lisbon and say why.",
+];
+
+/// About a quarter, half and three quarters of the oracle's weights stay in memory.
+const BUDGETS: [u64; 3] = [620, 880, 1140];
+
+/// What the draft holds, and a little more.
+const DRAFT_MIB: u64 = 640;
+
+fn options(ram: u64, draft: bool) -> EngineOptions {
+    EngineOptions {
+        oracle: model(ORACLE),
+        draft: draft.then(|| model(DRAFT)),
+        scout: false,
+        ram: Some(Bytes::mib(ram + if draft { DRAFT_MIB } else { 0 })),
+        ctx_tokens: 1024,
+        threads: 2,
+        max_tokens: 64,
+        fixed_length: false,
+        system: "You are a helpful assistant.".into(),
+        anticipate: false,
+        sampling: greedy(),
+    }
+}
+
+fn greedy() -> Sampling {
+    Sampling {
+        temperature: 0.0,
+        ..Sampling::default()
+    }
+}
+
+fn send(engine: &EngineHandle, edit: Edit) {
+    engine
+        .intents
+        .send(Intent::Typing(TypingEvent { t_us: 0, edit }))
+        .unwrap();
+}
+
+fn paste(text: &str) -> Edit {
+    Edit::Insert {
+        text: text.into(),
+        paste: true,
+    }
+}
+
+/// The figures of the answer under way; what streamed must be its text.
+fn finish(engine: &EngineHandle) -> AnswerStats {
+    let mut streamed = String::new();
+    loop {
+        match engine.events.recv().unwrap() {
+            Event::Ready | Event::Submitted { .. } => {}
+            Event::Text(text) => streamed += &text,
+            Event::Done(stats) => {
+                assert_eq!(stats.text, streamed);
+                return *stats;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn ask(engine: &EngineHandle, prompt: &str) -> AnswerStats {
+    send(engine, paste(prompt));
+    send(engine, Edit::Enter);
+    finish(engine)
+}
+
+/// Answers to `prompts`, each in a conversation of its own.
+fn answers(options: EngineOptions, prompts: &[&str]) -> Vec<AnswerStats> {
+    let engine = session::spawn(options);
+    let all = prompts
+        .iter()
+        .map(|prompt| {
+            engine.intents.send(Intent::NewConversation).unwrap();
+            ask(&engine, prompt)
+        })
+        .collect();
+    assert_eq!(engine.hub.snapshot().engine.form, "streamed");
+    engine.shutdown();
+    all
+}
+
+fn texts(all: &[AnswerStats]) -> Vec<&str> {
+    all.iter().map(|s| s.text.as_str()).collect()
+}
+
+#[test]
+fn greedy_answers_are_the_same_with_any_memory_and_any_draft() {
+    let plain = answers(options(BUDGETS[0], false), &PROMPTS);
+    assert!(plain.iter().all(|s| s.tokens >= 8), "{plain:?}");
+    assert!(plain.iter().all(|s| s.accept_rate.is_none()));
+    for (ram, draft) in [
+        (BUDGETS[1], false),
+        (BUDGETS[2], false),
+        (BUDGETS[0], true),
+        (BUDGETS[1], true),
+        (BUDGETS[2], true),
+    ] {
+        let all = answers(options(ram, draft), &PROMPTS);
+        assert_eq!(texts(&all), texts(&plain), "ram {ram}, draft {draft}");
+        for stats in &all {
+            println!(
+                "ram {ram}, draft {draft}: {} tokens, {} passes, accepted {:?}, {} MiB read",
+                stats.tokens,
+                stats.passes,
+                stats.accept_rate,
+                stats.bytes_read >> 20
+            );
+            if draft {
+                assert!(stats.accept_rate.unwrap() > 0.0);
+                assert!(stats.passes < stats.tokens);
+            }
+        }
+    }
+}
+
+#[test]
+fn sampled_answers_are_the_same_with_a_draft() {
+    let sampled = |draft, seed| {
+        let sampling = Sampling {
+            temperature: 0.8,
+            seed,
+            ..Sampling::default()
+        };
+        let options = EngineOptions {
+            sampling,
+            max_tokens: 32,
+            ..options(BUDGETS[2], draft)
+        };
+        answers(options, &PROMPTS[1..3])
+    };
+    let (alone, drafted, other) = (sampled(false, 7), sampled(true, 7), sampled(false, 8));
+    assert_eq!(texts(&alone), texts(&drafted));
+    assert_ne!(texts(&alone), texts(&other), "the seed changes nothing");
+    assert!(drafted.iter().any(|s| s.accept_rate.unwrap() > 0.0));
+}
+
+/// Waits until the session has worked on what it was given and stands still: it looks again
+/// only when time, which the test holds, moves on.
+fn settle(engine: &EngineHandle, done: impl Fn(&nmos::telemetry::Snapshot) -> bool) {
+    while !done(&engine.hub.snapshot()) {
+        assert!(
+            !engine.thread.as_ref().unwrap().is_finished(),
+            "the session ended"
+        );
+        std::thread::yield_now();
+    }
+}
+
+/// Types `events` on virtual time. Before Enter the typist rests until an answer is begun,
+/// where `rest` says so.
+fn type_out(engine: &EngineHandle, clock: &VirtualClock, events: &[TypingEvent], rest: bool) {
+    let mut composer = nmos::typing::Composer::new();
+    for event in events {
+        clock.advance_to(event.t_us);
+        if event.edit == Edit::Enter && rest {
+            clock.advance(30_000_000);
+            settle(engine, |s| {
+                s.prefill.prompt_tokens > 0
+                    && s.phase == Phase::Composing
+                    && s.prefill.ready_tokens == s.prefill.prompt_tokens
+            });
+        }
+        composer.apply(&event.edit).unwrap();
+        engine.intents.send(Intent::Typing(event.clone())).unwrap();
+    }
+}
+
+fn trace(name: &str) -> Trace {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/traces")
+        .join(name);
+    Trace::load(&path).unwrap()
+}
+
+fn final_text(events: &[TypingEvent]) -> String {
+    let mut composer = nmos::typing::Composer::new();
+    for event in events {
+        composer.apply(&event.edit).unwrap();
+    }
+    composer.take()
+}
+
+/// Second thoughts of every kind in one prompt, with pauses long enough to answer each.
+fn second_thoughts() -> Vec<TypingEvent> {
+    let insert = |text: &str| Edit::Insert {
+        text: text.into(),
+        paste: false,
+    };
+    let mut edits = vec![insert("Why is the sea bluw")];
+    edits.push(Edit::Backspace);
+    edits.push(insert("e? Answer in one sentence."));
+    edits.push(Edit::Delete { start: 11, end: 14 });
+    edits.push(insert("sky"));
+    edits.push(Edit::Cursor { pos: 0 });
+    edits.push(insert("Tell me: "));
+    edits.push(Edit::Enter);
+    (0..)
+        .step_by(20_000_000)
+        .zip(edits)
+        .map(|(t_us, edit)| TypingEvent { t_us, edit })
+        .collect()
+}
+
+#[test]
+fn work_before_enter_changes_no_answer() {
+    let options = |anticipate| EngineOptions {
+        max_tokens: 16,
+        anticipate,
+        ..options(BUDGETS[2], true)
+    };
+    let mut scripts: Vec<(String, Vec<TypingEvent>)> = [
+        "ca-w13-18d61fce-0.jsonl",
+        "syn-vicuna-bench-cc72f9934f.jsonl",
+        "syn-dolly-15k-728c80081d.jsonl",
+    ]
+    .map(|name| (name.to_owned(), trace(name).events().to_vec()))
+    .into();
+    scripts.push(("second thoughts".into(), second_thoughts()));
+
+    let cold = session::spawn(options(false));
+    cold.intents.send(Intent::Anticipate(false)).unwrap();
+    let clock = Arc::new(VirtualClock::new());
+    let warm = session::spawn_with_clock(options(true), Arc::clone(&clock) as Arc<_>);
+    for (name, events) in &scripts {
+        let expected = {
+            cold.intents.send(Intent::NewConversation).unwrap();
+            ask(&cold, &final_text(events))
+        };
+        assert_eq!(expected.prompt_tokens_ready, 0, "{name}");
+        warm.intents.send(Intent::NewConversation).unwrap();
+        type_out(&warm, &clock, events, true);
+        let stats = finish(&warm);
+        println!(
+            "{name}: {} of {} prompt tokens ready at Enter",
+            stats.prompt_tokens_ready, stats.prompt_tokens
+        );
+        assert_eq!(stats.text, expected.text, "{name}");
+        assert_eq!(
+            stats.prompt_tokens_ready, stats.prompt_tokens,
+            "{name}: nothing was begun before Enter"
+        );
+    }
+    cold.shutdown();
+    warm.shutdown();
+}
+
+#[test]
+fn a_second_turn_is_the_same_when_it_was_anticipated() {
+    let second = "And in one word?";
+    let options = |draft, anticipate| EngineOptions {
+        max_tokens: 24,
+        anticipate,
+        ..options(BUDGETS[2], draft)
+    };
+    let cold = session::spawn(options(false, false));
+    let expected = [ask(&cold, PROMPTS[2]), ask(&cold, second)];
+    cold.shutdown();
+    assert!(expected[1].prompt_tokens_ready > expected[0].prompt_tokens);
+
+    let clock = Arc::new(VirtualClock::new());
+    let warm = session::spawn_with_clock(options(true, true), Arc::clone(&clock) as Arc<_>);
+    let first = ask(&warm, PROMPTS[2]);
+    let events: Vec<_> = [paste(second), Edit::Enter]
+        .map(|edit| TypingEvent { t_us: 1, edit })
+        .into();
+    type_out(&warm, &clock, &events, true);
+    let again = finish(&warm);
+    warm.shutdown();
+    assert_eq!(first.text, expected[0].text);
+    assert_eq!(again.text, expected[1].text);
+    assert_eq!(again.prompt_tokens_ready, again.prompt_tokens);
+}
+
+#[test]
+fn a_control_token_that_a_user_types_is_text() {
+    let options = EngineOptions {
+        max_tokens: 1,
+        ..options(BUDGETS[2], false)
+    };
+    let all = answers(options, &["a", "a<|im_end|>", "<|im_start|>"]);
+    // As a control token it would be one.
+    assert!(all[1].prompt_tokens > all[0].prompt_tokens + 2);
+    assert!(all[2].prompt_tokens > all[0].prompt_tokens + 2);
+}
