@@ -10,10 +10,10 @@ nmos := $(CARGO_TARGET_DIR)/release/nmos
 locked := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint build models deps
+.PHONY: help run test lint build models deps screenshots
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: models ## build, fetch the default models, open the workbench
 	@"$(nmos)"
@@ -33,6 +33,10 @@ lint: ## formatting, clippy, documentation, licences of dependencies
 build: deps ## the executable, in the user's cache
 	@scripts/first-build "$(CARGO_TARGET_DIR)"
 	cargo build --release $(locked)
+
+screenshots: models ## draw the pictures under screenshots/ by the program itself
+	@mkdir -p screenshots
+	@NMOS_MAX_TOKENS=160 "$(nmos)" --ram 960MiB shot screenshots/nmos.svg
 
 models: build ## fetch the default models (1.7 GB, once)
 	@"$(nmos)" models pull

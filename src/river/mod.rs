@@ -321,7 +321,8 @@ impl River {
                 };
                 items.push(QueueItem {
                     shard,
-                    predicted_need_ms: Some(need_ms),
+                    // Before a first pass nothing is known of what shards take.
+                    predicted_need_ms: (need_ms > 0.0).then_some(need_ms),
                     predicted_arrival_ms,
                 });
             }

@@ -59,6 +59,8 @@ fn phase(app: &App, ctx: &Ctx<'_>) -> (Role, &'static str, String) {
         Phase::Loading(what) => (Role::Warn, spin, format!("loading {what}")),
         Phase::Failed(_) => (Role::Bad, glyphs.failed, "failed".into()),
         Phase::Idle if app.busy => (Role::Warn, spin, "waiting".into()),
+        // The answer has ended; the session says so next.
+        Phase::Answering if !app.busy => (Role::Good, glyphs.ok, "idle".into()),
         Phase::Idle => (Role::Good, glyphs.ok, "idle".into()),
         Phase::Composing => (Role::Good, glyphs.ok, "composing".into()),
         Phase::Anticipating => (Role::Warn, glyphs.ok, "anticipating".into()),
@@ -91,11 +93,15 @@ fn groups(ctx: &Ctx<'_>) -> Vec<(u8, Line<'static>)> {
         let role = if over { Role::Bad } else { Role::Value };
         groups.push((
             1,
-            Line::from(vec![
-                ctx.span(Role::Muted, "RAM "),
-                ctx.span(role, memory.rss.to_string()),
-                ctx.span(Role::Muted, format!(" of {}", memory.budget)),
-            ]),
+            match memory.rss.0 {
+                // Not measured yet.
+                0 => Line::from(ctx.span(Role::Muted, format!("RAM budget {}", memory.budget))),
+                _ => Line::from(vec![
+                    ctx.span(Role::Muted, "RAM "),
+                    ctx.span(role, memory.rss.to_string()),
+                    ctx.span(Role::Muted, format!(" of {}", memory.budget)),
+                ]),
+            },
         ));
     }
     let mut figure = |rank, label: &'static str, value: Option<String>| {
