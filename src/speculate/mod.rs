@@ -1,7 +1,7 @@
 //! Guessing what the oracle will say, and checking it losslessly.
 //!
 //! A [`Draft`] proposes a chain of tokens; the oracle computes all of them in one pass;
-//! [`accept`] walks from the root and keeps what the oracle itself would have chosen:
+//! [`accept()`] walks from the root and keeps what the oracle itself would have chosen:
 //!
 //! ```text
 //!  drafted:   a -- b -- c -- d          oracle's choices:  a -> b, b -> c, c -> x
