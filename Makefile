@@ -36,7 +36,7 @@ build: deps ## the executable, in the user's cache
 
 screenshots: models ## draw the pictures under screenshots/ by the program itself
 	@mkdir -p screenshots
-	@NMOS_MAX_TOKENS=160 "$(nmos)" --ram 960MiB shot screenshots/nmos.svg
+	@NMOS_MAX_TOKENS=96 "$(nmos)" --ram 960MiB shot screenshots/nmos.svg
 
 models: build ## fetch the default models (1.7 GB, once)
 	@"$(nmos)" models pull

@@ -302,6 +302,8 @@ struct Rate {
     bytes: u64,
     busy_ns: u64,
     last: f64,
+    /// A whole window has been measured; until then its part is the best there is.
+    settled: bool,
 }
 
 impl Rate {
@@ -309,11 +311,12 @@ impl Rate {
         self.bytes += bytes;
         self.busy_ns += busy_ns;
         // A byte a nanosecond is a gigabyte a second.
-        if self.busy_ns > 250_000_000 || self.last == 0.0 {
+        if self.busy_ns > 250_000_000 || !self.settled {
             self.last = self.bytes as f64 / self.busy_ns.max(1) as f64;
         }
         if self.busy_ns > 250_000_000 {
             (self.bytes, self.busy_ns) = (0, 0);
+            self.settled = true;
         }
     }
 

@@ -121,7 +121,7 @@ fn row(ctx: &Ctx<'_>, columns: &Columns, item: &QueueItem) -> Line<'static> {
         ctx.span(Role::Muted, format!("{size:>s$}")),
         ctx.span(
             Role::Predicted,
-            format!("{:>t$}", need.unwrap_or_else(|| "not known".into())),
+            format!("{:>t$}", need.unwrap_or_else(|| "unknown".into())),
         ),
         ctx.span(arrival_role, format!("{arrival:>t$}")),
         ctx.span(slack_role, format!("{slack_text:>t$}")),

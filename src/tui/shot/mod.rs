@@ -37,7 +37,8 @@ pub struct ShotOptions {
 pub struct Pace {
     /// Time between two keys.
     pub key_gap: Duration,
-    /// How long, at most, the engine may take to read the prompt before the first picture.
+    /// How long the typist looks at the prompt before the first picture and Enter. Fixed,
+    /// not until the engine is ready: the pictures show figures, and nobody types like that.
     pub settle: Duration,
 }
 
@@ -46,7 +47,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             key_gap: Duration::from_millis(90),
-            settle: Duration::from_secs(30),
+            settle: Duration::from_millis(600),
         }
     }
 }
@@ -108,10 +109,7 @@ pub fn capture(handle: &EngineHandle, options: ShotOptions) -> anyhow::Result<Ve
         studio.press(code, modifiers);
         studio.pump_until(Some(options.pace.key_gap), |_| false)?;
     }
-    studio.pump_until(Some(options.pace.settle), |s| {
-        let prefill = s.handle.hub.snapshot().prefill;
-        prefill.prompt_tokens > 0 && prefill.ready_tokens >= prefill.prompt_tokens
-    })?;
+    studio.pump_until(Some(options.pace.settle), |_| false)?;
     let mut shots = vec![studio.shoot("typing")];
     studio.press(KeyCode::Enter, KeyModifiers::NONE);
     if !studio.app.busy {
@@ -172,8 +170,6 @@ impl Studio<'_> {
                         }
                     }
                 },
-                // Something to ask `done` about.
-                recv(self.handle.hub.changed()) -> _ => {}
                 recv(timer) -> _ => return Ok(()),
             }
         }

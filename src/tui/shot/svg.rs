@@ -145,10 +145,13 @@ fn foreground(out: &mut String, buffer: &Buffer, row: u16, defaults: Defaults) {
         column += columns;
         let mut chars = symbol.chars();
         let first = chars.next().unwrap_or(' ');
+        // A gap ends the run: some viewers heed only the first of a run's positions.
         if symbol.trim().is_empty() {
+            finish(out, run.take(), row);
             continue;
         }
         if chars.next().is_none() && shapes::draw(out, first, at, &look.fill) {
+            finish(out, run.take(), row);
             continue;
         }
         // Positions count characters of the basic plane: anything else stands alone.
