@@ -194,7 +194,13 @@ mod tests {
         let most = |s| chosen(s, &logits, 500).into_iter().max();
         assert_eq!(most(Sampling { top_k: 2, ..base }), Some(1));
         assert_eq!(most(Sampling { top_p: 0.7, ..base }), Some(1));
-        assert_eq!(most(Sampling { min_p: 0.3, ..base }), Some(2));
+        assert_eq!(
+            most(Sampling {
+                min_p: 0.25,
+                ..base
+            }),
+            Some(2)
+        );
         assert_eq!(most(base), Some(3));
         assert_eq!(
             most(Sampling {

@@ -1,0 +1,158 @@
+//! What `--ram` promises, seen from outside: memory held, and bytes read for it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
+
+mod common;
+
+use common::{DRAFT, ORACLE, layer_oracle, least_ram, model, options, tokens};
+use nmos::oracle::{Oracle, TokenTree, WidthClass};
+use nmos::system;
+use nmos::units::Bytes;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// Figures of `nmos run --json`; inside of `group`, if there is one.
+fn run(ram: Bytes, draft: Option<&str>, group: Option<&Group>) -> serde_json::Value {
+    let home = tempfile::tempdir().unwrap();
+    let (enter, tasks) = group.map_or(("", PathBuf::new()), |group| {
+        (
+            "echo $$ > \"$TASKS\" || exit 3; ",
+            group.0.join("cgroup.procs"),
+        )
+    });
+    let output = Command::new("sh")
+        .args(["-c", &format!("{enter}exec \"$0\" \"$@\"")])
+        .arg(env!("CARGO_BIN_EXE_nmos"))
+        .args([
+            "run",
+            "--json",
+            "-n",
+            "12",
+            "--ctx",
+            "1024",
+            "--threads",
+            "2",
+        ])
+        .arg("--oracle")
+        .arg(model(ORACLE))
+        .arg("--draft")
+        .arg(draft.map_or_else(|| "none".into(), model))
+        .args(["--ram", &ram.0.to_string(), "Count from one to thirty."])
+        .env("HOME", home.path())
+        .env("TASKS", tasks)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{ram}: {} {said}", output.status);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn number(stats: &serde_json::Value, field: &str) -> f64 {
+    stats[field].as_f64().unwrap()
+}
+
+/// A control group of version 1 with a limit of its own; gone when dropped.
+struct Group(PathBuf);
+
+impl Group {
+    /// `None` where this process may not make one.
+    fn new(limit: Bytes) -> Option<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path = own.lines().find_map(|l| l.split_once(":memory:"))?.1;
+        let dir = PathBuf::from(format!(
+            "/sys/fs/cgroup/memory{path}/nmos-test-{}",
+            std::process::id()
+        ));
+        fs::create_dir(&dir).ok()?;
+        let group = Self(dir);
+        fs::write(group.0.join("memory.limit_in_bytes"), limit.0.to_string()).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn the_process_never_holds_more_than_its_budget() {
+    let _turn = common::turn();
+    let base = options(ORACLE, Bytes(0));
+    let least = least_ram(&base);
+    let small = Bytes(least.0 + Bytes::mib(150).0);
+    let large = Bytes(least.0 + Bytes::mib(500).0);
+    let per_pass =
+        |stats: &serde_json::Value| number(stats, "bytes_read") / number(stats, "passes");
+    let [a, b] = [small, large].map(|ram| {
+        let stats = run(ram, None, None);
+        let peak = number(&stats, "rss_peak_bytes");
+        println!(
+            "--ram {ram}: peak {}, {:.0} MB a pass, text {}",
+            Bytes(peak as u64),
+            per_pass(&stats) / 1e6,
+            stats["text"]
+        );
+        assert!(peak <= ram.0 as f64, "{peak} of {ram}");
+        stats
+    });
+    assert_eq!(a["text"], b["text"]);
+    // All that the larger budget has more is spent on weights that need not be read again.
+    let saved = per_pass(&a) - per_pass(&b);
+    let more = (large.0 - small.0) as f64;
+    assert!((saved / more - 1.0).abs() < 0.1, "{saved} of {more}");
+
+    let ram = Bytes(large.0 + Bytes::mib(600).0);
+    let stats = run(ram, Some(DRAFT), None);
+    let peak = number(&stats, "rss_peak_bytes");
+    println!("--ram {ram} with a draft: peak {}", Bytes(peak as u64));
+    assert!(peak <= ram.0 as f64, "{peak} of {ram}");
+    assert_eq!(stats["text"], a["text"]);
+
+    // Inside a group of that size nothing is pushed out and read again.
+    let Some(group) = Group::new(Bytes(small.0 + Bytes::mib(16).0)) else {
+        println!("no control group can be made here: not run inside of one");
+        return;
+    };
+    let inside = run(small, None, Some(&group));
+    let ratio = per_pass(&inside) / per_pass(&a);
+    println!(
+        "in a control group: {:.0} MB a pass",
+        per_pass(&inside) / 1e6
+    );
+    assert_eq!(inside["text"], a["text"]);
+    assert!((ratio - 1.0).abs() < 0.02, "{ratio} times the bytes");
+}
+
+#[test]
+fn a_pass_reads_what_the_plan_says() {
+    let _turn = common::turn();
+    let mut oracle = layer_oracle(ORACLE, Bytes::mib(500));
+    let planned = oracle.plan().streamed_bytes as f64;
+    let tree = TokenTree::chain(&tokens(&[100]), 0);
+    let pass = |oracle: &mut dyn Oracle| {
+        oracle.pass(&tree, WidthClass::BATCH).expect("a pass");
+        (oracle.bytes_read(), system::disk_read_bytes().unwrap())
+    };
+    pass(&mut oracle);
+    let first = pass(&mut oracle);
+    let mut last = first;
+    const PASSES: u32 = 6;
+    for _ in 0..PASSES {
+        last = pass(&mut oracle);
+    }
+    let counted = (last.0 - first.0) as f64 / f64::from(PASSES);
+    let measured = (last.1 - first.1) as f64 / f64::from(PASSES);
+    println!("a pass: planned {planned}, counted {counted}, read from disk {measured}");
+    assert!(
+        (counted / planned - 1.0).abs() < 0.02,
+        "{counted} of {planned}"
+    );
+    assert!(
+        (measured / planned - 1.0).abs() < 0.02,
+        "{measured} of {planned}"
+    );
+}
