@@ -17,6 +17,10 @@ use crate::units::Bytes;
 /// For text, telemetry, the screen, thread stacks and the allocator's slack.
 const MARGIN: Bytes = Bytes::mib(20);
 
+/// What is held before the weights differs a little from run to run, and from what is
+/// predicted of it: the least budget that is named must work.
+const SLACK: Bytes = Bytes::mib(16);
+
 /// How the oracle is run, and who holds what.
 #[derive(Clone, Debug)]
 pub struct Budget {
@@ -39,7 +43,8 @@ pub enum Form {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "{ram} of memory are too little for this model with this draft and context: the least that \
-     works is {least}; give more with --ram, or take --draft none or a smaller --ctx"
+     works is {} MiB; give more with --ram, or take --draft none or a smaller --ctx",
+    least.0.div_ceil(Bytes::MIB)
 )]
 pub struct TooSmall {
     pub ram: Bytes,
@@ -105,7 +110,7 @@ impl Budget {
         let others = LayerOracle::other_bytes(layout, ctx_tokens);
         let taken = held.0 + MARGIN.0 + others.iter().map(|(_, bytes)| bytes.0).sum::<u64>();
         let weights = Plan::least(&catalogue(layout));
-        let least = Bytes((taken + weights.0).next_multiple_of(Bytes::MIB));
+        let least = Bytes((taken + weights.0 + SLACK.0).next_multiple_of(Bytes::MIB));
         TooSmall { ram, least }
     }
 }

@@ -44,9 +44,18 @@ impl Held {
         draft: Option<&Gguf>,
         ctx_tokens: usize,
     ) -> Result<Self, GgufError> {
+        // A draft of the same vocabulary lends its own.
+        let shared = match draft {
+            Some(draft) => oracle.has_vocabulary_of(draft)?,
+            None => false,
+        };
         Ok(Self {
             program,
-            vocabulary: vocabulary(oracle)?,
+            vocabulary: if shared {
+                Bytes(0)
+            } else {
+                vocabulary(oracle)?
+            },
             draft: match draft {
                 Some(gguf) => whole_model(gguf, ctx_tokens as u64)?,
                 None => Bytes(0),

@@ -1,6 +1,7 @@
 //! From options to a running oracle, draft and scout.
 
 use super::budget::{Budget, Form};
+use super::held::Held;
 use super::options::EngineOptions;
 use crate::ggml::llama::{self, Load};
 use crate::model::{ChatTemplate, Gguf, ModelLayout, Tokenizer};
@@ -46,8 +47,8 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
             let index = Gguf::open(path)?;
             let held = system::rss().unwrap_or_default();
             if held.0 + index.file_bytes() > ram.0 {
-                let with_draft = Bytes(held.0 + index.file_bytes());
-                return Err(Budget::least(&layout, with_draft, ctx_tokens, ram).into());
+                let with_draft = Held::predict(held, &gguf, Some(&index), ctx_tokens)?;
+                return Err(Budget::least(&layout, with_draft.total(), ctx_tokens, ram).into());
             }
             Some((Draft::open(path, ctx_tokens, options.threads)?, index))
         }

@@ -9,6 +9,14 @@ use nmos::telemetry::{AnswerStats, Hub};
 use nmos::typing::{Edit, TypingEvent};
 use nmos::units::{Bytes, TokenId};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held while a test computes: two at a time would take each other's processors.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // A test that failed while it held this left nothing behind it.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A default model's file.
 pub fn model(file: &str) -> PathBuf {
