@@ -232,14 +232,11 @@ fn work_before_enter_changes_no_answer() {
         anticipate,
         ..options(BUDGETS[2], true)
     };
-    let mut scripts: Vec<(String, Vec<TypingEvent>)> = [
-        "ca-w13-18d61fce-0.jsonl",
-        "syn-vicuna-bench-cc72f9934f.jsonl",
-        "syn-dolly-15k-728c80081d.jsonl",
-    ]
-    .map(|name| (name.to_owned(), trace(name).events().to_vec()))
-    .into();
-    scripts.push(("second thoughts".into(), second_thoughts()));
+    let name = "ca-w13-18d61fce-0.jsonl";
+    let scripts = [
+        ("second thoughts", second_thoughts()),
+        (name, trace(name).events().to_vec()),
+    ];
 
     let cold = session::spawn(options(false));
     cold.intents.send(Intent::Anticipate(false)).unwrap();
