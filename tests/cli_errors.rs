@@ -76,7 +76,7 @@ fn a_file_that_may_not_be_read_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let closed = dir.path().join("closed.gguf");
     std::fs::write(&closed, "GGUF").unwrap();
-    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o0)).unwrap();
     let message = refusal_of(&closed);
     assert!(message.contains(closed.to_str().unwrap()), "{message}");
     // Root may read everything, and is then told that it is no model.
