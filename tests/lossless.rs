@@ -171,15 +171,15 @@ fn settle(
     }
 }
 
-/// Types `events` on virtual time. Before Enter the typist rests until an answer is begun,
-/// where `rest` says so.
-fn type_out(engine: &EngineHandle, clock: &VirtualClock, events: &[TypingEvent], rest: bool) {
+/// Types `events` on virtual time. Before Enter the typist rests until an answer is begun to
+/// the prompt of `whole` tokens.
+fn type_out(engine: &EngineHandle, clock: &VirtualClock, events: &[TypingEvent], whole: u64) {
     let mut composer = nmos::typing::Composer::new();
     for event in events {
         clock.advance_to(event.t_us);
-        if event.edit == Edit::Enter && rest {
+        if event.edit == Edit::Enter {
             settle(engine, clock, |s| {
-                s.prefill.prompt_tokens > 0
+                s.prefill.prompt_tokens as u64 == whole
                     && s.phase == Phase::Composing
                     && s.prefill.ready_tokens == s.prefill.prompt_tokens
             });
@@ -249,7 +249,7 @@ fn work_before_enter_changes_no_answer() {
         };
         assert_eq!(expected.prompt_tokens_ready, 0, "{name}");
         warm.intents.send(Intent::NewConversation).unwrap();
-        type_out(&warm, &clock, events, true);
+        type_out(&warm, &clock, events, expected.prompt_tokens);
         let stats = finish(&warm);
         println!(
             "{name}: {} of {} prompt tokens ready at Enter",
@@ -284,7 +284,7 @@ fn a_second_turn_is_the_same_when_it_was_anticipated() {
     let events: Vec<_> = [paste(second), Edit::Enter]
         .map(|edit| TypingEvent { t_us: 1, edit })
         .into();
-    type_out(&warm, &clock, &events, true);
+    type_out(&warm, &clock, &events, expected[1].prompt_tokens);
     let again = finish(&warm);
     warm.shutdown();
     assert_eq!(first.text, expected[0].text);
