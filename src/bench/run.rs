@@ -3,9 +3,8 @@
 use super::{Case, Pace};
 use crate::session::{EngineHandle, Event, Intent};
 use crate::telemetry::AnswerStats;
-use crate::typing::{Edit, Replay, SpeedError, TypingEvent};
+use crate::typing::{Edit, Replay, SpeedError, TypingEvent, sha256_hex};
 use crossbeam_channel::{Receiver, never, select};
-use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 
 /// How a prompt is given to the session.
@@ -160,11 +159,4 @@ impl Listener {
         }
         false
     }
-}
-
-fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

@@ -25,4 +25,4 @@ pub use event::{Edit, TypingEvent};
 pub use record::{RecordError, RecordText, TraceRecorder};
 pub use replay::{Replay, ReplayEnd, ReplayThread, SpeedError, drive};
 pub use submit::{TextEnd, submit_probability};
-pub use trace::{Fault, Trace, TraceError, TraceHeader};
+pub use trace::{Fault, Trace, TraceError, TraceHeader, sha256_hex};

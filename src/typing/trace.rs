@@ -281,7 +281,7 @@ impl Check {
 }
 
 /// SHA-256 of the text's UTF-8, in hexadecimal.
-pub(super) fn sha256_hex(text: &str) -> String {
+pub fn sha256_hex(text: &str) -> String {
     use std::fmt::Write;
     Sha256::digest(text.as_bytes())
         .iter()
