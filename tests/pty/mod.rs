@@ -82,6 +82,17 @@ impl Terminal {
         self.screen().contains(text)
     }
 
+    /// The words in the pane at the left, in one line: where a pane is narrow, rows wrap.
+    pub fn words(&self) -> String {
+        let screen = self.screen();
+        let rows = screen.lines().map(|row| {
+            let row = row.trim_start_matches('│');
+            row.split('│').next().unwrap_or_default()
+        });
+        let words: Vec<&str> = rows.flat_map(str::split_whitespace).collect();
+        words.join(" ")
+    }
+
     pub fn modes(&self) -> String {
         format!("{:?}", self.master.get_termios())
     }
