@@ -44,7 +44,6 @@ class Setting:
 
     oracle: Path
     draft: Path
-    scout: Path
     ram: str
     threads: int
     ctx: int
@@ -66,14 +65,14 @@ class Nmos:
         self.setting, self.binary = setting, binary
 
     def models(self):
-        return [self.setting.oracle, self.setting.draft, self.setting.scout]
+        return [self.setting.oracle, self.setting.draft]
 
     def argv(self, prompt, tokens):
         s = self.setting
         return [
             str(self.binary), "run", "--json", "--ram", s.ram, "-n", str(tokens), "--temp", "0",
-            "--oracle", str(s.oracle), "--draft", str(s.draft), "--scout", str(s.scout),
-            "--threads", str(s.threads), "--system", s.system, prompt,
+            "--oracle", str(s.oracle), "--draft", str(s.draft),
+            "--threads", str(s.threads), "--ctx", str(s.ctx), "--system", s.system, prompt,
         ]  # fmt: skip
 
     def parse(self, stdout, _stderr):

@@ -17,6 +17,7 @@ import engines
 
 HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nmos"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or CACHE / "target")
 MIB = 1 << 20
 
 
@@ -33,14 +34,13 @@ def arguments():
     parser.add_argument("--cgroup-limit", type=size, default="1GiB", help="memory limit of every run")
     parser.add_argument("--chain", type=int, default=8, help="draft tokens a pass of llama.cpp with a draft")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--ctx", type=int, default=2048, help="context of the rivals")
+    parser.add_argument("--ctx", type=int, default=2048, help="context of all engines")
     parser.add_argument("--timeout", type=float, default=900, help="seconds a run may take")
-    parser.add_argument("--nmos", type=Path, default=HERE.parents[1] / "target/release/nmos", help="our binary")
+    parser.add_argument("--nmos", type=Path, default=TARGET / "release/nmos", help="our binary")
     parser.add_argument("--rivals", type=Path, default=argparse.SUPPRESS,
                         help="directory of llama.cpp's tools; without it, build.sh makes them once")
     parser.add_argument("--oracle", type=Path, default=models / "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf")
     parser.add_argument("--draft", type=Path, default=models / "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
-    parser.add_argument("--scout", type=Path, default=models / "smollm2-135m-instruct-q4_1.gguf")
     parser.add_argument("--json", type=Path, help="write every run and the summary here")
     return parser.parse_args()  # fmt: skip
 
@@ -249,7 +249,7 @@ def main():
     try:
         system, prompts = chosen_prompts(args.prompts)
         setting = engines.Setting(
-            oracle=args.oracle, draft=args.draft, scout=args.scout, ram=args.ram,
+            oracle=args.oracle, draft=args.draft, ram=args.ram,
             threads=args.threads, ctx=args.ctx, chain=args.chain, system=system,
         )  # fmt: skip
         contestants = chosen_engines(args, setting)
