@@ -5,10 +5,11 @@ use crossbeam_channel::{Receiver, Sender, never, unbounded};
 use nmos::bench::{
     self, Case, MachineFacts, Options, Report, Row, Session, Stage, SuiteEnd, Watch,
 };
-use nmos::session::{EngineHandle, Event, Intent};
+use nmos::session::{EngineHandle, Event, Intent, IntentSender, Stamped};
 use nmos::telemetry::{AnswerStats, Hub, Label, Snapshot};
 use nmos::typing::{Composer, Edit, Trace, VirtualClock};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// SHA-256 of `Hello`, computed elsewhere.
@@ -40,17 +41,17 @@ struct Got {
 
 /// A session that hears prompts and lets `reply` say what comes of the `n`-th, from 0.
 fn engine(mut reply: impl FnMut(usize, &Got) -> Vec<Event> + Send + 'static) -> EngineHandle {
-    let (intents, inbox) = unbounded();
+    let (intents, inbox) = IntentSender::new(Arc::new(VirtualClock::new()));
     let (events, outbox) = unbounded();
-    let mut script = move |inbox: Receiver<Intent>, events: Sender<Event>| {
+    let mut script = move |inbox: Receiver<Stamped>, events: Sender<Event>| {
         events.send(Event::Ready).unwrap();
         for n in 0.. {
-            match inbox.recv() {
+            match inbox.recv().map(|(_, intent)| intent) {
                 Ok(Intent::NewConversation) => {}
                 Ok(Intent::Shutdown) | Err(_) => return,
                 other => panic!("{other:?}"),
             }
-            let Ok(Intent::Anticipate(anticipate)) = inbox.recv() else {
+            let Ok(Intent::Anticipate(anticipate)) = inbox.recv().map(|(_, intent)| intent) else {
                 panic!("nothing said of working ahead");
             };
             let mut got = Got {
@@ -61,7 +62,7 @@ fn engine(mut reply: impl FnMut(usize, &Got) -> Vec<Event> + Send + 'static) -> 
             };
             let mut composer = Composer::new();
             while got.edits.last() != Some(&Edit::Enter) {
-                match inbox.recv() {
+                match inbox.recv().map(|(_, intent)| intent) {
                     Ok(Intent::Typing(event)) => {
                         composer.apply(&event.edit).unwrap();
                         got.edits.push(event.edit);

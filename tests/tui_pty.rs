@@ -8,14 +8,15 @@
 mod pty;
 
 use crossbeam_channel::unbounded;
-use nmos::session::{EngineHandle, Event, Intent};
+use nmos::session::{EngineHandle, Event, Intent, IntentSender};
 use nmos::telemetry::{AnswerEnd, AnswerStats, Hub, Phase};
 use nmos::tui::{self, ColorDepth, WorkbenchOptions};
-use nmos::typing::Edit;
+use nmos::typing::{Edit, MonotonicClock};
 use portable_pty::CommandBuilder;
 use pty::{Terminal, size};
 use rustix::process::{Signal, kill_process};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 
 const CHILD: &str = "NMOS_TUI_CHILD";
 
@@ -98,7 +99,7 @@ fn child() -> ExitCode {
 /// A session that follows a script by the words of the prompt: `long` answers until it is
 /// stopped, `panic` panics, `fatal` ends; anything else is answered at once.
 fn scripted() -> EngineHandle {
-    let (intents, heard) = unbounded();
+    let (intents, heard) = IntentSender::new(Arc::new(MonotonicClock::new()));
     let (say, events) = unbounded();
     let hub = Hub::new();
     let telemetry = hub.clone();
@@ -112,7 +113,7 @@ fn scripted() -> EngineHandle {
             }))
         };
         say.send(Event::Ready).unwrap();
-        for intent in heard {
+        for (_, intent) in heard {
             let event = match intent {
                 Intent::Typing(event) => event,
                 Intent::Stop => {

@@ -2,21 +2,22 @@
 #![allow(clippy::unwrap_used)]
 
 use crossbeam_channel::unbounded;
-use nmos::session::{EngineHandle, Event, Intent};
+use nmos::session::{EngineHandle, Event, Intent, IntentSender};
 use nmos::telemetry::{AnswerStats, Hub};
 use nmos::tui::shot::{Pace, Shot, ShotOptions, capture, to_svg};
 use nmos::tui::{ColorDepth, DEFAULT_THEME, ThemeLoader};
-use nmos::typing::Edit;
+use nmos::typing::{Edit, MonotonicClock};
 use ratatui::layout::Size;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A session that answers `reply` to whatever is sent.
 fn session(reply: Event) -> EngineHandle {
-    let (intents, heard) = unbounded();
+    let (intents, heard) = IntentSender::new(Arc::new(MonotonicClock::new()));
     let (say, events) = unbounded();
     let thread = std::thread::spawn(move || {
         say.send(Event::Ready).unwrap();
-        for intent in heard {
+        for (_, intent) in heard {
             match intent {
                 Intent::Typing(event) if event.edit == Edit::Enter => {
                     say.send(Event::Text("word ".repeat(40))).unwrap();

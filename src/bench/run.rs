@@ -51,6 +51,14 @@ pub(super) fn play(
     ticks: &Receiver<std::time::Instant>,
     tick: &mut dyn FnMut(),
 ) -> Result<RunEnd, SpeedError> {
+    if case.text.trim().is_empty() {
+        // The session would answer nothing.
+        let error = Some("the trace submits no text".to_owned());
+        return Ok(RunEnd::Finished(Box::new(Run {
+            error,
+            ..Run::default()
+        })));
+    }
     let began_us = pace.now_us();
     let mut keys = match how {
         Play::Typed { speed } => {

@@ -13,7 +13,7 @@ use super::args::RunArgs;
 use super::progress::Progress;
 use super::report::{FAILED, Usage};
 use crate::session::{EngineHandle, Event, Intent};
-use crate::telemetry::{AnswerEnd, AnswerStats};
+use crate::telemetry::AnswerStats;
 use crate::typing::{Edit, TypingEvent};
 use anyhow::{Context, anyhow, bail};
 use crossbeam_channel::{Receiver, select};
@@ -150,9 +150,6 @@ fn finish<O: Write, E: Write>(
     output: &mut Output<'_, O, E>,
 ) -> anyhow::Result<()> {
     end_line(text, output)?;
-    if stats.end == AnswerEnd::Failed {
-        bail!("the answer broke off: the log file may say why");
-    }
     if output.json {
         serde_json::to_writer(&mut *output.out, stats).map_err(std::io::Error::from)?;
         writeln!(output.out)?;

@@ -2,8 +2,9 @@
 //! own; the workbench, the benchmark and `run` all talk to it through an [`EngineHandle`].
 
 use crate::telemetry::{AnswerStats, Hub};
-use crate::typing::TypingEvent;
-use crossbeam_channel::{Receiver, Sender};
+use crate::typing::{Clock, TypingEvent};
+use crate::units::Micros;
+use crossbeam_channel::{Receiver, SendError, Sender};
 use std::sync::Arc;
 
 /// Something that the user wants.
@@ -40,10 +41,33 @@ pub enum Event {
     Fatal(String),
 }
 
+/// An intent, and when it was sent on the session's clock: it may wait while models load.
+pub type Stamped = (Micros, Intent);
+
+/// Where intents go in. What waits there never blocks the sender.
+#[derive(Clone)]
+pub struct IntentSender {
+    sender: Sender<Stamped>,
+    clock: Arc<dyn Clock>,
+}
+
+impl IntentSender {
+    /// A sender that stamps by `clock`, and where its intents come out.
+    pub fn new(clock: Arc<dyn Clock>) -> (Self, Receiver<Stamped>) {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        (Self { sender, clock }, receiver)
+    }
+
+    /// # Errors
+    /// The session is gone.
+    pub fn send(&self, intent: Intent) -> Result<(), SendError<Stamped>> {
+        self.sender.send((self.clock.now_us(), intent))
+    }
+}
+
 /// The outside's end of a running session.
-#[derive(Debug)]
 pub struct EngineHandle {
-    pub intents: Sender<Intent>,
+    pub intents: IntentSender,
     pub events: Receiver<Event>,
     pub hub: Arc<Hub>,
     /// Joined by [`EngineHandle::shutdown`]; `None` for a session that has no thread.

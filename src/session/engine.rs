@@ -13,9 +13,9 @@
 //! been typed that it would not fit that pass.
 
 use super::answer::{Answer, Rules, StepError};
-use super::api::{Event, Intent};
+use super::api::{Event, Intent, Stamped};
 use super::cache::Cache;
-use super::figures::Figures;
+use super::figures::{Figures, Times};
 use super::load::Loaded;
 use super::options::EngineOptions;
 use super::prompt::Prompt;
@@ -24,7 +24,7 @@ use crate::oracle::{TokenTree, WidthClass};
 use crate::scout::HeuristicScout;
 use crate::speculate::{Draft, Sampler};
 use crate::system;
-use crate::telemetry::{AnswerEnd, HISTORY, Hub, Label, PassView, Phase};
+use crate::telemetry::{AcceptView, AnswerEnd, HISTORY, Hub, Label, PassView, Phase};
 use crate::typing::{Cadence, Clock, Composer, Edit, TypingEvent};
 use crate::units::Micros;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -66,7 +66,7 @@ pub(super) struct Engine {
     answering: bool,
     /// When the prompt's first event was, on `clock`; `None` between prompts.
     first_us: Option<Micros>,
-    intents: Receiver<Intent>,
+    intents: Receiver<Stamped>,
     events: Sender<Event>,
     hub: Arc<Hub>,
     clock: Arc<dyn Clock>,
@@ -78,6 +78,8 @@ struct Submitted {
     at_us: u64,
     scout: Option<(Label, f32)>,
     figures: Figures,
+    /// A stop came before its answer began.
+    stopped: bool,
 }
 
 /// What to do after the waiting intents have been taken.
@@ -91,7 +93,7 @@ impl Engine {
     pub(super) fn new(
         loaded: Loaded,
         options: &EngineOptions,
-        (intents, events): (Receiver<Intent>, Sender<Event>),
+        (intents, events): (Receiver<Stamped>, Sender<Event>),
         hub: Arc<Hub>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
@@ -193,13 +195,13 @@ impl Engine {
         Next::Go
     }
 
-    fn take(&mut self, intent: Intent) -> Next {
+    fn take(&mut self, (sent_us, intent): Stamped) -> Next {
         match intent {
-            Intent::Typing(event) => self.typed(&event),
-            Intent::Stop => return Next::Stop,
+            Intent::Typing(event) => self.typed(&event, sent_us),
+            Intent::Stop => return self.stop(),
             Intent::NewConversation => {
                 self.forget = true;
-                return Next::Stop;
+                return self.stop();
             }
             Intent::Anticipate(yes) => {
                 self.anticipate = yes;
@@ -208,6 +210,14 @@ impl Engine {
             Intent::Shutdown => return Next::Shutdown,
         }
         Next::Go
+    }
+
+    /// Stops the answer under way, or those that have not begun.
+    fn stop(&mut self) -> Next {
+        if !self.answering {
+            self.waiting.iter_mut().for_each(|s| s.stopped = true);
+        }
+        Next::Stop
     }
 
     fn forget_conversation(&mut self) {
@@ -231,9 +241,9 @@ impl Engine {
         }
     }
 
-    fn typed(&mut self, event: &TypingEvent) {
-        // What is read during an answer is that answer's.
-        if !self.answering {
+    fn typed(&mut self, event: &TypingEvent, sent_us: Micros) {
+        // What is read until an answer has ended is that answer's.
+        if !self.answering && self.waiting.is_empty() {
             self.start_figures();
         }
         let change = match self.composer.apply(&event.edit) {
@@ -243,7 +253,7 @@ impl Engine {
                 return;
             }
         };
-        let at = self.time_of(event);
+        let at = self.time_of(event, sent_us);
         self.cadence.observe(&event.edit, at, &self.composer);
         self.rest = false;
         if let Some(scout) = &mut self.scout
@@ -269,6 +279,7 @@ impl Engine {
                 at_us: at,
                 scout,
                 figures,
+                stopped: false,
             });
         } else {
             self.show_cadence();
@@ -277,9 +288,9 @@ impl Engine {
 
     /// When an event was, on the session's clock. Events wait while models load or a pass
     /// runs: the gaps between them are their own, and none of them is in the future.
-    fn time_of(&mut self, event: &TypingEvent) -> Micros {
+    fn time_of(&mut self, event: &TypingEvent, sent_us: Micros) -> Micros {
         let now = self.clock.now_us();
-        let first = *self.first_us.get_or_insert(now);
+        let first = *self.first_us.get_or_insert(sent_us);
         let at = first + event.t_us;
         let ahead = at.saturating_sub(now);
         self.first_us = Some(first.saturating_sub(ahead));
@@ -304,6 +315,7 @@ impl Engine {
             return false;
         }
         let result = if paused {
+            self.start_figures();
             if self.ahead.as_ref().is_none_or(|a| a.prompt() != whole) {
                 self.ahead = Some(Answer::new(whole));
             }
@@ -323,6 +335,7 @@ impl Engine {
             if stable.len() < common + EAGER_TOKENS {
                 return false;
             }
+            self.start_figures();
             self.hub.update(|s| s.phase = Phase::Anticipating);
             self.cache.truncate(common);
             let part = &stable[common..stable.len().min(common + WidthClass::BATCH.max)];
@@ -353,6 +366,7 @@ impl Engine {
             at_us: submitted_us,
             scout,
             figures,
+            stopped,
         } = submitted;
         self.figures = figures;
         self.start_figures();
@@ -373,14 +387,22 @@ impl Engine {
         }
         figures.prompt_tokens = whole.len();
         figures.ready_tokens = self.cache.common(&whole);
+        self.hub.update(|s| {
+            s.prefill.prompt_tokens = figures.prompt_tokens;
+            s.prefill.ready_tokens = figures.ready_tokens;
+            s.accept = AcceptView::default();
+        });
         let mut answer = match self.ahead.take() {
             Some(ahead) if ahead.prompt() == whole => ahead,
             _ => Answer::new(whole),
         };
         let (mut stream, mut text_out, mut shown) = (TextStream::default(), String::new(), 0);
-        let mut times: Option<(u64, u64)> = None;
+        let mut times: Option<Times> = None;
         let mut recent: VecDeque<PassView> = VecDeque::new();
-        let mut outcome = Next::Go;
+        let (mut outcome, mut failed) = (Next::Go, false);
+        if stopped {
+            answer.stop(AnswerEnd::Stopped);
+        }
         loop {
             let fresh: String = answer.tokens()[shown..]
                 .iter()
@@ -388,9 +410,10 @@ impl Engine {
                 .collect();
             if shown < answer.tokens().len() {
                 shown = answer.tokens().len();
-                let now = self.clock.now_us();
-                times = Some((times.map_or(now, |(first, _)| first), now));
+                // Tokens that end within a character show nothing yet.
                 if !fresh.is_empty() {
+                    let now = self.clock.now_us();
+                    times = Some(Times::at(times, now, shown as u64));
                     text_out.push_str(&fresh);
                     self.say(Event::Text(fresh));
                 }
@@ -420,7 +443,8 @@ impl Engine {
                 Err(StepError::Draft(error)) => self.drop_draft(&error.to_string()),
                 Err(StepError::Oracle(error)) => {
                     tracing::error!(%error, "a pass failed");
-                    answer.stop(AnswerEnd::Failed);
+                    answer.stop(AnswerEnd::Stopped);
+                    failed = true;
                     self.say(Event::Error(format!(
                         "the answer ends here: {error}. The conversation stands; ask again to go on"
                     )));
@@ -432,12 +456,15 @@ impl Engine {
             text_out.push_str(&tail);
             self.say(Event::Text(tail));
         }
-        let turn = Turn {
-            user: text,
-            answer: answer.tokens().to_vec(),
-        };
-        if let Err(error) = self.prompt.push(turn) {
-            self.say(Event::Error(error.to_string()));
+        // A prompt without an answer is no turn: it is given back to be asked again.
+        if !answer.tokens().is_empty() {
+            let turn = Turn {
+                user: text,
+                answer: answer.tokens().to_vec(),
+            };
+            if let Err(error) = self.prompt.push(turn) {
+                self.say(Event::Error(error.to_string()));
+            }
         }
         let stats = figures.stats(
             &self.cache,
@@ -448,7 +475,7 @@ impl Engine {
             text_out,
             &self.rules,
         );
-        if answer.end() != Some(AnswerEnd::Failed) {
+        if !failed {
             self.say(Event::Done(Box::new(stats)));
         }
         outcome
@@ -492,7 +519,7 @@ impl Engine {
         answer: &Answer,
         recent: &VecDeque<PassView>,
         submitted_us: u64,
-        times: Option<(u64, u64)>,
+        times: Option<Times>,
     ) {
         let tokens = answer.tokens().len() as u64;
         self.hub.update(|s| {
@@ -501,7 +528,7 @@ impl Engine {
             (a.tokens, a.passes) = (tokens, answer.passes);
             (a.drafted, a.accepted) = (answer.drafted, answer.accepted);
             a.tokens_per_s = super::figures::rate(tokens, times);
-            a.ttft_ms = times.map(|(first, _)| first.saturating_sub(submitted_us) as f64 / 1e3);
+            a.ttft_ms = times.map(|t| t.ttft_ms(submitted_us));
         });
     }
 }

@@ -22,6 +22,33 @@ struct Start {
     misses: u64,
 }
 
+/// When an answer's text was shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    first_us: u64,
+    /// Tokens shown at once then: those decoded before Enter among them.
+    first_tokens: u64,
+    last_us: u64,
+}
+
+impl Times {
+    /// `tokens` stand on the screen at `now`; `before` are the times of what was there.
+    pub(super) fn at(before: Option<Self>, now: u64, tokens: u64) -> Self {
+        Self {
+            last_us: now,
+            ..before.unwrap_or(Self {
+                first_us: now,
+                first_tokens: tokens,
+                last_us: now,
+            })
+        }
+    }
+
+    pub(super) fn ttft_ms(&self, submitted_us: u64) -> f64 {
+        self.first_us.saturating_sub(submitted_us) as f64 / 1e3
+    }
+}
+
 impl Figures {
     /// Begins with the prompt's first event.
     pub(super) fn start(oracle: &dyn Oracle) -> Self {
@@ -35,7 +62,7 @@ impl Figures {
         self.start.is_none()
     }
 
-    /// The answer's figures. `times` are when its first and last token were shown.
+    /// The answer's figures.
     #[allow(
         clippy::too_many_arguments,
         reason = "each is a source of figures of its own"
@@ -45,7 +72,7 @@ impl Figures {
         cache: &Cache,
         answer: &Answer,
         submitted_us: u64,
-        times: Option<(u64, u64)>,
+        times: Option<Times>,
         scout: Option<(Label, f32)>,
         text: String,
         rules: &Rules,
@@ -57,7 +84,7 @@ impl Figures {
         let tokens = answer.tokens().len() as u64;
         let ratio = |a: u64, b: u64| (b > 0).then(|| a as f64 / b as f64);
         AnswerStats {
-            ttft_ms: times.map(|(first, _)| first.saturating_sub(submitted_us) as f64 / 1e3),
+            ttft_ms: times.map(|t| t.ttft_ms(submitted_us)),
             cold_ttft_ms: None,
             hidden_fraction: None,
             tokens,
@@ -98,9 +125,25 @@ impl Start {
     }
 }
 
-/// Tokens after the first over their time; `None` where there is no such time.
-pub(super) fn rate(tokens: u64, times: Option<(u64, u64)>) -> Option<f64> {
-    let (first, last) = times?;
-    let seconds = last.saturating_sub(first) as f64 / 1e6;
-    (tokens > 1 && seconds > 0.0).then(|| (tokens - 1) as f64 / seconds)
+/// Tokens shown after the first ones over the time since then; `None` where none were.
+pub(super) fn rate(tokens: u64, times: Option<Times>) -> Option<f64> {
+    let times = times?;
+    let seconds = times.last_us.saturating_sub(times.first_us) as f64 / 1e6;
+    let later = tokens.saturating_sub(times.first_tokens);
+    (later > 0 && seconds > 0.0).then(|| later as f64 / seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_were_ready_at_enter_make_no_answer_look_fast() {
+        let ready = Times::at(None, 1_000_000, 31);
+        assert_eq!(rate(31, Some(ready)), None);
+        let later = Times::at(Some(ready), 1_500_000, 32);
+        assert_eq!(rate(32, Some(later)), Some(2.0));
+        assert!((later.ttft_ms(400_000) - 600.0).abs() < 1e-9);
+        assert_eq!(rate(0, None), None);
+    }
 }

@@ -16,7 +16,7 @@ mod options;
 mod prompt;
 
 pub use crate::speculate::Sampling;
-pub use api::{EngineHandle, Event, Intent};
+pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
 pub use budget::{Budget, Form, TooSmall};
 pub use held::Held;
 pub use options::EngineOptions;
@@ -34,7 +34,7 @@ pub fn spawn(options: EngineOptions) -> EngineHandle {
 /// Starts a session whose time is `clock`'s: a virtual one is for tests of behaviour.
 pub fn spawn_with_clock(options: EngineOptions, clock: Arc<dyn Clock>) -> EngineHandle {
     let hub = Hub::new();
-    let (intents, intents_in) = crossbeam_channel::unbounded();
+    let (intents, intents_in) = IntentSender::new(Arc::clone(&clock));
     let (events_out, events) = crossbeam_channel::unbounded();
     let (hub_in, fatal) = (Arc::clone(&hub), events_out.clone());
     hub.update(|s| s.phase = Phase::Loading("starting".to_owned()));

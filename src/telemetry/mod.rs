@@ -40,7 +40,7 @@ impl Hub {
     }
 
     /// Changes the snapshot, and wakes whoever waits on [`Hub::changed`].
-    /// `f` runs under a lock that drawing shares: it only copies values.
+    /// `f` runs under a lock that drawing shares: it does little.
     pub fn update(&self, f: impl FnOnce(&mut Snapshot)) {
         f(&mut self.lock());
         // A full channel means that the reader is already due to wake: nothing is lost.

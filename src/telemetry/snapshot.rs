@@ -103,7 +103,7 @@ pub struct ShardView {
 pub struct QueueView {
     /// The next shards that stream, soonest first.
     pub next: Vec<QueueItem>,
-    /// Over the last second in which it read, decimal gigabytes a second.
+    /// Over the last quarter of a second of reading, decimal gigabytes a second.
     pub read_gb_s: f64,
     pub bytes_read: u64,
     /// Time that passes waited for weights.

@@ -14,7 +14,8 @@ pub struct AnswerStats {
     pub hidden_fraction: Option<f64>,
     /// Answer tokens.
     pub tokens: u64,
-    /// Answer tokens after the first over their time; null for fewer than two.
+    /// Answer tokens after those shown first (what was decoded before Enter is shown at once)
+    /// over the time since then; null where none came later.
     pub tokens_per_s: Option<f64>,
     /// Oracle passes that the answer used, those before Enter included.
     pub passes: u64,
@@ -42,7 +43,8 @@ pub struct AnswerStats {
     pub end: AnswerEnd,
     /// Fewest and most tokens in a pass: within it the text does not depend on the tree.
     pub width_class: (usize, usize),
-    /// Tokens of the prompt, and how many of them were in the cache at Enter.
+    /// Tokens of the prompt, and how many of them were in the cache when its answer began: at
+    /// Enter, or when the answers before it had ended.
     pub prompt_tokens: u64,
     pub prompt_tokens_ready: u64,
 }
@@ -60,6 +62,4 @@ pub enum AnswerEnd {
     Stopped,
     /// The context is full.
     ContextFull,
-    /// The engine failed; the text up to there stands.
-    Failed,
 }

@@ -270,7 +270,6 @@ fn figures(stats: &AnswerStats) -> String {
         AnswerEnd::Length => Some("ended at the token limit".to_owned()),
         AnswerEnd::Stopped => Some("stopped".to_owned()),
         AnswerEnd::ContextFull => Some("ended because the context is full".to_owned()),
-        AnswerEnd::Failed => Some("failed".to_owned()),
     });
     parts.join(", ")
 }

@@ -287,13 +287,16 @@ impl Screen for TerminalScreen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session;
     use crate::session::Intent;
     use crate::telemetry::Hub;
     use crate::tui::input::InputSource;
     use crate::tui::{DEFAULT_THEME, Keymap, ThemeLoader};
     use crate::typing::Edit;
+    use crate::typing::MonotonicClock;
     use crossbeam_channel::{Sender, unbounded};
     use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
+    use std::sync::Arc;
 
     /// Keeps a record of what it was asked for.
     #[derive(Default)]
@@ -337,7 +340,7 @@ mod tests {
         app: App,
         screen: FakeScreen,
         handle: EngineHandle,
-        heard: Receiver<Intent>,
+        heard: Receiver<session::Stamped>,
         sources: Sources,
         /// Kept, so that the session counts as running.
         _say: Sender<EngineEvent>,
@@ -347,7 +350,7 @@ mod tests {
     }
 
     fn stage() -> Stage {
-        let (intents, heard) = unbounded();
+        let (intents, heard) = session::IntentSender::new(Arc::new(MonotonicClock::new()));
         let (say, events) = unbounded();
         let (input, inputs) = unbounded();
         let (signal, signals) = unbounded();
@@ -411,7 +414,7 @@ mod tests {
         assert!(stage.screen.0.is_empty(), "{:?}", stage.screen.0);
         let mut text = String::new();
         let mut enters = 0;
-        for intent in stage.heard.try_iter() {
+        for (_, intent) in stage.heard.try_iter() {
             match intent {
                 Intent::Typing(event) => match event.edit {
                     Edit::Insert { text: t, .. } => text += &t,

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::cli::args::{Cli, Command};
-use crate::telemetry::Hub;
+use crate::session::{IntentSender, Stamped};
+use crate::telemetry::{AnswerEnd, Hub};
+use crate::typing::MonotonicClock;
 use clap::Parser;
 use crossbeam_channel::{Sender, unbounded};
 
@@ -17,8 +19,8 @@ fn args(prompt: &str) -> RunArgs {
 }
 
 /// A session's thread that follows `script`.
-fn engine(script: impl FnOnce(Receiver<Intent>, Sender<Event>) + Send + 'static) -> EngineHandle {
-    let (intents, inbox) = unbounded();
+fn engine(script: impl FnOnce(Receiver<Stamped>, Sender<Event>) + Send + 'static) -> EngineHandle {
+    let (intents, inbox) = IntentSender::new(Arc::new(MonotonicClock::new()));
     let (outbox, events) = unbounded();
     EngineHandle {
         intents,
@@ -28,17 +30,21 @@ fn engine(script: impl FnOnce(Receiver<Intent>, Sender<Event>) + Send + 'static)
     }
 }
 
+fn unstamped((_, intent): Stamped) -> Intent {
+    intent
+}
+
 /// Takes the prompt as `run` must send it: one paste, then Enter.
-fn take_prompt(inbox: &Receiver<Intent>) -> String {
+fn take_prompt(inbox: &Receiver<Stamped>) -> String {
     let Ok(Intent::Typing(TypingEvent {
         edit: Edit::Insert { text, paste: true },
         ..
-    })) = inbox.recv()
+    })) = inbox.recv().map(unstamped)
     else {
         panic!("no paste");
     };
     assert!(matches!(
-        inbox.recv(),
+        inbox.recv().map(unstamped),
         Ok(Intent::Typing(TypingEvent {
             edit: Edit::Enter,
             ..
@@ -83,7 +89,7 @@ fn done(text: &str, end: AnswerEnd) -> Event {
     }))
 }
 
-fn hello(inbox: Receiver<Intent>, events: Sender<Event>) {
+fn hello(inbox: Receiver<Stamped>, events: Sender<Event>) {
     events.send(Event::Ready).unwrap();
     let prompt = take_prompt(&inbox);
     assert_eq!(prompt, "What is a bus?");
@@ -144,7 +150,7 @@ fn an_interrupt_stops_the_answer_and_keeps_its_text() {
         take_prompt(&inbox);
         events.send(Event::Text("half".into())).unwrap();
         interrupt.send(()).unwrap();
-        assert!(matches!(inbox.recv(), Ok(Intent::Stop)));
+        assert!(matches!(inbox.recv().map(unstamped), Ok(Intent::Stop)));
         events.send(done("half", AnswerEnd::Stopped)).unwrap();
     });
     let ran = run(engine, false, &interrupts);
@@ -157,7 +163,7 @@ fn an_interrupt_while_loading_ends_without_an_answer() {
     let (interrupt, interrupts) = unbounded();
     interrupt.send(()).unwrap();
     let engine = engine(|inbox, _events| {
-        assert!(matches!(inbox.recv(), Ok(Intent::Shutdown)));
+        assert!(matches!(inbox.recv().map(unstamped), Ok(Intent::Shutdown)));
     });
     let ran = run(engine, true, &interrupts);
     assert!(ran.result.unwrap_err().to_string().contains("loaded"));
