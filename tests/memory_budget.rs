@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{DRAFT, ORACLE, layer_oracle, least_ram, model, options, tokens};
+use common::{DRAFT, ORACLE, SMOL, layer_oracle, least_ram, model, options, tokens};
 use nmos::oracle::{Oracle, TokenTree, WidthClass};
 use nmos::system;
 use nmos::units::Bytes;
@@ -12,8 +12,18 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Figures of `nmos run --json`; inside of `group`, if there is one.
+/// Figures of `nmos run --json` with the default oracle.
 fn run(ram: Bytes, draft: Option<&str>, group: Option<&Group>) -> serde_json::Value {
+    run_model(ORACLE, ram, draft, group)
+}
+
+/// The same with any oracle; inside of `group`, if there is one.
+fn run_model(
+    oracle: &str,
+    ram: Bytes,
+    draft: Option<&str>,
+    group: Option<&Group>,
+) -> serde_json::Value {
     let home = tempfile::tempdir().unwrap();
     let (enter, tasks) = group.map_or(("", PathBuf::new()), |group| {
         (
@@ -35,7 +45,7 @@ fn run(ram: Bytes, draft: Option<&str>, group: Option<&Group>) -> serde_json::Va
             "2",
         ])
         .arg("--oracle")
-        .arg(model(ORACLE))
+        .arg(model(oracle))
         .arg("--draft")
         .arg(draft.map_or_else(|| "none".into(), model))
         .args(["--ram", &ram.0.to_string(), "Count from one to thirty."])
@@ -53,21 +63,26 @@ fn number(stats: &serde_json::Value, field: &str) -> f64 {
     stats[field].as_f64().unwrap()
 }
 
-/// A control group of version 1 with a limit of its own; gone when dropped.
+/// A control group with a limit of its own; gone when dropped.
 struct Group(PathBuf);
 
 impl Group {
     /// `None` where this process may not make one.
     fn new(limit: Bytes) -> Option<Self> {
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let path = own.lines().find_map(|l| l.split_once(":memory:"))?.1;
-        let dir = PathBuf::from(format!(
-            "/sys/fs/cgroup/memory{path}/nmos-test-{}",
-            std::process::id()
-        ));
+        let find = |key: &str| own.lines().find_map(|l| Some(l.split_once(key)?.1));
+        // Version 1 has a hierarchy for memory alone; in version 2 there is one for all.
+        let (parent, file) = match find(":memory:") {
+            Some(path) => (
+                format!("/sys/fs/cgroup/memory{path}"),
+                "memory.limit_in_bytes",
+            ),
+            None => (format!("/sys/fs/cgroup{}", find("0::")?), "memory.max"),
+        };
+        let dir = PathBuf::from(parent).join(format!("nmos-test-{}", std::process::id()));
         fs::create_dir(&dir).ok()?;
         let group = Self(dir);
-        fs::write(group.0.join("memory.limit_in_bytes"), limit.0.to_string()).ok()?;
+        fs::write(group.0.join(file), limit.0.to_string()).ok()?;
         Some(group)
     }
 }
@@ -113,7 +128,7 @@ fn the_process_never_holds_more_than_its_budget() {
     assert_eq!(stats["text"], a["text"]);
 
     // Inside a group of that size nothing is pushed out and read again.
-    let Some(group) = Group::new(Bytes(small.0 + Bytes::mib(16).0)) else {
+    let Some(group) = Group::new(small) else {
         println!("no control group can be made here: not run inside of one");
         return;
     };
@@ -155,4 +170,40 @@ fn a_pass_reads_what_the_plan_says() {
         (measured / planned - 1.0).abs() < 0.02,
         "{measured} of {planned}"
     );
+}
+
+/// The form that a session with this much memory and the draft takes.
+fn form(ram: Bytes) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_nmos"))
+        .args(["plan", "--json", "--ctx", "1024", "--oracle"])
+        .arg(model(SMOL))
+        .args(["--draft", "none", "--ram", &ram.0.to_string()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    plan["form"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_model_that_just_fits_stays_within_its_budget() {
+    let _turn = common::turn();
+    // The least that holds all of it, to a MiB.
+    let (mut streams, mut fits) = (least_ram(&options(SMOL, Bytes(0))), Bytes::mib(700));
+    assert_eq!(form(fits), "resident");
+    while fits.0 - streams.0 > Bytes::MIB {
+        let middle = Bytes(u64::midpoint(streams.0, fits.0));
+        match form(middle).as_str() {
+            "resident" => fits = middle,
+            _ => streams = middle,
+        }
+    }
+    // A session measures what a plan predicts, and may find a little less room.
+    let ram = Bytes(fits.0 + Bytes::mib(16).0);
+    let stats = run_model(SMOL, ram, None, None);
+    let peak = number(&stats, "rss_peak_bytes");
+    println!("--ram {ram}, resident: peak {}", Bytes(peak as u64));
+    assert_eq!(number(&stats, "bytes_read"), 0.0, "it streams");
+    assert!(peak <= ram.0 as f64, "{peak} of {ram}");
 }

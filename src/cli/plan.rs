@@ -100,8 +100,8 @@ fn examine(settings: &Settings) -> anyhow::Result<Report> {
     let program = system::rss().unwrap_or_default();
     let ram = system::budget(options.ram, &system::memory(), program)?;
     let held = Held::predict(program, &gguf, draft.as_ref(), ctx_tokens)?;
-    let bytes = Bytes(gguf.file_bytes());
-    let budget = Budget::new(ram, held.total(), bytes, &layout, ctx_tokens)?;
+    let resident = Held::resident(&gguf)?;
+    let budget = Budget::new(ram, held.total(), resident, &layout, ctx_tokens)?;
     let speed = disk::measure(&options.oracle)
         .with_context(|| format!("cannot read {}", options.oracle.display()))?;
 

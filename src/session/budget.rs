@@ -63,14 +63,15 @@ impl Budget {
         self.ram.saturating_sub(Bytes(given))
     }
 
-    /// Divides `ram` with `held` in use already.
+    /// Divides `ram` with `held` in use already. `resident_weights` is what llama.cpp takes
+    /// for the whole model.
     ///
     /// # Errors
     /// Says the least that works.
     pub fn new(
         ram: Bytes,
         held: Bytes,
-        model_bytes: Bytes,
+        resident_weights: Bytes,
         layout: &ModelLayout,
         ctx_tokens: usize,
     ) -> Result<Self, TooSmall> {
@@ -78,10 +79,10 @@ impl Budget {
         let context =
             LlamaOracle::context_bytes(shape.n_layer, shape.kv_width(), shape.n_vocab, ctx_tokens);
         let mut owners = vec![(Self::HELD, held), (Self::MARGIN, MARGIN)];
-        let resident = held.0 + MARGIN.0 + model_bytes.0 + context.0;
+        let resident = held.0 + MARGIN.0 + resident_weights.0 + context.0;
         if resident <= ram.0 {
             owners.push(("context", context));
-            owners.push(("weights", model_bytes));
+            owners.push(("weights, vocabulary", resident_weights));
             return Ok(Self {
                 ram,
                 form: Form::Resident,

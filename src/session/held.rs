@@ -63,6 +63,16 @@ impl Held {
         })
     }
 
+    /// What llama.cpp takes for an oracle that it runs: its tensors, and the vocabulary that it
+    /// loads with them.
+    ///
+    /// # Errors
+    /// As [`Held::predict`].
+    pub fn resident(oracle: &Gguf) -> Result<Bytes, GgufError> {
+        let tensors: u64 = oracle.tensors().map(|t| t.bytes).sum();
+        Ok(Bytes(tensors + vocabulary(oracle)?.0))
+    }
+
     pub fn total(&self) -> Bytes {
         Bytes(self.program.0 + self.vocabulary.0 + self.draft.0)
     }

@@ -10,7 +10,7 @@ use crate::scout::HeuristicScout;
 use crate::speculate::Draft;
 use crate::system;
 use crate::telemetry::{Hub, Phase};
-use crate::units::{Bytes, TokenId};
+use crate::units::TokenId;
 use anyhow::Context;
 use std::sync::Arc;
 
@@ -46,8 +46,9 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
             say("draft");
             let index = Gguf::open(path)?;
             let held = system::rss().unwrap_or_default();
-            if held.0 + index.file_bytes() > ram.0 {
-                let with_draft = Held::predict(held, &gguf, Some(&index), ctx_tokens)?;
+            let with_draft = Held::predict(held, &gguf, Some(&index), ctx_tokens)?;
+            // Refused before it is loaded: loading it would go past the budget.
+            if with_draft.total() > ram {
                 return Err(Budget::least(&layout, with_draft.total(), ctx_tokens, ram).into());
             }
             Some((Draft::open(path, ctx_tokens, options.threads)?, index))
@@ -82,7 +83,7 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
 
     say("oracle");
     let held = system::rss().unwrap_or_default();
-    let budget = Budget::new(ram, held, Bytes(gguf.file_bytes()), &layout, ctx_tokens)?;
+    let budget = Budget::new(ram, held, Held::resident(&gguf)?, &layout, ctx_tokens)?;
     for (owner, bytes) in &budget.owners {
         tracing::info!(owner, %bytes, "memory");
     }
