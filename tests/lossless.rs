@@ -5,7 +5,7 @@ mod common;
 
 use common::{DRAFT, ORACLE, model};
 use nmos::session::{self, EngineHandle, EngineOptions, Event, Intent, Sampling};
-use nmos::telemetry::{AnswerStats, Phase};
+use nmos::telemetry::{AnswerStats, Phase, Snapshot};
 use nmos::typing::{Edit, Trace, TypingEvent, VirtualClock};
 use nmos::units::Bytes;
 use std::path::Path;
@@ -156,11 +156,7 @@ fn sampled_answers_are_the_same_with_a_draft() {
 
 /// Lets virtual time pass, a second whenever the session shows something new, until it has
 /// worked on all that it was given.
-fn settle(
-    engine: &EngineHandle,
-    clock: &VirtualClock,
-    done: impl Fn(&nmos::telemetry::Snapshot) -> bool,
-) {
+fn settle(engine: &EngineHandle, clock: &VirtualClock, done: impl Fn(&Snapshot) -> bool) {
     while !done(&engine.hub.snapshot()) {
         assert!(
             !engine.thread.as_ref().unwrap().is_finished(),
@@ -171,21 +167,35 @@ fn settle(
     }
 }
 
+/// An answer is begun to the prompt as it stands.
+fn begun(s: &Snapshot) -> bool {
+    s.phase == Phase::Composing
+        && s.prefill.prompt_tokens > 0
+        && s.prefill.ready_tokens == s.prefill.prompt_tokens
+}
+
 /// Types `events` on virtual time. Before Enter the typist rests until an answer is begun to
-/// the prompt of `whole` tokens.
-fn type_out(engine: &EngineHandle, clock: &VirtualClock, events: &[TypingEvent], whole: u64) {
-    let mut composer = nmos::typing::Composer::new();
+/// the prompt of `whole` tokens; where `rests`, after each insertion and backspace as well.
+fn type_out(
+    engine: &EngineHandle,
+    clock: &VirtualClock,
+    events: &[TypingEvent],
+    whole: u64,
+    rests: bool,
+) {
+    let keys = |s: &Snapshot| s.cadence.keys + s.cadence.backspaces;
     for event in events {
         clock.advance_to(event.t_us);
         if event.edit == Edit::Enter {
             settle(engine, clock, |s| {
-                s.prefill.prompt_tokens as u64 == whole
-                    && s.phase == Phase::Composing
-                    && s.prefill.ready_tokens == s.prefill.prompt_tokens
+                s.prefill.prompt_tokens as u64 == whole && begun(s)
             });
         }
-        composer.apply(&event.edit).unwrap();
+        let before = keys(&engine.hub.snapshot());
         engine.intents.send(Intent::Typing(event.clone())).unwrap();
+        if rests && matches!(event.edit, Edit::Insert { .. } | Edit::Backspace) {
+            settle(engine, clock, |s| keys(s) > before && begun(s));
+        }
     }
 }
 
@@ -204,7 +214,7 @@ fn final_text(events: &[TypingEvent]) -> String {
     composer.take()
 }
 
-/// Second thoughts of every kind in one prompt, with pauses long enough to answer each.
+/// Second thoughts of every kind in one prompt.
 fn second_thoughts() -> Vec<TypingEvent> {
     let insert = |text: &str| Edit::Insert {
         text: text.into(),
@@ -234,28 +244,31 @@ fn work_before_enter_changes_no_answer() {
     };
     let name = "ca-w13-18d61fce-0.jsonl";
     let scripts = [
-        ("second thoughts", second_thoughts()),
-        (name, trace(name).events().to_vec()),
+        ("second thoughts", second_thoughts(), true),
+        (name, trace(name).events().to_vec(), false),
     ];
 
     let cold = session::spawn(options(false));
     cold.intents.send(Intent::Anticipate(false)).unwrap();
     let clock = Arc::new(VirtualClock::new());
     let warm = session::spawn_with_clock(options(true), Arc::clone(&clock) as Arc<_>);
-    for (name, events) in &scripts {
+    for (name, events, rests) in &scripts {
         let expected = {
             cold.intents.send(Intent::NewConversation).unwrap();
             ask(&cold, &final_text(events))
         };
         assert_eq!(expected.prompt_tokens_ready, 0, "{name}");
         warm.intents.send(Intent::NewConversation).unwrap();
-        type_out(&warm, &clock, events, expected.prompt_tokens);
+        type_out(&warm, &clock, events, expected.prompt_tokens, *rests);
         let stats = finish(&warm);
         println!(
             "{name}: {} of {} prompt tokens ready at Enter",
             stats.prompt_tokens_ready, stats.prompt_tokens
         );
         assert_eq!(stats.text, expected.text, "{name}");
+        if *rests {
+            assert!(stats.bytes_wasted > 0, "{name}: nothing was thrown away");
+        }
         assert_eq!(
             stats.prompt_tokens_ready, stats.prompt_tokens,
             "{name}: nothing was begun before Enter"
@@ -284,7 +297,7 @@ fn a_second_turn_is_the_same_when_it_was_anticipated() {
     let events: Vec<_> = [paste(second), Edit::Enter]
         .map(|edit| TypingEvent { t_us: 1, edit })
         .into();
-    type_out(&warm, &clock, &events, expected[1].prompt_tokens);
+    type_out(&warm, &clock, &events, expected[1].prompt_tokens, false);
     let again = finish(&warm);
     warm.shutdown();
     assert_eq!(first.text, expected[0].text);

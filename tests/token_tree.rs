@@ -2,12 +2,11 @@
 
 mod common;
 
-use common::{DRAFT, ORACLE, SMOL, layer_oracle, llama_oracle, max_diff, rows, same_bits, tokens};
-use nmos::model::{Gguf, ModelLayout};
-use nmos::oracle::{
-    LayerOracle, LayerOracleOptions, NodeIdx, Oracle, TokenTree, TreeNode, WidthClass,
+use common::{
+    DRAFT, ORACLE, SMOL, layer_oracle, layer_oracle_with_context, llama_oracle, max_diff, rows,
+    same_bits, tokens,
 };
-use nmos::telemetry::Hub;
+use nmos::oracle::{NodeIdx, Oracle, TokenTree, TreeNode, WidthClass};
 use nmos::units::{Bytes, TokenId};
 
 const PREFIX: usize = 20;
@@ -115,16 +114,7 @@ fn the_resident_oracle_computes_branches_apart() {
 /// With just enough cells, the holes that pruned branches leave are closed on the way.
 #[test]
 fn a_context_full_of_holes_closes_them() {
-    let gguf = Gguf::open(&common::model(SMOL)).expect("a model");
-    let layout = ModelLayout::from_gguf(&gguf).expect("a supported model");
-    let oracle = |ctx_tokens| {
-        let options = LayerOracleOptions {
-            ctx_tokens,
-            threads: 2,
-            weight_bytes: Bytes::mib(512),
-        };
-        LayerOracle::open(&gguf, &layout, options, &Hub::new()).expect("an oracle")
-    };
+    let oracle = |ctx_tokens| layer_oracle_with_context(SMOL, Bytes::mib(512), ctx_tokens);
     let (tree, [_, second]) = fork();
     let branch: Vec<_> = second.iter().map(|&n| tree.nodes()[n].token).collect();
     let (mut tight, mut roomy) = (oracle(64), oracle(1024));

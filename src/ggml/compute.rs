@@ -138,12 +138,6 @@ impl Compute {
         }
     }
 
-    /// Bytes of scratch memory held at present.
-    pub fn scratch_bytes(&self) -> usize {
-        // SAFETY: the allocator is alive.
-        unsafe { sys::ggml_gallocr_get_buffer_size(self.scratch, 0) }
-    }
-
     /// Computes a graph. Its intermediate results are valid until the next call.
     ///
     /// # Errors

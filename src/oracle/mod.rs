@@ -42,6 +42,10 @@ impl WidthClass {
     pub const BATCH: Self = Self { min: 8, max: 63 };
 }
 
+/// Nodes of a pass whose logits memory is set aside for. A pass for more computes them all
+/// the same, in memory that no budget counts.
+pub const LOGIT_ROWS: usize = 16;
+
 /// What a pass cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PassCost {

@@ -6,14 +6,15 @@
 
 use super::cache::Cache;
 use crate::ggml::llama::LlamaError;
-use crate::oracle::{OracleError, TokenTree, WidthClass};
+use crate::oracle::{LOGIT_ROWS, OracleError, TokenTree, WidthClass};
 use crate::speculate::{Draft, LengthRule, Sampler, accept};
 use crate::telemetry::{AnswerEnd, PassView};
 use crate::units::TokenId;
 use std::time::Instant;
 
-/// Most drafted tokens of a pass. The cost of a pass hardly grows up to 16 tokens.
-const MAX_CHAIN: usize = 15;
+/// Most drafted tokens of a pass, behind the last token that was chosen. The cost of a pass
+/// hardly grows up to 16 tokens.
+const MAX_CHAIN: usize = LOGIT_ROWS - 1;
 
 /// What an answer needs besides the oracle.
 pub(super) struct Rules {
@@ -187,7 +188,7 @@ impl Answer {
         let tree = TokenTree::chain(&chain, 0);
         let chosen = cache.pass(&tree, rules.width, |output| {
             let mut history = context.clone();
-            let accepted = accept(&tree, &output.logits, |row, _| {
+            let accepted = accept(&tree, &output.logits, |row| {
                 let token = rules.sampler.choose(row, &history, history.len());
                 history.push(token);
                 token

@@ -14,7 +14,7 @@ pub struct Accepted {
 }
 
 /// Follows the oracle's choices through `tree` from its first node. `choose` is asked at each
-/// node reached, with its logits and how many tokens were chosen before.
+/// node reached, in order, with its logits.
 ///
 /// The choice never depends on what was drafted, so that the chosen tokens are exactly those
 /// of decoding one by one with the same logits, for a sampled choice as for a greedy one.
@@ -24,7 +24,7 @@ pub struct Accepted {
 pub fn accept(
     tree: &TokenTree,
     logits: &Logits,
-    mut choose: impl FnMut(&[f32], usize) -> TokenId,
+    mut choose: impl FnMut(&[f32]) -> TokenId,
 ) -> Accepted {
     let mut path = vec![0];
     let mut chosen = Vec::new();
@@ -33,7 +33,7 @@ pub fn accept(
         let Some(row) = logits.of(node) else {
             panic!("node {node} of a tree to verify has no logits");
         };
-        let token = choose(row, chosen.len());
+        let token = choose(row);
         chosen.push(token);
         match tree.child(Some(node), token) {
             Some(child) => path.push(child),

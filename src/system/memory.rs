@@ -58,13 +58,6 @@ fn margin(obtainable: Bytes) -> Bytes {
     Bytes(obtainable.0 / 8).clamp(Bytes::mib(64), Bytes(2 * Bytes::GIB))
 }
 
-/// The budget where `--ram` is not given: what can be had, less an eighth of it (at least
-/// 64 MiB, at most 2 GiB) for the rest of the machine.
-pub fn default_budget(facts: &MemoryFacts) -> Option<Bytes> {
-    let obtainable = facts.obtainable()?;
-    Some(obtainable.saturating_sub(margin(obtainable)))
-}
-
 /// Why a budget cannot be had.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BudgetError {
@@ -82,7 +75,8 @@ pub enum BudgetError {
     Unknown,
 }
 
-/// The budget to run in: what was asked for if it can be had, or the default.
+/// The budget to run in: what was asked for if it can be had; where nothing was, what can be
+/// had less an eighth of it (at least 64 MiB, at most 2 GiB) for the rest of the machine.
 ///
 /// What this process already holds counts as obtainable, since the budget is for all of it.
 pub fn budget(
@@ -139,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_default_leaves_a_margin() {
-        let take = |bytes| default_budget(&with(bytes, None)).unwrap();
+        let take = |bytes| budget(None, &with(bytes, None), Bytes(0)).unwrap();
         assert_eq!(take(Bytes::GIB), Bytes::mib(896));
         assert_eq!(take(64 * Bytes::GIB), Bytes(62 * Bytes::GIB));
         assert_eq!(take(128 * Bytes::MIB), Bytes::mib(64));

@@ -9,7 +9,7 @@ mod memory;
 mod process;
 
 pub use cpu::{CpuFacts, cores, cpu_facts};
-pub use memory::{BudgetError, MemoryFacts, budget, default_budget, memory};
+pub use memory::{BudgetError, MemoryFacts, budget, memory};
 pub use process::{disk_read_bytes, locked_memory_limit, rss, rss_peak};
 
 /// The kernel's name and release, such as `Linux 6.12.1`.

@@ -298,12 +298,19 @@ impl Checker<'_> {
         })
     }
 
-    /// A weight matrix `[from, to]` of any type that ggml multiplies by.
+    /// A weight matrix `[from, to]` of any type that ggml multiplies by and converts: its Q8_1
+    /// and Q8_K exist for activations alone.
     fn matrix(&self, name: &str, from: usize, to: usize) -> Result<TensorInfo, ArchError> {
         let tensor = self.tensor(name, &[from, to])?;
         if matches!(
             tensor.ty,
-            GgmlType::I8 | GgmlType::I16 | GgmlType::I32 | GgmlType::I64 | GgmlType::F64
+            GgmlType::I8
+                | GgmlType::I16
+                | GgmlType::I32
+                | GgmlType::I64
+                | GgmlType::F64
+                | GgmlType::Q8_1
+                | GgmlType::Q8_K
         ) {
             return Err(self.invalid(format!("tensor {name} is of type {:?}", tensor.ty)));
         }

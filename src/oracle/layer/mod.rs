@@ -15,7 +15,9 @@ mod activations;
 mod graphs;
 mod weights;
 
-use super::{Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass};
+use super::{
+    LOGIT_ROWS, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass,
+};
 use crate::ggml::{Compute, Context, Tensor, dequantize_row};
 use crate::io::RowFile;
 use crate::kv::{CellMap, PagedKv};
@@ -34,9 +36,6 @@ use weights::Weights;
 /// Cells are attended to in runs of this many, so that few graph shapes occur. Cells behind
 /// the last one are masked and change no bits.
 const KV_STEP: usize = 256;
-
-/// Rows of the head that are computed in a pass at the most.
-const MAX_LOGIT_ROWS: usize = WidthClass::BATCH.max;
 
 /// How a [`LayerOracle`] is set up.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +118,7 @@ impl LayerOracle {
     pub fn other_bytes(layout: &ModelLayout, ctx_tokens: usize) -> [(&'static str, Bytes); 3] {
         let shape = &layout.shape;
         let row = Self::kv_row_bytes(shape);
-        let logits = MAX_LOGIT_ROWS.min(16) * shape.n_vocab * 4;
+        let logits = LOGIT_ROWS * shape.n_vocab * 4;
         let activations = Activations::bytes(shape, ctx_tokens) + graphs::scratch_bytes(shape);
         [
             (
