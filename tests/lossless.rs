@@ -183,7 +183,7 @@ fn type_out(
     whole: u64,
     rests: bool,
 ) {
-    let keys = |s: &Snapshot| s.cadence.keys + s.cadence.backspaces;
+    let edits = |s: &Snapshot| s.cadence.keys + s.cadence.pastes + s.cadence.backspaces;
     for event in events {
         clock.advance_to(event.t_us);
         if event.edit == Edit::Enter {
@@ -191,10 +191,10 @@ fn type_out(
                 s.prefill.prompt_tokens as u64 == whole && begun(s)
             });
         }
-        let before = keys(&engine.hub.snapshot());
+        let before = edits(&engine.hub.snapshot());
         engine.intents.send(Intent::Typing(event.clone())).unwrap();
         if rests && matches!(event.edit, Edit::Insert { .. } | Edit::Backspace) {
-            settle(engine, clock, |s| keys(s) > before && begun(s));
+            settle(engine, clock, |s| edits(s) != before && begun(s));
         }
     }
 }
