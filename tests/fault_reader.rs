@@ -27,6 +27,8 @@ enum Fault {
     Lasting,
     /// The newest read in flight ends first.
     Reordered,
+    /// The reader breaks down at `BAD`.
+    Panic,
 }
 
 /// What the test sees of a reader that the river owns.
@@ -78,6 +80,8 @@ impl BlockReader for FaultyReader {
         };
         let request = self.waiting.remove(index);
         self.watch.ended.lock().unwrap().push(request.offset);
+        let in_bad = request.offset as usize / SHARD == BAD;
+        assert!(self.fault != Fault::Panic || !in_bad, "breaks down");
         if self.fails(&request) {
             self.watch.failed.fetch_add(1, Ordering::SeqCst);
             let result = Err(io::Error::from_raw_os_error(5));
@@ -146,7 +150,8 @@ impl Bench {
             watch: Arc::clone(&watch),
         };
         let files = [path];
-        let river = River::start_with(Box::new(reader), &files, shards, plan, Hub::new()).unwrap();
+        let river =
+            River::start_with(Box::new(reader), &files, shards, plan, SHARD, Hub::new()).unwrap();
         Self { dir, river, watch }
     }
 
@@ -156,13 +161,13 @@ impl Bench {
 
     /// One pass over all shards, whose bytes must be the file's own.
     fn pass(&mut self) -> Result<(), RiverError> {
-        self.river.retry();
+        self.river.begin_pass()?;
         for i in 0..SHARDS {
             let region = self.river.take(ShardIdx(i))?;
             check(i, &region);
             self.river.give(ShardIdx(i));
         }
-        Ok(())
+        self.river.end_pass()
     }
 }
 
@@ -240,7 +245,7 @@ fn a_lasting_failure_ends_the_pass_and_the_next_one_works_when_it_is_gone() {
 }
 
 #[test]
-fn a_file_cut_short_is_named_and_works_again_when_it_is_whole() {
+fn a_file_cut_short_is_named_and_works_again_when_it_is_as_it_was() {
     let mut bench = Bench::new(Fault::None);
     bench.pass().unwrap();
     let whole = std::fs::read(bench.path()).unwrap();
@@ -248,16 +253,46 @@ fn a_file_cut_short_is_named_and_works_again_when_it_is_whole() {
         .write(true)
         .open(bench.path())
         .unwrap();
+    let mtime = file.metadata().unwrap().modified().unwrap();
     // In the middle of a block of the shard.
-    file.set_len((BAD * SHARD + BLOCK + 100) as u64).unwrap();
-    // Shards up to here may have been read ahead: within two passes it shows.
-    let error = bench.pass().and_then(|()| bench.pass()).unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains("the file ends after"), "{text}");
-    assert!(text.contains(&whole.len().to_string()), "{text}");
+    let len = BAD * SHARD + BLOCK + 100;
+    file.set_len(len as u64).unwrap();
+    let text = bench.pass().unwrap_err().to_string();
+    assert!(text.contains(&bench.path().display().to_string()), "{text}");
+    let lengths = format!("was {} bytes long and is {len} now", whole.len());
+    assert!(text.contains(&lengths), "{text}");
     std::fs::write(bench.path(), &whole).unwrap();
+    file.set_modified(mtime).unwrap();
     bench.pass().unwrap();
     bench.pass().unwrap();
+}
+
+#[test]
+fn a_file_written_to_during_a_pass_spoils_that_pass() {
+    let bench = Bench::new(Fault::None);
+    bench.river.begin_pass().unwrap();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(bench.path())
+        .unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+    file.set_modified(later).unwrap();
+    let text = bench.river.end_pass().unwrap_err().to_string();
+    assert!(text.contains("has been written to"), "{text}");
+}
+
+#[test]
+fn a_file_put_in_the_place_of_the_one_in_use_is_noticed() {
+    let mut bench = Bench::new(Fault::None);
+    bench.pass().unwrap();
+    let other = bench.dir.path().join("other");
+    std::fs::copy(bench.path(), &other).unwrap();
+    std::fs::rename(&other, bench.path()).unwrap();
+    let text = bench.pass().unwrap_err().to_string();
+    assert!(text.contains("replaced by another file"), "{text}");
+    std::fs::remove_file(bench.path()).unwrap();
+    let text = bench.pass().unwrap_err().to_string();
+    assert!(text.contains("is no longer there"), "{text}");
 }
 
 #[test]
@@ -265,4 +300,13 @@ fn a_river_with_a_failure_under_way_can_be_dropped() {
     let mut bench = Bench::new(Fault::Lasting);
     assert!(bench.pass().is_err());
     drop(bench);
+}
+
+#[test]
+fn a_reader_that_breaks_down_ends_every_pass() {
+    let mut bench = Bench::new(Fault::Panic);
+    for _ in 0..2 {
+        let text = bench.pass().unwrap_err().to_string();
+        assert!(text.contains("the reading thread has ended"), "{text}");
+    }
 }

@@ -151,6 +151,13 @@ impl Region {
         }
     }
 
+    /// Whether all of `other` lies within this region.
+    pub fn contains(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.arena, &other.arena)
+            && self.offset <= other.offset
+            && other.offset + other.len <= self.offset + self.len
+    }
+
     /// Copies `bytes` to the region's start.
     ///
     /// # Panics
@@ -200,6 +207,20 @@ mod tests {
         region.discard();
         region.read(&mut back);
         assert_eq!(back, [0; 5]);
+    }
+
+    #[test]
+    fn a_region_contains_its_parts_and_nothing_of_another_arena() {
+        let (arena, other) = (
+            Arena::new(1).expect("memory"),
+            Arena::new(1).expect("memory"),
+        );
+        let region = arena.region(4096, 8192);
+        assert!(region.contains(&region.part(0, 8192)));
+        assert!(region.contains(&region.part(4096, 4096)));
+        assert!(!region.contains(&arena.region(0, 8192)));
+        assert!(!region.contains(&arena.region(8192, 8192)));
+        assert!(!region.contains(&other.region(4096, 4096)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use rustix::fs::{Advice, Mode, OFlags, fadvise, open};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Alignment of offset, length and address that `O_DIRECT` asks for, in bytes.
@@ -15,8 +15,43 @@ pub const BLOCK: usize = 4096;
 pub struct BlockFile {
     file: File,
     path: PathBuf,
-    len: u64,
+    opened: Stamp,
     direct: bool,
+}
+
+/// What tells a file from another, and from itself after it was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    len: u64,
+    /// Last written, in nanoseconds.
+    mtime_ns: i128,
+}
+
+impl Stamp {
+    fn of(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            len: metadata.len(),
+            mtime_ns: i128::from(metadata.mtime()) * 1_000_000_000
+                + i128::from(metadata.mtime_nsec()),
+        }
+    }
+}
+
+/// What has happened to an open file, in words that follow its name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FileChange {
+    #[error("is no longer there ({0})")]
+    Gone(String),
+    #[error("has been replaced by another file")]
+    Replaced,
+    #[error("was {was} bytes long and is {is} now")]
+    Resized { was: u64, is: u64 },
+    #[error("has been written to")]
+    Written,
 }
 
 impl BlockFile {
@@ -33,7 +68,7 @@ impl BlockFile {
             Err(error) => return Err(error.into()),
         };
         let file = File::from(fd);
-        let len = file.metadata()?.len();
+        let opened = Stamp::of(&file.metadata()?);
         if !direct {
             // Each byte is read once a pass: keeping it behind us in the page cache only
             // pushes out what other programs need.
@@ -42,7 +77,7 @@ impl BlockFile {
         Ok(Self {
             file,
             path: path.to_owned(),
-            len,
+            opened,
             direct,
         })
     }
@@ -53,11 +88,33 @@ impl BlockFile {
 
     /// The file's length when it was opened.
     pub fn len(&self) -> u64 {
-        self.len
+        self.opened.len
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.opened.len == 0
+    }
+
+    /// Whether the path still leads to the file that was opened, as it was then.
+    ///
+    /// # Errors
+    /// What has changed. What is read from now on cannot be trusted.
+    pub fn check(&self) -> Result<(), FileChange> {
+        let gone = |error: io::Error| FileChange::Gone(error.to_string());
+        let now = Stamp::of(&std::fs::metadata(&self.path).map_err(gone)?);
+        let was = self.opened;
+        if (now.device, now.inode) != (was.device, was.inode) {
+            Err(FileChange::Replaced)
+        } else if now.len != was.len {
+            Err(FileChange::Resized {
+                was: was.len,
+                is: now.len,
+            })
+        } else if now.mtime_ns != was.mtime_ns {
+            Err(FileChange::Written)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether reads go around the page cache.
@@ -94,5 +151,44 @@ impl RowFile {
     /// The system's own, or `UnexpectedEof` where the file ends before.
     pub fn read(&self, offset: u64, row: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(row, offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn a_changed_file_is_told_apart() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("model");
+        fs::write(&path, [1; 8192]).expect("written");
+        let file = BlockFile::open(&path).expect("opened");
+        assert_eq!(file.check(), Ok(()));
+
+        let handle = fs::OpenOptions::new().write(true).open(&path);
+        let handle = handle.expect("opened for writing");
+        let mtime = handle.metadata().and_then(|m| m.modified()).expect("mtime");
+        handle.set_len(4096).expect("cut");
+        let cut = FileChange::Resized {
+            was: 8192,
+            is: 4096,
+        };
+        assert_eq!(file.check(), Err(cut));
+        // The same length again, but who knows with what in it.
+        handle.set_len(8192).expect("grown");
+        handle
+            .set_modified(SystemTime::now() + Duration::from_secs(5))
+            .expect("mtime set");
+        assert_eq!(file.check(), Err(FileChange::Written));
+        handle.set_modified(mtime).expect("mtime set");
+        assert_eq!(file.check(), Ok(()));
+
+        fs::rename(&path, dir.path().join("aside")).expect("moved");
+        assert!(matches!(file.check(), Err(FileChange::Gone(_))));
+        fs::write(&path, [1; 8192]).expect("another");
+        assert_eq!(file.check(), Err(FileChange::Replaced));
     }
 }

@@ -14,6 +14,6 @@ mod reader;
 mod uring;
 
 pub use arena::{Arena, Region};
-pub use direct_file::{BLOCK, BlockFile, RowFile};
+pub use direct_file::{BLOCK, BlockFile, FileChange, RowFile};
 pub use reader::{BlockReader, Completion, PreadReader, ReadRequest, open_reader};
 pub use uring::UringReader;

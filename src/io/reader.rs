@@ -27,6 +27,11 @@ pub struct Completion {
 
 /// Reads blocks, several at a time, in any order of completion.
 pub trait BlockReader: Send {
+    /// Says before the first read which files will be read, and into which memory most of
+    /// the time, so that the kernel need not look them up for every read. The memory becomes
+    /// resident. Where that is refused reads work all the same.
+    fn register(&mut self, _files: &[Arc<BlockFile>], _memory: Option<&Region>) {}
+
     /// How many reads may be in flight.
     fn depth(&self) -> usize;
 
@@ -45,7 +50,7 @@ pub trait BlockReader: Send {
     /// The system's own when waiting failed; reads stay in flight.
     fn complete(&mut self) -> io::Result<Completion>;
 
-    /// `io_uring` or `pread`.
+    /// How it reads, in words: `io_uring` or `pread`, and what of it is granted.
     fn name(&self) -> &'static str;
 }
 

@@ -1,16 +1,25 @@
 //! Block reads through io_uring.
 
-use super::{BlockReader, Completion, ReadRequest};
-use io_uring::{IoUring, opcode, types};
+use super::{BlockFile, BlockReader, Completion, ReadRequest, Region};
+use io_uring::{IoUring, opcode, squeue, types};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+/// The kernel takes no larger buffer than this, in bytes.
+const MOST_REGISTERED: usize = 1 << 30;
 
 /// Up to `depth` reads in flight on one ring. Slot `i` of `in_flight` holds the request whose
 /// `user_data` is `i`, until its completion has been taken.
 pub struct UringReader {
+    // Declared, and so dropped, before what is registered with it.
     ring: IoUring,
     in_flight: Vec<Option<ReadRequest>>,
     free: Vec<usize>,
+    /// Files that the kernel knows by their place in this list.
+    files: Vec<Arc<BlockFile>>,
+    /// Memory whose pages the kernel has looked up and pinned, as its buffer 0.
+    memory: Option<Region>,
 }
 
 impl UringReader {
@@ -25,11 +34,56 @@ impl UringReader {
             ring,
             in_flight: (0..depth).map(|_| None).collect(),
             free: (0..depth).rev().collect(),
+            files: Vec::new(),
+            memory: None,
         })
+    }
+
+    /// The kernel's form of a request: by registered file and buffer where it has them.
+    fn entry(&self, request: &ReadRequest, len: u32) -> squeue::Entry {
+        let (addr, offset) = (request.into.addr(), request.offset);
+        let raw = types::Fd(request.file.file().as_raw_fd());
+        let known = (self.files.iter())
+            .position(|f| Arc::ptr_eq(f, &request.file))
+            .and_then(|i| u32::try_from(i).ok())
+            .map(types::Fixed);
+        let pinned = (self.memory.as_ref()).is_some_and(|m| m.contains(&request.into));
+        match (known, pinned) {
+            (Some(file), true) => opcode::ReadFixed::new(file, addr, len, 0)
+                .offset(offset)
+                .build(),
+            (Some(file), false) => opcode::Read::new(file, addr, len).offset(offset).build(),
+            (None, true) => opcode::ReadFixed::new(raw, addr, len, 0)
+                .offset(offset)
+                .build(),
+            (None, false) => opcode::Read::new(raw, addr, len).offset(offset).build(),
+        }
     }
 }
 
 impl BlockReader for UringReader {
+    fn register(&mut self, files: &[Arc<BlockFile>], memory: Option<&Region>) {
+        let descriptors: Vec<RawFd> = files.iter().map(|f| f.file().as_raw_fd()).collect();
+        match self.ring.submitter().register_files(&descriptors) {
+            Ok(()) => self.files = files.to_vec(),
+            Err(error) => tracing::info!(%error, "files cannot be registered with io_uring"),
+        }
+        let Some(memory) = memory.filter(|m| (1..=MOST_REGISTERED).contains(&m.len())) else {
+            return;
+        };
+        let buffer = libc::iovec {
+            iov_base: memory.addr().cast(),
+            iov_len: memory.len(),
+        };
+        // SAFETY: the kernel keeps the pages of this range pinned for as long as the ring
+        // lives; `self.memory` keeps them mapped until after the ring has been dropped.
+        match unsafe { self.ring.submitter().register_buffers(&[buffer]) } {
+            Ok(()) => self.memory = Some(memory.clone()),
+            // An ordinary user may lock no more than 8 MiB.
+            Err(error) => tracing::info!(%error, "memory cannot be registered with io_uring"),
+        }
+    }
+
     fn depth(&self) -> usize {
         self.in_flight.len()
     }
@@ -45,14 +99,7 @@ impl BlockReader for UringReader {
             .ok_or_else(|| io::Error::other("more reads than the ring has room for"))?;
         let len = u32::try_from(request.into.len())
             .map_err(|_| io::Error::other("a read of 4 GiB or more"))?;
-        let entry = opcode::Read::new(
-            types::Fd(request.file.file().as_raw_fd()),
-            request.into.addr(),
-            len,
-        )
-        .offset(request.offset)
-        .build()
-        .user_data(slot as u64);
+        let entry = self.entry(&request, len).user_data(slot as u64);
         self.in_flight[slot] = Some(request);
         // SAFETY: the buffer and the file outlive the operation, since the request that owns
         // both stays in `in_flight` until its completion is taken, or `drop` has waited for it.
@@ -61,15 +108,12 @@ impl BlockReader for UringReader {
             self.free.push(slot);
             return Err(io::Error::other("the submission queue is full"));
         }
-        match self.ring.submit() {
-            Ok(_) => Ok(()),
-            // The entry stays queued and goes out with the next submit.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
-                Ok(())
-            }
-            Err(error) => Err(error),
+        // Where the kernel does not take it now (it is interrupted, or short of memory), the
+        // entry stays queued and goes out when the next one does, or is waited for.
+        if let Err(error) = self.ring.submit() {
+            tracing::debug!(%error, "a read is submitted later");
         }
+        Ok(())
     }
 
     fn complete(&mut self) -> io::Result<Completion> {
@@ -98,7 +142,10 @@ impl BlockReader for UringReader {
     }
 
     fn name(&self) -> &'static str {
-        "io_uring"
+        match self.memory {
+            Some(_) => "io_uring, registered buffers",
+            None => "io_uring",
+        }
     }
 }
 
@@ -114,6 +161,109 @@ impl Drop for UringReader {
                 }
                 return;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Arena, BLOCK};
+    use std::fs;
+
+    const BLOCKS: usize = 20;
+
+    /// A file of blocks, each filled with its number.
+    fn numbered(dir: &tempfile::TempDir) -> Arc<BlockFile> {
+        let path = dir.path().join("blocks");
+        let bytes: Vec<u8> = (0..BLOCKS).flat_map(|i| [i as u8; BLOCK]).collect();
+        fs::write(&path, bytes).expect("a file");
+        Arc::new(BlockFile::open(&path).expect("opened"))
+    }
+
+    /// A reader, where this system grants one.
+    fn reader(depth: usize) -> Option<UringReader> {
+        let reader = UringReader::new(depth);
+        if let Err(error) = &reader {
+            println!("io_uring is refused here ({error}): nothing is tested");
+        }
+        reader.ok()
+    }
+
+    fn request(file: &Arc<BlockFile>, block: usize, into: Region) -> ReadRequest {
+        ReadRequest {
+            file: Arc::clone(file),
+            offset: (block * BLOCK) as u64,
+            into,
+            tag: block as u64,
+        }
+    }
+
+    #[test]
+    fn more_reads_than_the_depth_fill_the_right_places() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = numbered(&dir);
+        let arena = Arena::new(BLOCKS * BLOCK).expect("memory");
+        // Registered or not, and half of the memory registered: the bytes are the same.
+        for registered in [0, BLOCKS, BLOCKS / 2] {
+            let Some(mut reader) = reader(4) else { return };
+            let memory = arena.region(0, registered * BLOCK);
+            if registered > 0 {
+                reader.register(&[Arc::clone(&file)], Some(&memory));
+            }
+            arena
+                .region(0, BLOCKS * BLOCK)
+                .write(&[0xff; BLOCKS * BLOCK]);
+            let mut next = 0;
+            let mut seen = [false; BLOCKS];
+            while next < BLOCKS || reader.in_flight() > 0 {
+                while next < BLOCKS && reader.in_flight() < reader.depth() {
+                    let into = arena.region(next * BLOCK, BLOCK);
+                    reader.submit(request(&file, next, into)).expect("room");
+                    next += 1;
+                }
+                let done = reader.complete().expect("a completion");
+                assert_eq!(done.result.expect("bytes"), BLOCK);
+                let block = done.request.tag as usize;
+                assert!(!std::mem::replace(&mut seen[block], true), "{block} twice");
+                let mut bytes = [0; BLOCK];
+                done.request.into.read(&mut bytes);
+                assert_eq!(bytes, [block as u8; BLOCK]);
+            }
+            assert_eq!(seen, [true; BLOCKS]);
+        }
+    }
+
+    #[test]
+    fn a_read_past_the_end_is_short_and_one_too_many_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = numbered(&dir);
+        let arena = Arena::new(4 * BLOCK).expect("memory");
+        let Some(mut reader) = reader(1) else { return };
+        let last = request(&file, BLOCKS - 1, arena.region(0, 4 * BLOCK));
+        reader.submit(last.clone()).expect("room");
+        assert!(reader.submit(last).is_err());
+        assert_eq!(
+            reader.complete().expect("done").result.expect("bytes"),
+            BLOCK
+        );
+    }
+
+    #[test]
+    fn a_reader_dropped_with_reads_in_flight_waits_for_them() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = numbered(&dir);
+        let arena = Arena::new(4 * BLOCK).expect("memory");
+        let Some(mut reader) = reader(4) else { return };
+        for block in 0..4 {
+            let into = arena.region(block * BLOCK, BLOCK);
+            reader.submit(request(&file, block, into)).expect("room");
+        }
+        drop(reader);
+        for block in 0..4 {
+            let mut bytes = [0; BLOCK];
+            arena.region(block * BLOCK, BLOCK).read(&mut bytes);
+            assert_eq!(bytes, [block as u8; BLOCK]);
         }
     }
 }

@@ -17,13 +17,20 @@
 mod plan;
 mod reader;
 mod ring;
+#[cfg(test)]
+mod ring_tests;
 mod shard;
 
+/// What [`ring`] synchronises with; `tests/ring_loom.rs` puts its model checker's in its place.
+mod sync {
+    pub use std::sync::{Condvar, Mutex, MutexGuard};
+}
+
 pub use plan::{Plan, PlanError};
-pub use reader::{ReadCounters, ReadFailure};
+pub use reader::{ReadCounters, ReadFailure, ReadSizes};
 pub use shard::{Extent, Placed, Shard, ShardIdx, catalogue, total_bytes};
 
-use crate::io::{Arena, BlockFile, BlockReader, Region, open_reader};
+use crate::io::{Arena, BlockFile, BlockReader, FileChange, Region, open_reader};
 use crate::telemetry::{Hub, QueueItem, Residency, ShardView};
 use crate::units::Bytes;
 use reader::Reader;
@@ -31,9 +38,6 @@ use ring::Ring;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Reads in flight.
-pub const DEPTH: usize = 8;
 
 /// Streamed shards that the queue pane looks ahead.
 const LOOK_AHEAD: usize = 12;
@@ -53,10 +57,17 @@ pub enum RiverError {
     },
     #[error(transparent)]
     Read(#[from] ReadFailure),
+    #[error(
+        "{} {change}: its weights are not computed with any more; start nmos again when the \
+         file is as it should be",
+        path.display()
+    )]
+    Changed { path: PathBuf, change: FileChange },
 }
 
 /// See the module's text.
 pub struct River {
+    files: Vec<Arc<BlockFile>>,
     shards: Arc<Vec<Shard>>,
     pinned: Arc<Vec<Option<Region>>>,
     plan: Plan,
@@ -83,20 +94,23 @@ impl River {
         files: &[PathBuf],
         shards: Vec<Shard>,
         plan: Plan,
+        sizes: ReadSizes,
         hub: Arc<Hub>,
     ) -> Result<Self, RiverError> {
-        Self::start_with(open_reader(DEPTH), files, shards, plan, hub)
+        let io = open_reader(sizes.depth);
+        Self::start_with(io, files, shards, plan, sizes.bytes, hub)
     }
 
-    /// The same with a reader of the caller's choice.
+    /// The same with a reader of the caller's choice, in reads of `read_bytes`.
     ///
     /// # Errors
     /// As [`River::start`].
     pub fn start_with(
-        io: Box<dyn BlockReader>,
+        mut io: Box<dyn BlockReader>,
         files: &[PathBuf],
         shards: Vec<Shard>,
         plan: Plan,
+        read_bytes: usize,
         hub: Arc<Hub>,
     ) -> Result<Self, RiverError> {
         let files = files
@@ -122,6 +136,7 @@ impl River {
             at += if *stays { shard.bytes } else { 0 };
         }
         let memory = (plan.ring_bytes > 0).then(|| arena.region(at, plan.ring_bytes));
+        io.register(&files, memory.as_ref());
         let direct = files.iter().all(|f| f.is_direct());
         let reader = format!(
             "{}, {}",
@@ -148,7 +163,8 @@ impl River {
         let counters = Arc::new(ReadCounters::default());
         let worker = Reader {
             io,
-            files,
+            read_bytes,
+            files: files.clone(),
             shards: Arc::clone(&shards),
             pinned: Arc::clone(&pinned),
             ring: Arc::clone(&ring),
@@ -164,6 +180,7 @@ impl River {
             })?;
         Ok(Self {
             held_ms: vec![0.0; shards.len()],
+            files,
             shards,
             pinned,
             plan,
@@ -207,9 +224,37 @@ impl River {
         (self.hits, self.misses)
     }
 
-    /// Lets the reader try again what failed in an earlier pass.
-    pub fn retry(&self) {
+    /// Begins a pass: what failed in an earlier one is tried again.
+    ///
+    /// # Errors
+    /// A file that is no longer what was opened.
+    pub fn begin_pass(&self) -> Result<(), RiverError> {
+        self.check_files()?;
         self.ring.retry();
+        Ok(())
+    }
+
+    /// Ends a pass, whose result counts only if this succeeds.
+    ///
+    /// # Errors
+    /// A file that has changed meanwhile.
+    pub fn end_pass(&self) -> Result<(), RiverError> {
+        // With no pass under way, nothing has a time at which it is needed.
+        self.hub.update(|s| {
+            for item in &mut s.queue.next {
+                item.predicted_need_ms = None;
+            }
+        });
+        self.check_files()
+    }
+
+    fn check_files(&self) -> Result<(), RiverError> {
+        self.files.iter().try_for_each(|file| {
+            file.check().map_err(|change| RiverError::Changed {
+                path: file.path().to_owned(),
+                change,
+            })
+        })
     }
 
     /// The memory of `shard`, waited for. Shards are taken in order of use, one at a time,
@@ -289,6 +334,7 @@ impl River {
     fn show(&self, shard: ShardIdx) {
         let ready = self.ring.ready_count();
         let (hits, misses, stall) = (self.hits, self.misses, self.stall);
+        let next = self.look_ahead(shard, ready, self.counters.gb_s());
         self.hub.update(|s| {
             if let Some(view) = s.shards.get_mut(shard.0) {
                 view.in_use = true;
@@ -296,7 +342,7 @@ impl River {
             s.queue.hits = hits;
             s.queue.misses = misses;
             s.queue.stall_ms = stall.as_secs_f64() * 1e3;
-            s.queue.next = self.look_ahead(shard, ready, s.queue.read_gb_s);
+            s.queue.next = next;
         });
     }
 

@@ -14,8 +14,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Bytes of one read.
-const CHUNK: usize = 4 << 20;
+/// How many reads are in flight at once, and how large each is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ReadSizes {
+    pub depth: usize,
+    /// Whole blocks.
+    pub bytes: usize,
+}
+
+impl Default for ReadSizes {
+    /// Enough for every disk seen so far; `nmos doctor` measures what this one needs.
+    fn default() -> Self {
+        Self {
+            depth: 8,
+            bytes: 4 << 20,
+        }
+    }
+}
 
 /// A read that failed twice.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -32,6 +47,9 @@ pub struct ReadFailure {
 pub struct ReadCounters {
     bytes: AtomicU64,
     busy_ns: AtomicU64,
+    cpu_ns: AtomicU64,
+    /// Bytes a second over the last quarter of a second of reading.
+    bytes_per_s: AtomicU64,
 }
 
 impl ReadCounters {
@@ -44,11 +62,24 @@ impl ReadCounters {
     pub fn busy_ns(&self) -> u64 {
         self.busy_ns.load(Ordering::Relaxed)
     }
+
+    /// Decimal gigabytes a second over the last quarter of a second of reading; zero before
+    /// the first read has ended.
+    pub fn gb_s(&self) -> f64 {
+        self.bytes_per_s.load(Ordering::Relaxed) as f64 / 1e9
+    }
+
+    /// Processor time of the reading thread, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        self.cpu_ns.load(Ordering::Relaxed)
+    }
 }
 
 /// Everything that the thread works with.
 pub(super) struct Reader {
     pub io: Box<dyn BlockReader>,
+    /// Bytes of one read.
+    pub read_bytes: usize,
     pub files: Vec<Arc<BlockFile>>,
     pub shards: Arc<Vec<Shard>>,
     /// A place for each pinned shard.
@@ -71,6 +102,7 @@ struct Loading {
 impl Reader {
     /// Reads until the ring is stopped.
     pub(super) fn run(mut self) {
+        let _said = SayEnd(Arc::clone(&self.ring), self.files[0].path().to_owned());
         let mut order = Order::new(&self.pinned);
         let mut loading: VecDeque<Loading> = VecDeque::new();
         let mut first_seq = 0_u64;
@@ -94,7 +126,7 @@ impl Reader {
                 let seq = first_seq + loading.len() as u64;
                 let before = todo.len();
                 for extent in &self.shards[shard.0].extents {
-                    todo.extend(self.chunks(*extent, &region, seq));
+                    todo.extend(self.reads(*extent, &region, seq));
                 }
                 loading.push_back(Loading {
                     shard,
@@ -129,8 +161,17 @@ impl Reader {
             let done = match self.io.complete() {
                 Ok(done) => done,
                 Err(error) => {
-                    tracing::error!(%error, "waiting for reads failed");
-                    continue;
+                    // Nothing says which read it was: the first file stands for all.
+                    let failure = ReadFailure {
+                        path: self.files[0].path().to_owned(),
+                        offset: 0,
+                        bytes: 0,
+                        why: format!("waiting for reads failed: {error}"),
+                    };
+                    if self.ring.fail(failure) {
+                        continue;
+                    }
+                    return;
                 }
             };
             // Not the wait alone: a read that ended while this thread was kept from running
@@ -178,6 +219,12 @@ impl Reader {
                     Some(end) => self.ring.arrived(item.shard, item.region, end),
                     None => self.ring.pinned_arrived(item.shard),
                 }
+                self.counters
+                    .cpu_ns
+                    .store(crate::system::thread_cpu_ns(), Ordering::Relaxed);
+                self.counters
+                    .bytes_per_s
+                    .store((rate.gb_s() * 1e9) as u64, Ordering::Relaxed);
                 let (bytes, gb_s) = (self.counters.bytes(), rate.gb_s());
                 self.hub.update(|s| {
                     set_residency(s, item.shard, Residency::Ram);
@@ -189,16 +236,21 @@ impl Reader {
     }
 
     /// The reads of one extent.
-    fn chunks(&self, extent: Extent, region: &Region, seq: u64) -> Vec<ReadRequest> {
-        (0..extent.len)
-            .step_by(CHUNK)
-            .map(|at| ReadRequest {
-                file: Arc::clone(&self.files[extent.file]),
-                offset: extent.offset + at as u64,
-                into: region.part(extent.at + at, CHUNK.min(extent.len - at)),
-                tag: seq << 1,
-            })
-            .collect()
+    fn reads(
+        &self,
+        extent: Extent,
+        region: &Region,
+        seq: u64,
+    ) -> impl Iterator<Item = ReadRequest> {
+        let file = Arc::clone(&self.files[extent.file]);
+        let region = region.clone();
+        let most = self.read_bytes;
+        (0..extent.len).step_by(most).map(move |at| ReadRequest {
+            file: Arc::clone(&file),
+            offset: extent.offset + at as u64,
+            into: region.part(extent.at + at, most.min(extent.len - at)),
+            tag: seq << 1,
+        })
     }
 
     fn progress(&self, request: ReadRequest, result: std::io::Result<usize>) -> Progress {
@@ -249,6 +301,21 @@ impl Reader {
     }
 }
 
+/// Tells the pass when the reader is gone, which without a stop means that it panicked: a pass
+/// would wait for it for ever.
+struct SayEnd(Arc<Ring>, PathBuf);
+
+impl Drop for SayEnd {
+    fn drop(&mut self) {
+        self.0.reader_ended(ReadFailure {
+            path: std::mem::take(&mut self.1),
+            offset: 0,
+            bytes: 0,
+            why: "the reading thread has ended; start nmos again".to_owned(),
+        });
+    }
+}
+
 enum Progress {
     Whole(usize),
     Rest(usize, ReadRequest),
@@ -296,7 +363,7 @@ impl Order {
     }
 }
 
-/// Bytes a second over about the last second of reading.
+/// Bytes a second over the last quarter of a second of reading.
 #[derive(Default)]
 struct Rate {
     bytes: u64,

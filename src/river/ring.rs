@@ -17,9 +17,10 @@
 
 use super::reader::ReadFailure;
 use super::shard::ShardIdx;
+use super::sync::{Condvar, Mutex, MutexGuard};
 use crate::io::Region;
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 /// A shard in memory.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ struct State {
     freed: u64,
     failure: Option<ReadFailure>,
     stop: bool,
+    /// The reader is gone.
+    ended: bool,
 }
 
 impl Ring {
@@ -59,6 +62,7 @@ impl Ring {
                 freed: 0,
                 failure: None,
                 stop: false,
+                ended: false,
             }),
             changed: Condvar::new(),
             memory,
@@ -91,7 +95,8 @@ impl Ring {
         if pinned {
             state.pinned_ready[shard.0]
         } else {
-            !state.ready.is_empty()
+            // Shards that a pass left out may stand before it.
+            state.ready.iter().any(|a| a.shard == shard)
         }
     }
 
@@ -125,7 +130,11 @@ impl Ring {
 
     /// Lets the reader try again what failed.
     pub(super) fn retry(&self) {
-        self.lock().failure = None;
+        let mut state = self.lock();
+        if !state.ended {
+            state.failure = None;
+        }
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -178,6 +187,15 @@ impl Ring {
         self.changed.notify_all();
     }
 
+    /// Says that nobody reads any more: every wait for a shard that is not there fails.
+    pub(super) fn reader_ended(&self, failure: ReadFailure) {
+        let mut state = self.lock();
+        state.ended = true;
+        state.failure = Some(failure);
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// Reports a read that failed for good, and waits until it is to be tried again
     /// (true) or the reader should end (false).
     pub(super) fn fail(&self, failure: ReadFailure) -> bool {
@@ -219,45 +237,4 @@ fn reserve(state: &mut State, memory: &Region, bytes: usize) -> Option<(Region, 
     state.written = start + bytes as u64;
     let at = usize::try_from(start % memory.len() as u64).unwrap_or(usize::MAX);
     Some((memory.part(at, bytes), state.written))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::io::Arena;
-    use proptest::prelude::*;
-
-    proptest! {
-        /// Whatever is reserved and released, no two live shards share a byte, every shard
-        /// lies within the ring, and an empty ring has room for any shard up to its size.
-        #[test]
-        fn live_shards_never_overlap(
-            capacity in 1usize..40,
-            steps in prop::collection::vec((any::<bool>(), 1usize..20), 1..200),
-        ) {
-            let arena = Arena::new(1 << 20).expect("memory");
-            let capacity = capacity * 4096;
-            let ring = Ring::new(1, Some(arena.region(0, capacity)));
-            let mut live: VecDeque<(usize, usize)> = VecDeque::new();
-            for (take, blocks) in steps {
-                let bytes = blocks * 4096;
-                if take {
-                    match ring.reserve(bytes) {
-                        Some((region, end)) => {
-                            let span = (region.offset(), region.offset() + region.len());
-                            prop_assert!(span.1 <= capacity && region.len() == bytes);
-                            for other in &live {
-                                prop_assert!(span.1 <= other.0 || other.1 <= span.0);
-                            }
-                            live.push_back(span);
-                            ring.arrived(ShardIdx(0), region, end);
-                        }
-                        None => prop_assert!(!live.is_empty() || bytes > capacity),
-                    }
-                } else {
-                    prop_assert_eq!(ring.release().is_some(), live.pop_front().is_some());
-                }
-            }
-        }
-    }
 }

@@ -6,6 +6,7 @@ use super::options::EngineOptions;
 use crate::ggml::llama::{self, Load};
 use crate::model::{ChatTemplate, Gguf, ModelLayout, Tokenizer};
 use crate::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass};
+use crate::river::ReadSizes;
 use crate::scout::HeuristicScout;
 use crate::speculate::Draft;
 use crate::system;
@@ -100,6 +101,7 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
                 ctx_tokens,
                 threads: options.threads,
                 weight_bytes: *weights,
+                read_sizes: ReadSizes::default(),
             };
             (
                 Box::new(LayerOracle::open(&gguf, &layout, layer, hub)?),

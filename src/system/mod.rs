@@ -10,7 +10,7 @@ mod process;
 
 pub use cpu::{CpuFacts, cores, cpu_facts};
 pub use memory::{BudgetError, MemoryFacts, budget, memory};
-pub use process::{disk_read_bytes, locked_memory_limit, rss, rss_peak};
+pub use process::{disk_read_bytes, locked_memory_limit, rss, rss_peak, thread_cpu_ns};
 
 /// The kernel's name and release, such as `Linux 6.12.1`.
 pub fn kernel() -> String {

@@ -21,6 +21,13 @@ pub fn disk_read_bytes() -> Option<u64> {
     line.trim().parse().ok()
 }
 
+/// Processor time that the calling thread has used, in nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or_default()
+}
+
 /// How much memory may be locked; `None` for no limit.
 pub fn locked_memory_limit() -> Option<Bytes> {
     rustix::process::getrlimit(rustix::process::Resource::Memlock)

@@ -4,6 +4,7 @@
 use nmos::ggml::llama::{self, Load};
 use nmos::model::{Gguf, ModelLayout};
 use nmos::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, TokenTree, WidthClass};
+use nmos::river::ReadSizes;
 use nmos::session::{EngineHandle, EngineOptions, Event, Intent, Sampling, spawn};
 use nmos::telemetry::{AnswerStats, Hub};
 use nmos::typing::{Edit, TypingEvent};
@@ -55,6 +56,7 @@ pub fn layer_oracle_with_context(file: &str, weights: Bytes, ctx_tokens: usize) 
         ctx_tokens,
         threads: 2,
         weight_bytes: weights,
+        read_sizes: ReadSizes::default(),
     };
     LayerOracle::open(&gguf, &layout, options, &Hub::new()).expect("an oracle")
 }

@@ -1,7 +1,7 @@
 //! How fast the disk that holds a model reads it, measured with the engine's own reader.
 
 use crate::io::{Arena, BLOCK, BlockFile, ReadRequest, open_reader};
-use crate::river::DEPTH;
+use crate::river::ReadSizes;
 use crate::units::Bytes;
 use std::path::Path;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl ReadSpeed {
 /// The system's own.
 pub fn measure(path: &Path) -> std::io::Result<ReadSpeed> {
     let file = Arc::new(BlockFile::open(path)?);
-    let mut reader = open_reader(DEPTH);
+    let mut reader = open_reader(ReadSizes::default().depth);
     let slots = reader.depth();
     let arena = Arena::new(slots * CHUNK)?;
     // Pages that are there already, so that the kernel need not make them while it reads.

@@ -22,7 +22,7 @@ use crate::ggml::{Compute, Context, Tensor, dequantize_row};
 use crate::io::RowFile;
 use crate::kv::{CellMap, PagedKv};
 use crate::model::{GgmlType, Gguf, ModelLayout, ModelShape, TensorInfo};
-use crate::river::{Plan, River, ShardIdx, catalogue};
+use crate::river::{Plan, ReadCounters, ReadSizes, River, ShardIdx, catalogue};
 use crate::telemetry::{Hub, ShardPart};
 use crate::units::Bytes;
 use activations::Activations;
@@ -44,6 +44,7 @@ pub struct LayerOracleOptions {
     pub threads: usize,
     /// Memory for weights: what stays and what is in flight. See [`LayerOracle::other_bytes`].
     pub weight_bytes: Bytes,
+    pub read_sizes: ReadSizes,
 }
 
 /// See the module's text.
@@ -100,7 +101,7 @@ impl LayerOracle {
             kv,
             kv_tensors,
             cells: CellMap::new(options.ctx_tokens),
-            river: River::start(&files, shards, plan, Arc::clone(hub))?,
+            river: River::start(&files, shards, plan, options.read_sizes, Arc::clone(hub))?,
             compute: Compute::new(options.threads)?,
             embedding: layout.embedding.clone(),
             embedding_file,
@@ -135,6 +136,11 @@ impl LayerOracle {
 
     pub fn plan(&self) -> &Plan {
         self.river.plan()
+    }
+
+    /// What has been read so far, and what that cost.
+    pub fn counters(&self) -> &Arc<ReadCounters> {
+        self.river.counters()
     }
 
     /// Fills the activations for `tree`, padded to `width` tokens; says over how many cells
@@ -238,6 +244,23 @@ impl LayerOracle {
         Ok(())
     }
 
+    /// All layers, and the head where logits are wanted.
+    fn sweep(&mut self, tree: &TokenTree, width: WidthClass) -> Result<Logits, OracleError> {
+        let n = tree.len().max(width.min);
+        if self.cells.has_holes() && self.cells.end() + tree.len() > self.cells.capacity() {
+            let moves = self.cells.close_holes();
+            self.kv.move_rows(&moves);
+        }
+        let n_kv = self.load_tree(tree, n)?;
+        let graphs = Graphs::new(&self.shape, n, n_kv, width);
+        self.layers(&graphs)?;
+        let mut logits = Logits::for_tree(tree, self.shape.n_vocab);
+        if !logits.nodes().is_empty() {
+            self.head(&graphs, &mut logits)?;
+        }
+        Ok(logits)
+    }
+
     fn head(&mut self, graphs: &Graphs, logits: &mut Logits) -> Result<(), OracleError> {
         // The head is a batch of its own, with kernels picked by its own width.
         let wanted = logits.nodes().to_vec();
@@ -289,19 +312,11 @@ impl Oracle for LayerOracle {
         }
         let began = Instant::now();
         let stall_before = self.river.stall();
-        self.river.retry();
-        let n = tree.len().max(width.min);
-        if self.cells.has_holes() && self.cells.end() + tree.len() > self.cells.capacity() {
-            let moves = self.cells.close_holes();
-            self.kv.move_rows(&moves);
-        }
-        let n_kv = self.load_tree(tree, n)?;
-        let graphs = Graphs::new(&self.shape, n, n_kv, width);
-        self.layers(&graphs)?;
-        let mut logits = Logits::for_tree(tree, self.shape.n_vocab);
-        if !logits.nodes().is_empty() {
-            self.head(&graphs, &mut logits)?;
-        }
+        self.river.begin_pass()?;
+        let logits = self.sweep(tree, width);
+        let ended = self.river.end_pass();
+        let logits = logits?;
+        ended?;
         self.show_cells();
         let stall = self.river.stall().saturating_sub(stall_before);
         Ok(PassOutput {

@@ -1,0 +1,42 @@
+//! The ring's arithmetic. In a file of its own, since `tests/ring_loom.rs` compiles the ring's
+//! source with other locks.
+
+use super::ring::Ring;
+use super::shard::ShardIdx;
+use crate::io::Arena;
+use proptest::prelude::*;
+use std::collections::VecDeque;
+
+proptest! {
+    /// Whatever is reserved and released, no two live shards share a byte, every shard
+    /// lies within the ring, and an empty ring has room for any shard up to its size.
+    #[test]
+    fn live_shards_never_overlap(
+        capacity in 1usize..40,
+        steps in prop::collection::vec((any::<bool>(), 1usize..20), 1..200),
+    ) {
+        let arena = Arena::new(1 << 20).expect("memory");
+        let capacity = capacity * 4096;
+        let ring = Ring::new(1, Some(arena.region(0, capacity)));
+        let mut live: VecDeque<(usize, usize)> = VecDeque::new();
+        for (take, blocks) in steps {
+            let bytes = blocks * 4096;
+            if take {
+                match ring.reserve(bytes) {
+                    Some((region, end)) => {
+                        let span = (region.offset(), region.offset() + region.len());
+                        prop_assert!(span.1 <= capacity && region.len() == bytes);
+                        for other in &live {
+                            prop_assert!(span.1 <= other.0 || other.1 <= span.0);
+                        }
+                        live.push_back(span);
+                        ring.arrived(ShardIdx(0), region, end);
+                    }
+                    None => prop_assert!(!live.is_empty() || bytes > capacity),
+                }
+            } else {
+                prop_assert_eq!(ring.release().is_some(), live.pop_front().is_some());
+            }
+        }
+    }
+}

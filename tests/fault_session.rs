@@ -1,0 +1,100 @@
+//! A model file that breaks under a running session: said, and nothing lost.
+#![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
+
+mod common;
+
+use common::{SMOL, answer, ask, least_ram, model, options, ready, type_edit};
+use nmos::session::{EngineHandle, EngineOptions, Event, Intent, spawn};
+use nmos::typing::Edit;
+use nmos::units::Bytes;
+use std::fs::{self, File};
+use std::path::Path;
+
+const PROMPT: &str = "Name three colours.";
+
+/// A session over the model at `path`, most of which streams.
+fn session(path: &Path) -> EngineHandle {
+    let base = EngineOptions {
+        max_tokens: 12,
+        oracle: path.to_owned(),
+        ..options(SMOL, Bytes(0))
+    };
+    let ram = Bytes(least_ram(&base).0 + Bytes::mib(8).0);
+    let engine = spawn(EngineOptions {
+        ram: Some(ram),
+        ..base
+    });
+    ready(&engine).unwrap();
+    assert_eq!(engine.hub.snapshot().engine.form, "streamed");
+    engine
+}
+
+/// The error that the next prompt ends with.
+fn failure(engine: &EngineHandle, prompt: &str) -> String {
+    let text = prompt.to_owned();
+    type_edit(engine, Edit::Insert { text, paste: true });
+    type_edit(engine, Edit::Enter);
+    loop {
+        match engine.events.recv().unwrap() {
+            Event::Error(why) => return why,
+            Event::Done(stats) => panic!("an answer: {}", stats.text),
+            Event::Fatal(why) => panic!("{why}"),
+            Event::Ready | Event::Submitted { .. } | Event::Text(_) | Event::Notice(_) => {}
+        }
+    }
+}
+
+#[test]
+fn a_file_cut_short_ends_the_answer_and_the_next_one_works_when_it_is_back() {
+    let _turn = common::turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    fs::copy(model(SMOL), &path).unwrap();
+    let engine = session(&path);
+    let (_, before) = ask(&engine, PROMPT);
+
+    let whole = fs::read(&path).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    let mtime = file.metadata().unwrap().modified().unwrap();
+    file.set_len(whole.len() as u64 / 2).unwrap();
+    let why = failure(&engine, "And three more.");
+    assert!(why.contains("model.gguf"), "{why}");
+    assert!(why.contains("bytes long"), "{why}");
+
+    // The file is restored; the conversation goes on where it was.
+    fs::write(&path, &whole).unwrap();
+    file.set_modified(mtime).unwrap();
+    let (_, second) = ask(&engine, "And three more.");
+    assert!(second.tokens > 0);
+    engine.intents.send(Intent::NewConversation).unwrap();
+    let (_, after) = ask(&engine, PROMPT);
+    assert_eq!(before.text, after.text);
+    engine.shutdown();
+}
+
+#[test]
+fn a_file_that_was_replaced_is_not_computed_with() {
+    let _turn = common::turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    fs::copy(model(SMOL), &path).unwrap();
+    let engine = session(&path);
+    let other = dir.path().join("other");
+    fs::copy(&path, &other).unwrap();
+    fs::rename(&other, &path).unwrap();
+    let why = failure(&engine, PROMPT);
+    assert!(why.contains("replaced"), "{why}");
+    // A session started anew takes what is there.
+    engine.shutdown();
+    let engine = session(&path);
+    type_edit(
+        &engine,
+        Edit::Insert {
+            text: PROMPT.into(),
+            paste: true,
+        },
+    );
+    type_edit(&engine, Edit::Enter);
+    assert!(answer(&engine).1.tokens > 0);
+    engine.shutdown();
+}

@@ -1,0 +1,151 @@
+//! The hand-over of shards between reader and compute, under every order in which the two
+//! threads can run: the ring's own source, with the model checker's locks in place of the
+//! system's.
+//!
+//! The memory that is handed over is modelled by relaxed atomics, one for each block: if the
+//! ring did not order the two sides, or handed out bytes in use, some order of execution
+//! would read a stale or foreign value.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
+#![allow(dead_code, unused_imports, reason = "the ring is used in part")]
+
+mod io {
+    pub use nmos::io::{Arena, Region};
+}
+mod reader {
+    pub use nmos::river::ReadFailure;
+}
+mod shard {
+    pub use nmos::river::ShardIdx;
+}
+mod sync {
+    pub use loom::sync::{Condvar, Mutex, MutexGuard};
+}
+#[path = "../src/river/ring.rs"]
+mod ring;
+
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use nmos::io::{Arena, BLOCK, Region};
+use nmos::river::{ReadFailure, ShardIdx};
+use ring::Ring;
+use std::sync::Arc;
+
+/// Blocks of the ring.
+const BLOCKS: usize = 3;
+
+/// Shards that stream, round and round, of these many blocks: three do not fit at once, and
+/// the larger one makes the ring skip its end.
+const SIZES: [usize; 3] = [1, 2, 1];
+
+/// What the blocks hold.
+struct Memory([AtomicUsize; BLOCKS]);
+
+impl Memory {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| AtomicUsize::new(0)))
+    }
+
+    fn blocks(&self, region: &Region) -> &[AtomicUsize] {
+        let first = region.offset() / BLOCK;
+        &self.0[first..first + region.len() / BLOCK]
+    }
+
+    fn fill(&self, region: &Region, value: usize) {
+        for block in self.blocks(region) {
+            block.store(value, Ordering::Relaxed);
+        }
+    }
+
+    fn holds(&self, region: &Region, value: usize) {
+        for block in self.blocks(region) {
+            assert_eq!(block.load(Ordering::Relaxed), value);
+        }
+    }
+}
+
+fn ring_over(arena: &Arc<Arena>) -> Arc<Ring> {
+    Arc::new(Ring::new(
+        SIZES.len(),
+        Some(arena.region(0, BLOCKS * BLOCK)),
+    ))
+}
+
+/// Reads shard after shard until it is stopped.
+fn read_shards(ring: &Ring, memory: &Memory, shards: usize) {
+    for n in 0..shards {
+        let bytes = SIZES[n % SIZES.len()] * BLOCK;
+        ring.wait_room(bytes);
+        if ring.stopped() {
+            return;
+        }
+        let (region, end) = ring.reserve(bytes).unwrap();
+        memory.fill(&region, n + 1);
+        ring.arrived(ShardIdx(n % SIZES.len()), region, end);
+    }
+}
+
+#[test]
+fn compute_sees_the_bytes_of_the_shard_that_it_takes() {
+    const SHARDS: usize = 4;
+    let arena = Arena::new(BLOCKS * BLOCK).unwrap();
+    loom::model(move || {
+        let ring = ring_over(&arena);
+        let memory = Arc::new(Memory::new());
+        let reader = {
+            let (ring, memory) = (Arc::clone(&ring), Arc::clone(&memory));
+            thread::spawn(move || read_shards(&ring, &memory, SHARDS))
+        };
+        for n in 0..SHARDS {
+            let arrived = ring.wait_streamed().unwrap();
+            assert_eq!(arrived.shard, ShardIdx(n % SIZES.len()));
+            memory.holds(&arrived.region, n + 1);
+            assert_eq!(ring.release(), Some(arrived.shard));
+        }
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_failure_reaches_the_pass_and_a_retry_reaches_the_reader() {
+    let arena = Arena::new(BLOCKS * BLOCK).unwrap();
+    loom::model(move || {
+        let ring = ring_over(&arena);
+        let memory = Arc::new(Memory::new());
+        let reader = {
+            let (ring, memory) = (Arc::clone(&ring), Arc::clone(&memory));
+            thread::spawn(move || {
+                let failure = ReadFailure {
+                    path: "model".into(),
+                    offset: 0,
+                    bytes: BLOCK,
+                    why: "broken".into(),
+                };
+                assert!(ring.fail(failure), "asked to try again");
+                read_shards(&ring, &memory, 1);
+            })
+        };
+        assert!(ring.wait_streamed().is_err());
+        ring.retry();
+        let arrived = ring.wait_streamed().unwrap();
+        memory.holds(&arrived.region, 1);
+        ring.release();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_reader_that_waits_for_room_can_be_stopped() {
+    let arena = Arena::new(BLOCKS * BLOCK).unwrap();
+    loom::model(move || {
+        let ring = ring_over(&arena);
+        let memory = Arc::new(Memory::new());
+        let reader = {
+            let (ring, memory) = (Arc::clone(&ring), Arc::clone(&memory));
+            // More than fits: nobody ever makes room.
+            thread::spawn(move || read_shards(&ring, &memory, 3))
+        };
+        ring.stop();
+        reader.join().unwrap();
+    });
+}
