@@ -10,10 +10,10 @@ nmos := $(CARGO_TARGET_DIR)/release/nmos
 locked := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint build models deps screenshots
+.PHONY: help run test lint build models deps screenshots bench-river bench-rival
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: models ## build, fetch the default models, open the workbench
 	@"$(nmos)"
@@ -37,6 +37,12 @@ build: deps ## the executable, in the user's cache
 screenshots: models ## draw the pictures under screenshots/ by the program itself
 	@mkdir -p screenshots
 	@NMOS_MAX_TOKENS=96 "$(nmos)" --ram 960MiB shot screenshots/nmos.svg
+
+bench-river: models ## measure streaming: the disk's share, the cost of a pass, the start
+	cargo bench $(locked) --bench river -- --json river.json
+
+bench-rival: models ## as root: the same answers by llama.cpp in a memory group of 1 GiB, an hour
+	benches/rival/rival.py --json rival.json
 
 models: build ## fetch the default models (1.7 GB, once)
 	@"$(nmos)" models pull

@@ -1,0 +1,128 @@
+//! What the disk gives: to fio, and to our own reader through the ring, in turn.
+
+use crate::stats::median;
+use nmos::model::{Gguf, ModelLayout};
+use nmos::river::{Plan, ReadSizes, River, ShardIdx, catalogue};
+use nmos::telemetry::Hub;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// Laps over the model of one run of ours.
+const LAPS: usize = 3;
+
+#[derive(Debug, Serialize)]
+pub struct Disk {
+    pub block_bytes: usize,
+    pub depth: usize,
+    /// Decimal gigabytes a second, by run; empty without fio.
+    pub fio_gb_s: Vec<f64>,
+    pub river_gb_s: Vec<f64>,
+    /// Of the reading thread, percent of a core for each GB/s.
+    pub cpu_percent_per_gb_s: f64,
+    pub reader: String,
+}
+
+impl Disk {
+    /// Bytes a second that the disk can give, by the best witness there is.
+    pub fn bytes_per_s(&self) -> f64 {
+        let witness = if self.fio_gb_s.is_empty() {
+            &self.river_gb_s
+        } else {
+            &self.fio_gb_s
+        };
+        median(witness.iter().copied()) * 1e9
+    }
+
+    pub fn print(&self) {
+        let ours = median(self.river_gb_s.iter().copied());
+        println!(
+            "disk, O_DIRECT, {} KiB blocks, {} in flight ({})",
+            self.block_bytes >> 10,
+            self.depth,
+            self.reader
+        );
+        println!("  river {ours:6.2} GB/s");
+        if self.fio_gb_s.is_empty() {
+            println!("  fio    not found: nothing to compare with");
+        } else {
+            let fio = median(self.fio_gb_s.iter().copied());
+            let share = median(
+                (self.river_gb_s.iter().zip(&self.fio_gb_s)).map(|(ours, theirs)| ours / theirs),
+            );
+            println!("  fio   {fio:6.2} GB/s: the river has {share:.3} of it (wanted 0.95)");
+        }
+        println!(
+            "  reading takes {:.1}% of a core for each GB/s (wanted at most 5%)",
+            self.cpu_percent_per_gb_s
+        );
+    }
+}
+
+/// Reads the model with both, `rounds` times.
+pub fn measure(model: &Path, rounds: usize) -> anyhow::Result<Disk> {
+    let sizes = ReadSizes::default();
+    let gguf = Gguf::open(model)?;
+    let layout = ModelLayout::from_gguf(&gguf)?;
+    let files: Vec<PathBuf> = gguf.files.iter().map(|f| f.path.clone()).collect();
+    let shards = catalogue(&layout);
+    // Three of the largest shard: what a session streams through.
+    let largest = shards.iter().map(|s| s.bytes).max().unwrap_or(0);
+    let bytes: usize = shards.iter().map(|s| s.bytes).sum();
+    let plan = Plan {
+        pinned: vec![false; shards.len()],
+        ring_bytes: 3 * largest,
+        pinned_bytes: 0,
+        streamed_bytes: bytes,
+    };
+    let mut disk = Disk {
+        block_bytes: sizes.bytes,
+        depth: sizes.depth,
+        fio_gb_s: Vec::new(),
+        river_gb_s: Vec::new(),
+        cpu_percent_per_gb_s: 0.0,
+        reader: String::new(),
+    };
+    let mut cpu = Vec::new();
+    for _ in 0..rounds {
+        disk.fio_gb_s.extend(fio(model, sizes));
+        let count = shards.len();
+        let mut river = River::start(&files, shards.clone(), plan.clone(), sizes, Hub::new())?;
+        // The first lap sets up memory.
+        lap(&mut river, count)?;
+        let (began, cpu_before) = (Instant::now(), river.counters().cpu_ns());
+        for _ in 0..LAPS {
+            lap(&mut river, count)?;
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let gb = (LAPS * bytes) as f64 / 1e9;
+        disk.river_gb_s.push(gb / seconds);
+        cpu.push((river.counters().cpu_ns() - cpu_before) as f64 / 1e9 / gb * 100.0);
+        river.reader().clone_into(&mut disk.reader);
+    }
+    disk.cpu_percent_per_gb_s = median(cpu);
+    Ok(disk)
+}
+
+fn lap(river: &mut River, shards: usize) -> anyhow::Result<()> {
+    for shard in (0..shards).map(ShardIdx) {
+        river.take(shard)?;
+        river.give(shard);
+    }
+    Ok(())
+}
+
+/// fio's own figure for the same file, block and depth; `None` where there is no fio.
+fn fio(model: &Path, sizes: ReadSizes) -> Option<f64> {
+    let output = Command::new("fio")
+        .args(["--name=river", "--rw=read", "--direct=1", "--readonly"])
+        .args(["--ioengine=io_uring", "--output-format=json", "--loops=3"])
+        .arg(format!("--filename={}", model.display()))
+        .arg(format!("--bs={}", sizes.bytes))
+        .arg(format!("--iodepth={}", sizes.depth))
+        .output()
+        .ok()?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    Some(report["jobs"][0]["read"]["bw_bytes"].as_f64()? / 1e9)
+}

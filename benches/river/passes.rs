@@ -1,0 +1,195 @@
+//! What a pass costs against the longer of reading and computing.
+
+use crate::disk::Disk;
+use crate::stats::median;
+use nmos::model::{Gguf, ModelLayout};
+use nmos::oracle::{LayerOracle, LayerOracleOptions, Oracle, TokenTree, WidthClass};
+use nmos::river::{ReadSizes, catalogue, total_bytes};
+use nmos::telemetry::Hub;
+use nmos::units::{Bytes, TokenId};
+use serde::Serialize;
+use std::path::Path;
+
+/// Nodes of a pass.
+const NODES: [usize; 4] = [1, 8, 16, 32];
+
+/// Resident shares of the oracle's weights, in percent.
+const SHARES: [u64; 3] = [25, 50, 75];
+
+/// Memory for a forged model's weights.
+const FORGED_WEIGHTS: Bytes = Bytes::mib(2048);
+
+/// Context of these passes.
+const CTX: usize = 1024;
+
+/// Tokens that stand in the context.
+const PREFIX: usize = 32;
+
+#[derive(Debug, Serialize)]
+pub struct Row {
+    pub model: String,
+    pub model_bytes: u64,
+    pub nodes: usize,
+    pub resident_bytes: u64,
+    pub streamed_bytes: u64,
+    /// Medians, in seconds.
+    pub pass_s: f64,
+    pub stall_s: f64,
+    /// `streamed_bytes` at the disk's own speed.
+    pub disk_s: f64,
+    /// The same pass with all weights in memory (forged models: the pass less its stalls).
+    pub compute_s: f64,
+    /// `pass_s` over the longer of the two.
+    pub ratio: f64,
+    /// What the ratio should not pass.
+    pub limit: f64,
+}
+
+/// All shares and widths, a round of each in turn.
+pub fn measure(
+    model: &Path,
+    disk: &Disk,
+    rounds: usize,
+    threads: usize,
+) -> anyhow::Result<Vec<Row>> {
+    let gguf = Gguf::open(model)?;
+    let layout = ModelLayout::from_gguf(&gguf)?;
+    let all = total_bytes(&catalogue(&layout));
+    let mut resident = Bench::open(&gguf, &layout, all, threads)?;
+    let mut rows = Vec::new();
+    for share in SHARES {
+        let weights = Bytes(all.0 * share / 100);
+        let mut streamed = Bench::open(&gguf, &layout, weights, threads)?;
+        for nodes in NODES {
+            let mut times = Vec::new();
+            for _ in 0..rounds {
+                times.push((resident.pass(nodes)?.0, streamed.pass(nodes)?));
+            }
+            let compute_s = median(times.iter().map(|t| t.0));
+            let pass_s = median(times.iter().map(|t| t.1.0));
+            let stall_s = median(times.iter().map(|t| t.1.1));
+            rows.push(streamed.row(&gguf, nodes, disk, (pass_s, stall_s, compute_s)));
+        }
+    }
+    Ok(rows)
+}
+
+/// A model that is larger than the memory for it, at one width.
+pub fn forged(model: &Path, disk: &Disk, threads: usize) -> anyhow::Result<Vec<Row>> {
+    let gguf = Gguf::open(model)?;
+    let layout = ModelLayout::from_gguf(&gguf)?;
+    let mut bench = Bench::open(&gguf, &layout, FORGED_WEIGHTS, threads)?;
+    let times = (0..3)
+        .map(|_| bench.pass(8))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let pass_s = median(times.iter().map(|t| t.0));
+    let stall_s = median(times.iter().map(|t| t.1));
+    Ok(vec![bench.row(
+        &gguf,
+        8,
+        disk,
+        (pass_s, stall_s, pass_s - stall_s),
+    )])
+}
+
+/// An oracle with a prefix in its context and its first laps behind it.
+struct Bench {
+    oracle: LayerOracle,
+}
+
+impl Bench {
+    fn open(
+        gguf: &Gguf,
+        layout: &ModelLayout,
+        weight_bytes: Bytes,
+        threads: usize,
+    ) -> anyhow::Result<Self> {
+        let options = LayerOracleOptions {
+            ctx_tokens: CTX,
+            threads,
+            weight_bytes,
+            read_sizes: ReadSizes::default(),
+        };
+        let mut oracle = LayerOracle::open(gguf, layout, options, &Hub::new())?;
+        oracle.pass(&chain(PREFIX), WidthClass::BATCH)?;
+        let path: Vec<_> = (0..PREFIX).collect();
+        oracle.commit(&path);
+        oracle.pass(&chain(1), WidthClass::BATCH)?;
+        Ok(Self { oracle })
+    }
+
+    /// Seconds of a pass, and of those that waited for weights.
+    fn pass(&mut self, nodes: usize) -> anyhow::Result<(f64, f64)> {
+        // The pass before this one left the ring full, as a session's pauses do not: two in a
+        // row, of which the second counts, are what an answer is made of.
+        self.oracle.pass(&chain(nodes), WidthClass::BATCH)?;
+        let cost = self.oracle.pass(&chain(nodes), WidthClass::BATCH)?.cost;
+        Ok((cost.wall_us as f64 / 1e6, cost.stall_us as f64 / 1e6))
+    }
+
+    fn row(
+        &self,
+        gguf: &Gguf,
+        nodes: usize,
+        disk: &Disk,
+        (pass_s, stall_s, compute_s): (f64, f64, f64),
+    ) -> Row {
+        let plan = self.oracle.plan();
+        let disk_s = plan.streamed_bytes as f64 / disk.bytes_per_s();
+        let apart = disk_s >= 2.0 * compute_s || compute_s >= 2.0 * disk_s;
+        Row {
+            model: gguf.name(),
+            model_bytes: gguf.file_bytes(),
+            nodes,
+            resident_bytes: plan.pinned_bytes as u64,
+            streamed_bytes: plan.streamed_bytes as u64,
+            pass_s,
+            stall_s,
+            disk_s,
+            compute_s,
+            ratio: pass_s / disk_s.max(compute_s),
+            limit: if apart { 1.05 } else { 1.15 },
+        }
+    }
+}
+
+/// A chain of `nodes` tokens, all of which want logits.
+fn chain(nodes: usize) -> TokenTree {
+    let tokens: Vec<_> = (0..nodes)
+        .map(|i| TokenId(100 + i32::try_from(i).unwrap_or(0) * 7))
+        .collect();
+    TokenTree::chain(&tokens, 0)
+}
+
+pub fn print(title: &str, rows: &[Row]) {
+    println!("\n{title}");
+    println!(
+        "  {:>7} {:>9} {:>9} {:>5} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6}",
+        "file",
+        "resident",
+        "streamed",
+        "nodes",
+        "pass",
+        "stall",
+        "disk",
+        "compute",
+        "ratio",
+        "limit"
+    );
+    for row in rows {
+        println!(
+            "  {:>4.1} GB {:>6.0} MB {:>6.0} MB {:>5} {:>6.0} ms {:>5.0} ms {:>5.0} ms {:>5.0} ms \
+             {:>6.3} {:>6}",
+            row.model_bytes as f64 / 1e9,
+            row.resident_bytes as f64 / 1e6,
+            row.streamed_bytes as f64 / 1e6,
+            row.nodes,
+            row.pass_s * 1e3,
+            row.stall_s * 1e3,
+            row.disk_s * 1e3,
+            row.compute_s * 1e3,
+            row.ratio,
+            row.limit
+        );
+    }
+}
