@@ -85,11 +85,19 @@ fn read_shards(ring: &Ring, memory: &Memory, shards: usize) {
     }
 }
 
+/// Runs `f` under every order with at most two switches of threads where neither waits. Each
+/// more multiplies the time by hundreds.
+fn every_order(f: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(f);
+}
+
 #[test]
 fn compute_sees_the_bytes_of_the_shard_that_it_takes() {
     const SHARDS: usize = 4;
     let arena = Arena::new(BLOCKS * BLOCK).unwrap();
-    loom::model(move || {
+    every_order(move || {
         let ring = ring_over(&arena);
         let memory = Arc::new(Memory::new());
         let reader = {
@@ -109,7 +117,7 @@ fn compute_sees_the_bytes_of_the_shard_that_it_takes() {
 #[test]
 fn a_failure_reaches_the_pass_and_a_retry_reaches_the_reader() {
     let arena = Arena::new(BLOCKS * BLOCK).unwrap();
-    loom::model(move || {
+    every_order(move || {
         let ring = ring_over(&arena);
         let memory = Arc::new(Memory::new());
         let reader = {
@@ -137,7 +145,7 @@ fn a_failure_reaches_the_pass_and_a_retry_reaches_the_reader() {
 #[test]
 fn a_reader_that_waits_for_room_can_be_stopped() {
     let arena = Arena::new(BLOCKS * BLOCK).unwrap();
-    loom::model(move || {
+    every_order(move || {
         let ring = ring_over(&arena);
         let memory = Arc::new(Memory::new());
         let reader = {
