@@ -18,7 +18,8 @@ help: ## say what can be made
 run: models ## build, fetch the default models, open the workbench
 	@"$(nmos)"
 
-test: models ## build, fetch the default models, run all tests
+test: models ## build, fetch the models that tests need, run all tests
+	@"$(nmos)" models pull smollm2-135m
 	cargo test --release $(locked) -- --test-threads=1
 
 lint: ## formatting, clippy, documentation, licences of dependencies
@@ -38,7 +39,7 @@ screenshots: models ## draw the pictures under screenshots/ by the program itsel
 	@mkdir -p screenshots
 	@NMOS_MAX_TOKENS=96 "$(nmos)" --ram 960MiB shot screenshots/nmos.svg
 
-models: build ## fetch the default models (1.7 GB, once)
+models: build ## fetch the default models (1.6 GB, once)
 	@"$(nmos)" models pull
 
 deps: ## check for cmake, libclang and a C++ compiler; as root, install them
