@@ -18,7 +18,8 @@ help: ## say what can be made
 run: models ## build, fetch the default models, open the workbench
 	@"$(nmos)"
 
-test: models ## build, fetch the default models, run all tests
+test: models ## build, fetch the models that tests need, run all tests
+	@"$(nmos)" models pull smollm2-135m
 	cargo test --release $(locked) -- --test-threads=1
 
 lint: ## formatting, clippy, documentation, licences of dependencies
@@ -44,7 +45,7 @@ bench-river: models ## measure streaming: the disk's share, the cost of a pass, 
 bench-rival: models ## as root: the same answers by llama.cpp in a memory group of 1 GiB, an hour
 	benches/rival/rival.py --json rival.json
 
-models: build ## fetch the default models (1.7 GB, once)
+models: build ## fetch the default models (1.6 GB, once)
 	@"$(nmos)" models pull
 
 deps: ## check for cmake, libclang and a C++ compiler; as root, install them

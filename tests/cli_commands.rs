@@ -78,9 +78,15 @@ fn help_names_every_command_and_shared_option() {
     let output = Home::new().run(["--help"]);
     let text = out(&output);
     assert_eq!(code(&output), 0);
+    // A word at the beginning of a line: "run" is also in "prune", "man" in "many".
+    let first_words: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
     for word in [
         "run",
         "replay",
+        "bench",
         "models",
         "shot",
         "plan",
@@ -88,6 +94,7 @@ fn help_names_every_command_and_shared_option() {
         "config",
         "completions",
         "man",
+        "--record",
         "--oracle",
         "--draft",
         "--scout",
@@ -98,7 +105,31 @@ fn help_names_every_command_and_shared_option() {
         "--log-level",
         "--log-file",
     ] {
-        assert!(text.contains(word), "{word} is not in\n{text}");
+        assert!(first_words.contains(&word), "{word} is not in\n{text}");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_command() {
+    let readme = include_str!("../README.md");
+    for command in [
+        "run",
+        "replay",
+        "bench",
+        "models",
+        "plan",
+        "doctor",
+        "shot",
+        "config",
+        "completions",
+        "man",
+    ] {
+        let listed = readme
+            .lines()
+            .filter(|line| line.starts_with("| `nmos"))
+            .flat_map(|line| line.split('`'))
+            .any(|code| code.split(' ').take(2).eq(["nmos", command]));
+        assert!(listed, "{command} is not in README.md");
     }
 }
 
@@ -119,6 +150,8 @@ fn what_cannot_be_understood_exits_with_2() {
         ("run -", "empty"),
         ("doctor --log-level loud", "trace"),
         ("completions tcsh", "bash"),
+        ("shot --size 40x10", "at least 60x18"),
+        ("shot picture.gif", ".svg or .png"),
     ] {
         let output = home.run(line.split(' '));
         assert_eq!(code(&output), 2, "{line}: {}", err(&output));
@@ -222,6 +255,122 @@ fn show_says_where_each_value_came_from() {
         let line = line(&format!("{key} = {value} "));
         assert!(line.ends_with(origin), "{line}");
     }
+}
+
+#[test]
+fn show_prints_every_key() {
+    let home = Home::new();
+    fs::create_dir_all(home.config().parent().unwrap()).unwrap();
+    fs::write(
+        home.config(),
+        "[keys.global]\nquit = [\"ctrl-q\", \"f10\"]\nfreeze = []\n",
+    )
+    .unwrap();
+    let output = home.run(["config", "show"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let text = out(&output);
+    for (line, origin) in [
+        ("keys.global.quit = [\"ctrl-q\", \"f10\"]", "# file"),
+        ("keys.global.freeze = []", "# file"),
+        ("keys.global.help = \"f1\"", "# default"),
+        ("keys.pane.scroll-end = [\"end\", \"shift-g\"]", "# default"),
+    ] {
+        let found = text.lines().find(|l| l.starts_with(line));
+        let found = found.unwrap_or_else(|| panic!("no {line} in\n{text}"));
+        assert!(found.ends_with(origin), "{found}");
+    }
+}
+
+#[test]
+fn keys_and_themes_that_the_workbench_would_refuse_are_refused() {
+    let home = Home::new();
+    let themes = home.config().with_file_name("themes");
+    fs::create_dir_all(&themes).unwrap();
+    fs::write(
+        themes.join("own.toml"),
+        "inherits = \"nmos-dark\"\ncolour = 1\n",
+    )
+    .unwrap();
+    for (text, says) in [
+        (
+            "[keys.global]\nfly = \"x\"\n",
+            "config.toml:2: keys.global.fly",
+        ),
+        ("theme = \"nmos-drak\"\n", "nmos-dark"),
+        ("theme = \"own\"\n", "own.toml:2: colour"),
+    ] {
+        fs::write(home.config(), text).unwrap();
+        let shown = home.run(["config", "show"]);
+        assert_eq!(code(&shown), 2, "{text}: {}", err(&shown));
+        assert!(err(&shown).contains(says), "{text}: {}", err(&shown));
+        if text.starts_with("theme") {
+            assert!(err(&shown).contains("set by theme in "), "{}", err(&shown));
+        }
+        let examined = home.run(["doctor", "--json"]);
+        assert_eq!(code(&examined), 1, "{text}");
+        let report: serde_json::Value = serde_json::from_str(&out(&examined)).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks
+            .iter()
+            .find(|c| c["name"] == "configuration")
+            .unwrap();
+        assert_eq!(check["grade"], "fail", "{check}");
+        assert!(check["found"].as_str().unwrap().contains(says), "{check}");
+    }
+    fs::write(home.config(), "").unwrap();
+    let output = home
+        .nmos(["config", "show"])
+        .env("NMOS_THEME", "nmos-drak")
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 2);
+    assert!(
+        err(&output).contains("set by NMOS_THEME"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn a_variable_that_means_nothing_is_warned_of() {
+    let output = Home::new()
+        .nmos(["config", "show"])
+        .env("NMOS_ORCALE", "x")
+        .env("NMOS_CTX", "2048")
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert_eq!(
+        err(&output),
+        "warning: there is no variable NMOS_ORCALE: did you mean NMOS_ORACLE?\n"
+    );
+}
+
+#[test]
+fn a_models_name_is_no_file_of_that_name() {
+    let home = Home::new();
+    fs::write(home.path().join("smollm2-135m"), "no model").unwrap();
+    let run = |oracle: &str| {
+        let output = home
+            .nmos(["run", "hi", "--draft", "none", "--oracle", oracle])
+            .current_dir(home.path())
+            .output()
+            .unwrap();
+        assert_eq!(code(&output), 1);
+        err(&output)
+    };
+    let named = run("smollm2-135m");
+    assert!(named.contains("nmos models pull smollm2-135m"), "{named}");
+    let file = run("./smollm2-135m");
+    assert!(file.contains("not a GGUF file"), "{file}");
+}
+
+#[test]
+fn the_first_run_says_how_to_get_all_that_it_needs() {
+    let output = Home::new().run(["run", "hi"]);
+    assert_eq!(code(&output), 1);
+    let text = err(&output);
+    assert!(text.contains("run `nmos models pull` (1.6 GB"), "{text}");
 }
 
 #[test]

@@ -160,6 +160,78 @@ fn a_draft_that_speaks_of_other_tokens_is_refused() {
     }
 }
 
+/// `nmos` with the models of the tests as its cache, and nothing else of the user's.
+fn with_models(arguments: &[&str]) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    let cache = model(DRAFT).ancestors().nth(2).unwrap().to_owned();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nmos"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("NMOS_") || text.starts_with("XDG_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(arguments)
+        .env("HOME", home.path())
+        .env("NMOS_CACHE", cache)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_default_draft_that_does_not_fit_is_left_out() {
+    let _turn = common::turn();
+    let oracle = model(SMOL);
+    let oracle = oracle.to_str().unwrap();
+    let ask = ["run", "--oracle", oracle, "-n", "2", "hi"];
+    // Another vocabulary; and a cache in which it is not at all.
+    for (output, why) in [
+        (with_models(&ask), "cannot draft for"),
+        (run(&ask[1..]), "is not here yet"),
+    ] {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(!output.stdout.is_empty());
+        assert!(
+            said.contains("note: no draft") && said.contains(why),
+            "{said}"
+        );
+    }
+
+    let output = with_models(&["plan", "--oracle", oracle, "--json"]);
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(plan["draft"].is_null());
+    let why = plan["draft_left_out"].as_str().unwrap();
+    assert!(why.contains("cannot draft for"), "{why}");
+
+    // Asked for, the same draft is a failure.
+    let draft = model(DRAFT);
+    let asked = [
+        "--oracle",
+        oracle,
+        "--draft",
+        draft.to_str().unwrap(),
+        "--json",
+    ];
+    let grade = |more: &[&str]| {
+        let output = with_models(&[&["doctor"][..], more].concat());
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks.iter().find(|c| c["name"] == "draft").unwrap();
+        assert!(
+            check["found"].as_str().unwrap().contains("cannot draft"),
+            "{check}"
+        );
+        check["grade"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(grade(&asked), "fail");
+    assert_eq!(grade(&["--oracle", oracle, "--json"]), "warn");
+    let output = with_models(&[&["plan"][..], &asked[..]].concat());
+    assert!(refusal(&output).contains("token 0 is"));
+}
+
 #[test]
 fn a_prompt_longer_than_the_context_is_refused() {
     let oracle = model(SMOL);

@@ -111,6 +111,8 @@ fn really_held(oracle: &Path, draft: &Path, ram: Bytes) -> u64 {
     let engine = session::spawn(EngineOptions {
         oracle: oracle.to_owned(),
         draft: Some(draft.to_owned()),
+        draft_required: true,
+        draft_absent: None,
         scout: false,
         ram: Some(ram),
         ctx_tokens: 2048,

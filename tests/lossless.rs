@@ -28,6 +28,8 @@ fn options(ram: u64, draft: bool) -> EngineOptions {
     EngineOptions {
         oracle: model(ORACLE),
         draft: draft.then(|| model(DRAFT)),
+        draft_required: true,
+        draft_absent: None,
         scout: false,
         ram: Some(Bytes::mib(ram + if draft { DRAFT_MIB } else { 0 })),
         ctx_tokens: 1024,

@@ -31,6 +31,44 @@ fn an_unreachable_hub_is_named() {
 }
 
 #[test]
+fn a_file_named_token_is_nobodys_token() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("token"), "secret").unwrap();
+    let hub = LocalHub::serve(&[]);
+    // A process of its own, since the working directory is the whole process's.
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_nmos"))
+        .args(["models", "pull", "--source", "hub", "smollm2-135m"])
+        .current_dir(home.path())
+        .env("HOME", home.path())
+        .env("NMOS_CACHE", home.path().join("cache"))
+        .env("HF_ENDPOINT", hub.url())
+        .output()
+        .unwrap();
+    assert!(!output.status.success(), "this hub has no such model");
+    let heads = hub.heads();
+    let asked = heads.iter().any(|line| line.starts_with("get /api/models"));
+    assert!(asked, "{heads:?}");
+    let told = |line: &String| line.starts_with("authorization") || line.contains("secret");
+    assert!(!heads.iter().any(told), "{heads:?}");
+}
+
+#[test]
+fn a_transfer_sends_no_token_either() {
+    let bytes = content(3000);
+    let hub = LocalHub::serve(&[("Tiny.gguf", &bytes, &sha256(&bytes))]);
+    let cache = Cache::new();
+    // Beside the client's own cache, where it would look.
+    let staging = cache.store.staging(&hub_entry());
+    fs::create_dir_all(&staging).unwrap();
+    fs::write(staging.join("token"), "secret").unwrap();
+    cache.pull_from_hub(&hub_entry(), &hub.client()).unwrap();
+    assert_eq!(hub.transfer_starts().len(), 1);
+    let heads = hub.heads();
+    let told = heads.iter().any(|line| line.starts_with("authorization"));
+    assert!(!told, "{heads:?}");
+}
+
+#[test]
 fn a_hub_file_is_fetched_and_checked_against_its_declared_hash() {
     let bytes = content(300_000);
     let hub = LocalHub::serve(&[("Tiny.gguf", &bytes, &sha256(&bytes))]);

@@ -8,17 +8,20 @@
 mod pty;
 
 use crossbeam_channel::unbounded;
+use nmos::ggml::{self, GgmlType};
 use nmos::session::{EngineHandle, Event, Intent, IntentSender};
 use nmos::telemetry::{AnswerEnd, AnswerStats, Hub, Phase};
 use nmos::tui::{self, ColorDepth, WorkbenchOptions};
 use nmos::typing::{Edit, MonotonicClock};
 use portable_pty::CommandBuilder;
 use pty::{Terminal, size};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Resource, Rlimit, Signal, kill_process, setrlimit};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 const CHILD: &str = "NMOS_TUI_CHILD";
+/// Where the child says that its log is.
+const LOG: &str = "NMOS_TUI_LOG";
 
 const TESTS: &[(&str, fn())] = &[
     ("types_answers_and_quits_at_80x24", || {
@@ -31,6 +34,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_resize_lays_out_again", resize),
     ("a_panic_of_the_engine_restores_the_terminal", engine_panic),
     ("a_panic_of_the_workbench_restores_the_terminal", own_panic),
+    ("an_abort_of_ggml_restores_the_terminal", abort),
     (
         "a_fatal_error_is_told_after_the_terminal_is_restored",
         fatal,
@@ -74,10 +78,11 @@ fn main() -> ExitCode {
 // ---- the workbench's side -----------------------------------------------------------------
 
 fn child() -> ExitCode {
-    let mut options = WorkbenchOptions {
-        log_file: Some("/the/log".into()),
-        ..WorkbenchOptions::default()
-    };
+    // As the program itself begins.
+    nmos::cli::report_faults();
+    let log = std::env::var_os(LOG).unwrap_or_else(|| "/the/log".into());
+    nmos::telemetry::log_is_at(log.into());
+    let mut options = WorkbenchOptions::default();
     options.themes.depth = ColorDepth::TrueColor;
     // A recorder that fails is a panic on the workbench's own thread.
     options.recorder = Some(Box::new(|event| match &event.edit {
@@ -97,7 +102,7 @@ fn child() -> ExitCode {
 }
 
 /// A session that follows a script by the words of the prompt: `long` answers until it is
-/// stopped, `panic` panics, `fatal` ends; anything else is answered at once.
+/// stopped, `panic` panics, `abort` aborts, `fatal` ends; anything else is answered at once.
 fn scripted() -> EngineHandle {
     let (intents, heard) = IntentSender::new(Arc::new(MonotonicClock::new()));
     let (say, events) = unbounded();
@@ -137,6 +142,9 @@ fn scripted() -> EngineHandle {
                     if text.contains("panic") {
                         panic!("the script says so");
                     }
+                    if text.contains("abort") {
+                        abort_in_ggml();
+                    }
                     if text.contains("fatal") {
                         say.send(Event::Fatal("model.gguf is gone".into())).unwrap();
                     } else if !text.contains("long") {
@@ -154,6 +162,20 @@ fn scripted() -> EngineHandle {
         hub,
         thread: Some(thread),
     }
+}
+
+/// Multiplies what does not fit, which ggml refuses by aborting the process.
+fn abort_in_ggml() {
+    // No dump of this process's memory: it is meant to die.
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none).unwrap();
+    ggml::init().unwrap();
+    let context = ggml::Context::new(4, 0);
+    let matrix = |rows| context.tensor(GgmlType::F32, &[rows, 2]);
+    let _ = context.mul_mat(&matrix(4), &matrix(3));
 }
 
 // ---- the terminal's side ------------------------------------------------------------------
@@ -226,27 +248,42 @@ fn engine_panic() {
     let mut terminal = workbench(120, 40);
     terminal.write("panic\r");
     assert!(!terminal.ends("ended: "));
+    told_once(&terminal, "a fault in nmos itself: the script says so");
+}
+
+/// The message of a fault is there, once, and names the log.
+fn told_once(terminal: &Terminal, message: &str) {
+    let screen = terminal.screen();
+    for words in [message, "the log is ", "please report"] {
+        assert_eq!(screen.matches(words).count(), 1, "{words}:\n{screen}");
+    }
+}
+
+fn abort() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    std::fs::write(&log, "before\n").unwrap();
+    let mut command = own();
+    command.env(LOG, &log);
+    let mut terminal = Terminal::run(command, 120, 40);
+    terminal.wait_for_workbench();
+    terminal.write("abort\r");
+    assert!(!terminal.ends("please report"));
+    told_once(&terminal, "llama.cpp gave up: ");
+    let what = "GGML_ASSERT(ggml_can_mul_mat(a, b)) failed";
+    assert!(terminal.shows(what), "{}", terminal.screen());
+    let logged = std::fs::read_to_string(&log).unwrap();
     assert!(
-        terminal.shows("the script says so"),
-        "{}",
-        terminal.screen()
-    );
-    assert!(
-        terminal.shows("The log is /the/log"),
-        "{}",
-        terminal.screen()
+        logged.starts_with("before\n") && logged.contains(what),
+        "{logged}"
     );
 }
 
 fn own_panic() {
     let mut terminal = workbench(120, 40);
     terminal.write("!");
-    assert!(!terminal.ends("The log is /the/log"));
-    assert!(
-        terminal.shows("the recorder broke"),
-        "{}",
-        terminal.screen()
-    );
+    assert!(!terminal.ends("the log is /the/log"));
+    told_once(&terminal, "a fault in nmos itself: the recorder broke");
 }
 
 fn fatal() {

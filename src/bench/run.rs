@@ -2,7 +2,7 @@
 
 use super::{Case, Pace};
 use crate::session::{EngineHandle, Event, Intent};
-use crate::telemetry::AnswerStats;
+use crate::telemetry::{AnswerStats, see_log};
 use crate::typing::{Edit, Replay, SpeedError, TypingEvent, sha256_hex};
 use crossbeam_channel::{Receiver, never, select};
 use std::collections::VecDeque;
@@ -93,7 +93,7 @@ pub(super) fn play(
                     }
                 }
                 Err(_) => return Ok(RunEnd::Fatal(
-                    "the engine ended before its answer: the log file may say why".to_owned(),
+                    format!("the engine ended before its answer{}", see_log()),
                 )),
             },
             recv(interrupts) -> message => match message {

@@ -3,7 +3,7 @@
 use super::run::play;
 use super::{Case, Pace, Play, Row, Run, RunEnd};
 use crate::session::{EngineHandle, Event};
-use crate::telemetry::Snapshot;
+use crate::telemetry::{Snapshot, see_log};
 use crossbeam_channel::{Receiver, never, select};
 use std::io;
 use std::time::Instant;
@@ -121,10 +121,10 @@ fn await_ready(
                 Ok(Event::Ready) => return None,
                 Ok(Event::Fatal(why)) => return Some(SuiteEnd::Fatal(why)),
                 Ok(_) => {}
-                Err(_) => return Some(SuiteEnd::Fatal(
-                    "the engine ended before its models were loaded: the log file may say why"
-                        .to_owned(),
-                )),
+                Err(_) => return Some(SuiteEnd::Fatal(format!(
+                    "the engine ended before its models were loaded{}",
+                    see_log()
+                ))),
             },
             recv(interrupts) -> message => match message {
                 Ok(()) => return Some(SuiteEnd::Interrupted),

@@ -68,7 +68,7 @@ pub fn run(
     let ended = measure(&engine, args, interrupts, &cases, &mut output, &mut rows);
     output.progress.clear();
     let options = output.options;
-    engine.shutdown();
+    engine.shutdown_telling(super::tell_wait);
     // Also after a failure: what was measured stands.
     let complete = matches!(ended, Ok(SuiteEnd::Complete));
     let summary = match &ended {

@@ -1,7 +1,9 @@
 //! `nmos config`: the configuration file is only ever written here, and only when asked.
 
 use super::args::ConfigCommand;
-use crate::config::{DEFAULT_FILE, Layer, Paths, Settings};
+use super::tui::look;
+use crate::config::{DEFAULT_FILE, Layer, Origin, Paths, Settings};
+use crate::tui::Keymap;
 use anyhow::{Context, bail};
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -21,7 +23,12 @@ pub fn run(
             writeln!(out, "wrote {}", path.display())?;
         }
         ConfigCommand::Path => writeln!(out, "{}", file(named)?.display())?,
-        ConfigCommand::Show => show(&Settings::load(flags, named)?, out)?,
+        ConfigCommand::Show => {
+            let settings = Settings::load(flags, named)?;
+            // What the workbench would refuse is refused here too.
+            let look = look(&settings)?;
+            show(&settings, &look.keymap, out)?;
+        }
     }
     Ok(out.flush()?)
 }
@@ -60,7 +67,7 @@ fn init(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn show(settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
+fn show(settings: &Settings, keymap: &Keymap, out: &mut impl Write) -> anyhow::Result<()> {
     match &settings.file {
         Some(file) => writeln!(out, "# file: {}", file.path.display())?,
         None => writeln!(out, "# file: none (nmos config init writes one)")?,
@@ -69,9 +76,22 @@ fn show(settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
         let line = format!("{key} = {value}");
         writeln!(out, "{line:<56} # {origin}")?;
     }
-    for (action, keys) in &settings.keys {
-        let line = format!("keys.{} = {}", action.get_ref(), keys.get_ref());
-        writeln!(out, "{line:<56} # file")?;
+    for (context, action, keys, default) in keymap.rows() {
+        let keys: Vec<String> = keys
+            .iter()
+            .map(|key| toml::Value::String(key.written()).to_string())
+            .collect();
+        let keys = match keys.as_slice() {
+            [key] => key.clone(),
+            keys => format!("[{}]", keys.join(", ")),
+        };
+        let line = format!("keys.{}.{} = {keys}", context.name(), action.name());
+        let origin = if default {
+            Origin::Default
+        } else {
+            Origin::File
+        };
+        writeln!(out, "{line:<56} # {origin}")?;
     }
     Ok(())
 }

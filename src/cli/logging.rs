@@ -1,21 +1,20 @@
 //! The log file, and what is said when the program falls over a fault of its own.
 //!
-//! Nothing is ever logged to the terminal: the workbench draws there.
+//! Nothing is ever logged to the terminal: the workbench draws there. A fault is told once, here,
+//! after the workbench has given the terminal back.
 
 use crate::config::{LogLevel, Origin, Settings};
+use crate::telemetry::{log_file, log_is_at, see_log};
+use crate::{ggml, tui};
 use anyhow::Context;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::LevelFilter;
 
 /// A log of this many bytes is put aside as `nmos.log.1` when the next run begins.
 const ROTATE_BYTES: u64 = 8 << 20;
-
-/// The log that is written, for the panic message.
-static LOG_FILE: OnceLock<PathBuf> = OnceLock::new();
 
 /// Starts logging; lines are written as long as what is returned is held.
 ///
@@ -46,7 +45,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<WorkerGuard>> {
     if started.is_err() {
         anyhow::bail!("logging was started twice");
     }
-    let _ = LOG_FILE.set(path);
+    log_is_at(path);
     tracing::info!(version = super::version::short(), "started");
     Ok(Some(guard))
 }
@@ -64,9 +63,10 @@ pub fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// Makes a panic say, in a user's words, where the log is, instead of Rust's own message.
-/// The workbench chains its own hook before this one, which gives the terminal back first.
-pub fn report_panics() {
+/// Makes a panic and an abort of llama.cpp say in a user's words what happened and where the log
+/// is. The workbench chains a hook before the panic's, which gives the terminal back first.
+pub fn report_faults() {
+    ggml::on_abort(aborted);
     std::panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
         let what = payload
@@ -77,18 +77,29 @@ pub fn report_panics() {
         let place = panic.location().map(ToString::to_string);
         let place = place.as_deref().unwrap_or("an unknown place");
         tracing::error!(place, what, "panic");
-        let log = match LOG_FILE.get() {
-            Some(path) => format!("; the log is {}", path.display()),
-            None => String::new(),
-        };
-        let text = format!(
-            "error: a fault in nmos itself: {what}\n  where: {place}, version {}\n  \
-             what to do: please report these lines{log}\n",
-            super::version::short()
-        );
-        // Not `eprintln!`, which panics when standard error is closed.
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        tell(&format!("a fault in nmos itself: {what}\n  where: {place}"));
     }));
+}
+
+/// The process ends when this returns.
+fn aborted(what: &str) {
+    tui::give_terminal_back();
+    // Straight into the file: the thread that writes the log would not come to it any more.
+    let log = log_file().and_then(|path| OpenOptions::new().append(true).open(path).ok());
+    if let Some(mut log) = log {
+        let _ = writeln!(log, "ERROR llama.cpp gave up: {what}");
+    }
+    tell(&format!("llama.cpp gave up: {what}\n  where: in llama.cpp"));
+}
+
+fn tell(fault: &str) {
+    let text = format!(
+        "error: {fault}, version {}\n  what to do: please report these lines{}\n",
+        super::version::short(),
+        see_log()
+    );
+    // Not `eprintln!`, which panics when standard error is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 fn filter(level: LogLevel) -> LevelFilter {

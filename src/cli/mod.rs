@@ -19,14 +19,15 @@ mod plan;
 mod progress;
 mod report;
 mod run;
-pub mod shot;
-pub mod tui;
+mod shot;
+mod tui;
 mod version;
 
 pub use args::{Cli, Command, Shared};
+pub use logging::report_faults;
 pub use report::Usage;
 
-use crate::config::{Paths, Settings};
+use crate::config::{Settings, unknown_variables};
 use crate::session::{self, EngineOptions};
 use crate::tui::{Recording, Replay};
 use crate::typing::{RecordText, Trace};
@@ -38,7 +39,7 @@ use std::process::ExitCode;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    logging::report_panics();
+    report_faults();
     let outcome = catch_unwind(AssertUnwindSafe(|| dispatch(std::env::args_os())));
     match outcome {
         Ok(outcome) => report::finish(outcome, &mut io::stderr()),
@@ -61,6 +62,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
             });
         }
     };
+    warn_of_unknown_variables(&mut io::stderr());
     let flags = cli.shared.layer();
     let file = cli.shared.config.as_deref();
     let mut out = io::stdout();
@@ -111,14 +113,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
         Some(Command::Shot(args)) => {
             let settings = Settings::load(flags, file)?;
             let _log = logging::start(&settings)?;
-            let shot = shot::ShotSettings {
-                size: args.size,
-                theme: Some(settings.theme.value.clone()),
-                config_dir: Paths::for_user().map(|paths| paths.config_dir()),
-                output: args.output.clone(),
-                prompt: args.prompt.clone(),
-            };
-            shot::run(session::spawn(engine_options(&settings)?), &shot, &mut out)?;
+            let order = shot::prepare(args, &settings)?;
+            shot::run(session::spawn(engine_options(&settings)?), order, &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Run(args)) => {
@@ -160,19 +156,8 @@ fn workbench(
     replay: Option<Replay>,
     recording: Option<Recording>,
 ) -> anyhow::Result<()> {
-    let options = tui::prepare(tui::TuiSettings {
-        theme: Some(settings.theme.value.clone()),
-        config_dir: Paths::for_user().map(|paths| paths.config_dir()),
-        config_file: settings
-            .file
-            .as_ref()
-            .map(|file| (file.path.clone(), file.text.clone())),
-        replay,
-        recorder: recording.map(Recording::into_recorder),
-        log_file: settings.log_file(),
-        ..tui::TuiSettings::default()
-    })?;
-    tui::run(session::spawn(engine_options(settings)?), options)
+    let options = tui::prepare(settings, replay, recording)?;
+    crate::tui::run(session::spawn(engine_options(settings)?), options)
 }
 
 fn run_once(args: &args::RunArgs, settings: &Settings, out: &mut io::Stdout) -> anyhow::Result<()> {
@@ -191,6 +176,24 @@ fn run_once(args: &args::RunArgs, settings: &Settings, out: &mut io::Stdout) -> 
             progress: progress::Progress::on_terminal(!args.json),
         },
     );
-    engine.shutdown();
+    engine.shutdown_telling(tell_wait);
     answered
+}
+
+/// Says what an end waits for, where a second Ctrl-C does not.
+fn tell_wait(what: &str) {
+    // Whoever cannot be told waits all the same.
+    let _ = writeln!(io::stderr(), "{what}; Ctrl-C again ends at once");
+}
+
+/// Says which variables look like ours and are not, on standard error: they change nothing.
+fn warn_of_unknown_variables(err: &mut impl Write) {
+    for (name, near) in unknown_variables(std::env::vars_os().map(|(name, _)| name)) {
+        let hint = match near {
+            Some(near) => format!("did you mean {near}?"),
+            None => "`nmos --help` says how variables are named".to_owned(),
+        };
+        // A warning that cannot be shown is no reason to give up.
+        let _ = writeln!(err, "warning: there is no variable {name}: {hint}");
+    }
 }

@@ -20,7 +20,7 @@ pub enum ModelsCommand {
         /// Use this source alone [default: each in order until one works]
         #[arg(long, value_enum)]
         source: Option<SourceArg>,
-        /// Models to fetch [default: the default oracle, draft and scout]
+        /// Models to fetch [default: the default oracle and draft]
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },

@@ -10,7 +10,7 @@ use super::engine_options;
 use crate::config::Settings;
 use crate::model::{Gguf, ModelLayout};
 use crate::river::catalogue;
-use crate::session::{Budget, Form, Held};
+use crate::session::{Budget, Form, Held, Pairing};
 use crate::system;
 use crate::units::Bytes;
 use anyhow::Context;
@@ -24,6 +24,8 @@ use std::path::PathBuf;
 struct Report {
     model: Model,
     draft: Option<PathBuf>,
+    /// Why the default draft is not used.
+    draft_left_out: Option<String>,
     /// `resident` or `streamed`.
     form: &'static str,
     ctx_tokens: usize,
@@ -94,10 +96,10 @@ fn examine(settings: &Settings) -> anyhow::Result<Report> {
     let options = engine_options(settings)?;
     let gguf = Gguf::open(&options.oracle)?;
     let layout = ModelLayout::from_gguf(&gguf)?;
-    let draft = options.draft.as_deref().map(Gguf::open).transpose()?;
     let ctx_tokens = options.ctx_tokens.min(layout.shape.ctx_train);
     crate::ggml::init()?;
     let program = system::rss().unwrap_or_default();
+    let Pairing { draft, left_out } = Pairing::of(&options, &gguf)?;
     let ram = system::budget(options.ram, &system::memory(), program)?;
     let held = Held::predict(program, &gguf, draft.as_ref(), ctx_tokens)?;
     let resident = Held::resident(&gguf)?;
@@ -117,7 +119,8 @@ fn examine(settings: &Settings) -> anyhow::Result<Report> {
     let disk_s = (streamed > 0 && speed.bytes.0 > 0).then(|| streamed as f64 / speed.gb_s() / 1e9);
     Ok(Report {
         model: model(&gguf, &layout),
-        draft: options.draft,
+        draft: draft.map(|gguf| gguf.path().to_owned()),
+        draft_left_out: left_out,
         form,
         ctx_tokens,
         ram_bytes: ram,
@@ -203,6 +206,9 @@ fn print(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
     match &report.draft {
         Some(path) => writeln!(out, "draft: {}", path.display())?,
         None => writeln!(out, "draft: none")?,
+    }
+    if let Some(why) = &report.draft_left_out {
+        writeln!(out, "  {why}")?;
     }
     let source = if report.ram_is_default {
         "what is available less a margin"

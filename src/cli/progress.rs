@@ -1,10 +1,11 @@
 //! One line on standard error that says what is going on while nothing else can be shown:
-//! models loading, a long prompt being read. Only on a terminal; elsewhere it does nothing.
+//! models loading, a long prompt being read. Only on a terminal; elsewhere only what must not be
+//! missed is said.
 
 use crate::telemetry::{Phase, Snapshot};
 use crossbeam_channel::Receiver;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// How often the line is brought up to date.
@@ -69,10 +70,17 @@ impl Progress {
         }
     }
 
-    /// Says something and leaves it there.
-    pub fn say(&mut self, message: &'static str) {
-        if let Some(bar) = self.bar.take() {
-            bar.abandon_with_message(message);
+    /// Says something and leaves it there: in place of the line, or in one of its own on `err`
+    /// where there is none.
+    pub fn say(&mut self, message: &'static str, err: &mut impl Write) {
+        match self.bar.take() {
+            Some(bar) => bar.abandon_with_message(message),
+            None => {
+                // The answer's last line may be unfinished on the same terminal.
+                let begin = if self.shared { "\n" } else { "" };
+                // What cannot be said is no reason to lose the answer.
+                let _ = writeln!(err, "{begin}{message}");
+            }
         }
     }
 

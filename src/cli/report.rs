@@ -26,6 +26,8 @@ pub fn finish(outcome: anyhow::Result<ExitCode>, err: &mut impl Write) -> ExitCo
     match outcome {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        // The panic's own message is there already.
+        Err(error) if error.chain().any(|e| e.is::<tui::Panicked>()) => ExitCode::from(FAILED),
         Err(error) => {
             // Where even this cannot be printed, the exit code still says it.
             let _ = err.write_all(text(&error).as_bytes());
@@ -50,9 +52,12 @@ pub fn text(error: &anyhow::Error) -> String {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    let usage = error
-        .chain()
-        .any(|e| e.is::<Usage>() || e.is::<ConfigError>() || e.is::<tui::ConfigError>());
+    let usage = error.chain().any(|e| {
+        e.is::<Usage>()
+            || e.is::<ConfigError>()
+            || e.is::<tui::ConfigError>()
+            || e.is::<tui::ThemeError>()
+    });
     if usage { USAGE } else { FAILED }
 }
 
@@ -87,6 +92,22 @@ mod tests {
         assert_eq!(code(&failed), FAILED);
         let usage = Err::<(), _>(Usage("no prompt".into())).context("run");
         assert_eq!(code(&usage.unwrap_err()), USAGE);
+    }
+
+    #[test]
+    fn a_theme_that_cannot_be_used_is_a_usage_error() {
+        let unknown = tui::ThemeLoader::default().load("nmos-drak");
+        let error = unknown.context("theme").unwrap_err();
+        assert_eq!(code(&error), USAGE);
+    }
+
+    #[test]
+    fn a_panic_is_not_told_again() {
+        let mut err = Vec::new();
+        let error = anyhow::Error::from(tui::Panicked("index".into())).context("the workbench");
+        let code = finish(Err(error), &mut err);
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(FAILED)));
+        assert!(err.is_empty());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::args::RunArgs;
 use super::progress::Progress;
 use super::report::{FAILED, Usage};
 use crate::session::{EngineHandle, Event, Intent};
-use crate::telemetry::AnswerStats;
+use crate::telemetry::{AnswerStats, see_log};
 use crate::typing::{Edit, TypingEvent};
 use anyhow::{Context, anyhow, bail};
 use crossbeam_channel::{Receiver, select};
@@ -72,14 +72,15 @@ pub fn answer<O: Write, E: Write>(
     loop {
         let event = select! {
             recv(engine.events) -> event => event.map_err(|_| {
-                anyhow!("the engine ended without an answer: the log file may say why")
+                anyhow!("the engine ended without an answer{}", see_log())
             })?,
             recv(interrupts) -> message => {
                 if message.is_err() {
                     // Nobody is left who could interrupt.
                     interrupts = crossbeam_channel::never();
                 } else if asked {
-                    output.progress.say("stopping after this pass; Ctrl-C again ends at once");
+                    let message = "stopping after this pass; Ctrl-C again ends at once";
+                    output.progress.say(message, output.err);
                     send(engine, Intent::Stop)?;
                 } else {
                     bail!("stopped before the models were loaded");
@@ -139,7 +140,7 @@ fn ask(engine: &EngineHandle, prompt: &str) -> anyhow::Result<()> {
 fn send(engine: &EngineHandle, intent: Intent) -> anyhow::Result<()> {
     // An engine that no longer listens has said why: that event is still in the channel.
     if engine.intents.send(intent).is_err() && engine.events.is_empty() {
-        bail!("the engine ended without an answer: the log file may say why");
+        bail!("the engine ended without an answer{}", see_log());
     }
     Ok(())
 }

@@ -1,84 +1,86 @@
 //! `nmos shot`: pictures of the workbench over a real session, without a terminal.
+//!
+//! All that can be wrong about the arguments is found before models are loaded.
 
+use super::args::ShotArgs;
+use super::report::Usage;
+use super::tui::look;
+use crate::config::Settings;
 use crate::session::EngineHandle;
 use crate::tui::shot::{self, Pace, ShotOptions};
-use crate::tui::{ColorDepth, DEFAULT_THEME, MIN_SIZE, ThemeLoader};
-use anyhow::{Context as _, bail};
+use crate::tui::{ColorDepth, MIN_SIZE, ThemeLoader};
+use anyhow::Context as _;
 use ratatui::layout::Size;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// What the command line says.
-#[derive(Clone, Debug)]
-pub struct ShotSettings {
-    /// Columns and rows.
-    pub size: (u16, u16),
-    pub theme: Option<String>,
-    /// The configuration directory; its `themes/` is looked into.
-    pub config_dir: Option<PathBuf>,
-    /// `.svg` or `.png`; each picture's moment is put before the ending.
-    pub output: PathBuf,
-    pub prompt: String,
-}
 
 /// What is typed where `--prompt` says nothing.
 pub const DEFAULT_PROMPT: &str =
     "Write a Rust function that merges two sorted slices into one sorted Vec.";
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Format {
     Svg,
     Png,
 }
 
+/// Pictures to take, found to be possible.
+pub struct Order {
+    options: ShotOptions,
+    format: Format,
+    /// Each picture's moment is put before the ending.
+    output: PathBuf,
+}
+
+/// Reads the arguments.
+///
+/// # Errors
+/// A size that is too small, an unknown ending, and a theme that cannot be used.
+pub fn prepare(args: &ShotArgs, settings: &Settings) -> anyhow::Result<Order> {
+    let (width, height) = args.size;
+    if width < MIN_SIZE.width || height < MIN_SIZE.height {
+        let least = MIN_SIZE;
+        return Err(Usage(format!(
+            "the size {width}x{height} is too small: at least {}x{}",
+            least.width, least.height
+        ))
+        .into());
+    }
+    let format = format_of(&args.output)?;
+    let look = look(settings)?;
+    Ok(Order {
+        options: ShotOptions {
+            size: Size { width, height },
+            theme: look.theme,
+            // A picture shows all colours and characters, whatever this terminal can.
+            themes: ThemeLoader {
+                depth: ColorDepth::TrueColor,
+                ascii: false,
+                ..look.themes
+            },
+            prompt: args.prompt.clone(),
+            pace: Pace::default(),
+        },
+        format,
+        output: args.output.clone(),
+    })
+}
+
 /// Types the prompt into the session, and writes the pictures. Prints their paths on `out`.
 ///
 /// # Errors
-/// A size that is too small, an unknown ending, a session that fails, and files that cannot
-/// be written.
-pub fn run(
-    handle: EngineHandle,
-    settings: &ShotSettings,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let result = pictures(&handle, settings, out);
+/// A session that fails, and files that cannot be written.
+pub fn run(handle: EngineHandle, order: Order, out: &mut impl Write) -> anyhow::Result<()> {
+    let result = pictures(&handle, order, out);
     handle.shutdown();
     result
 }
 
-fn pictures(
-    handle: &EngineHandle,
-    settings: &ShotSettings,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let (width, height) = settings.size;
-    if width < MIN_SIZE.width || height < MIN_SIZE.height {
-        let least = MIN_SIZE;
-        bail!(
-            "the size {width}x{height} is too small: at least {}x{}",
-            least.width,
-            least.height
-        );
-    }
-    let format = format_of(&settings.output)?;
-    let options = ShotOptions {
-        size: Size { width, height },
-        theme: settings
-            .theme
-            .clone()
-            .unwrap_or_else(|| DEFAULT_THEME.to_owned()),
-        themes: ThemeLoader {
-            dir: settings.config_dir.as_ref().map(|d| d.join("themes")),
-            depth: ColorDepth::TrueColor,
-            ascii: false,
-        },
-        prompt: settings.prompt.clone(),
-        pace: Pace::default(),
-    };
-    for shot in shot::capture(handle, options)? {
+fn pictures(handle: &EngineHandle, order: Order, out: &mut impl Write) -> anyhow::Result<()> {
+    for shot in shot::capture(handle, order.options)? {
         let svg = shot::to_svg(&shot.buffer, shot.defaults);
-        let path = path_of(&settings.output, shot.moment);
-        let bytes = match format {
+        let path = path_of(&order.output, shot.moment);
+        let bytes = match order.format {
             Format::Svg => svg.into_bytes(),
             Format::Png => shot::to_png(&svg)?,
         };
@@ -89,11 +91,14 @@ fn pictures(
     Ok(())
 }
 
-fn format_of(path: &Path) -> anyhow::Result<Format> {
+fn format_of(path: &Path) -> Result<Format, Usage> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("svg") => Ok(Format::Svg),
         Some("png") => Ok(Format::Png),
-        _ => bail!("{}: give the file an .svg or .png ending", path.display()),
+        _ => Err(Usage(format!(
+            "{}: give the file an .svg or .png ending",
+            path.display()
+        ))),
     }
 }
 

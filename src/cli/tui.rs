@@ -1,68 +1,63 @@
-//! `nmos` and `nmos replay`: the workbench over a session that has been started.
+//! `nmos` and `nmos replay`: what the settings say about the workbench.
 
-use crate::session::EngineHandle;
+use crate::config::{Paths, Settings};
 use crate::tui::{
-    self, ColorDepth, Keymap, Recorder, Replay, ThemeLoader, WorkbenchOptions, theme,
+    self, ColorDepth, Keymap, Recording, Replay, ThemeLoader, WorkbenchOptions, theme,
 };
-use std::path::{Path, PathBuf};
+use anyhow::Context;
 
-/// What the command line and the configuration file say about the workbench.
-#[derive(Default)]
-pub struct TuiSettings {
-    /// `None` for the default theme.
-    pub theme: Option<String>,
-    /// The configuration directory; its `themes/` is looked into.
-    pub config_dir: Option<PathBuf>,
-    /// The configuration file with its text, for its `[keys]`.
-    pub config_file: Option<(PathBuf, String)>,
-    /// Draw with ASCII characters; otherwise the locale decides.
-    pub ascii: bool,
-    /// Leave the mouse to the terminal.
-    pub no_mouse: bool,
-    pub replay: Option<Replay>,
-    pub recorder: Option<Recorder>,
-    pub log_file: Option<PathBuf>,
+/// The keys and the looks that the settings ask for, read and found good.
+pub struct Look {
+    pub keymap: Keymap,
+    pub themes: ThemeLoader,
+    /// A name that `themes` knows.
+    pub theme: String,
 }
 
-/// Everything that can be wrong about the settings, found before models are loaded.
+/// Reads the keys and the theme.
 ///
 /// # Errors
-/// No terminal, or a mistake in the keys or the theme.
-pub fn prepare(settings: TuiSettings) -> anyhow::Result<WorkbenchOptions> {
-    tui::require_terminal()?;
-    let keymap = match &settings.config_file {
-        Some((path, text)) => Keymap::with_config(path, text)?,
+/// Any mistake in them, with its place, and where the theme was set.
+pub fn look(settings: &Settings) -> anyhow::Result<Look> {
+    let keymap = match &settings.file {
+        Some(file) => Keymap::with_config(&file.path, &file.text)?,
         None => Keymap::default(),
     };
-    let themes = theme_loader(settings.config_dir.as_deref(), settings.ascii);
-    let theme = settings
-        .theme
-        .unwrap_or_else(|| tui::DEFAULT_THEME.to_owned());
-    themes.load(&theme)?;
-    Ok(WorkbenchOptions {
+    let env = |name: &str| std::env::var(name).ok();
+    let themes = ThemeLoader {
+        dir: Paths::for_user().map(|paths| paths.config_dir().join("themes")),
+        depth: ColorDepth::detect(env),
+        ascii: theme::locale_is_ascii(env),
+    };
+    let theme = settings.theme.value.clone();
+    themes.load(&theme).with_context(|| {
+        let place = settings.place("theme", settings.theme.origin);
+        format!("the theme '{theme}' (set by {place}) cannot be used")
+    })?;
+    Ok(Look {
         keymap,
         themes,
         theme,
-        mouse: !settings.no_mouse,
-        replay: settings.replay,
-        recorder: settings.recorder,
-        log_file: settings.log_file,
     })
 }
 
-fn theme_loader(config_dir: Option<&Path>, ascii: bool) -> ThemeLoader {
-    let env = |name: &str| std::env::var(name).ok();
-    ThemeLoader {
-        dir: config_dir.map(|d| d.join("themes")),
-        depth: ColorDepth::detect(env),
-        ascii: ascii || theme::locale_is_ascii(env),
-    }
-}
-
-/// Runs the workbench with what [`prepare`] made.
+/// The workbench, with everything that can be wrong about it found before models are loaded.
 ///
 /// # Errors
-/// See [`tui::run`].
-pub fn run(handle: EngineHandle, options: WorkbenchOptions) -> anyhow::Result<()> {
-    tui::run(handle, options)
+/// No terminal, or a mistake in the keys or the theme.
+pub fn prepare(
+    settings: &Settings,
+    replay: Option<Replay>,
+    recording: Option<Recording>,
+) -> anyhow::Result<WorkbenchOptions> {
+    tui::require_terminal()?;
+    let look = look(settings)?;
+    Ok(WorkbenchOptions {
+        keymap: look.keymap,
+        themes: look.themes,
+        theme: look.theme,
+        mouse: true,
+        replay,
+        recorder: recording.map(Recording::into_recorder),
+    })
 }

@@ -1,7 +1,8 @@
 //! What was built: for `--version`.
 
+use crate::ggml;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Version and commit.
 pub fn short() -> String {
@@ -24,23 +25,22 @@ pub fn long() -> String {
     )
 }
 
-/// Names of ggml's backends whose libraries are found; all variants of the CPU's are one.
+/// Names of ggml's backends in the folder that [`ggml::init`] would take; all variants of the
+/// CPU's are one. Empty where it would find none.
 pub fn backends() -> BTreeSet<String> {
-    backend_dirs()
-        .iter()
-        .filter_map(|dir| std::fs::read_dir(dir).ok())
+    let folders = ggml::backend_folders();
+    let mut found = folders.iter().map(|folder| backends_in(folder));
+    found
+        .find(|names| names.contains("cpu"))
+        .unwrap_or_default()
+}
+
+fn backends_in(folder: &Path) -> BTreeSet<String> {
+    std::fs::read_dir(folder)
+        .into_iter()
         .flatten()
         .filter_map(|entry| backend(&entry.ok()?.file_name().to_string_lossy()))
         .collect()
-}
-
-/// Where backends are loaded from: beside the executable, and where they were built.
-fn backend_dirs() -> Vec<PathBuf> {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| exe.parent().map(Path::to_owned));
-    let built = option_env!("NMOS_BACKENDS_DIR").map(PathBuf::from);
-    beside.into_iter().chain(built).collect()
 }
 
 fn backend(file: &str) -> Option<String> {
@@ -57,6 +57,21 @@ fn backend(file: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn backends_of_a_folder_are_named_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in [
+            "libggml-cpu-haswell.so",
+            "libggml-cpu-zen4.so",
+            "libggml-base.so",
+            "nmos",
+        ] {
+            std::fs::write(dir.path().join(file), "").unwrap();
+        }
+        assert_eq!(backends_in(dir.path()), BTreeSet::from(["cpu".to_owned()]));
+        assert!(backends_in(&dir.path().join("absent")).is_empty());
+    }
 
     #[test]
     fn a_backend_is_named_by_its_file() {

@@ -1,5 +1,6 @@
 //! The environment as a layer: each setting is `NMOS_` and its flag's name in capitals.
 
+use super::error::nearest;
 use super::values::LogLevel;
 use super::{ConfigError, Layer, LogLayer, SamplingLayer, limits};
 use std::ffi::OsString;
@@ -7,7 +8,46 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Looks a variable up. An argument, so that tests need not change the process's own.
-pub(super) type Vars<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+pub(super) type Vars<'a> = &'a dyn Fn(&'static str) -> Option<OsString>;
+
+/// Variables that are no settings: the file, and what other parts of the program read.
+const OTHERS: [&str; 3] = ["NMOS_CONFIG", "NMOS_CACHE", "NMOS_BACKENDS"];
+
+/// The variable of the setting with this flag.
+pub(super) fn variable(flag: &str) -> String {
+    format!("NMOS_{}", flag.to_uppercase().replace('-', "_"))
+}
+
+/// Variables that begin as ours do and mean nothing, each with the known one that it is likely a
+/// slip of.
+pub fn unknown_variables(
+    names: impl Iterator<Item = OsString>,
+) -> Vec<(String, Option<&'static str>)> {
+    let known = known();
+    let mut unknown: Vec<_> = names
+        .map(|name| name.to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("NMOS_") && !known.contains(&name.as_str()))
+        .map(|name| {
+            let near = nearest(&name, &known);
+            (name, near)
+        })
+        .collect();
+    unknown.sort();
+    unknown
+}
+
+/// Every variable that is looked at.
+fn known() -> Vec<&'static str> {
+    // Whatever `layer` asks for is known: a list beside it could forget one.
+    let asked = std::cell::RefCell::new(OTHERS.to_vec());
+    let note = |name: &'static str| {
+        asked.borrow_mut().push(name);
+        None
+    };
+    // Without a value nothing can be wrong.
+    let _ = layer(&note);
+    asked.into_inner()
+}
 
 /// Reads every variable. One that is empty counts as not set.
 pub(super) fn layer(vars: Vars<'_>) -> Result<Layer, ConfigError> {
@@ -42,7 +82,7 @@ pub(super) fn layer(vars: Vars<'_>) -> Result<Layer, ConfigError> {
 }
 
 /// A variable that holds a path, which need not be UTF-8.
-pub(super) fn path(vars: Vars<'_>, name: &str) -> Option<PathBuf> {
+pub(super) fn path(vars: Vars<'_>, name: &'static str) -> Option<PathBuf> {
     vars(name).filter(|v| !v.is_empty()).map(PathBuf::from)
 }
 
@@ -81,6 +121,36 @@ mod tests {
         assert_eq!(layer.ram.unwrap().size(), Some(Bytes::mib(1024)));
         assert_eq!(layer.sampling.top_k, Some(40));
         assert_eq!(layer.ctx, None);
+    }
+
+    #[test]
+    fn a_slip_in_a_variables_name_is_found() {
+        let names = [
+            "NMOS_ORCALE",
+            "NMOS_TOP_K",
+            "NMOS_CACHE",
+            "HOME",
+            "NMOS_",
+            "NMOS_LOG_FILE",
+        ];
+        assert_eq!(
+            unknown_variables(names.into_iter().map(OsString::from)),
+            [
+                ("NMOS_".to_owned(), nearest("NMOS_", &known())),
+                ("NMOS_ORCALE".to_owned(), Some("NMOS_ORACLE")),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_setting_has_its_variable() {
+        let known = known();
+        let settings =
+            crate::config::Settings::resolve(Layer::default(), Layer::default(), None).unwrap();
+        for (key, ..) in settings.rows() {
+            let name = variable(&crate::config::flag(key));
+            assert!(known.contains(&name.as_str()), "{name} of {key}");
+        }
     }
 
     #[test]

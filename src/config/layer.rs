@@ -7,7 +7,8 @@ use serde::de::{Deserializer, Error};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The `[keys]` table: what is written for each action, and where in the file it is written.
+/// The `[keys]` table: for each context (`global`, `input`, `pane`) the table of its actions and
+/// their keys as written, and where in the file. The workbench's keymap interprets it.
 pub type KeyTable = BTreeMap<toml::Spanned<String>, toml::Spanned<toml::Value>>;
 
 /// Settings from one source. As a file: the top level of `config.toml`.

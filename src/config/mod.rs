@@ -18,12 +18,13 @@ mod paths;
 mod show;
 mod values;
 
+pub use env::unknown_variables;
 pub use error::{ConfigError, Fault};
 pub use layer::{KeyTable, Layer, LogLayer, SamplingLayer};
 pub use paths::Paths;
 pub use values::{Draft, LogLevel, Ram, Scout};
 
-use crate::session::{EngineOptions, Sampling};
+use crate::session::{self, EngineOptions, Sampling};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -208,17 +209,40 @@ impl Settings {
         named.or_else(|| Paths::for_user().map(|paths| paths.log_file()))
     }
 
-    /// What a session is started with. `find` turns a model's name or path into its file.
-    pub fn engine_options<E>(
+    /// Where the value of the setting `key` (as in `sampling.top-k`) was written, in words.
+    pub fn place(&self, key: &str, origin: Origin) -> String {
+        match origin {
+            Origin::Flag => format!("--{}", flag(key)),
+            Origin::Environment => env::variable(&flag(key)),
+            Origin::File => match &self.file {
+                Some(file) => format!("{key} in {}", file.path.display()),
+                None => format!("{key} in the configuration file"),
+            },
+            Origin::Default => "default".to_owned(),
+        }
+    }
+
+    /// What a session is started with. `find` turns a model's name or path into its file. A draft
+    /// that nobody asked for need not be there.
+    pub fn engine_options<E: fmt::Display>(
         &self,
         find: impl Fn(&str) -> Result<PathBuf, E>,
     ) -> Result<EngineOptions, E> {
-        Ok(EngineOptions {
-            oracle: find(&self.oracle.value)?,
-            draft: match &self.draft.value {
-                Draft::None => None,
-                Draft::Model(name) => Some(find(name)?),
+        let oracle = find(&self.oracle.value)?;
+        let draft_required = self.draft.origin != Origin::Default;
+        let (draft, draft_absent) = match &self.draft.value {
+            Draft::None => (None, None),
+            Draft::Model(name) => match find(name) {
+                Ok(path) => (Some(path), None),
+                Err(error) if draft_required => return Err(error),
+                Err(error) => (None, Some(session::left_out(error))),
             },
+        };
+        Ok(EngineOptions {
+            oracle,
+            draft,
+            draft_required,
+            draft_absent,
             scout: self.scout.value == Scout::Heuristic,
             ram: self.ram.value.size(),
             ctx_tokens: self.ctx.value,
@@ -237,6 +261,12 @@ impl Settings {
             },
         })
     }
+}
+
+/// The name of a setting's flag, as far as it has one.
+fn flag(key: &str) -> String {
+    // Flags are not in tables: those of the log say what they are about, those of sampling need not.
+    key.trim_start_matches("sampling.").replace('.', "-")
 }
 
 /// The layers, the strongest first.
@@ -332,12 +362,36 @@ mod tests {
         let text = "draft = \"none\"\nscout = \"none\"\nram = \"960MiB\"\n[sampling]\ntemp = 1\n";
         let settings = Settings::resolve(Layer::default(), Layer::default(), file(text)).unwrap();
         let options = settings
-            .engine_options(|name| Ok::<_, ()>(PathBuf::from(format!("/models/{name}"))))
+            .engine_options(|name| Ok::<_, String>(PathBuf::from(format!("/models/{name}"))))
             .unwrap();
         assert_eq!(options.oracle, Path::new("/models").join(DEFAULT_ORACLE));
         assert_eq!(options.draft, None);
         assert!(!options.scout);
         assert_eq!(options.ram, Some(Bytes::mib(960)));
         assert_eq!(options.sampling.temperature, 1.0);
+    }
+
+    #[test]
+    fn only_a_draft_that_was_asked_for_must_be_there() {
+        let find = |name: &str| match name {
+            "big" => Ok(PathBuf::from("/models/big")),
+            other => Err(format!("{other} is not here")),
+        };
+        let settings = |text| Settings::resolve(Layer::default(), Layer::default(), file(text));
+        let plain = settings("oracle = \"big\"").unwrap();
+        let options = plain.engine_options(find).unwrap();
+        assert_eq!((options.draft, options.draft_required), (None, false));
+        let said = options.draft_absent.unwrap();
+        assert!(
+            said.contains(DEFAULT_DRAFT) && said.contains("not here"),
+            "{said}"
+        );
+
+        let asked = settings("oracle = \"big\"\ndraft = \"small\"").unwrap();
+        assert_eq!(asked.engine_options(find).unwrap_err(), "small is not here");
+        let none = settings("oracle = \"big\"\ndraft = \"none\"").unwrap();
+        assert_eq!(none.engine_options(find).unwrap().draft_absent, None);
+        let no_oracle = settings("oracle = \"small\"").unwrap();
+        no_oracle.engine_options(find).unwrap_err();
     }
 }

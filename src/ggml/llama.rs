@@ -79,7 +79,8 @@ fn load_as_stored(path: &Path) -> Result<Arc<LlamaModel>, LlamaError> {
         params.use_extra_bufts = false;
         params.load_mode = llama_cpp_sys_2::LLAMA_LOAD_MODE_NONE;
         let model = llama_cpp_sys_2::llama_model_load_from_file(name.as_ptr(), params);
-        let model = NonNull::new(model).ok_or_else(|| fail("it was refused; the log says why"))?;
+        let model = NonNull::new(model)
+            .ok_or_else(|| fail(&format!("it was refused{}", crate::telemetry::see_log())))?;
         Ok(Arc::new(std::mem::transmute::<
             NonNull<llama_cpp_sys_2::llama_model>,
             LlamaModel,

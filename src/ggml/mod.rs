@@ -7,7 +7,8 @@
 //! gone. Which bytes are *valid* at an address is the business of whoever placed it.
 //!
 //! ggml aborts the process on a shape mismatch. Shapes come from a model file's header, so
-//! `model::arch` checks every one of them before a tensor is made.
+//! `model::arch` checks every one of them before a tensor is made. Should it abort all the same,
+//! whoever asked for it ([`on_abort`]) is told first, so that the terminal is not left as it is.
 
 mod compute;
 mod element;
@@ -23,7 +24,8 @@ pub use tensor::{Context, Tensor};
 pub use types::{dequantize_row, row_bytes};
 
 use llama_cpp_2::llama_backend::LlamaBackend;
-use std::ffi::CString;
+use std::ffi::{CStr, CString, c_char};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -31,6 +33,26 @@ use std::sync::OnceLock;
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("llama.cpp does not start: {0}")]
 pub struct InitError(String);
+
+/// Told of an abort.
+static ON_ABORT: OnceLock<fn(&str)> = OnceLock::new();
+
+/// Calls `tell` with ggml's words (a file, a line, what does not hold) before ggml aborts the
+/// process, on the thread that failed. Without it they go to standard error. The first stays.
+pub fn on_abort(tell: fn(&str)) {
+    let _ = ON_ABORT.set(tell);
+}
+
+/// ggml calls this, and aborts when it returns.
+unsafe extern "C" fn aborting(message: *const c_char) {
+    // SAFETY: ggml passes a text that ends with a zero byte and lives as long as this call.
+    let text = unsafe { CStr::from_ptr(message) }.to_string_lossy();
+    match ON_ABORT.get() {
+        Some(tell) => tell(&text),
+        // Not `eprintln!`, which panics when standard error is closed.
+        None => drop(writeln!(std::io::stderr(), "{text}")),
+    }
+}
 
 /// Starts llama.cpp and loads its compute backends, once for the process. Its messages go
 /// to `tracing`: on stderr they would wreck the screen.
@@ -41,6 +63,8 @@ pub fn init() -> Result<&'static LlamaBackend, InitError> {
     static STATE: OnceLock<Result<LlamaBackend, InitError>> = OnceLock::new();
     STATE
         .get_or_init(|| {
+            // SAFETY: the function takes what ggml passes, and is there for good.
+            unsafe { llama_cpp_sys_2::ggml_set_abort_callback(Some(aborting)) };
             llama_cpp_2::send_logs_to_tracing(llama_cpp_2::LogOptions::default());
             let folders = backend_folders();
             for folder in folders.iter().filter(|f| f.is_dir()) {
@@ -52,7 +76,8 @@ pub fn init() -> Result<&'static LlamaBackend, InitError> {
             if compute::cpu_device().is_none() {
                 let searched: Vec<_> = folders.iter().map(|f| f.display().to_string()).collect();
                 return Err(InitError(format!(
-                    "no CPU backend (libggml-cpu-*.so) in {}; set NMOS_BACKENDS to its folder",
+                    "no CPU backend (libggml-cpu-*.so) in {}; set NMOS_BACKENDS to its folder, or \
+                     put that beside nmos under the name `backends`",
                     searched.join(", ")
                 )));
             }
@@ -62,11 +87,12 @@ pub fn init() -> Result<&'static LlamaBackend, InitError> {
         .map_err(Clone::clone)
 }
 
-/// Where ggml's backends may be: told by the user, beside the executable, or where they
-/// were built.
-fn backend_folders() -> Vec<PathBuf> {
+/// Where ggml's backends may be, in the order of search: told by the user (`NMOS_BACKENDS`), in
+/// `backends` beside the executable, or where they were built. The first that holds one for the
+/// CPU is used, and no other.
+pub fn backend_folders() -> Vec<PathBuf> {
     let mut folders = Vec::new();
-    if let Some(folder) = std::env::var_os("NMOS_BACKENDS") {
+    if let Some(folder) = std::env::var_os("NMOS_BACKENDS").filter(|v| !v.is_empty()) {
         folders.push(PathBuf::from(folder));
     }
     if let Some(beside) = std::env::current_exe()

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::gguf::{self, GgufError};
+use super::gguf::{self, GgufError, GgufFault};
 use super::store::{Presence, State, Store, StoreError};
 
 /// What a model does in a session.
@@ -19,8 +19,8 @@ pub enum Role {
     Oracle,
     /// Guesses what the oracle will say.
     Draft,
-    /// Guesses what the user wants.
-    Scout,
+    /// Small enough for tests; nothing uses it by itself.
+    Test,
 }
 
 impl Role {
@@ -28,7 +28,7 @@ impl Role {
         match self {
             Self::Oracle => "oracle",
             Self::Draft => "draft",
-            Self::Scout => "scout",
+            Self::Test => "test",
         }
     }
 }
@@ -136,9 +136,15 @@ pub fn entries() -> &'static [Entry] {
     &ENTRIES
 }
 
-/// The models that are used when nothing is asked for: oracle, draft, scout.
+/// The models that are used when nothing is asked for: oracle and draft.
 pub fn defaults() -> impl Iterator<Item = &'static Entry> {
     entries().iter().filter(|entry| entry.default)
+}
+
+/// What fetching the default models brings, for messages: such as `1.6 GB`.
+pub fn default_size() -> String {
+    let bytes: u64 = defaults().filter_map(|entry| entry.size).sum();
+    format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
 /// The entry that `text` names, by name, file name, or file name without `.gguf`; case does not
@@ -161,8 +167,13 @@ pub enum ModelError {
         known_names()
     )]
     Unknown { text: String },
-    #[error("the model '{name}' is not here yet: run `nmos models pull {name}`")]
+    #[error("the model '{name}' is not here yet: {}", how_to_pull(name))]
     NotPulled { name: String },
+    #[error(
+        "{}: no such file; name another, or a model from `nmos models list`",
+        path.display()
+    )]
+    NoFile { path: PathBuf },
     #[error(
         "{} is damaged: it has {found} bytes, '{name}' has {expected}; run `nmos models pull {name}`",
         path.display()
@@ -184,6 +195,17 @@ pub enum ModelError {
     Store(#[from] StoreError),
 }
 
+/// The first run lacks all default models: it should not have to learn that one by one.
+fn how_to_pull(name: &str) -> String {
+    if defaults().any(|entry| entry.name == name) {
+        let size = default_size();
+        return format!(
+            "run `nmos models pull` ({size}, the default models), or `nmos models pull {name}`"
+        );
+    }
+    format!("run `nmos models pull {name}`")
+}
+
 /// The names of all entries, for messages.
 pub fn known_names() -> String {
     let names: Vec<_> = entries().iter().map(|entry| entry.name.as_str()).collect();
@@ -193,6 +215,9 @@ pub fn known_names() -> String {
 /// The GGUF file (the first part of a split one) that `text` means: the path of a file, or a
 /// catalogue name that has been pulled into the user's cache. Reads no model's content, but
 /// refuses one that an earlier check found damaged.
+///
+/// A name is the catalogue's model even where a file of that name lies in the working directory:
+/// `./NAME` is the file. What ends in `.gguf` is a file where there is one.
 pub fn resolve(text: &str) -> Result<PathBuf, ModelError> {
     resolve_in(text, &Store::of_user()?)
 }
@@ -200,15 +225,20 @@ pub fn resolve(text: &str) -> Result<PathBuf, ModelError> {
 /// [`resolve`] with another cache.
 pub fn resolve_in(text: &str, store: &Store) -> Result<PathBuf, ModelError> {
     let path = Path::new(text);
-    // A name wins over a file of the same name without a suffix: `./NAME` is always the file.
-    let named = find(text).filter(|_| !path.is_file());
+    let is_file_name = path.extension().is_some_and(|ending| ending == "gguf");
+    let named = find(text).filter(|_| !(is_file_name && path.is_file()));
     let Some(entry) = named else {
         let looks_like_path = text.contains(std::path::MAIN_SEPARATOR) || text.ends_with(".gguf");
         if !looks_like_path && !path.exists() {
             return Err(ModelError::Unknown { text: text.into() });
         }
-        gguf::require_file(path)?;
-        return Ok(path.to_owned());
+        return match gguf::require_file(path) {
+            Ok(()) => Ok(path.to_owned()),
+            Err(error) if matches!(error.fault, GgufFault::NotFound) => {
+                Err(ModelError::NoFile { path: error.path })
+            }
+            Err(error) => Err(error.into()),
+        };
     };
     match store.presence(entry)? {
         Presence::Complete(files) if store.state(entry)?.0 == State::Damaged => {
@@ -242,7 +272,7 @@ mod tests {
     #[test]
     fn the_embedded_catalogue_is_sound() {
         let roles: Vec<_> = defaults().map(|entry| entry.role).collect();
-        assert_eq!(roles, [Role::Oracle, Role::Draft, Role::Scout]);
+        assert_eq!(roles, [Role::Oracle, Role::Draft]);
         for (i, entry) in entries().iter().enumerate() {
             assert!(!entry.sources.is_empty(), "{}", entry.name);
             assert!(entry.file.ends_with(".gguf"), "{}", entry.name);
@@ -311,12 +341,28 @@ mod tests {
             resolve_in("gpt-9", &store),
             Err(ModelError::Unknown { .. })
         ));
-        assert!(matches!(
-            resolve_in("/no/such.gguf", &store),
-            Err(ModelError::File(_))
-        ));
+        let missing = resolve_in("/no/such.gguf", &store).unwrap_err().to_string();
+        assert!(missing.contains("/no/such.gguf: no such file"), "{missing}");
+        assert!(missing.contains("nmos models list"), "{missing}");
         let directory = resolve_in(dir.path().to_str().unwrap(), &store).unwrap_err();
         assert!(directory.to_string().contains("directory"), "{directory}");
+    }
+
+    #[test]
+    fn a_default_model_that_is_absent_points_at_all_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let say = |name| {
+            resolve_in(name, &Store::at(dir.path()))
+                .unwrap_err()
+                .to_string()
+        };
+        let default = say("qwen2.5-coder-0.5b");
+        assert!(default.contains("`nmos models pull` (1.6 GB"), "{default}");
+        let other = say("qwen2.5-72b");
+        assert!(
+            other.ends_with("run `nmos models pull qwen2.5-72b`"),
+            "{other}"
+        );
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! What the outside says to a session and hears from it. A session runs on a thread of its
 //! own; the workbench, the benchmark and `run` all talk to it through an [`EngineHandle`].
 
-use crate::telemetry::{AnswerStats, Hub};
+use crate::telemetry::{AnswerStats, Hub, Phase};
 use crate::typing::{Clock, TypingEvent};
 use crate::units::Micros;
-use crossbeam_channel::{Receiver, SendError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An end that takes longer than this is worth a word.
+const AT_ONCE: Duration = Duration::from_millis(150);
 
 /// Something that the user wants.
 #[derive(Clone, Debug)]
@@ -76,11 +80,104 @@ pub struct EngineHandle {
 
 impl EngineHandle {
     /// Asks the session to end and waits until its memory is given back.
-    pub fn shutdown(mut self) {
+    pub fn shutdown(self) {
+        self.shutdown_telling(|_| ());
+    }
+
+    /// The same, and calls `tell` with what is waited for if that takes noticeable time: a pass
+    /// under way, or a stage of loading, is not cut short.
+    pub fn shutdown_telling(mut self, tell: impl FnOnce(&str)) {
         // A session that already ended has closed the channel: there is nothing to ask.
         let _ = self.intents.send(Intent::Shutdown);
+        if !self.ends_by(Instant::now() + AT_ONCE)
+            && let Some(what) = self.under_way()
+        {
+            tell(&what);
+        }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+
+    /// Whether the session's end of the events is closed before then: the last that it does.
+    fn ends_by(&self, deadline: Instant) -> bool {
+        loop {
+            match self.events.recv_deadline(deadline) {
+                // Nobody is left who wants to hear it.
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => return true,
+            }
+        }
+    }
+
+    /// What an end has to wait for.
+    fn under_way(&self) -> Option<String> {
+        match self.hub.snapshot().phase {
+            Phase::Loading(what) => Some(format!("ending after what is being loaded ({what})")),
+            Phase::Anticipating | Phase::Answering => {
+                Some("ending after the pass under way".to_owned())
+            }
+            Phase::Idle | Phase::Composing | Phase::Failed(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::typing::MonotonicClock;
+    use crossbeam_channel::unbounded;
+
+    /// A session in `phase` whose thread ends when `released` says so or is closed.
+    fn session(phase: Phase, released: Receiver<()>) -> EngineHandle {
+        let (intents, heard) = IntentSender::new(Arc::new(MonotonicClock::new()));
+        let (say, events) = unbounded();
+        let hub = Hub::new();
+        hub.update(|s| s.phase = phase);
+        let thread = std::thread::spawn(move || {
+            let _open = say;
+            assert!(matches!(heard.recv(), Ok((_, Intent::Shutdown))));
+            let _ = released.recv();
+        });
+        EngineHandle {
+            intents,
+            events,
+            hub,
+            thread: Some(thread),
+        }
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_before_it_is_waited_for() {
+        for (phase, words) in [
+            (Phase::Loading("oracle".into()), "loaded (oracle)"),
+            (Phase::Answering, "the pass under way"),
+        ] {
+            // The thread ends only when it has been told: else this would hang.
+            let (release, released) = unbounded();
+            let mut told = String::new();
+            session(phase, released).shutdown_telling(|what| {
+                told = what.to_owned();
+                release.send(()).unwrap();
+            });
+            assert!(told.contains(words), "{told}");
+        }
+    }
+
+    #[test]
+    fn an_end_at_once_tells_nothing() {
+        // It has ended already: nobody holds the other end of its events.
+        let (intents, _) = IntentSender::new(Arc::new(MonotonicClock::new()));
+        let (_, events) = unbounded();
+        let hub = Hub::new();
+        hub.update(|s| s.phase = Phase::Answering);
+        let handle = EngineHandle {
+            intents,
+            events,
+            hub,
+            thread: None,
+        };
+        handle.shutdown_telling(|what| panic!("{what}"));
     }
 }

@@ -132,9 +132,13 @@ impl Engine {
         })
     }
 
-    /// Runs until a shutdown is asked for, or nobody is left to ask for anything.
-    pub(super) fn run(mut self) {
+    /// Runs until a shutdown is asked for, or nobody is left to ask for anything. `heard` was
+    /// said while models were loading.
+    pub(super) fn run(mut self, heard: Vec<Stamped>) {
         self.say(Event::Ready);
+        for intent in heard {
+            self.take(intent);
+        }
         loop {
             if let Next::Shutdown = self.take_intents() {
                 return;

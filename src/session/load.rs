@@ -1,8 +1,10 @@
 //! From options to a running oracle, draft and scout.
 
 use super::budget::{Budget, Form};
+use super::early::Early;
 use super::held::Held;
 use super::options::EngineOptions;
+use super::pairing::Pairing;
 use crate::ggml::llama::{self, Load};
 use crate::model::{ChatTemplate, Gguf, ModelLayout, Tokenizer};
 use crate::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass};
@@ -12,7 +14,6 @@ use crate::speculate::Draft;
 use crate::system;
 use crate::telemetry::{Hub, Phase};
 use crate::units::TokenId;
-use anyhow::Context;
 use std::sync::Arc;
 
 /// All that a session works with.
@@ -26,15 +27,25 @@ pub(super) struct Loaded {
     pub width: WidthClass,
     /// Tokens that end an answer.
     pub ends: Vec<TokenId>,
+    /// What is worth saying and stops nothing.
+    pub notices: Vec<String>,
 }
 
 /// Loads everything, saying in `hub` what is under way.
 ///
 /// # Errors
-/// In a user's words: what, which file, what to do.
-pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Loaded> {
-    let say = |what: &str| hub.update(|s| s.phase = Phase::Loading(what.to_owned()));
-    say("reading the model's index");
+/// In a user's words: what, which file, what to do. [`Ended`](super::early::Ended) where `early`
+/// hears between two stages that the session is to end.
+pub(super) fn load(
+    options: &EngineOptions,
+    hub: &Arc<Hub>,
+    early: &mut Early,
+) -> anyhow::Result<Loaded> {
+    let mut begin = |what: &str| {
+        hub.update(|s| s.phase = Phase::Loading(what.to_owned()));
+        early.listen()
+    };
+    begin("the model's index")?;
     let gguf = Gguf::open(&options.oracle)?;
     let layout = ModelLayout::from_gguf(&gguf)?;
     let ctx_tokens = options.ctx_tokens.min(layout.shape.ctx_train);
@@ -42,36 +53,26 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
     let ram = system::budget(options.ram, &facts, system::rss().unwrap_or_default())?;
     crate::ggml::init()?;
 
-    let draft = match &options.draft {
-        Some(path) => {
-            say("draft");
-            let index = Gguf::open(path)?;
+    let Pairing { draft, left_out } = Pairing::of(options, &gguf)?;
+    let draft = match draft {
+        Some(index) => {
+            begin("draft")?;
             let held = system::rss().unwrap_or_default();
             let with_draft = Held::predict(held, &gguf, Some(&index), ctx_tokens)?;
             // Refused before it is loaded: loading it would go past the budget.
             if with_draft.total() > ram {
                 return Err(Budget::least(&layout, with_draft.total(), ctx_tokens, ram).into());
             }
-            Some((Draft::open(path, ctx_tokens, options.threads)?, index))
+            let draft = Draft::open(index.path(), ctx_tokens, options.threads)?;
+            Some((draft, index))
         }
         None => None,
     };
-    say("vocabulary");
+    begin("vocabulary")?;
     let tokenizer = match &draft {
         // llama.cpp's vocabulary takes some 50 MB: one is enough where both are the same.
         Some((draft, index)) if gguf.has_vocabulary_of(index)? => draft.tokenizer(),
-        Some((draft, index)) => {
-            let tokenizer = Tokenizer::open(&options.oracle)?;
-            tokenizer.check_draft(&draft.tokenizer()).with_context(|| {
-                format!(
-                    "{} cannot draft for {}",
-                    index.path().display(),
-                    gguf.path().display()
-                )
-            })?;
-            tokenizer
-        }
-        None => Tokenizer::open(&options.oracle)?,
+        _ => Tokenizer::open(&options.oracle)?,
     };
     let template = ChatTemplate::new(&tokenizer, gguf.str("tokenizer.chat_template")?)?;
     let (draft, draft_name) = match draft {
@@ -82,7 +83,7 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
         None => (None, None),
     };
 
-    say("oracle");
+    begin("oracle")?;
     let held = system::rss().unwrap_or_default();
     let budget = Budget::new(ram, held, Held::resident(&gguf)?, &layout, ctx_tokens)?;
     for (owner, bytes) in &budget.owners {
@@ -109,6 +110,7 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
             )
         }
     };
+    early.listen()?;
     // While weights stream, the padding of a batch is free; with a draft it is used.
     let width = if oracle.streams() || draft.is_some() {
         WidthClass::BATCH
@@ -137,5 +139,6 @@ pub(super) fn load(options: &EngineOptions, hub: &Arc<Hub>) -> anyhow::Result<Lo
         scout: options.scout.then(HeuristicScout::new),
         width,
         ends,
+        notices: left_out.into_iter().collect(),
     })
 }

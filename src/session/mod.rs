@@ -8,11 +8,13 @@ mod answer;
 mod api;
 mod budget;
 mod cache;
+mod early;
 mod engine;
 mod figures;
 mod held;
 mod load;
 mod options;
+mod pairing;
 mod prompt;
 
 pub use crate::speculate::Sampling;
@@ -20,9 +22,11 @@ pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
 pub use budget::{Budget, Form, TooSmall};
 pub use held::Held;
 pub use options::EngineOptions;
+pub use pairing::{Pairing, check_draft, left_out};
 
 use crate::telemetry::{Hub, Phase};
 use crate::typing::{Clock, MonotonicClock};
+use early::{Early, Ended};
 use engine::Engine;
 use std::sync::Arc;
 
@@ -39,12 +43,18 @@ pub fn spawn_with_clock(options: EngineOptions, clock: Arc<dyn Clock>) -> Engine
     let (hub_in, fatal) = (Arc::clone(&hub), events_out.clone());
     hub.update(|s| s.phase = Phase::Loading("starting".to_owned()));
     let work = move || {
-        let engine = load::load(&options, &hub_in).and_then(|loaded| {
-            let channels = (intents_in, events_out.clone());
+        let mut early = Early::new(intents_in);
+        let engine = load::load(&options, &hub_in, &mut early).and_then(|mut loaded| {
+            for notice in loaded.notices.drain(..) {
+                let _ = events_out.send(Event::Notice(notice));
+            }
+            let channels = (early.intents, events_out.clone());
             Engine::new(loaded, &options, channels, Arc::clone(&hub_in), clock)
         });
         match engine {
-            Ok(engine) => engine.run(),
+            Ok(engine) => engine.run(early.heard),
+            // Whoever asked for the end knows of it.
+            Err(error) if error.is::<Ended>() => {}
             Err(error) => {
                 let why = format!("{error:#}");
                 hub_in.update(|s| s.phase = Phase::Failed(why.clone()));

@@ -11,6 +11,11 @@ pub struct EngineOptions {
     pub oracle: PathBuf,
     /// The draft's GGUF, or `None` to verify nothing and decode token by token.
     pub draft: Option<PathBuf>,
+    /// The draft was asked for: without it the session does not start. One that was not is left
+    /// out where it does not fit, with a notice.
+    pub draft_required: bool,
+    /// Why the default draft is not `draft`, for a notice.
+    pub draft_absent: Option<String>,
     /// Whether the scout reads along.
     pub scout: bool,
     /// The most RAM the process may hold; `None` takes what is available less a margin.

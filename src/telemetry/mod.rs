@@ -11,9 +11,11 @@
 //!                              changed() wakes one waiting drawer, coalesced
 //! ```
 
+mod log;
 mod snapshot;
 mod stats;
 
+pub use log::{log_file, log_is_at, see_log};
 pub use snapshot::*;
 pub use stats::{AnswerEnd, AnswerStats};
 

@@ -40,6 +40,29 @@ impl Chord {
     }
 }
 
+impl Chord {
+    /// As a configuration file writes it.
+    pub fn written(self) -> String {
+        let mut text = String::new();
+        for (modifier, name) in [
+            (KeyModifiers::CONTROL, "ctrl-"),
+            (KeyModifiers::ALT, "alt-"),
+            (KeyModifiers::SHIFT, "shift-"),
+        ] {
+            if self.modifiers.contains(modifier) {
+                text += name;
+            }
+        }
+        match (NAMED.iter().find(|(_, code)| *code == self.code), self.code) {
+            (Some((name, _)), _) => text += name,
+            (None, KeyCode::Char(c)) => text.push(c),
+            (None, KeyCode::F(n)) => text += &format!("f{n}"),
+            (None, code) => text += &format!("{code:?}").to_lowercase(),
+        }
+        text
+    }
+}
+
 impl From<KeyEvent> for Chord {
     fn from(key: KeyEvent) -> Self {
         Self::new(key.code, key.modifiers)
@@ -183,6 +206,7 @@ mod tests {
             let chord: Chord = text.parse().unwrap();
             assert_eq!(chord, event(code, modifiers), "{text}");
             assert_eq!(chord.to_string(), shown);
+            assert_eq!(chord.written(), text);
         }
         for bad in ["", "ctrl-", "hyper-x", "f25", "f0", "enterr", "ctrl-\u{1}"] {
             assert!(bad.parse::<Chord>().is_err(), "{bad}");

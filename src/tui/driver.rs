@@ -8,8 +8,9 @@ use super::frame::FrameLimiter;
 use super::input::{self, Stamped, TerminalInput, micros_since};
 use super::signals::{self, SignalRequest, SignalSource};
 use super::term::{Modes, TermGuard};
-use super::{WorkbenchOptions, require_terminal, view};
+use super::{Panicked, WorkbenchOptions, require_terminal, view};
 use crate::session::{EngineHandle, Event as EngineEvent};
+use crate::telemetry::see_log;
 use anyhow::{Context as _, anyhow};
 use crossbeam_channel::{Receiver, after, never, select_biased};
 use ratatui::Terminal;
@@ -61,7 +62,7 @@ pub fn run(handle: &EngineHandle, options: WorkbenchOptions) -> anyhow::Result<(
         keyboard: term != "linux" && term != "dumb",
     };
     let signals = SignalSource::new().context("cannot set signal handlers")?;
-    let guard = TermGuard::enter(modes, options.log_file).context("cannot set up the terminal")?;
+    let guard = TermGuard::enter(modes).context("cannot set up the terminal")?;
     let epoch = Instant::now();
     let sources = Sources {
         inputs: input::spawn(TerminalInput, epoch).context("cannot start the input thread")?,
@@ -155,7 +156,7 @@ pub fn drive(
                 Err(_) => sources.signals = never(),
             },
             recv(sources.panics) -> message => match message {
-                Ok(message) => return Err(anyhow!("a part of the program panicked: {message}")),
+                Ok(message) => return Err(Panicked(message).into()),
                 Err(_) => sources.panics = never(),
             },
             recv(events) -> event => {
@@ -169,7 +170,8 @@ pub fn drive(
                     }
                     Err(_) => {
                         events = never::<EngineEvent>();
-                        app.die("the engine has ended unexpectedly; the log says why".into(), now_us);
+                        let why = format!("the engine has ended unexpectedly{}", see_log());
+                        app.die(why, now_us);
                     }
                 }
                 frames.request();
@@ -452,7 +454,8 @@ mod tests {
     fn a_panic_elsewhere_ends_the_loop_with_its_message() {
         let mut stage = stage();
         stage.panic.send("index out of range".into()).unwrap();
-        let error = run(&mut stage).unwrap_err().to_string();
-        assert!(error.contains("index out of range"), "{error}");
+        let error = run(&mut stage).unwrap_err();
+        let panicked = error.downcast_ref::<Panicked>().unwrap();
+        assert_eq!(panicked.0, "index out of range");
     }
 }

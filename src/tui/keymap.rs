@@ -175,6 +175,27 @@ impl Keymap {
         of(context).or_else(|| of(Context::Global)).map(|b| b.chord)
     }
 
+    /// Every action that can be bound, as a configuration file writes it: its context, its keys
+    /// (none: unbound), and whether they are the default ones.
+    pub fn rows(&self) -> Vec<(Context, Action, Vec<Chord>, bool)> {
+        let defaults = Self::default();
+        let mut rows: Vec<(Context, Action, Vec<Chord>, bool)> = Vec::new();
+        for binding in defaults.bindings.iter().chain(&self.bindings) {
+            let (context, action) = (binding.context, binding.action);
+            if !rows.iter().any(|row| (row.0, row.1) == (context, action)) {
+                let keys = self.keys(context, action);
+                let default = keys == defaults.keys(context, action);
+                rows.push((context, action, keys, default));
+            }
+        }
+        rows
+    }
+
+    fn keys(&self, context: Context, action: Action) -> Vec<Chord> {
+        let of = |b: &&Binding| (b.context, b.action) == (context, action);
+        self.bindings.iter().filter(of).map(|b| b.chord).collect()
+    }
+
     /// Actions of a context with all their keys, in the order of the help box.
     pub fn help(&self, context: Context) -> Vec<(Action, Vec<Chord>)> {
         let mut rows: Vec<(Action, Vec<Chord>)> = Vec::new();
@@ -221,6 +242,34 @@ mod tests {
         let z = key(KeyCode::Char('z'), KeyModifiers::NONE);
         assert_eq!(map.action(Context::Pane, z), Some(Action::Zoom));
         assert_eq!(map.action(Context::Input, z), None, "a letter is text");
+    }
+
+    #[test]
+    fn rows_are_what_a_configuration_file_would_say() {
+        let map = config("[keys.global]\nquit = \"ctrl-q\"\nfreeze = []\n").unwrap();
+        let rows = map.rows();
+        let row = |context, action| {
+            let found = rows.iter().find(|row| (row.0, row.1) == (context, action));
+            let (_, _, keys, default) = found.unwrap();
+            (keys.len(), *default)
+        };
+        assert_eq!(row(Context::Global, Action::Quit), (1, false));
+        assert_eq!(row(Context::Global, Action::Freeze), (0, false));
+        assert_eq!(row(Context::Pane, Action::Freeze), (1, true));
+        // Written out as a file, they make the same map.
+        let mut text = String::new();
+        for context in Context::ALL {
+            text += &format!("[keys.{}]\n", context.name());
+            for (_, action, keys, _) in rows.iter().filter(|row| row.0 == context) {
+                let keys: Vec<String> = keys.iter().map(|k| k.written()).collect();
+                text += &format!("{} = {keys:?}\n", action.name());
+            }
+        }
+        let again = config(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        assert_eq!(again.rows().len(), rows.len());
+        for (a, b) in again.rows().iter().zip(&rows) {
+            assert_eq!((a.0, a.1, &a.2), (b.0, b.1, &b.2));
+        }
     }
 
     #[test]

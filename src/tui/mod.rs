@@ -45,12 +45,12 @@ pub use keymap::Keymap;
 pub use layout::MIN_SIZE;
 pub use recording::Recording;
 pub use replay::Replay;
+pub use term::give_back as give_terminal_back;
 pub use theme::{ColorDepth, ThemeError, ThemeLoader};
 
 use crate::session::EngineHandle;
 use anyhow::{Context as _, bail};
-use std::io::{IsTerminal, stdin, stdout};
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 
 /// The theme where none is asked for.
 pub const DEFAULT_THEME: &str = "nmos-dark";
@@ -67,8 +67,6 @@ pub struct WorkbenchOptions {
     pub replay: Option<Replay>,
     /// Hears every typing event; the screen shows that it does.
     pub recorder: Option<Recorder>,
-    /// Named by the message of a panic.
-    pub log_file: Option<PathBuf>,
 }
 
 impl Default for WorkbenchOptions {
@@ -86,7 +84,6 @@ impl Default for WorkbenchOptions {
             mouse: true,
             replay: None,
             recorder: None,
-            log_file: None,
         }
     }
 }
@@ -106,6 +103,11 @@ pub fn require_terminal() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A part of the program panicked. Its hook has said so already: nothing need be said again.
+#[derive(Debug, thiserror::Error)]
+#[error("a part of the program panicked: {0}")]
+pub struct Panicked(pub String);
+
 /// Runs the workbench until the user quits, then ends the session.
 ///
 /// # Errors
@@ -113,6 +115,9 @@ pub fn require_terminal() -> anyhow::Result<()> {
 /// go on, and a panic anywhere. The terminal is as it was before in every case.
 pub fn run(handle: EngineHandle, options: WorkbenchOptions) -> anyhow::Result<()> {
     let result = driver::run(&handle, options).context("the workbench ended");
-    handle.shutdown();
+    handle.shutdown_telling(|what| {
+        // Somebody who cannot be told waits all the same.
+        let _ = writeln!(stderr(), "{what}; Ctrl-C ends at once");
+    });
     result
 }

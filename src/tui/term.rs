@@ -2,8 +2,8 @@
 //!
 //! Modes: raw input, alternate screen, mouse, bracketed paste, focus reports, keyboard
 //! enhancement, hidden cursor. [`TermGuard`] sets them; they are undone when it is dropped,
-//! by a panic on any thread (its hook runs before the one that prints the message), and
-//! around a stop by the shell's job control.
+//! by a panic on any thread (its hook runs before the one that prints the message), by
+//! [`give_back`] before the process is aborted, and around a stop by the shell's job control.
 //!
 //! Invariant: nothing is drawn while the modes are not set. Drawing holds the lock that
 //! undoing takes, so that a panic elsewhere cannot leave half a frame on the shell's screen.
@@ -22,9 +22,25 @@ use ratatui::crossterm::terminal::{
 use ratatui::crossterm::{cursor, queue};
 use std::io::{self, Write};
 use std::panic;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+
+/// The terminal that is held, for whoever ends the process from outside.
+static HELD: Mutex<Option<Arc<Shared>>> = Mutex::new(None);
+
+/// Gives the terminal back where it is held, from any thread: nothing is drawn after this.
+pub fn give_back() {
+    // A clone: what follows must not run under this lock, since it may have to wait.
+    let held = held().clone();
+    if let Some(shared) = held {
+        shared.leave_for_good();
+    }
+}
+
+fn held() -> MutexGuard<'static, Option<Arc<Shared>>> {
+    // It holds a whole value whatever its holder was doing.
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 type Hook = dyn Fn(&panic::PanicHookInfo<'_>) + Send + Sync;
 
@@ -89,7 +105,7 @@ impl Shared {
         let _ = disable_raw_mode();
     }
 
-    fn leave_after_panic(&self) {
+    fn leave_for_good(&self) {
         if thread::current().id() == self.owner {
             // The owner may hold the lock itself; nobody else draws.
             if let Ok(mut active) = self.active.try_lock() {
@@ -112,11 +128,11 @@ pub struct TermGuard {
 }
 
 impl TermGuard {
-    /// Sets the modes and chains the panic hook, whose message names `log_file`.
+    /// Sets the modes and chains a panic hook that undoes them before the one there was speaks.
     ///
     /// # Errors
     /// Where the terminal refuses; what was set by then is undone.
-    pub fn enter(modes: Modes, log_file: Option<PathBuf>) -> io::Result<Self> {
+    pub fn enter(modes: Modes) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             modes,
             active: Mutex::new(false),
@@ -124,12 +140,8 @@ impl TermGuard {
         });
         let (tell, panicked) = bounded(1);
         let previous_hook: Arc<Hook> = Arc::from(panic::take_hook());
-        panic::set_hook(hook(
-            Arc::clone(&shared),
-            Arc::clone(&previous_hook),
-            tell,
-            log_file,
-        ));
+        *held() = Some(Arc::clone(&shared));
+        panic::set_hook(hook(Arc::clone(&previous_hook), tell));
         let guard = Self {
             shared,
             previous_hook,
@@ -174,6 +186,7 @@ impl TermGuard {
 impl Drop for TermGuard {
     fn drop(&mut self) {
         self.suspend();
+        *held() = None;
         // The hook cannot be changed while this thread panics; it does no harm then.
         if !thread::panicking() {
             let previous = Arc::clone(&self.previous_hook);
@@ -182,14 +195,9 @@ impl Drop for TermGuard {
     }
 }
 
-fn hook(
-    shared: Arc<Shared>,
-    previous: Arc<Hook>,
-    tell: Sender<String>,
-    log_file: Option<PathBuf>,
-) -> Box<Hook> {
+fn hook(previous: Arc<Hook>, tell: Sender<String>) -> Box<Hook> {
     Box::new(move |info| {
-        shared.leave_after_panic();
+        give_back();
         previous(info);
         let payload = info.payload();
         let message = payload
@@ -197,15 +205,6 @@ fn hook(
             .map(|s| (*s).to_owned())
             .or_else(|| payload.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "no message".to_owned());
-        tracing::error!(%message, location = ?info.location(), "panic");
-        let mut err = io::stderr();
-        if let Some(log) = &log_file {
-            let _ = writeln!(
-                err,
-                "This is a mistake in nmos. The log is {}",
-                log.display()
-            );
-        }
         // A second panic has nothing to add.
         let _ = tell.try_send(message);
     })

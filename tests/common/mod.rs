@@ -1,4 +1,5 @@
-//! What the tests on real models share. They need the default models (`nmos models pull`).
+//! What the tests on real models share. They need the default models and one that is for tests
+//! alone: `make test` fetches them.
 #![allow(dead_code)]
 
 use nmos::ggml::llama::{self, Load};
@@ -33,7 +34,7 @@ pub fn model(file: &str) -> PathBuf {
     let path = cache.join("models").join(file);
     assert!(
         path.is_file(),
-        "{} is missing: run `nmos models pull`",
+        "{} is missing: `make test` fetches it",
         path.display()
     );
     path
@@ -108,6 +109,8 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
     EngineOptions {
         oracle: model(oracle),
         draft: None,
+        draft_required: true,
+        draft_absent: None,
         scout: false,
         ram: Some(ram),
         ctx_tokens: 1024,

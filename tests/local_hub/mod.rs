@@ -20,6 +20,8 @@ struct Shared {
     files: HashMap<String, (Vec<u8>, String)>,
     cut_at: Mutex<Option<usize>>,
     starts: Mutex<Vec<usize>>,
+    /// Lines of all requests' heads, in lower case.
+    heads: Mutex<Vec<String>>,
 }
 
 impl LocalHub {
@@ -34,6 +36,7 @@ impl LocalHub {
                 .collect(),
             cut_at: Mutex::default(),
             starts: Mutex::default(),
+            heads: Mutex::default(),
         });
         let served = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -45,8 +48,17 @@ impl LocalHub {
         Self { address, shared }
     }
 
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub fn client(&self) -> HuggingFace {
-        HuggingFace::at(format!("http://{}", self.address), Duration::from_secs(8))
+        HuggingFace::at(self.url(), Duration::from_secs(8))
+    }
+
+    /// The lines of all requests' heads, in lower case.
+    pub fn heads(&self) -> Vec<String> {
+        self.shared.heads.lock().unwrap().clone()
     }
 
     /// The next transfer breaks off after so many bytes.
@@ -64,6 +76,7 @@ impl Shared {
     fn answer(&self, mut stream: TcpStream) -> Option<()> {
         let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
         let request = lines.next()?.ok()?;
+        self.heads.lock().unwrap().push(request.to_lowercase());
         let path = request.split(' ').nth(1)?.to_owned();
         let mut range = None;
         for line in lines {
@@ -74,6 +87,7 @@ impl Shared {
             if line.is_empty() {
                 break;
             }
+            self.heads.lock().unwrap().push(line);
         }
         let (head, body) = self.reply(&path, range.as_deref());
         let head = format!("HTTP/1.1 {head}Connection: close\r\n\r\n");

@@ -42,7 +42,7 @@ pub fn entry(bytes: &[u8]) -> Entry {
         r#"
         name = "tiny"
         title = "Tiny"
-        role = "scout"
+        role = "test"
         file = "tiny.gguf"
         size = {}
         sha256 = "{}"

@@ -1,18 +1,19 @@
 //! Each thing that is examined, and when it is good.
 
-use super::Check;
 use super::disk::{self, ReadSpeed};
+use super::{Check, Grade};
+use crate::cli::tui::look;
 use crate::cli::{logging, version};
-use crate::config::{ConfigError, Draft, Settings};
-use crate::model::catalog;
+use crate::config::{ConfigError, Draft, Origin, Settings};
 use crate::model::store::{State, Store};
+use crate::model::{Gguf, catalog};
+use crate::session::check_draft;
 use crate::system::{self, CpuFacts, MemoryFacts};
+use crate::tui::{ColorDepth, MIN_SIZE};
 use crate::units::Bytes;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-/// Below this the workbench asks for a larger window.
-const LEAST_TERMINAL: (u16, u16) = (80, 24);
 /// A disk slower than this makes every pass long.
 const SLOW_GB_S: f64 = 0.5;
 
@@ -59,7 +60,7 @@ pub fn backends() -> Check {
         Err(error) => Check::fail(
             "backends",
             error.to_string(),
-            "keep the libraries beside the executable, or build again with make",
+            "`make build` puts them where they are looked for",
         ),
     }
 }
@@ -129,10 +130,30 @@ pub fn io_uring() -> Check {
 pub fn models(settings: &Settings) -> Vec<Check> {
     let mut checks = vec![model("oracle", &settings.oracle.value)];
     match &settings.draft.value {
-        Draft::Model(name) => checks.push(model("draft", name)),
+        Draft::Model(name) => checks.push(draft(settings, name)),
         Draft::None => checks.push(Check::ok("draft", "none")),
     }
     checks
+}
+
+/// The draft, and whether it can serve the oracle. One that nobody asked for is left out where it
+/// cannot, so that it is no failure.
+fn draft(settings: &Settings, name: &str) -> Check {
+    let mut check = model("draft", name);
+    // What is wrong with a file itself is found by the check of that file.
+    let index = |name: &str| Gguf::open(&catalog::resolve(name).ok()?).ok();
+    if let (Some(oracle), Some(draft)) = (index(&settings.oracle.value), index(name))
+        && let Err(error) = check_draft(&oracle, &draft)
+    {
+        let advice = "name a draft of the oracle's family, or --draft none";
+        check = Check::fail("draft", format!("{error:#}"), advice);
+    }
+    if check.grade == Grade::Fail && settings.draft.origin == Origin::Default {
+        let advice = check.advice.unwrap_or_default();
+        let advice = format!("answers come without it, and slower; {advice}");
+        check = Check::warn("draft", check.found, advice);
+    }
+    check
 }
 
 fn model(role: &'static str, name: &str) -> Check {
@@ -267,13 +288,20 @@ pub fn reading(speed: Option<&std::io::Result<ReadSpeed>>) -> Check {
 
 pub fn config(loaded: &Result<Settings, ConfigError>) -> Check {
     match loaded {
-        Ok(settings) => Check::ok(
-            "configuration",
-            match &settings.file {
-                Some(file) => file.path.display().to_string(),
-                None => "no file: defaults".to_owned(),
-            },
-        ),
+        Ok(settings) => match look(settings) {
+            Ok(_) => Check::ok(
+                "configuration",
+                match &settings.file {
+                    Some(file) => file.path.display().to_string(),
+                    None => "no file: defaults".to_owned(),
+                },
+            ),
+            Err(error) => Check::fail(
+                "configuration",
+                format!("{error:#}"),
+                "correct it: the workbench does not open with it",
+            ),
+        },
         Err(error) => Check::fail(
             "configuration",
             error.to_string(),
@@ -305,25 +333,22 @@ pub fn terminal() -> Check {
     if !std::io::stdout().is_terminal() {
         return Check::ok(name, "none: `nmos run` works, the workbench wants one");
     }
-    let colours = match (
-        std::env::var_os("NO_COLOR").filter(|v| !v.is_empty()),
-        std::env::var("COLORTERM").unwrap_or_default(),
-        std::env::var("TERM").unwrap_or_default(),
-    ) {
-        (Some(_), _, _) => "no colours (NO_COLOR)",
-        (_, c, _) if c == "truecolor" || c == "24bit" => "true colour",
-        (_, _, t) if t.contains("256color") => "256 colours",
-        (_, _, t) if t == "dumb" => {
-            return Check::warn(name, "TERM=dumb", "the workbench wants a real terminal");
-        }
-        _ => "16 colours",
+    let env = |name: &str| std::env::var(name).ok();
+    if env("TERM").is_some_and(|term| term == "dumb") {
+        return Check::warn(name, "TERM=dumb", "the workbench wants a real terminal");
+    }
+    let colours = match ColorDepth::detect(env) {
+        ColorDepth::None => "no colours (NO_COLOR)",
+        ColorDepth::Ansi16 => "16 colours",
+        ColorDepth::Ansi256 => "256 colours",
+        ColorDepth::TrueColor => "true colour",
     };
     let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout()) else {
         return Check::ok(name, colours);
     };
     let found = format!("{}x{}, {colours}", size.ws_col, size.ws_row);
-    if size.ws_col < LEAST_TERMINAL.0 || size.ws_row < LEAST_TERMINAL.1 {
-        let (columns, rows) = LEAST_TERMINAL;
+    if size.ws_col < MIN_SIZE.width || size.ws_row < MIN_SIZE.height {
+        let (columns, rows) = (MIN_SIZE.width, MIN_SIZE.height);
         return Check::warn(name, found, format!("the workbench wants {columns}x{rows}"));
     }
     Check::ok(name, found)

@@ -156,6 +156,7 @@ fn an_interrupt_stops_the_answer_and_keeps_its_text() {
     let ran = run(engine, false, &interrupts);
     ran.result.unwrap();
     assert_eq!(ran.out, "half\n");
+    assert!(ran.err.contains("stopping after this pass"), "{}", ran.err);
 }
 
 #[test]

@@ -4,10 +4,9 @@
 //! and key, and so is an absent one for the `require_` forms. An integer of any width is taken
 //! where its value fits.
 
-use super::cursor::{Cursor, MAX_STRING_BYTES};
+use super::Gguf;
 use super::error::{GgufError, GgufFault};
-use super::metadata::{Value, ValueType};
-use super::{Gguf, open_mapped};
+use super::metadata::Value;
 
 impl Gguf {
     pub fn str(&self, key: &str) -> Result<Option<&str>, GgufError> {
@@ -37,40 +36,12 @@ impl Gguf {
         })
     }
 
-    pub fn bool(&self, key: &str) -> Result<Option<bool>, GgufError> {
-        self.typed(key, "a bool", |value| match *value {
-            Value::Bool(v) => Some(v),
-            _ => None,
-        })
-    }
-
     /// The length of an array, without reading it.
     pub fn array_len(&self, key: &str) -> Result<Option<u64>, GgufError> {
         self.typed(key, "an array", |value| match value {
             Value::Array(array) => Some(array.len),
             _ => None,
         })
-    }
-
-    /// An array of strings, read from the file now and kept by the caller alone.
-    pub fn str_array(&self, key: &str) -> Result<Option<Vec<String>>, GgufError> {
-        let array = self.typed(key, "an array of strings", |value| match value {
-            Value::Array(array) if array.element == ValueType::String => Some(*array),
-            _ => None,
-        })?;
-        let Some(array) = array else {
-            return Ok(None);
-        };
-        let path = self.path();
-        let fail = |fault| GgufError::new(path, fault);
-        let map = open_mapped(path)?;
-        let mut cursor = Cursor::new(&map, array.offset);
-        let mut texts = Vec::new();
-        for _ in 0..array.len {
-            let text = cursor.string(MAX_STRING_BYTES, key).map_err(fail)?;
-            texts.push(text.to_owned());
-        }
-        Ok(Some(texts))
     }
 
     pub fn require_str(&self, key: &str) -> Result<&str, GgufError> {
@@ -87,14 +58,6 @@ impl Gguf {
 
     pub fn require_f32(&self, key: &str) -> Result<f32, GgufError> {
         self.require(key, self.f32(key)?)
-    }
-
-    pub fn require_bool(&self, key: &str) -> Result<bool, GgufError> {
-        self.require(key, self.bool(key)?)
-    }
-
-    pub fn require_str_array(&self, key: &str) -> Result<Vec<String>, GgufError> {
-        self.require(key, self.str_array(key)?)
     }
 
     fn typed<'a, T>(

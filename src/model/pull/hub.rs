@@ -179,7 +179,11 @@ impl HuggingFace {
     }
 
     fn api(&self, cache: &Path) -> Result<Api, SourceError> {
-        let mut builder = ApiBuilder::from_cache(Cache::new(cache.to_owned())).with_progress(false);
+        // All models of the catalogue are public. Left to itself, `hf-hub` sends whatever a file
+        // named `token` beside the cache holds: for a question, one in the working directory.
+        let mut builder = ApiBuilder::from_cache(Cache::new(cache.to_owned()))
+            .with_token(None)
+            .with_progress(false);
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint.clone());
         }

@@ -1,15 +1,16 @@
 //! Wheels through `pip download`, with the user's own pip configuration.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use super::SourceError;
 use super::packages::{PackageFetcher, PackageRequest};
 
-/// How often the growing file is looked at.
+/// How often the growing file is looked at, for the progress bar alone.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The ways to call pip, in the order they are tried.
@@ -101,34 +102,21 @@ fn run(
     arriving: &Path,
     done: &mut dyn FnMut(u64),
 ) -> io::Result<(ExitStatus, String)> {
-    let mut child = Reaped(command.spawn()?);
-    let mut stderr = child.0.stderr.take();
-    // Read aside, since a pipe that nobody reads would stop pip.
-    let said = std::thread::spawn(move || {
-        let mut said = Vec::new();
-        if let Some(pipe) = &mut stderr {
-            let _ = pipe.read_to_end(&mut said);
-        }
-        String::from_utf8_lossy(&said).into_owned()
-    });
-    let status = loop {
-        if let Some(status) = child.0.try_wait()? {
-            break status;
-        }
-        std::thread::sleep(LOOK_EVERY);
-        done(super::super::store::disk_bytes(arriving));
-    };
-    Ok((status, said.join().unwrap_or_default()))
-}
-
-/// A child that does not outlive an early return.
-struct Reaped(Child);
-
-impl Drop for Reaped {
-    fn drop(&mut self) {
-        if matches!(self.0.try_wait(), Ok(None)) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
+    let child = command.spawn()?;
+    let (send, ended) = mpsc::channel();
+    // Waits aside, and reads meanwhile: a pipe that nobody reads would stop pip.
+    std::thread::spawn(move || send.send(child.wait_with_output()));
+    loop {
+        match ended.recv_timeout(LOOK_EVERY) {
+            Ok(output) => {
+                let output = output?;
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                return Ok((output.status, said));
+            }
+            Err(RecvTimeoutError::Timeout) => done(super::super::store::disk_bytes(arriving)),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("nobody waits for it any more"));
+            }
         }
     }
 }
@@ -171,6 +159,22 @@ fn wheel_in(dir: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_run_to_its_end_with_all_it_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        // More than a pipe holds: whoever waits without reading would wait forever.
+        command
+            .args(["-c", "head -c 200000 /dev/zero | tr '\\0' x >&2; exit 3"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let (status, said) = run(command, dir.path(), &mut |_| ()).unwrap();
+        assert_eq!(status.code(), Some(3));
+        assert_eq!(said.len(), 200_000);
+        let missing = Command::new("/nowhere/pip");
+        assert!(run(missing, dir.path(), &mut |_| ()).is_err());
+    }
 
     #[test]
     fn what_pip_says_becomes_one_line() {
