@@ -7,7 +7,7 @@ use nmos::session::{Event as EngineEvent, Intent};
 use nmos::telemetry::*;
 use nmos::tui::app::{App, Effect};
 use nmos::tui::shot::{self, Defaults};
-use nmos::tui::{ColorDepth, Keymap, Recorder, Replay, ThemeLoader, view};
+use nmos::tui::{ColorDepth, Keymap, Player, Recorder, ThemeLoader, view};
 use nmos::typing::{Edit, TypingEvent};
 use nmos::units::Bytes;
 use ratatui::buffer::Buffer;
@@ -376,13 +376,11 @@ fn badges_and_a_frozen_zoomed_pane() {
         let mut app = answered();
         let recorder: Recorder = Box::new(|_| Ok(()));
         app.set_recorder(recorder);
-        app.set_replay(Replay {
-            prompts: vec![vec![TypingEvent {
-                t_us: 0,
-                edit: Edit::Backspace,
-            }]],
-            speed: 4.0,
-        });
+        let event = TypingEvent {
+            t_us: 0,
+            edit: Edit::Backspace,
+        };
+        app.set_replay(Player::new(vec![vec![event]], 4.0).unwrap());
         render(&mut app, 200, 60);
         press(&mut app, KeyCode::BackTab);
         press(&mut app, KeyCode::Char('z'));
@@ -563,14 +561,12 @@ fn a_replay_types_through_the_prompt_and_holds_the_keyboard_off() {
         paste: false,
     };
     let mut app = app();
-    app.set_replay(Replay {
-        prompts: vec![vec![
-            event(0, insert("h")),
-            event(1_000, insert("i")),
-            event(2_000, Edit::Enter),
-        ]],
-        speed: 2.0,
-    });
+    let prompt = vec![
+        event(0, insert("h")),
+        event(1_000, insert("i")),
+        event(2_000, Edit::Enter),
+    ];
+    app.set_replay(Player::new(vec![prompt], 2.0).unwrap());
     assert!(!app.tick(0), "waits for the models");
     app.engine(EngineEvent::Ready, 0);
     assert!(app.tick(100));

@@ -2,7 +2,7 @@
 
 use crate::session::EngineHandle;
 use crate::tui::{
-    self, ColorDepth, Keymap, Recorder, Replay, ThemeLoader, WorkbenchOptions, theme,
+    self, ColorDepth, Keymap, Player, Recorder, ThemeLoader, WorkbenchOptions, theme,
 };
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub struct TuiSettings {
     pub ascii: bool,
     /// Leave the mouse to the terminal.
     pub no_mouse: bool,
-    pub replay: Option<Replay>,
+    pub replay: Option<Player>,
     pub recorder: Option<Recorder>,
     pub log_file: Option<PathBuf>,
 }

@@ -11,7 +11,7 @@ use super::conversation::{Conversation, Item, Turn, TurnState};
 use super::keymap::Keymap;
 use super::layout::{Layout, PaneId};
 use super::prompt::{Prompt, PromptKey};
-use super::replay::{Player, Replay};
+use super::replay::Player;
 use super::theme::{Theme, ThemeError, ThemeLoader};
 use crate::session::{Event as EngineEvent, Intent};
 use crate::telemetry::{Phase, Snapshot};
@@ -99,8 +99,8 @@ impl App {
     }
 
     /// Plays recorded typing once the models are ready.
-    pub fn set_replay(&mut self, replay: Replay) {
-        self.player = Some(Player::new(replay));
+    pub fn set_replay(&mut self, replay: Player) {
+        self.player = Some(replay);
     }
 
     /// Tells every typing event of the user's to `recorder`.
@@ -169,11 +169,11 @@ impl App {
         if idle && let Some(player) = &mut self.player {
             player.begin(now_us);
         }
-        while let Some((due_us, event)) = self.player.as_mut().and_then(|p| p.next(now_us)) {
+        while let Some(event) = self.player.as_mut().and_then(|p| p.next(now_us)) {
             changed = true;
             match event.edit {
-                Edit::Enter => self.submit(due_us),
-                edit => self.edit(&PromptKey::Replay(&edit), due_us),
+                Edit::Enter => self.submit(event.t_us),
+                edit => self.edit(&PromptKey::Replay(&edit), event.t_us),
             }
         }
         changed
