@@ -164,10 +164,10 @@ fn workbench(
             .file
             .as_ref()
             .map(|file| (file.path.clone(), file.text.clone())),
+        mouse: settings.mouse.value,
         replay,
         recorder: recording.map(Recording::into_recorder),
         log_file: settings.log_file(),
-        ..tui::TuiSettings::default()
     })?;
     tui::run(session::spawn(engine_options(settings)?), options)
 }

@@ -1,5 +1,6 @@
 //! `nmos` and `nmos replay`: the workbench over a session that has been started.
 
+use crate::config::Switch;
 use crate::session::EngineHandle;
 use crate::tui::{
     self, ColorDepth, Keymap, Player, Recorder, ThemeLoader, WorkbenchOptions, theme,
@@ -7,7 +8,6 @@ use crate::tui::{
 use std::path::{Path, PathBuf};
 
 /// What the command line and the configuration file say about the workbench.
-#[derive(Default)]
 pub struct TuiSettings {
     /// `None` for the default theme.
     pub theme: Option<String>,
@@ -15,10 +15,8 @@ pub struct TuiSettings {
     pub config_dir: Option<PathBuf>,
     /// The configuration file with its text, for its `[keys]`.
     pub config_file: Option<(PathBuf, String)>,
-    /// Draw with ASCII characters; otherwise the locale decides.
-    pub ascii: bool,
-    /// Leave the mouse to the terminal.
-    pub no_mouse: bool,
+    /// Take the mouse, or leave it to the terminal.
+    pub mouse: Switch,
     pub replay: Option<Player>,
     pub recorder: Option<Recorder>,
     pub log_file: Option<PathBuf>,
@@ -34,7 +32,7 @@ pub fn prepare(settings: TuiSettings) -> anyhow::Result<WorkbenchOptions> {
         Some((path, text)) => Keymap::with_config(path, text)?,
         None => Keymap::default(),
     };
-    let themes = theme_loader(settings.config_dir.as_deref(), settings.ascii);
+    let themes = theme_loader(settings.config_dir.as_deref());
     let theme = settings
         .theme
         .unwrap_or_else(|| tui::DEFAULT_THEME.to_owned());
@@ -43,19 +41,19 @@ pub fn prepare(settings: TuiSettings) -> anyhow::Result<WorkbenchOptions> {
         keymap,
         themes,
         theme,
-        mouse: !settings.no_mouse,
+        mouse: settings.mouse == Switch::On,
         replay: settings.replay,
         recorder: settings.recorder,
         log_file: settings.log_file,
     })
 }
 
-fn theme_loader(config_dir: Option<&Path>, ascii: bool) -> ThemeLoader {
+fn theme_loader(config_dir: Option<&Path>) -> ThemeLoader {
     let env = |name: &str| std::env::var(name).ok();
     ThemeLoader {
         dir: config_dir.map(|d| d.join("themes")),
         depth: ColorDepth::detect(env),
-        ascii: ascii || theme::locale_is_ascii(env),
+        ascii: theme::locale_is_ascii(env),
     }
 }
 
