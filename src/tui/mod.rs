@@ -49,8 +49,11 @@ pub use theme::{ColorDepth, ThemeError, ThemeLoader};
 
 use crate::session::EngineHandle;
 use anyhow::{Context as _, bail};
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use std::io::{IsTerminal, stdin, stdout};
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 /// The theme where none is asked for.
 pub const DEFAULT_THEME: &str = "nmos-dark";
@@ -113,6 +116,24 @@ pub fn require_terminal() -> anyhow::Result<()> {
 /// go on, and a panic anywhere. The terminal is as it was before in every case.
 pub fn run(handle: EngineHandle, options: WorkbenchOptions) -> anyhow::Result<()> {
     let result = driver::run(&handle, options).context("the workbench ended");
-    handle.shutdown();
+    shut_down(handle);
     result
+}
+
+/// How long the engine may take to end before the shell's user is told what it waits for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Ends the session. It stops between passes, and a pass of a large model is long: by now the
+/// terminal is the shell's, where Ctrl-C ends the program at once.
+fn shut_down(handle: EngineHandle) {
+    let (ended, waiting) = bounded::<()>(0);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("nmos ends after the pass under way; Ctrl-C ends it at once");
+            }
+        });
+        handle.shutdown();
+        drop(ended);
+    });
 }
