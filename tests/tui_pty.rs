@@ -31,6 +31,11 @@ const TESTS: &[(&str, fn())] = &[
         answers_and_quits(200, 60)
     }),
     ("escape_stops_the_answer_and_keeps_its_text", escape_stops),
+    (
+        "ctrl_c_stops_the_answer_and_asks_before_it_quits",
+        ctrl_c_stops,
+    ),
+    ("an_empty_session_ends_at_once", quits_empty),
     ("a_resize_lays_out_again", resize),
     ("a_panic_of_the_engine_restores_the_terminal", engine_panic),
     ("a_panic_of_the_workbench_restores_the_terminal", own_panic),
@@ -205,8 +210,15 @@ fn answers_and_quits(width: u16, height: u16) {
     for pane in ["conversation", "shards", "cadence", "scout"] {
         assert!(terminal.shows(pane), "{pane}:\n{}", terminal.screen());
     }
-    terminal.write("\x03");
+    quits_at_the_second_key(&mut terminal);
     assert!(terminal.ends("ended: ok"));
+}
+
+/// Ctrl-C where a session would be lost asks first.
+fn quits_at_the_second_key(terminal: &mut Terminal) {
+    terminal.write("\x03");
+    terminal.wait_for("Ctrl-C again quits");
+    terminal.write("\x03");
 }
 
 fn escape_stops() {
@@ -221,7 +233,7 @@ fn escape_stops() {
     terminal.wait("a second answer", |t| {
         t.screen().matches("The answer has begun.").count() == 2
     });
-    terminal.write("\x03");
+    quits_at_the_second_key(&mut terminal);
     assert!(terminal.ends("ended: ok"));
 }
 
@@ -240,6 +252,26 @@ fn resize() {
         terminal.wait_for(wanted);
     }
     terminal.wait_for("kept");
+    quits_at_the_second_key(&mut terminal);
+    assert!(terminal.ends("ended: ok"));
+}
+
+fn ctrl_c_stops() {
+    let mut terminal = workbench(80, 24);
+    terminal.write("long please\r");
+    terminal.wait_for("The answer has begun.");
+    terminal.write("\x03");
+    terminal.wait_for("stopped");
+    assert!(terminal.shows("The answer has begun."), "its text is kept");
+    terminal.write("more");
+    terminal.wait_for("more");
+    terminal.write("\x15");
+    quits_at_the_second_key(&mut terminal);
+    assert!(terminal.ends("ended: ok"));
+}
+
+fn quits_empty() {
+    let mut terminal = workbench(80, 24);
     terminal.write("\x03");
     assert!(terminal.ends("ended: ok"));
 }
@@ -339,7 +371,7 @@ fn suspend() {
     });
     terminal.write(" and more");
     terminal.wait_for("kept and more");
-    terminal.write("\x03");
+    quits_at_the_second_key(&mut terminal);
     terminal.wait_for("ended: ok");
     terminal.wait("the shell's modes", |t| t.modes() == t.modes_before);
     terminal.is_restored();
@@ -355,7 +387,7 @@ fn no_shell() {
     kill_process(terminal.pid(), Signal::TSTP).unwrap();
     terminal.write("still here");
     terminal.wait_for("still here");
-    terminal.write("\x03");
+    quits_at_the_second_key(&mut terminal);
     assert!(terminal.ends("ended: ok"));
 }
 

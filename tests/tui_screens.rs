@@ -7,7 +7,7 @@ use nmos::session::{Event as EngineEvent, Intent};
 use nmos::telemetry::*;
 use nmos::tui::app::{App, Effect};
 use nmos::tui::shot::{self, Defaults};
-use nmos::tui::{ColorDepth, Keymap, Recorder, Replay, ThemeLoader, view};
+use nmos::tui::{ColorDepth, Keymap, Player, Recorder, ThemeLoader, view};
 use nmos::typing::{Edit, TypingEvent};
 use nmos::units::Bytes;
 use ratatui::buffer::Buffer;
@@ -376,13 +376,11 @@ fn badges_and_a_frozen_zoomed_pane() {
         let mut app = answered();
         let recorder: Recorder = Box::new(|_| Ok(()));
         app.set_recorder(recorder);
-        app.set_replay(Replay {
-            prompts: vec![vec![TypingEvent {
-                t_us: 0,
-                edit: Edit::Backspace,
-            }]],
-            speed: 4.0,
-        });
+        let event = TypingEvent {
+            t_us: 0,
+            edit: Edit::Backspace,
+        };
+        app.set_replay(Player::new(vec![vec![event]], 4.0).unwrap());
         render(&mut app, 200, 60);
         press(&mut app, KeyCode::BackTab);
         press(&mut app, KeyCode::Char('z'));
@@ -532,27 +530,161 @@ fn enter_while_an_answer_is_under_way_keeps_the_prompt() {
     assert!(text(&render(&mut app, 80, 24)).contains("Esc stops it"));
 }
 
+fn click(app: &mut App, column: u16, row: u16) {
+    let kind = MouseEventKind::Down(MouseButton::Left);
+    let modifiers = KeyModifiers::NONE;
+    let event = MouseEvent {
+        kind,
+        column,
+        row,
+        modifiers,
+    };
+    app.input(&Event::Mouse(event), 0);
+}
+
 #[test]
-fn a_click_focuses_and_moves_the_cursor() {
+fn a_click_moves_the_cursor_and_takes_the_keyboard_from_nobody() {
     let mut app = app();
     type_text(&mut app, "hello");
     render(&mut app, 80, 24);
     app.take_effects();
-    let click = |column, row| {
-        Event::Mouse(MouseEvent {
-            kind: MouseEventKind::Down(MouseButton::Left),
-            column,
-            row,
-            modifiers: KeyModifiers::NONE,
-        })
-    };
-    app.input(&click(5, 5), 0);
-    assert!(
-        text(&render(&mut app, 80, 24)).contains("zoom"),
-        "pane keys are hinted at"
-    );
-    app.input(&click(3, 20), 0);
+    click(&mut app, 3, 20);
     assert_eq!(edits(&mut app), [Edit::Cursor { pos: 2 }]);
+    // Letters that are commands in a pane.
+    click(&mut app, 5, 5);
+    type_text(&mut app, "zq");
+    assert_eq!(app.prompt.text(), "hezqllo");
+    // A title zooms its pane and back, and typing goes on meanwhile.
+    click(&mut app, 5, 1);
+    let zoomed = text(&render(&mut app, 80, 24));
+    assert!(!zoomed.contains("telemetry"), "{zoomed}");
+    type_text(&mut app, "f");
+    assert_eq!(app.prompt.text(), "hezqfllo");
+    click(&mut app, 5, 1);
+    assert!(text(&render(&mut app, 80, 24)).contains("telemetry"));
+}
+
+#[test]
+fn what_is_no_command_in_a_pane_is_typed() {
+    let mut app = app();
+    render(&mut app, 80, 24);
+    press(&mut app, KeyCode::Tab);
+    press(&mut app, KeyCode::Char('z'));
+    let screen = text(&render(&mut app, 80, 24));
+    assert!(
+        screen.contains("unzoom") && !screen.contains("telemetry"),
+        "{screen}"
+    );
+    type_text(&mut app, "Why?");
+    assert_eq!(app.prompt.text(), "Why?");
+    assert!(text(&render(&mut app, 80, 24)).contains("Enter send"));
+}
+
+fn ctrl_c(app: &mut App) -> Vec<Effect> {
+    key(app, KeyCode::Char('c'), KeyModifiers::CONTROL);
+    app.take_effects()
+}
+
+#[test]
+fn quitting_asks_first_where_something_would_be_lost() {
+    let mut empty = app();
+    assert!(matches!(ctrl_c(&mut empty)[..], [Effect::Quit]));
+
+    let mut typed = app();
+    type_text(&mut typed, "half a prompt");
+    typed.take_effects();
+    assert!(ctrl_c(&mut typed).is_empty());
+    assert!(text(&render(&mut typed, 80, 24)).contains("Ctrl-C again quits"));
+    // Another key calls it off, a paste and a click as well.
+    press(&mut typed, KeyCode::Left);
+    typed.take_effects();
+    assert!(!text(&render(&mut typed, 80, 24)).contains("again quits"));
+    assert!(ctrl_c(&mut typed).is_empty());
+    typed.input(&Event::Paste("x".into()), 0);
+    typed.take_effects();
+    assert!(ctrl_c(&mut typed).is_empty());
+    click(&mut typed, 5, 5);
+    assert!(ctrl_c(&mut typed).is_empty());
+    assert!(matches!(ctrl_c(&mut typed)[..], [Effect::Quit]));
+
+    // In a pane too, by its own key, and either key answers the other.
+    let mut pane = answered();
+    render(&mut pane, 80, 24);
+    press(&mut pane, KeyCode::Tab);
+    pane.take_effects();
+    press(&mut pane, KeyCode::Char('q'));
+    assert!(pane.take_effects().is_empty());
+    assert!(text(&render(&mut pane, 80, 24)).contains("q again quits"));
+    assert!(matches!(ctrl_c(&mut pane)[..], [Effect::Quit]));
+
+    // Where nothing can go on, once is enough.
+    let mut dead = asked();
+    dead.engine(EngineEvent::Fatal("gone".into()), 0);
+    dead.take_effects();
+    assert!(matches!(ctrl_c(&mut dead)[..], [Effect::Quit]));
+}
+
+#[test]
+fn ctrl_c_stops_an_answer_and_a_second_quits_without_waiting() {
+    let mut app = asked();
+    app.engine(EngineEvent::Text("partial".into()), 0);
+    app.take_effects();
+    let effects = ctrl_c(&mut app);
+    assert!(
+        matches!(effects[..], [Effect::Send(Intent::Stop)]),
+        "{effects:?}"
+    );
+    assert!(text(&render(&mut app, 80, 24)).contains("stopping"));
+    assert!(matches!(ctrl_c(&mut app)[..], [Effect::Quit]));
+
+    // The remark outlives the answer as long as it holds.
+    let mut app = asked();
+    app.take_effects();
+    ctrl_c(&mut app);
+    app.engine(EngineEvent::Done(Box::new(stats())), 0);
+    let screen = text(&render(&mut app, 80, 24));
+    assert!(
+        screen.contains("Ctrl-C again quits") && !screen.contains("stopping"),
+        "{screen}"
+    );
+}
+
+#[test]
+fn a_new_conversation_asks_first_where_there_is_one() {
+    let mut app = answered();
+    app.take_effects();
+    press(&mut app, KeyCode::F(5));
+    assert!(app.take_effects().is_empty());
+    let screen = text(&render(&mut app, 80, 24));
+    assert!(screen.contains("F5 again begins a new"), "{screen}");
+    press(&mut app, KeyCode::Left);
+    press(&mut app, KeyCode::F(5));
+    assert!(app.take_effects().is_empty());
+    press(&mut app, KeyCode::F(5));
+    let effects = app.take_effects();
+    assert!(
+        matches!(effects[..], [Effect::Send(Intent::NewConversation)]),
+        "{effects:?}"
+    );
+    // There is nothing more to forget.
+    press(&mut app, KeyCode::F(5));
+    press(&mut app, KeyCode::F(5));
+    assert!(app.take_effects().is_empty());
+}
+
+#[test]
+fn the_cursor_leaves_a_wrapped_prompt_only_at_its_edges() {
+    let mut app = answered();
+    let long = "a prompt that is longer than the pane is wide ".repeat(3);
+    type_text(&mut app, long.trim_end());
+    render(&mut app, 80, 24);
+    press(&mut app, KeyCode::Up);
+    assert_eq!(app.prompt.text(), long.trim_end(), "a row up");
+    press(&mut app, KeyCode::Up);
+    assert!(app.prompt.text().starts_with("Write a Rust function"));
+    let ctrl_n = (KeyCode::Char('n'), KeyModifiers::CONTROL);
+    key(&mut app, ctrl_n.0, ctrl_n.1);
+    assert_eq!(app.prompt.text(), long.trim_end(), "and back");
 }
 
 #[test]
@@ -563,14 +695,12 @@ fn a_replay_types_through_the_prompt_and_holds_the_keyboard_off() {
         paste: false,
     };
     let mut app = app();
-    app.set_replay(Replay {
-        prompts: vec![vec![
-            event(0, insert("h")),
-            event(1_000, insert("i")),
-            event(2_000, Edit::Enter),
-        ]],
-        speed: 2.0,
-    });
+    let prompt = vec![
+        event(0, insert("h")),
+        event(1_000, insert("i")),
+        event(2_000, Edit::Enter),
+    ];
+    app.set_replay(Player::new(vec![prompt], 2.0).unwrap());
     assert!(!app.tick(0), "waits for the models");
     app.engine(EngineEvent::Ready, 0);
     assert!(app.tick(100));

@@ -1,12 +1,8 @@
-//! Replays and rhythm on a virtual clock, and the real-time driver without timing anything.
+//! Replays and rhythm on a virtual clock.
 
 #![allow(clippy::unwrap_used)]
 
-use crossbeam_channel::bounded;
-use nmos::typing::{
-    Cadence, Clock, Composer, Edit, Replay, ReplayEnd, ReplayThread, Trace, TypingEvent,
-    VirtualClock, drive,
-};
+use nmos::typing::{Cadence, Clock, Composer, Edit, Replay, Trace, TypingEvent, VirtualClock};
 use std::path::Path;
 
 fn trace(name: &str) -> Trace {
@@ -70,39 +66,6 @@ fn speed_divides_the_times() {
         let error = Replay::new(Vec::new(), bad).unwrap_err();
         assert!(error.to_string().contains("speed"), "{error}");
     }
-}
-
-#[test]
-fn the_driver_gives_every_event_in_order_and_stops_when_told() {
-    let trace = trace("ca-w21-8ead784e-10");
-    let (_keep, stop) = bounded(1);
-    let mut seen = Vec::new();
-    let replay = Replay::new(trace.events().to_vec(), 1e6).unwrap();
-    let end = drive(
-        replay,
-        |e| {
-            seen.push(e.edit);
-            true
-        },
-        &stop,
-    );
-    assert_eq!(end, ReplayEnd::Finished);
-    let edits: Vec<_> = trace.events().iter().map(|e| e.edit.clone()).collect();
-    assert_eq!(seen, edits);
-
-    // An hour's wait that ends as soon as it is told to.
-    let hour = vec![typed(0, "a"), typed(3_600_000_000, "b")];
-    let (sent, first) = bounded(1);
-    let thread = ReplayThread::spawn(Replay::new(hour.clone(), 1.0).unwrap(), move |e| {
-        sent.send(e).is_ok()
-    })
-    .unwrap();
-    assert_eq!(first.recv().unwrap().edit, hour[0].edit);
-    assert!(!thread.is_finished());
-    assert_eq!(thread.stop(), ReplayEnd::Stopped);
-
-    let closed = ReplayThread::spawn(Replay::new(hour, 1.0).unwrap(), |_| false).unwrap();
-    assert_eq!(closed.join(), ReplayEnd::SinkClosed);
 }
 
 /// A typist, a text and a virtual clock.

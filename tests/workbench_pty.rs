@@ -63,13 +63,15 @@ fn what_is_typed_while_models_load_is_answered_and_ctrl_c_quits() {
     terminal.write("\r");
     terminal.wait_for("16 tokens");
     terminal.wait("the end at the limit", |t| {
-        t.words().contains("ended at the token limit")
+        t.words().contains("token limit")
     });
     // A second turn, with the first as its history.
     terminal.write("Go on.\r");
     terminal.wait("the second answer", |t| {
         t.screen().matches("16 tokens").count() == 2
     });
+    terminal.write("\x03");
+    terminal.wait_for("Ctrl-C again quits");
     terminal.write("\x03");
     ends(&mut terminal, 0);
 }

@@ -1,6 +1,6 @@
 //! What can be written on the command line. Scripts depend on these names.
 
-use crate::config::{Draft, Layer, LogLayer, LogLevel, Ram, SamplingLayer, Scout, limits};
+use crate::config::{Draft, Layer, LogLayer, LogLevel, Ram, SamplingLayer, Scout, Switch, limits};
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -91,6 +91,9 @@ pub struct Shared {
     /// Threads that compute
     #[arg(long, global = true, value_name = "N", value_parser = |s: &str| limits::read(s, limits::threads))]
     pub threads: Option<usize>,
+    /// on, or off to leave the mouse to the terminal, for selecting text
+    #[arg(long, global = true, value_name = "SWITCH")]
+    pub mouse: Option<Switch>,
     /// Read this configuration file instead of the user's own
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -112,6 +115,7 @@ impl Shared {
             ram: self.ram,
             ctx: self.ctx,
             threads: self.threads,
+            mouse: self.mouse,
             log: LogLayer {
                 level: self.log_level,
                 file: self.log_file.clone(),

@@ -29,7 +29,7 @@ pub use report::Usage;
 
 use crate::config::{Settings, unknown_variables};
 use crate::session::{self, EngineOptions};
-use crate::tui::{Recording, Replay};
+use crate::tui::{Player, Recording};
 use crate::typing::{RecordText, Trace};
 use clap::Parser;
 use std::ffi::OsString;
@@ -92,10 +92,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
             let settings = Settings::load(flags, file)?;
             let _log = logging::start(&settings)?;
             let trace = Trace::load(&args.trace)?;
-            let replay = Replay {
-                prompts: vec![trace.events().to_vec()],
-                speed: args.speed,
-            };
+            let replay = Player::new(vec![trace.events().to_vec()], args.speed)?;
             workbench(&settings, Some(replay), None)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -153,7 +150,7 @@ pub fn engine_options(settings: &Settings) -> anyhow::Result<EngineOptions> {
 /// Opens the workbench. Everything that can be wrong is found before models are loaded.
 fn workbench(
     settings: &Settings,
-    replay: Option<Replay>,
+    replay: Option<Player>,
     recording: Option<Recording>,
 ) -> anyhow::Result<()> {
     let options = tui::prepare(settings, replay, recording)?;

@@ -1,8 +1,8 @@
 //! `nmos` and `nmos replay`: what the settings say about the workbench.
 
-use crate::config::{Paths, Settings};
+use crate::config::{Paths, Settings, Switch};
 use crate::tui::{
-    self, ColorDepth, Keymap, Recording, Replay, ThemeLoader, WorkbenchOptions, theme,
+    self, ColorDepth, Keymap, Player, Recording, ThemeLoader, WorkbenchOptions, theme,
 };
 use anyhow::Context;
 
@@ -47,7 +47,7 @@ pub fn look(settings: &Settings) -> anyhow::Result<Look> {
 /// No terminal, or a mistake in the keys or the theme.
 pub fn prepare(
     settings: &Settings,
-    replay: Option<Replay>,
+    replay: Option<Player>,
     recording: Option<Recording>,
 ) -> anyhow::Result<WorkbenchOptions> {
     tui::require_terminal()?;
@@ -56,7 +56,7 @@ pub fn prepare(
         keymap: look.keymap,
         themes: look.themes,
         theme: look.theme,
-        mouse: true,
+        mouse: settings.mouse.value == Switch::On,
         replay,
         recorder: recording.map(Recording::into_recorder),
     })

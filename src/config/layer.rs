@@ -1,6 +1,6 @@
 //! One source of settings, in which every value is optional.
 
-use super::values::{Draft, LogLevel, Ram, Scout};
+use super::values::{Draft, LogLevel, Ram, Scout, Switch};
 use super::{ConfigError, Fault, SourceFile, limits};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
@@ -28,6 +28,7 @@ pub struct Layer {
     pub max_tokens: Option<usize>,
     pub system: Option<String>,
     pub theme: Option<String>,
+    pub mouse: Option<Switch>,
     pub sampling: SamplingLayer,
     pub log: LogLayer,
     pub keys: KeyTable,

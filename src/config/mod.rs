@@ -19,10 +19,11 @@ mod show;
 mod values;
 
 pub use env::unknown_variables;
+pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault};
 pub use layer::{KeyTable, Layer, LogLayer, SamplingLayer};
 pub use paths::Paths;
-pub use values::{Draft, LogLevel, Ram, Scout};
+pub use values::{Draft, LogLevel, Ram, Scout, Switch};
 
 use crate::session::{self, EngineOptions, Sampling};
 use std::fmt;
@@ -108,6 +109,8 @@ pub struct Settings {
     pub max_tokens: Setting<usize>,
     pub system: Setting<String>,
     pub theme: Setting<String>,
+    /// Whether the workbench takes the mouse, or leaves it to the terminal.
+    pub mouse: Setting<Switch>,
     pub sampling: SamplingSettings,
     pub log_level: Setting<LogLevel>,
     /// `None`: `nmos.log` in the user's state directory.
@@ -187,6 +190,7 @@ impl Settings {
             max_tokens: stack.pick(|l| l.max_tokens, || 1024),
             system: stack.pick(|l| l.system.clone(), || DEFAULT_SYSTEM.to_owned()),
             theme: stack.pick(|l| l.theme.clone(), || DEFAULT_THEME.to_owned()),
+            mouse: stack.pick(|l| l.mouse, || Switch::On),
             sampling: SamplingSettings {
                 temp: stack.pick(|l| l.sampling.temp, || sampling.temperature),
                 top_k: stack.pick(|l| l.sampling.top_k, || sampling.top_k),

@@ -22,6 +22,7 @@ impl Settings {
             bare("max-tokens", &self.max_tokens),
             text("system", &self.system),
             text("theme", &self.theme),
+            text("mouse", &self.mouse),
             bare("sampling.temp", &self.sampling.temp),
             bare("sampling.top-k", &self.sampling.top_k),
             bare("sampling.top-p", &self.sampling.top_p),

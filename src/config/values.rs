@@ -66,6 +66,34 @@ impl fmt::Display for Scout {
     }
 }
 
+/// Something that is on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+impl FromStr for Switch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            _ => Err(format!("'{text}' is neither 'on' nor 'off'")),
+        }
+    }
+}
+
+impl fmt::Display for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
 /// The most memory that the process may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ram {
@@ -199,6 +227,7 @@ macro_rules! reads_from_text {
 
 reads_from_text!(Draft, "a path or name in quotes, or \"none\"");
 reads_from_text!(Scout, "\"heuristic\" or \"none\"");
+reads_from_text!(Switch, "\"on\" or \"off\"");
 reads_from_text!(Ram, "a size in quotes such as \"960MiB\", or \"auto\"");
 reads_from_text!(LogLevel, "a level in quotes such as \"info\"");
 
@@ -218,6 +247,9 @@ mod tests {
         for text in ["heuristic", "none"] {
             assert_eq!(text.parse::<Scout>().unwrap().to_string(), text);
         }
+        for text in ["on", "off"] {
+            assert_eq!(text.parse::<Switch>().unwrap().to_string(), text);
+        }
     }
 
     #[test]
@@ -232,5 +264,6 @@ mod tests {
         );
         assert!("loud".parse::<LogLevel>().unwrap_err().contains("trace"));
         assert!("".parse::<Draft>().is_err());
+        assert!("yes".parse::<Switch>().unwrap_err().contains("'on'"));
     }
 }

@@ -67,7 +67,7 @@ actions! {
     Submit => "submit", "send the prompt";
     Newline => "newline", "start a new line";
     Cancel => "cancel", "stop the answer, or close";
-    Quit => "quit", "quit";
+    Quit => "quit", "stop the answer, then quit";
     NewConversation => "new-conversation", "new conversation";
     Suspend => "suspend", "suspend to the shell";
     Redraw => "redraw", "redraw the screen";

@@ -6,24 +6,22 @@
 //! Invariant: the session hears of every change of the prompt, in order, because every
 //! change passes through `App::edit`.
 
+mod armed;
+mod engine;
+mod input;
+
 use super::action::{Action, Context};
 use super::conversation::{Conversation, Item, Turn, TurnState};
 use super::keymap::Keymap;
 use super::layout::{Layout, PaneId};
 use super::prompt::{Prompt, PromptKey};
-use super::replay::{Player, Replay};
+use super::replay::Player;
 use super::theme::{Theme, ThemeError, ThemeLoader};
-use crate::session::{Event as EngineEvent, Intent};
+use crate::session::Intent;
 use crate::telemetry::{Phase, Snapshot};
 use crate::typing::{Edit, RecordError, TypingEvent};
 use crate::units::Micros;
-use ratatui::crossterm::event::{
-    Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
-};
 use tui_textarea::CursorMove;
-
-/// Rows that a turn of the mouse wheel moves.
-const WHEEL_ROWS: isize = 3;
 
 /// What the loop is to do.
 #[derive(Debug)]
@@ -45,15 +43,20 @@ pub struct App {
     pub prompt: Prompt,
     pub talk: Conversation,
     pub focus: PaneId,
-    pub zoomed: bool,
+    /// The pane that has the screen to itself and the prompt.
+    pub zoom: Option<PaneId>,
     pub help: bool,
     pub help_scroll: usize,
     /// A remark in the place of the footer until the next key.
     pub toast: Option<String>,
+    /// What is done if the next key asks for it again: it would throw something away.
+    armed: Option<Action>,
     /// A prompt has been sent and its answer has not ended.
     pub busy: bool,
     /// Why the engine cannot go on.
     pub fatal: Option<String>,
+    /// Whether the terminal tells of the mouse.
+    pub mouse: bool,
     /// Whether the terminal's window has the focus, as far as it says.
     pub window_focused: bool,
     /// Counts up while something is waited for.
@@ -79,12 +82,14 @@ impl App {
             prompt: Prompt::default(),
             talk: Conversation::default(),
             focus: PaneId::Prompt,
-            zoomed: false,
+            zoom: None,
             help: false,
             help_scroll: 0,
             toast: None,
+            armed: None,
             busy: false,
             fatal: None,
+            mouse: true,
             window_focused: true,
             spinner: 0,
             layout: Layout::default(),
@@ -99,8 +104,8 @@ impl App {
     }
 
     /// Plays recorded typing once the models are ready.
-    pub fn set_replay(&mut self, replay: Replay) {
-        self.player = Some(Player::new(replay));
+    pub fn set_replay(&mut self, replay: Player) {
+        self.player = Some(replay);
     }
 
     /// Tells every typing event of the user's to `recorder`.
@@ -169,75 +174,14 @@ impl App {
         if idle && let Some(player) = &mut self.player {
             player.begin(now_us);
         }
-        while let Some((due_us, event)) = self.player.as_mut().and_then(|p| p.next(now_us)) {
+        while let Some(event) = self.player.as_mut().and_then(|p| p.next(now_us)) {
             changed = true;
             match event.edit {
-                Edit::Enter => self.submit(due_us),
-                edit => self.edit(&PromptKey::Replay(&edit), due_us),
+                Edit::Enter => self.submit(event.t_us),
+                edit => self.edit(&PromptKey::Replay(&edit), event.t_us),
             }
         }
         changed
-    }
-
-    /// Takes an event of the terminal.
-    pub fn input(&mut self, event: &Event, at_us: Micros) {
-        match event {
-            Event::Key(key) if key.kind != KeyEventKind::Release => self.key(*key, at_us),
-            Event::Paste(text) if !self.help => {
-                self.focus = PaneId::Prompt;
-                self.user_edit(&PromptKey::Paste(text), at_us);
-            }
-            Event::Mouse(mouse) => self.mouse(*mouse, at_us),
-            Event::FocusGained => self.window_focused = true,
-            Event::FocusLost => self.window_focused = false,
-            Event::Key(_) | Event::Paste(_) | Event::Resize(..) => {}
-        }
-    }
-
-    fn key(&mut self, key: KeyEvent, at_us: Micros) {
-        self.toast = None;
-        if let Some(action) = self.keymap.action(self.context(), key) {
-            return self.apply(action, at_us);
-        }
-        let typed = !key
-            .modifiers
-            .intersects(KeyModifiers::CONTROL | KeyModifiers::ALT | KeyModifiers::SUPER);
-        if let KeyCode::Char(c) = key.code
-            && typed
-            && !self.help
-            && self.context() == Context::Input
-        {
-            self.user_edit(&PromptKey::Insert(c.encode_utf8(&mut [0; 4])), at_us);
-        }
-    }
-
-    fn mouse(&mut self, mouse: MouseEvent, at_us: Micros) {
-        let pane = self.layout.hit(mouse.column, mouse.row);
-        let wheel = match mouse.kind {
-            MouseEventKind::ScrollUp => -WHEEL_ROWS,
-            MouseEventKind::ScrollDown => WHEEL_ROWS,
-            MouseEventKind::Down(MouseButton::Left) if !self.help => {
-                if let Some(pane) = pane {
-                    self.focus = pane;
-                    self.click(pane, mouse, at_us);
-                }
-                return;
-            }
-            _ => return,
-        };
-        self.scroll(wheel);
-    }
-
-    fn click(&mut self, pane: PaneId, mouse: MouseEvent, at_us: Micros) {
-        let Some(area) = self.layout.area(pane).filter(|_| pane == PaneId::Prompt) else {
-            return;
-        };
-        // Inside the border.
-        let row = mouse.row.saturating_sub(area.y + 1);
-        let column = mouse.column.saturating_sub(area.x + 1);
-        if !self.replaying() {
-            self.edit(&PromptKey::Click { row, column }, at_us);
-        }
     }
 
     fn scroll(&mut self, rows: isize) {
@@ -263,7 +207,7 @@ impl App {
         let key = match action {
             Action::Submit => return self.user_submit(now_us),
             Action::Cancel => return self.cancel(),
-            Action::Quit => return self.effects.push(Effect::Quit),
+            Action::Quit => return self.quit(),
             Action::Suspend => return self.effects.push(Effect::Suspend),
             Action::Redraw => return self.effects.push(Effect::Redraw),
             Action::NewConversation => return self.new_conversation(),
@@ -274,11 +218,8 @@ impl App {
             }
             Action::FocusNext => return self.focus = self.layout.neighbour(self.focus, 1),
             Action::FocusPrevious => return self.focus = self.layout.neighbour(self.focus, -1),
-            Action::FocusInput => {
-                self.zoomed &= self.focus == PaneId::Prompt;
-                return self.focus = PaneId::Prompt;
-            }
-            Action::Zoom => return self.zoomed = !self.zoomed,
+            Action::FocusInput => return self.focus = PaneId::Prompt,
+            Action::Zoom => return self.toggle_zoom(self.focus),
             Action::Freeze => {
                 self.frozen = match self.frozen.take() {
                     Some(_) => None,
@@ -403,31 +344,31 @@ impl App {
         if self.help {
             self.help = false;
         } else if self.busy {
-            self.effects.push(Effect::Send(Intent::Stop));
-            self.toast = Some(match self.live.phase {
-                Phase::Loading(_) => {
-                    "the prompt is stopped as soon as the models are loaded".into()
-                }
-                _ => "stopping after the pass under way".into(),
-            });
+            self.toast = Some(self.stop().into());
         } else if self.replaying() {
             self.player = None;
             self.toast = Some("replay ended".into());
-        } else if self.zoomed {
-            self.zoomed = false;
+        } else if self.zoom.is_some() {
+            self.zoom = None;
         } else {
             self.focus = PaneId::Prompt;
         }
     }
 
-    fn new_conversation(&mut self) {
-        if self.busy {
-            self.toast = Some(self.busy_remark());
-        } else if !self.talk.is_empty() {
-            self.effects.push(Effect::Send(Intent::NewConversation));
-            self.talk.push(Item::NewConversation);
-            self.talk.follow();
+    /// Ends the answer under way; returns what to say of it.
+    fn stop(&mut self) -> &'static str {
+        self.effects.push(Effect::Send(Intent::Stop));
+        match self.live.phase {
+            Phase::Loading(_) => "the prompt is stopped as soon as the models are loaded",
+            _ => "stopping after the pass under way",
         }
+    }
+
+    fn toggle_zoom(&mut self, pane: PaneId) {
+        self.zoom = match self.zoom {
+            Some(_) => None,
+            None => Some(pane),
+        };
     }
 
     fn next_theme(&mut self) {
@@ -444,73 +385,6 @@ impl App {
                 // The broken one is passed over at the next key.
                 self.theme.name.clone_from(next);
             }
-        }
-    }
-
-    /// Takes an event of the engine.
-    pub fn engine(&mut self, event: EngineEvent, now_us: Micros) {
-        match event {
-            EngineEvent::Ready => self.ready = true,
-            EngineEvent::Submitted { prompt } => {
-                if let Some(turn) = self.talk.last_turn().filter(|_| self.busy) {
-                    turn.prompt = prompt;
-                }
-            }
-            EngineEvent::Text(text) => {
-                if let Some(turn) = self.talk.last_turn() {
-                    turn.answer += &text;
-                    turn.state = TurnState::Streaming;
-                }
-            }
-            EngineEvent::Done(stats) => {
-                self.end_turn(TurnState::Done(stats));
-                self.toast = None;
-            }
-            EngineEvent::Notice(text) => self.talk.push(Item::Notice(text)),
-            EngineEvent::Error(error) => {
-                if self.busy {
-                    self.end_turn(TurnState::Failed(error));
-                    self.restore_prompt(now_us);
-                } else {
-                    self.talk.push(Item::Notice(error));
-                }
-            }
-            EngineEvent::Fatal(error) => self.die(error, now_us),
-        }
-    }
-
-    /// The engine is gone: its last words, and the prompt goes back to where it was written.
-    pub fn die(&mut self, error: String, now_us: Micros) {
-        if self.fatal.is_some() {
-            return;
-        }
-        if self.busy {
-            self.end_turn(TurnState::Failed("not answered".into()));
-            self.restore_prompt(now_us);
-        }
-        self.talk.push(Item::Fatal(error.clone()));
-        self.talk.push(Item::Notice(format!(
-            "Nothing runs any more. {} quits; `nmos doctor` checks this machine and its models.",
-            self.key_name(Action::Quit)
-        )));
-        self.talk.follow();
-        self.fatal = Some(error);
-    }
-
-    fn end_turn(&mut self, state: TurnState) {
-        if let Some(turn) = self.talk.last_turn().filter(|_| self.busy) {
-            turn.state = state;
-        }
-        self.busy = false;
-    }
-
-    /// A prompt that got no answer is not lost, unless something else is being written.
-    fn restore_prompt(&mut self, now_us: Micros) {
-        let unanswered = self.talk.last_turn().filter(|t| t.answer.is_empty());
-        if let Some(prompt) = unanswered.map(|t| t.prompt.clone())
-            && self.prompt.is_blank()
-        {
-            self.edit(&PromptKey::Replace(&prompt), now_us);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The conversation as it is shown: turns, their rows at a width, and the place scrolled to.
 //!
 //! Rows are kept for each turn and made again only when its text or the width changes, so
-//! that a streamed piece costs its own turn's length and not the conversation's.
+//! that a streamed piece costs its own turn's length and not the conversation's. The place
+//! that a reader has scrolled to is a place in the text, so that it outlives both.
 
 use super::wrap::{TAB, wrap_line};
-use crate::telemetry::AnswerStats;
+use crate::telemetry::{AnswerEnd, AnswerStats};
 
 /// How far an answer is.
 #[derive(Clone, Debug)]
@@ -58,6 +59,15 @@ pub enum RowKind {
 pub struct Row {
     pub kind: RowKind,
     pub text: String,
+    /// Bytes of its entry before it, each line with its end: the same place at any width.
+    at: usize,
+}
+
+/// A place in the text: an entry, and bytes of it as [`Row::at`] counts them.
+#[derive(Clone, Copy)]
+struct Place {
+    entry: usize,
+    at: usize,
 }
 
 struct Entry {
@@ -71,9 +81,10 @@ struct Entry {
 #[derive(Default)]
 pub struct Conversation {
     entries: Vec<Entry>,
-    /// First visible row; `None` follows the end.
-    top: Option<usize>,
-    /// Of the last layout.
+    /// What the first visible row holds; `None` follows the end.
+    top: Option<Place>,
+    /// The first visible row, of the last layout like the two below.
+    top_row: usize,
     total_rows: usize,
     height: usize,
 }
@@ -81,6 +92,19 @@ pub struct Conversation {
 impl Conversation {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether anything has been asked, forgotten or not.
+    pub fn has_turns(&self) -> bool {
+        self.entries.iter().any(|e| matches!(e.item, Item::Turn(_)))
+    }
+
+    /// Whether the model remembers anything of it.
+    pub fn has_context(&self) -> bool {
+        let items = self.entries.iter().rev().map(|e| &e.item);
+        items
+            .take_while(|i| !matches!(i, Item::NewConversation))
+            .any(|i| matches!(i, Item::Turn(_)))
     }
 
     /// Adds an item and returns to following the end.
@@ -120,9 +144,30 @@ impl Conversation {
             self.total_rows += entry.rows.len();
         }
         self.height = height;
-        if self.top.is_some_and(|top| top >= self.max_top()) {
-            self.top = None;
+        let top = self.top.map_or(usize::MAX, |place| self.row_of(place));
+        self.top_row = top.min(self.max_top());
+    }
+
+    /// The row that holds a place.
+    fn row_of(&self, place: Place) -> usize {
+        let before = self.entries.iter().take(place.entry);
+        let before: usize = before.map(|e| e.rows.len()).sum();
+        let inside = self
+            .entries
+            .get(place.entry)
+            .map_or(0, |e| e.rows.partition_point(|row| row.at <= place.at));
+        before + inside.saturating_sub(1)
+    }
+
+    /// The place that a row begins with.
+    fn place_of(&self, mut row: usize) -> Option<Place> {
+        for (entry, Entry { rows, .. }) in self.entries.iter().enumerate() {
+            if let Some(row) = rows.get(row) {
+                return Some(Place { entry, at: row.at });
+            }
+            row -= rows.len();
         }
+        None
     }
 
     /// The rows to show, of the last layout.
@@ -130,28 +175,32 @@ impl Conversation {
         self.entries
             .iter()
             .flat_map(|e| &e.rows)
-            .skip(self.top())
+            .skip(self.top_row)
             .take(self.height)
     }
 
     /// First visible row, all rows, and rows below what is visible.
     pub fn position(&self) -> (usize, usize, usize) {
-        let below = self.total_rows.saturating_sub(self.top() + self.height);
-        (self.top(), self.total_rows, below)
+        let below = self.total_rows.saturating_sub(self.top_row + self.height);
+        (self.top_row, self.total_rows, below)
     }
 
     fn max_top(&self) -> usize {
         self.total_rows.saturating_sub(self.height)
     }
 
-    fn top(&self) -> usize {
-        self.top.unwrap_or_else(|| self.max_top())
+    fn scroll_to(&mut self, row: usize) {
+        self.top_row = row.min(self.max_top());
+        // Reaching the end follows it again.
+        self.top = match row < self.max_top() {
+            true => self.place_of(row),
+            false => None,
+        };
     }
 
     /// Moves by rows; reaching the end follows it again.
     pub fn scroll(&mut self, rows: isize) {
-        let top = self.top().saturating_add_signed(rows);
-        self.top = (top < self.max_top()).then_some(top);
+        self.scroll_to(self.top_row.saturating_add_signed(rows));
     }
 
     /// Moves by pages, keeping a row of the one before.
@@ -161,37 +210,32 @@ impl Conversation {
     }
 
     pub fn scroll_to_start(&mut self) {
-        self.top = (self.max_top() > 0).then_some(0);
+        self.scroll_to(0);
     }
 
     pub fn follow(&mut self) {
-        self.top = None;
+        self.scroll_to(usize::MAX);
     }
 }
 
 fn rows(item: &Item, width: usize) -> Vec<Row> {
-    let mut rows = Vec::new();
+    let mut rows = Rows::default();
     match item {
         Item::Turn(turn) => {
             // The user's rows carry a mark of two columns.
-            wrapped(&mut rows, &turn.prompt, width.saturating_sub(2), |_| {
-                RowKind::User
-            });
-            rows.push(blank());
+            rows.wrapped(&turn.prompt, width.saturating_sub(2), |_| RowKind::User);
+            rows.line(RowKind::Blank, "");
             answer(&mut rows, turn, width);
         }
-        Item::Notice(text) => wrapped(&mut rows, text, width, |_| RowKind::Notice),
-        Item::Fatal(text) => wrapped(&mut rows, text, width, |_| RowKind::Error),
-        Item::NewConversation => rows.push(Row {
-            kind: RowKind::Divider,
-            text: "new conversation".into(),
-        }),
+        Item::Notice(text) => rows.wrapped(text, width, |_| RowKind::Notice),
+        Item::Fatal(text) => rows.wrapped(text, width, |_| RowKind::Error),
+        Item::NewConversation => rows.line(RowKind::Divider, "new conversation"),
     }
-    rows.push(blank());
-    rows
+    rows.line(RowKind::Blank, "");
+    rows.rows
 }
 
-fn answer(rows: &mut Vec<Row>, turn: &Turn, width: usize) {
+fn answer(rows: &mut Rows, turn: &Turn, width: usize) {
     let mut in_code = false;
     // A trailing line end would show as an empty row before the figures.
     let text = match turn.state {
@@ -199,7 +243,7 @@ fn answer(rows: &mut Vec<Row>, turn: &Turn, width: usize) {
         _ => turn.answer.trim_end(),
     };
     if !text.is_empty() {
-        wrapped(rows, text, width, |line| {
+        rows.wrapped(text, width, |line| {
             if line.trim_start().starts_with("```") {
                 in_code = !in_code;
                 return RowKind::Fence;
@@ -212,16 +256,50 @@ fn answer(rows: &mut Vec<Row>, turn: &Turn, width: usize) {
         });
     }
     match &turn.state {
-        TurnState::Waiting => rows.push(Row {
-            kind: RowKind::Waiting,
-            text: String::new(),
-        }),
+        TurnState::Waiting => rows.line(RowKind::Waiting, ""),
         TurnState::Streaming => {}
         TurnState::Done(stats) => {
-            rows.push(blank());
-            wrapped(rows, &figures(stats), width, |_| RowKind::Figures);
+            rows.line(RowKind::Blank, "");
+            for line in figures(stats, width) {
+                rows.line(RowKind::Figures, &line);
+            }
         }
-        TurnState::Failed(error) => wrapped(rows, error, width, |_| RowKind::Error),
+        TurnState::Failed(error) => rows.wrapped(error, width, |_| RowKind::Error),
+    }
+}
+
+/// The rows of an entry as they are made.
+#[derive(Default)]
+struct Rows {
+    rows: Vec<Row>,
+    /// Bytes of the lines so far.
+    at: usize,
+}
+
+impl Rows {
+    /// A line that is a row as it stands.
+    fn line(&mut self, kind: RowKind, text: &str) {
+        self.rows.push(Row {
+            kind,
+            text: text.to_owned(),
+            at: self.at,
+        });
+        self.at += text.len() + 1;
+    }
+
+    fn wrapped(&mut self, text: &str, width: usize, mut kind: impl FnMut(&str) -> RowKind) {
+        for line in text.split('\n') {
+            let line = line.trim_end_matches('\r').replace('\t', TAB);
+            let kind = kind(&line);
+            let at = self.at;
+            self.rows
+                .extend(wrap_line(&line, width).into_iter().map(|r| Row {
+                    kind,
+                    at: at + r.start,
+                    text: line[r].to_owned(),
+                }));
+            self.at += line.len() + 1;
+        }
     }
 }
 
@@ -231,47 +309,34 @@ fn is_heading(line: &str) -> bool {
     (1..=6).contains(&(line.len() - rest.len())) && rest.starts_with(' ')
 }
 
-fn blank() -> Row {
-    Row {
-        kind: RowKind::Blank,
-        text: String::new(),
-    }
-}
-
-fn wrapped(rows: &mut Vec<Row>, text: &str, width: usize, mut kind: impl FnMut(&str) -> RowKind) {
-    for line in text.split('\n') {
-        let line = line.trim_end_matches('\r').replace('\t', TAB);
-        let kind = kind(&line);
-        rows.extend(wrap_line(&line, width).into_iter().map(|r| Row {
-            kind,
-            text: line[r].to_owned(),
-        }));
-    }
-}
-
-/// One line about a finished answer; all of it measured.
-fn figures(stats: &AnswerStats) -> String {
-    use crate::telemetry::AnswerEnd;
+/// What was measured of a finished answer, the most telling first, in as few lines as hold it
+/// without breaking a figure.
+fn figures(stats: &AnswerStats, width: usize) -> Vec<String> {
     let mut parts = vec![match stats.tokens {
         1 => "1 token".to_owned(),
         n => format!("{n} tokens"),
     }];
     parts.extend(stats.tokens_per_s.map(|r| format!("{r:.1} tokens/s")));
-    parts.extend(
-        stats
-            .ttft_ms
-            .map(|t| format!("TTFT {}", super::text::ms(t))),
-    );
-    let mean = stats.accepted_per_pass;
-    let mean = mean.map_or_else(String::new, |a| format!(" of {a:.1} tokens"));
-    parts.push(format!("{} passes{mean}", stats.passes));
-    parts.extend(match stats.end {
+    let first = stats.ttft_ms.map(super::text::ms);
+    parts.extend(first.map(|t| format!("first after {t}")));
+    parts.extend(stats.accepted_per_pass.map(|a| format!("{a:.1} a pass")));
+    let end = match stats.end {
         AnswerEnd::EndOfText => None,
-        AnswerEnd::Length => Some("ended at the token limit".to_owned()),
-        AnswerEnd::Stopped => Some("stopped".to_owned()),
-        AnswerEnd::ContextFull => Some("ended because the context is full".to_owned()),
-    });
-    parts.join(", ")
+        AnswerEnd::Length => Some("token limit"),
+        AnswerEnd::Stopped => Some("stopped"),
+        AnswerEnd::ContextFull => Some("context full"),
+    };
+    parts.extend(end.map(str::to_owned));
+
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            // Figures are ASCII: bytes are columns.
+            Some(line) if line.len() + part.len() + 2 <= width => *line += &format!(", {part}"),
+            _ => lines.push(part),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -306,6 +371,71 @@ mod tests {
         talk.last_turn().unwrap().answer += "more\n";
         talk.layout(20, 5);
         assert_eq!(talk.position().2, 0, "follows again");
+    }
+
+    #[test]
+    fn a_reader_stays_at_the_text_at_every_size() {
+        let mut talk = Conversation::default();
+        let words: Vec<String> = (0..200).map(|n| format!("word{n}")).collect();
+        talk.push(turn("an answer before"));
+        talk.push(turn(&words.join(" ")));
+        talk.push(Item::Notice("a remark after it".into()));
+        talk.layout(80, 5);
+        talk.scroll(-9);
+        let first = |talk: &Conversation| talk.visible().next().unwrap().text.clone();
+        let top = first(&talk);
+        let word = top.split(' ').next().unwrap();
+        for (width, height) in [(30, 5), (61, 9), (14, 3), (200, 99), (80, 5)] {
+            talk.layout(width, height);
+            let mut visible = talk.visible();
+            match talk.position().2 {
+                0 => assert!(visible.any(|r| r.text.contains(word)), "{width}"),
+                _ => assert!(visible.next().unwrap().text.contains(word), "{width}"),
+            }
+        }
+        assert_eq!(
+            first(&talk),
+            top,
+            "back at the first size nothing has moved"
+        );
+        // What grows above a remark moves the remark, not the reader.
+        talk.last_turn().unwrap().answer += &" and more".repeat(40);
+        talk.layout(80, 5);
+        assert_eq!(first(&talk), top);
+    }
+
+    #[test]
+    fn the_figures_of_an_answer_are_short_and_whole() {
+        let stats = AnswerStats {
+            tokens: 16,
+            tokens_per_s: Some(10.2),
+            ttft_ms: Some(441.0),
+            accepted_per_pass: Some(4.0),
+            passes: 4,
+            end: AnswerEnd::Length,
+            ..AnswerStats::default()
+        };
+        assert_eq!(
+            figures(&stats, 45),
+            [
+                "16 tokens, 10.2 tokens/s, first after 441 ms",
+                "4.0 a pass, token limit"
+            ]
+        );
+        assert_eq!(figures(&stats, 99).len(), 1);
+        let nothing = AnswerStats::default();
+        assert_eq!(figures(&nothing, 45), ["0 tokens"]);
+    }
+
+    #[test]
+    fn what_a_new_conversation_would_forget_is_known() {
+        let mut talk = Conversation::default();
+        talk.push(Item::Notice("a remark".into()));
+        assert!(!talk.has_turns() && !talk.has_context());
+        talk.push(turn("answer"));
+        assert!(talk.has_turns() && talk.has_context());
+        talk.push(Item::NewConversation);
+        assert!(talk.has_turns() && !talk.has_context());
     }
 
     #[test]

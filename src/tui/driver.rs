@@ -50,6 +50,7 @@ pub struct Sources {
 pub fn run(handle: &EngineHandle, options: WorkbenchOptions) -> anyhow::Result<()> {
     require_terminal()?;
     let mut app = App::new(options.keymap, options.themes, &options.theme)?;
+    app.mouse = options.mouse;
     if let Some(replay) = options.replay {
         app.set_replay(replay);
     }
@@ -406,7 +407,8 @@ mod tests {
             .map(|c| key(KeyCode::Char(c), KeyModifiers::NONE))
             .collect();
         events.push(key(KeyCode::Enter, KeyModifiers::NONE));
-        events.push(key(KeyCode::Char('c'), KeyModifiers::CONTROL));
+        // The first stops the answer, the second quits.
+        events.extend(vec![key(KeyCode::Char('c'), KeyModifiers::CONTROL); 2]);
         let (full, inputs) = unbounded();
         for event in events {
             full.send(Stamped { at_us: 0, event }).unwrap();
@@ -423,6 +425,7 @@ mod tests {
                     Edit::Enter => enters += 1,
                     other => panic!("{other:?}"),
                 },
+                Intent::Stop => {}
                 other => panic!("{other:?}"),
             }
         }

@@ -7,6 +7,8 @@
 use super::action::{Action, Context};
 use super::chord::Chord;
 use super::config_error::{ConfigError, Source};
+use super::wrap::wrap_line;
+use crate::config::nearest;
 use ratatui::crossterm::event::KeyEvent;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -91,8 +93,7 @@ impl Keymap {
             for (name, value) in actions.iter() {
                 let key = format!("{key}.{}", name.get_ref());
                 let Some(action) = Action::from_name(name.get_ref()) else {
-                    let message =
-                        "no such action; the help box (F1) and `nmos config show` list them";
+                    let message = no_such_action(name.get_ref());
                     return Err(source.error(Some(name.span()), key, message));
                 };
                 let texts: Vec<_> = match value.get_ref() {
@@ -209,6 +210,21 @@ impl Keymap {
     }
 }
 
+/// What a wrong name is likely a slip of, and all that it can be.
+fn no_such_action(name: &str) -> String {
+    let names: Vec<&str> = Action::ALL.iter().map(|a| a.name()).collect();
+    let likely = nearest(name, &names).map(|n| format!("; did you mean '{n}'?"));
+    let all = names.join(", ");
+    let rows = wrap_line(&all, 76).into_iter();
+    let list: String = rows
+        .map(|r| format!("\n    {}", all[r].trim_end()))
+        .collect();
+    format!(
+        "there is no such action{}\n  the actions are{list}",
+        likely.unwrap_or_default()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,7 +319,13 @@ mod tests {
                 "[keys.global]\nfly = \"x\"",
                 2,
                 "keys.global.fly",
-                "no such action",
+                "no such action\n  the actions are\n    submit, newline,",
+            ),
+            (
+                "[keys.global]\nfreze = \"x\"",
+                2,
+                "keys.global.freze",
+                "did you mean 'freeze'?",
             ),
             (
                 "[keys.sky]\nquit = \"x\"",

@@ -44,7 +44,7 @@ pub use edits::{TextState, edits};
 pub use keymap::Keymap;
 pub use layout::MIN_SIZE;
 pub use recording::Recording;
-pub use replay::Replay;
+pub use replay::Player;
 pub use term::give_back as give_terminal_back;
 pub use theme::{ColorDepth, ThemeError, ThemeLoader};
 
@@ -64,7 +64,7 @@ pub struct WorkbenchOptions {
     /// Report the mouse; off leaves selecting text to the terminal.
     pub mouse: bool,
     /// Recorded typing to play into the prompt.
-    pub replay: Option<Replay>,
+    pub replay: Option<Player>,
     /// Hears every typing event; the screen shows that it does.
     pub recorder: Option<Recorder>,
 }

@@ -65,9 +65,18 @@ pub struct Prompt {
     area: TextArea<'static>,
     /// When the first event of this prompt happened.
     first_us: Option<Micros>,
-    sent: Vec<String>,
-    /// Which of `sent` is shown, and the unsent text that waits meanwhile.
-    recalled: Option<(usize, String)>,
+    /// Prompts that were sent, and texts that were left unsent for one of them.
+    history: Vec<String>,
+    recalled: Option<Recalled>,
+}
+
+/// The history while it is gone through: like a shell's, every entry keeps what is changed
+/// of it until a prompt is sent.
+struct Recalled {
+    /// The history, then the text that was there before.
+    entries: Vec<String>,
+    /// The one in the prompt.
+    shown: usize,
 }
 
 impl Default for Prompt {
@@ -75,7 +84,7 @@ impl Default for Prompt {
         Self {
             area: fresh_area(),
             first_us: None,
-            sent: Vec::new(),
+            history: Vec::new(),
             recalled: None,
         }
     }
@@ -119,10 +128,12 @@ impl Prompt {
         }
     }
 
-    /// Whether the cursor is in the first line, or in the last.
+    /// Whether the cursor is in the first row, or in the last, of the text as it is wrapped.
     pub fn at_edge(&self) -> (bool, bool) {
-        let row = self.area.cursor().0;
-        (row == 0, row + 1 == self.area.lines().len())
+        let row = self.area.screen_cursor().row;
+        // Below the last row there is only that row again.
+        let is_last = self.area.screen_to_data(row + 1, 0) == self.area.screen_to_data(row, 0);
+        (row == 0, is_last)
     }
 
     /// Carries out a key pressed at `now_us`; returns what it did to the text.
@@ -183,10 +194,6 @@ impl Prompt {
             PromptKey::Paste(_) | PromptKey::Replay(Edit::Insert { paste: true, .. })
         );
         let after = self.state();
-        if before.text != after.text && !matches!(key, PromptKey::Replace(_)) {
-            // An edited old prompt is a new one.
-            self.recalled = None;
-        }
         edits(&before, &after, paste)
             .into_iter()
             .map(|edit| self.stamp(edit, now_us))
@@ -230,8 +237,15 @@ impl Prompt {
     pub fn submit(&mut self, now_us: Micros) -> (String, TypingEvent) {
         let text = self.text();
         let enter = self.stamp(Edit::Enter, now_us);
-        if self.sent.last() != Some(&text) {
-            self.sent.push(text.clone());
+        if let Some(mut recalled) = self.recalled.take()
+            && recalled.shown + 1 < recalled.entries.len()
+            && let Some(left) = recalled.entries.pop().filter(|t| !t.trim().is_empty())
+        {
+            // What waited for the recalled prompt is not lost by its being sent.
+            self.history.push(left);
+        }
+        if self.history.last() != Some(&text) {
+            self.history.push(text.clone());
         }
         // The next prompt has its own clock, and what was sent cannot be undone; what was
         // cut before can still be put back.
@@ -239,32 +253,29 @@ impl Prompt {
         self.area = fresh_area();
         self.area.set_yank_text(cut);
         self.first_us = None;
-        self.recalled = None;
         (text, enter)
     }
 
-    /// Shows the sent prompt before (`-1`) or after (`+1`) the one shown.
+    /// Shows the prompt of the history before (`-1`) or after (`+1`) the one shown; after the
+    /// last comes the text that was there before.
     pub fn recall(&mut self, step: isize, now_us: Micros) -> Vec<TypingEvent> {
-        let (shown, draft) = match &self.recalled {
-            Some((i, draft)) => (*i, draft.clone()),
-            None => (self.sent.len(), self.text()),
-        };
-        let Some(next) = shown
-            .checked_add_signed(step)
-            .filter(|n| *n <= self.sent.len())
-        else {
-            return Vec::new();
-        };
-        if next == shown {
-            return Vec::new();
+        let mut recalled = self.recalled.take().unwrap_or_else(|| Recalled {
+            entries: self
+                .history
+                .iter()
+                .cloned()
+                .chain([String::new()])
+                .collect(),
+            shown: self.history.len(),
+        });
+        let next = recalled.shown.checked_add_signed(step);
+        let mut events = Vec::new();
+        if let Some(next) = next.filter(|n| *n < recalled.entries.len()) {
+            recalled.entries[recalled.shown] = self.text();
+            recalled.shown = next;
+            events = self.key(&PromptKey::Replace(&recalled.entries[next]), now_us);
         }
-        let text = self
-            .sent
-            .get(next)
-            .cloned()
-            .unwrap_or_else(|| draft.clone());
-        let events = self.key(&PromptKey::Replace(&text), now_us);
-        self.recalled = (next < self.sent.len()).then_some((next, draft));
+        self.recalled = Some(recalled);
         events
     }
 
@@ -302,6 +313,9 @@ fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ratatui::buffer::Buffer;
+    use ratatui::layout::Rect;
+    use ratatui::widgets::Widget;
 
     fn typed(prompt: &mut Prompt, text: &str, at: Micros) -> Vec<TypingEvent> {
         prompt.key(&PromptKey::Insert(text), at)
@@ -351,6 +365,46 @@ mod tests {
         prompt.recall(1, 0);
         assert_eq!(prompt.text(), "draft");
         assert!(prompt.recall(1, 0).is_empty());
+    }
+
+    #[test]
+    fn editing_a_recalled_prompt_loses_no_other_text() {
+        let mut prompt = Prompt::default();
+        for text in ["one", "two"] {
+            typed(&mut prompt, text, 0);
+            prompt.submit(0);
+        }
+        typed(&mut prompt, "draft", 0);
+        prompt.recall(-1, 0);
+        typed(&mut prompt, "!", 0);
+        prompt.recall(1, 0);
+        assert_eq!(prompt.text(), "draft");
+        prompt.recall(-1, 0);
+        assert_eq!(prompt.text(), "two!", "as it was left");
+        assert_eq!(prompt.submit(0).0, "two!");
+        assert_eq!(prompt.text(), "");
+        // The sent one comes first, then the draft that waited for it, then the old ones.
+        for text in ["two!", "draft", "two", "one"] {
+            prompt.recall(-1, 0);
+            assert_eq!(prompt.text(), text);
+        }
+    }
+
+    #[test]
+    fn the_edges_are_those_of_the_wrapped_text() {
+        let mut prompt = Prompt::default();
+        typed(&mut prompt, "four words in rows", 0);
+        let area = Rect::new(0, 0, 11, 4);
+        (&*prompt.area_mut()).render(area, &mut Buffer::empty(area));
+        // "four words ", "in rows"
+        assert_eq!(prompt.at_edge(), (false, true));
+        prompt.key(&PromptKey::Move(CursorMove::Up), 0);
+        assert_eq!(prompt.at_edge(), (true, false));
+        typed(&mut prompt, "\n\n", 0);
+        prompt.key(&PromptKey::Move(CursorMove::Up), 0);
+        assert_eq!(prompt.at_edge(), (false, false));
+        prompt.key(&PromptKey::Clear, 0);
+        assert_eq!(prompt.at_edge(), (true, true));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //!  --record typed.jsonl    first prompt   typed.jsonl
 //!                          second prompt  typed-2.jsonl ...
 //! ```
-//! A file appears when its prompt is sent; what is not sent leaves none.
+//! A file appears when its prompt is sent; what is not sent leaves none. Numbers that are
+//! taken, as by an earlier session, are passed over.
 
 use super::app::Recorder;
 use crate::typing::{RecordError, RecordText, TraceRecorder, TypingEvent};
@@ -15,8 +16,8 @@ use std::path::{Path, PathBuf};
 pub struct Recording {
     path: PathBuf,
     keep: RecordText,
-    /// Prompts recorded to their end.
-    done: usize,
+    /// Number of the current file.
+    number: usize,
     current: TraceRecorder,
 }
 
@@ -38,7 +39,7 @@ impl Recording {
             current: TraceRecorder::new(&path, keep),
             path,
             keep,
-            done: 0,
+            number: 1,
         })
     }
 
@@ -48,8 +49,13 @@ impl Recording {
     /// A file that cannot be written. Nothing more is recorded then.
     pub fn record(&mut self, event: &TypingEvent) -> Result<(), RecordError> {
         if self.current.record(event)? {
-            self.done += 1;
-            let next = numbered(&self.path, self.done + 1);
+            let next = loop {
+                self.number += 1;
+                let path = numbered(&self.path, self.number);
+                if path.symlink_metadata().is_err() {
+                    break path;
+                }
+            };
             self.current = TraceRecorder::new(next, self.keep);
         }
         Ok(())
@@ -102,6 +108,33 @@ mod tests {
                 path.display()
             );
         }
+    }
+
+    #[test]
+    fn files_of_an_earlier_session_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        for old in ["typed-2.jsonl", "typed-3.jsonl"] {
+            std::fs::write(file(old), "kept").unwrap();
+        }
+        let mut recording = Recording::new(file("typed.jsonl"), RecordText::Keep).unwrap();
+        for text in ["one", "two", "three"] {
+            typed(&mut recording, text);
+        }
+        for (name, chars) in [
+            ("typed.jsonl", 3),
+            ("typed-4.jsonl", 3),
+            ("typed-5.jsonl", 5),
+        ] {
+            assert_eq!(
+                Trace::load(&file(name)).unwrap().header().final_chars,
+                chars
+            );
+        }
+        assert_eq!(
+            std::fs::read_to_string(file("typed-2.jsonl")).unwrap(),
+            "kept"
+        );
     }
 
     #[test]

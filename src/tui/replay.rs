@@ -1,42 +1,36 @@
 //! Recorded typing that is played into the prompt as if it were typed now.
 //!
 //! Each recorded prompt starts when the one before has been answered (the first when the
-//! models are ready), and its events come at their recorded times divided by the speed.
+//! models are ready), and its events come when its [`Replay`] says.
 
-use crate::typing::TypingEvent;
+use crate::typing::{Replay, SpeedError, TypingEvent};
 use crate::units::Micros;
 use std::collections::VecDeque;
 
-/// What to replay.
-#[derive(Clone, Debug)]
-pub struct Replay {
-    /// One list of events a prompt; times count from each list's first event.
-    pub prompts: Vec<Vec<TypingEvent>>,
-    /// Two is twice as fast as it was typed.
-    pub speed: f64,
-}
-
-/// A replay under way.
+/// Recorded prompts, one after another.
 #[derive(Debug)]
 pub struct Player {
-    prompts: VecDeque<VecDeque<TypingEvent>>,
+    prompts: VecDeque<Replay>,
     speed: f64,
     /// When the prompt that is being typed began; `None` between prompts.
     started_us: Option<Micros>,
 }
 
 impl Player {
-    pub fn new(replay: Replay) -> Self {
-        Self {
-            prompts: replay
-                .prompts
-                .into_iter()
-                .filter(|p| !p.is_empty())
-                .map(VecDeque::from)
-                .collect(),
-            speed: replay.speed,
+    /// Plays one list of events a prompt, each `speed` times as fast as it was typed. Times
+    /// count from each list's first event.
+    ///
+    /// # Errors
+    /// A speed that nothing can be played at.
+    pub fn new(prompts: Vec<Vec<TypingEvent>>, speed: f64) -> Result<Self, SpeedError> {
+        let prompts = prompts.into_iter().filter(|p| !p.is_empty());
+        Ok(Self {
+            prompts: prompts
+                .map(|events| Replay::new(events, speed))
+                .collect::<Result<_, _>>()?,
+            speed,
             started_us: None,
-        }
+        })
     }
 
     pub fn speed(&self) -> f64 {
@@ -57,21 +51,22 @@ impl Player {
 
     /// When the next event is due; `None` where nothing has begun.
     pub fn due_us(&self) -> Option<Micros> {
-        let next = self.prompts.front()?.front()?;
-        let after = (next.t_us as f64 / self.speed) as Micros;
-        Some(self.started_us? + after)
+        Some(self.started_us? + self.prompts.front()?.next_due_us()?)
     }
 
     /// The next event if it is due, with the time at which it was.
-    pub fn next(&mut self, now_us: Micros) -> Option<(Micros, TypingEvent)> {
-        let due = self.due_us().filter(|due| *due <= now_us)?;
+    pub fn next(&mut self, now_us: Micros) -> Option<TypingEvent> {
+        let started_us = self.started_us?;
         let prompt = self.prompts.front_mut()?;
-        let event = prompt.pop_front()?;
-        if prompt.is_empty() {
+        let event = prompt.pop_due(now_us.checked_sub(started_us)?)?;
+        if prompt.next_due_us().is_none() {
             self.prompts.pop_front();
             self.started_us = None;
         }
-        Some((due, event))
+        Some(TypingEvent {
+            t_us: started_us + event.t_us,
+            edit: event.edit,
+        })
     }
 }
 
@@ -80,25 +75,33 @@ mod tests {
     use super::*;
     use crate::typing::Edit;
 
-    #[test]
-    fn events_come_at_their_times_divided_by_the_speed() {
-        let event = |t_us| TypingEvent {
+    fn event(t_us: Micros) -> TypingEvent {
+        TypingEvent {
             t_us,
             edit: Edit::Backspace,
-        };
-        let mut player = Player::new(Replay {
-            prompts: vec![vec![event(0), event(1_000)], vec![], vec![event(0)]],
-            speed: 2.0,
-        });
+        }
+    }
+
+    #[test]
+    fn events_come_at_their_times_divided_by_the_speed() {
+        let prompts = vec![vec![event(0), event(1_000)], vec![], vec![event(0)]];
+        let mut player = Player::new(prompts, 2.0).unwrap();
+        let next = |player: &mut Player, now| player.next(now).map(|e| e.t_us);
         assert_eq!((player.remaining(), player.due_us()), (2, None));
         player.begin(100);
-        assert_eq!(player.next(100).map(|e| e.0), Some(100));
-        assert_eq!(player.next(599), None);
+        assert_eq!(next(&mut player, 99), None, "a clock that ran back");
+        assert_eq!(next(&mut player, 100), Some(100));
+        assert_eq!(next(&mut player, 599), None);
         assert_eq!(player.due_us(), Some(600));
-        assert_eq!(player.next(700).map(|e| e.0), Some(600));
-        assert_eq!((player.remaining(), player.next(9_999)), (1, None));
+        assert_eq!(next(&mut player, 700), Some(600));
+        assert_eq!((player.remaining(), next(&mut player, 9_999)), (1, None));
         player.begin(10_000);
-        assert!(player.next(10_000).is_some());
-        assert_eq!(player.remaining(), 0);
+        assert!(next(&mut player, 10_000).is_some());
+        assert_eq!((player.remaining(), player.due_us()), (0, None));
+    }
+
+    #[test]
+    fn it_needs_a_speed_to_play_at() {
+        assert!(Player::new(vec![vec![event(0)]], 0.0).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! Figures in words: every one with its unit, short enough for a pane.
 
+use super::wrap::graphemes;
 use crate::telemetry::{ShardPart, ShardView};
 
 /// A time given in milliseconds.
@@ -52,20 +53,22 @@ pub fn shard(view: &ShardView) -> String {
 
 /// The text cut to a width in columns, with a mark where something is missing.
 pub fn fit(text: &str, width: usize, ellipsis: &str) -> String {
-    use unicode_width::UnicodeWidthStr;
-    if text.width() <= width {
+    let columns = |text| -> usize { graphemes(text).map(|(.., columns)| columns).sum() };
+    if columns(text) <= width {
         return text.to_owned();
     }
-    let mut cut = String::new();
-    let mut columns = 0;
-    for c in text.chars() {
-        columns += super::wrap::width_of(c);
-        if columns + ellipsis.width() > width {
+    let mark = columns(ellipsis);
+    let mut used = 0;
+    let mut end = 0;
+    for (at, grapheme, columns) in graphemes(text) {
+        used += columns;
+        if used + mark > width {
             break;
         }
-        cut.push(c);
+        end = at + grapheme.len();
     }
-    if ellipsis.width() <= width {
+    let mut cut = text[..end].to_owned();
+    if mark <= width {
         cut += ellipsis;
     }
     cut
@@ -92,5 +95,7 @@ mod tests {
         assert_eq!(fit("abcdef", 4, "…"), "abc…");
         assert_eq!(fit("漢字漢", 4, "…"), "漢…");
         assert_eq!(fit("abc", 3, "…"), "abc");
+        assert_eq!(fit("ab\u{2764}\u{fe0f}", 3, "…"), "ab…");
+        assert_eq!(fit("1\u{fe0f}\u{20e3}23", 3, "…"), "1\u{fe0f}\u{20e3}…");
     }
 }

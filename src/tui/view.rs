@@ -16,8 +16,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App) {
         .style(Role::Text)
         .patch(Style::new().bg(app.theme.background));
     buf.set_style(area, base);
-    let zoom = app.zoomed.then_some(app.focus);
-    let Some(layout) = Layout::new(area, zoom, |width| app.prompt.rows(width)) else {
+    let Some(layout) = Layout::new(area, app.zoom, |width| app.prompt.rows(width)) else {
         return too_small(buf, area, app);
     };
     // A pane that this size does not show cannot keep the focus.
@@ -44,7 +43,7 @@ fn draw_pane(buf: &mut Buffer, area: Rect, pane: PaneId, app: &mut App) {
     match pane {
         PaneId::Prompt => panes::input::draw(buf, area, app, focused),
         PaneId::Answer => panes::answer::draw(buf, area, app, focused),
-        PaneId::Overview if app.zoomed => {
+        PaneId::Overview if app.zoom.is_some() => {
             for (pane, area) in super::layout::telemetry(area) {
                 draw_telemetry(buf, area, pane, app, false);
             }

@@ -23,6 +23,6 @@ pub use clock::{Clock, MonotonicClock, VirtualClock};
 pub use composer::{Change, Composer, EditError};
 pub use event::{Edit, TypingEvent};
 pub use record::{RecordError, RecordText, TraceRecorder};
-pub use replay::{Replay, ReplayEnd, ReplayThread, SpeedError, drive};
+pub use replay::{Replay, SpeedError};
 pub use submit::{TextEnd, submit_probability};
 pub use trace::{Fault, Trace, TraceError, TraceHeader, sha256_hex};

@@ -95,10 +95,8 @@ fn waiting(ctx: &Ctx<'_>) -> String {
     match (used, last) {
         (Some(shard), Some(last)) => {
             let layer = shard.layer.map_or(last + 1, |l| l + 1);
-            format!(
-                "waiting for the first token: the pass is at layer {layer} of {}",
-                last + 1
-            )
+            // As long as the narrowest conversation is wide.
+            format!("waiting for the first token: layer {layer} of {}", last + 1)
         }
         _ => "waiting for the first token".into(),
     }

@@ -66,7 +66,10 @@ fn hints(app: &App) -> Vec<(Action, &'static str)> {
         ]),
         _ => hints.extend([
             (Action::FocusInput, "prompt"),
-            (Action::Zoom, if app.zoomed { "unzoom" } else { "zoom" }),
+            (
+                Action::Zoom,
+                if app.zoom.is_some() { "unzoom" } else { "zoom" },
+            ),
             (
                 Action::Freeze,
                 if app.is_frozen() {

@@ -1,4 +1,5 @@
-//! The help box, written from the key map.
+//! The help box, written from the key map. Where there is room, each row ends in the name that
+//! a configuration file binds.
 
 use super::{Ctx, frame, lines};
 use crate::tui::action::Context;
@@ -10,24 +11,30 @@ use ratatui::layout::{Margin, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::{Clear, Widget};
 
-/// Widest useful box: two columns of actions.
-const MAX_WIDTH: u16 = 118;
-
-/// Columns of the keys.
+/// Columns of the keys, of what they do, and of its name.
 const KEYS: usize = 24;
+const WHAT: usize = 27;
+const NAME: usize = 21;
+
+/// Two columns of actions with the border, without their names and with them.
+const TWO_COLUMNS: u16 = 118;
+const TWO_WITH_NAMES: u16 = 2 * (KEYS + WHAT + NAME + 4) as u16;
 
 pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App) {
     let ctx = Ctx {
         theme: &app.theme,
         snap: app.live(),
     };
-    let rows = rows(&ctx, app);
-    let two = area.width >= MAX_WIDTH;
     // On a narrow screen slivers of the panes at its sides would only confuse.
     let width = match area.width {
-        0..84 => area.width,
-        wide => wide.min(if two { MAX_WIDTH } else { 76 }) - 2,
+        narrow @ 0..84 => narrow,
+        84..TWO_COLUMNS => 80,
+        TWO_COLUMNS..TWO_WITH_NAMES => TWO_COLUMNS - 2,
+        _ => TWO_WITH_NAMES - 2,
     };
+    let two = area.width >= TWO_COLUMNS;
+    let column = usize::from(width) / if two { 2 } else { 1 };
+    let rows = rows(&ctx, app, column >= KEYS + WHAT + NAME + 3);
     let split = if two {
         rows.len().div_ceil(2)
     } else {
@@ -71,25 +78,48 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App) {
     app.help_scroll = scroll;
 }
 
-fn rows(ctx: &Ctx<'_>, app: &App) -> Vec<Line<'static>> {
+fn rows(ctx: &Ctx<'_>, app: &App, names: bool) -> Vec<Line<'static>> {
     let mut rows = Vec::new();
     for context in Context::ALL {
         if !rows.is_empty() {
             rows.push(Line::default());
         }
-        rows.push(Line::from(ctx.span(Role::Strong, context.title())));
+        let mut heading = Line::from(ctx.span(Role::Strong, context.title()));
+        if names {
+            let gap = (KEYS + 1 + WHAT).saturating_sub(context.title().len());
+            let table = format!("{:gap$}[keys.{}]", "", context.name());
+            heading.push_span(ctx.span(Role::Muted, table));
+        }
+        rows.push(heading);
         for (action, chords) in app.keymap.help(context) {
             let keys = keys(&chords, ctx.theme.glyphs.ellipsis);
-            rows.push(Line::from(vec![
-                ctx.span(Role::Key, format!("{keys:<KEYS$} ")),
-                ctx.span(Role::Text, action.help()),
-            ]));
+            let mut row = Line::from(ctx.span(Role::Key, format!("{keys:<KEYS$} ")));
+            match names {
+                true => {
+                    row.push_span(ctx.span(Role::Text, format!("{:<WHAT$}", action.help())));
+                    row.push_span(ctx.span(Role::Muted, action.name()));
+                }
+                false => row.push_span(ctx.span(Role::Text, action.help())),
+            }
+            rows.push(row);
         }
     }
+    if !app.mouse {
+        return rows;
+    }
     rows.push(Line::default());
-    rows.push(Line::from(
-        ctx.span(Role::Muted, "Mouse: the wheel scrolls, a click focuses."),
-    ));
+    rows.push(Line::from(ctx.span(Role::Strong, "With the mouse")));
+    for (what, does) in [
+        ("Wheel", "scroll the conversation"),
+        ("Click in the prompt", "move the cursor"),
+        ("Click on a title", "zoom its pane, and back"),
+        ("Drag with Shift held", "select text to copy"),
+    ] {
+        rows.push(Line::from(vec![
+            ctx.span(Role::Key, format!("{what:<KEYS$} ")),
+            ctx.span(Role::Text, does),
+        ]));
+    }
     rows
 }
 

@@ -49,6 +49,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let per_cell = columns.div_ceil(room.max(1)).max(1);
     // A page is drawn as wide as there is room for.
     let wide = (room / columns.div_ceil(per_cell).max(1)).clamp(1, 4);
+    // The last group of layers need not be a full one.
+    let layers = ctx.snap.shards.iter().filter_map(|s| s.layer);
+    let last_layer = layers.max().map_or(usize::MAX, |l| l as usize);
     let rows_per_line = kv
         .pages
         .len()
@@ -59,7 +62,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
         .enumerate()
     {
         let first = i * rows_per_line * LAYERS;
-        let last = first + rows.len() * LAYERS - 1;
+        let last = (first + rows.len() * LAYERS - 1).min(last_layer);
         let label = ctx.span(Role::Muted, format!("L{first}-{last}"));
         buf.set_span(map.x, y, &label, LABEL);
         for column in 0..columns.div_ceil(per_cell) {
@@ -99,26 +102,25 @@ fn legend(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, pages_per_cell: usize) {
             ctx.span(Role::KvMapped, glyphs.levels[0]),
             ctx.span(Role::KvMapped, glyphs.levels[glyphs.levels.len() / 2]),
             ctx.span(Role::Value, format!(" {mapped}")),
-            ctx.span(Role::Muted, " mapped, by fill"),
+            ctx.span(Role::Muted, " mapped"),
         ],
         vec![
             ctx.span(Role::KvUnmapped, glyphs.kv_unmapped),
             ctx.span(Role::Muted, " unmapped"),
         ],
-        vec![ctx.span(
-            Role::Muted,
-            format!(
-                "page {}, {} tokens",
-                kv.page_bytes,
-                text::count(kv.tokens_per_page as u64)
-            ),
-        )],
     ];
     if pages_per_cell > 1 {
         groups.push(vec![
             ctx.span(Role::Muted, format!("a cell is {pages_per_cell} pages")),
         ]);
     }
+    let mut page = vec![ctx.span(Role::Muted, format!("page {}", kv.page_bytes))];
+    let tokens = format!(", {} tokens", text::count(kv.tokens_per_page as u64));
+    let used = ctx.joined(groups.clone(), area.width).width() + 2 + page[0].width();
+    if used + tokens.len() <= usize::from(area.width) {
+        page.push(ctx.span(Role::Muted, tokens));
+    }
+    groups.push(page);
     let line = ctx.joined(groups, area.width);
     buf.set_line(area.x, area.y, &line, area.width);
 }

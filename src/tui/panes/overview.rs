@@ -3,6 +3,7 @@
 use super::{Ctx, accept, cadence, kv, queue, scout, shards};
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::wrap::wrap_line;
 use crate::units::Bytes;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -27,7 +28,10 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     heading(buf, place(1), ctx, "shards", shards_info(ctx));
     let room = place(cells);
     if ctx.snap.shards.is_empty() {
-        text_row(buf, room, ctx, "none yet");
+        let text = shards::none(ctx);
+        let rows = wrap_line(text, room.width.into()).into_iter();
+        let rows = rows.map(|r| Line::from(ctx.span(Role::Placeholder, &text[r])));
+        super::lines(buf, room, rows);
     } else {
         shards::draw_cells(buf, room, ctx);
     }

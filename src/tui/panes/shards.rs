@@ -89,13 +89,17 @@ pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
     ])
 }
 
+/// Why there are no shards to show.
+pub fn none(ctx: &Ctx<'_>) -> &'static str {
+    match ctx.snap.engine.form {
+        "resident" => "The whole model is in memory: there is nothing to place.",
+        _ => "The shards appear when the model has been opened.",
+    }
+}
+
 pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     if ctx.snap.shards.is_empty() {
-        let text = match ctx.snap.engine.form {
-            "resident" => "The whole model is in memory: there is nothing to place.",
-            _ => "The shards appear when the model has been opened.",
-        };
-        return empty(buf, area, ctx, text);
+        return empty(buf, area, ctx, none(ctx));
     }
     // Below the cells: the legend.
     let legend_rows = if area.height >= 4 { 2 } else { 1 };
