@@ -18,7 +18,8 @@ help: ## say what can be made
 run: models ## build, fetch the default models, open the workbench
 	@"$(nmos)"
 
-test: models ## build, fetch the default models, run all tests
+test: models ## build, fetch the models that tests need, run all tests
+	@"$(nmos)" models pull gemma-3-270m
 	cargo test --release $(locked) -- --test-threads=1
 
 lint: ## formatting, clippy, documentation, licences of dependencies

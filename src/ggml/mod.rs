@@ -9,8 +9,10 @@
 //! ggml aborts the process on a shape mismatch. Shapes come from a model file's header, so
 //! `model::arch` checks every one of them before a tensor is made.
 
+pub mod bare;
 mod compute;
 mod element;
+pub mod hook;
 pub mod llama;
 mod ops;
 mod tensor;

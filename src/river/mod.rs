@@ -21,7 +21,7 @@ mod shard;
 
 pub use plan::{Plan, PlanError};
 pub use reader::{ReadCounters, ReadFailure};
-pub use shard::{Extent, Placed, Shard, ShardIdx, catalogue, total_bytes};
+pub use shard::{Extent, Placed, Shard, ShardIdx, catalogue, catalogue_by_layer, total_bytes};
 
 use crate::io::{Arena, BlockFile, BlockReader, Region, open_reader};
 use crate::telemetry::{Hub, QueueItem, Residency, ShardView};

@@ -1,4 +1,5 @@
-//! What the tests on real models share. They need the default models (`nmos models pull`).
+//! What the tests on real models share. They need the default models (`nmos models pull`), and
+//! some need Gemma (`nmos models pull gemma-3-270m`).
 #![allow(dead_code)]
 
 use nmos::ggml::llama::{self, Load};
@@ -32,7 +33,7 @@ pub fn model(file: &str) -> PathBuf {
     let path = cache.join("models").join(file);
     assert!(
         path.is_file(),
-        "{} is missing: run `nmos models pull`",
+        "{} is missing: `make test` fetches it",
         path.display()
     );
     path
@@ -41,6 +42,8 @@ pub fn model(file: &str) -> PathBuf {
 pub const ORACLE: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf";
 pub const DRAFT: &str = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
 pub const SMOL: &str = "smollm2-135m-instruct-q4_1.gguf";
+/// Of an architecture that only llama.cpp's graph computes.
+pub const GEMMA: &str = "gemma-3-270m-q4_k_m.gguf";
 
 /// The streamed oracle with this much memory for weights.
 pub fn layer_oracle(file: &str, weights: Bytes) -> LayerOracle {
