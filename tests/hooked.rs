@@ -206,24 +206,10 @@ fn a_failed_read_ends_the_pass_and_the_next_one_goes_on_from_there() {
     }
 }
 
-#[test]
-fn a_session_takes_this_form_by_itself_and_stays_within_its_budget() {
-    let _turn = common::turn();
-    let base = common::options(GEMMA, Bytes(0));
-    let least = common::least_ram(&base);
-    let ram = Bytes(least.0 + Bytes::mib(16).0);
-    let engine = session::spawn(session::EngineOptions {
-        ram: Some(ram),
-        ..base.clone()
-    });
-    common::ready(&engine).unwrap();
-    let snapshot = engine.hub.snapshot();
-    assert_eq!(snapshot.engine.form, "hooked");
-    let layers: u64 = snapshot.shards.iter().map(|s| s.bytes.0).sum();
-    engine.shutdown();
-
+/// `nmos run` on Gemma.
+fn run(ram: Bytes) -> std::process::Output {
     let home = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_nmos"))
+    Command::new(env!("CARGO_BIN_EXE_nmos"))
         .args([
             "run",
             "--json",
@@ -241,7 +227,28 @@ fn a_session_takes_this_form_by_itself_and_stays_within_its_budget() {
         .env("HOME", home.path())
         .stdin(Stdio::null())
         .output()
-        .unwrap();
+        .unwrap()
+}
+
+#[test]
+fn a_session_takes_this_form_by_itself_and_stays_within_its_budget() {
+    let _turn = common::turn();
+    let base = common::options(GEMMA, Bytes(0));
+    let engine = session::spawn(session::EngineOptions {
+        ram: Some(common::least_ram(&base)),
+        ..base.clone()
+    });
+    common::ready(&engine).unwrap();
+    let snapshot = engine.hub.snapshot();
+    assert_eq!(snapshot.engine.form, "hooked");
+    let layers: u64 = snapshot.shards.iter().map(|s| s.bytes.0).sum();
+    engine.shutdown();
+
+    // In a process of its own, which holds less before the weights than this one.
+    let refused = String::from_utf8(run(Bytes::mib(1)).stderr).unwrap();
+    let least = common::least_in(&refused);
+    let ram = Bytes(least.0 + Bytes::mib(8).0);
+    let output = run(ram);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let stats: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -152,6 +152,13 @@ unsafe extern "C" fn on_step(node: *mut sys::ggml_tensor, ask: bool, hooked: *mu
     if !ask {
         return hook.after();
     }
+    // Steps for other kinds of input are in the graph and passed over: what they would read is
+    // not even set.
+    // SAFETY: llama.cpp passes a node of its graph.
+    let flags = unsafe { node.as_ref() }.flags;
+    if flags & i32::try_from(sys::GGML_TENSOR_FLAG_COMPUTE).unwrap_or(0) == 0 {
+        return false;
+    }
     let step = Step {
         node,
         model: &hooked.model,
