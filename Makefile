@@ -19,7 +19,7 @@ run: models ## build, fetch the default models, open the workbench
 	@"$(nmos)"
 
 test: models ## build, fetch the models that tests need, run all tests
-	@"$(nmos)" models pull smollm2-135m
+	@"$(nmos)" models pull smollm2-135m gemma-3-270m
 	cargo test --release $(locked) -- --test-threads=1
 
 lint: ## formatting, clippy, documentation, licences of dependencies

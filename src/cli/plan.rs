@@ -8,9 +8,8 @@ use super::args::PlanArgs;
 use super::doctor::disk::{self, ReadSpeed};
 use super::engine_options;
 use crate::config::Settings;
-use crate::model::{Gguf, ModelLayout};
-use crate::river::catalogue;
-use crate::session::{Budget, Form, Held, Pairing};
+use crate::model::{Blueprint, Gguf};
+use crate::session::{self, Budget, Held, Pairing};
 use crate::system;
 use crate::units::Bytes;
 use anyhow::Context;
@@ -26,7 +25,7 @@ struct Report {
     draft: Option<PathBuf>,
     /// Why the default draft is not used.
     draft_left_out: Option<String>,
-    /// `resident` or `streamed`.
+    /// `resident`, `streamed` or `hooked`.
     form: &'static str,
     ctx_tokens: usize,
     ram_bytes: Bytes,
@@ -95,33 +94,31 @@ pub fn run(args: &PlanArgs, settings: &Settings, out: &mut impl Write) -> anyhow
 fn examine(settings: &Settings) -> anyhow::Result<Report> {
     let options = engine_options(settings)?;
     let gguf = Gguf::open(&options.oracle)?;
-    let layout = ModelLayout::from_gguf(&gguf)?;
-    let ctx_tokens = options.ctx_tokens.min(layout.shape.ctx_train);
+    let mut blueprint = Blueprint::from_gguf(&gguf)?;
+    let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
     crate::ggml::init()?;
     let program = system::rss().unwrap_or_default();
+    // Only llama.cpp can say whether it knows the architecture, and which tensors it uses.
+    session::open_bare(&gguf, &mut blueprint)?;
     let Pairing { draft, left_out } = Pairing::of(&options, &gguf)?;
     let ram = system::budget(options.ram, &system::memory(), program)?;
-    let held = Held::predict(program, &gguf, draft.as_ref(), ctx_tokens)?;
+    let held = Held::predict(program, &gguf, &blueprint, draft.as_ref(), ctx_tokens)?;
     let resident = Held::resident(&gguf)?;
-    let budget = Budget::new(ram, held.total(), resident, &layout, ctx_tokens)?;
+    let budget = Budget::new(ram, held.total(), resident, &blueprint, ctx_tokens)?;
     let speed = disk::measure(&options.oracle)
         .with_context(|| format!("cannot read {}", options.oracle.display()))?;
 
-    let n_shards = catalogue(&layout).len();
-    let (form, stay, streamed) = match &budget.form {
-        Form::Resident => ("resident", n_shards, 0),
-        Form::Streamed { plan, .. } => (
-            "streamed",
-            plan.pinned.iter().filter(|p| **p).count(),
-            plan.streamed_bytes as u64,
-        ),
-    };
+    let n_shards = session::shards(&blueprint).len();
+    let (stay, streamed) = budget.form.plan().map_or((n_shards, 0), |plan| {
+        let stay = plan.pinned.iter().filter(|p| **p).count();
+        (stay, plan.streamed_bytes as u64)
+    });
     let disk_s = (streamed > 0 && speed.bytes.0 > 0).then(|| streamed as f64 / speed.gb_s() / 1e9);
     Ok(Report {
-        model: model(&gguf, &layout),
+        model: model(&gguf, &blueprint),
         draft: draft.map(|gguf| gguf.path().to_owned()),
         draft_left_out: left_out,
-        form,
+        form: budget.form.name(),
         ctx_tokens,
         ram_bytes: ram,
         ram_is_default: options.ram.is_none(),
@@ -148,7 +145,7 @@ impl From<ReadSpeed> for Disk {
     }
 }
 
-fn model(gguf: &Gguf, layout: &ModelLayout) -> Model {
+fn model(gguf: &Gguf, blueprint: &Blueprint) -> Model {
     let mut by_type: BTreeMap<String, u64> = BTreeMap::new();
     let (mut bytes, mut elements) = (0, 0);
     for tensor in gguf.tensors() {
@@ -161,8 +158,8 @@ fn model(gguf: &Gguf, layout: &ModelLayout) -> Model {
     Model {
         name: gguf.name(),
         path: gguf.path().to_owned(),
-        arch: layout.shape.arch.name().to_owned(),
-        layers: layout.shape.n_layer,
+        arch: blueprint.arch().to_owned(),
+        layers: blueprint.n_layer(),
         bytes: Bytes(gguf.file_bytes()),
         bits_per_weight: bytes as f64 * 8.0 / (elements as f64).max(1.0),
         types,

@@ -1,5 +1,7 @@
 //! llama.cpp's own models and contexts, owned together.
 
+use super::bare::BareModel;
+use super::hook::{Hook, Hooked};
 use super::{InitError, init};
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::LlamaContextParams;
@@ -7,10 +9,12 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What of a model is loaded.
@@ -70,22 +74,28 @@ fn load_as_stored(path: &Path) -> Result<Arc<LlamaModel>, LlamaError> {
     let name = CString::new(path.as_os_str().as_encoded_bytes())
         .map_err(|_| fail("its name holds a zero byte"))?;
     // SAFETY: llama.cpp has been started (`load`), `name` outlives the call, and the default
-    // parameters hold no pointers that could dangle. `LlamaModel` is `repr(transparent)` over
-    // a non-null pointer to llama.cpp's model (the crate's version is pinned), which it frees
-    // when dropped; nobody else owns this one.
-    unsafe {
+    // parameters hold no pointers that could dangle.
+    let model = unsafe {
         let mut params = llama_cpp_sys_2::llama_model_default_params();
         params.n_gpu_layers = 0;
         params.use_extra_bufts = false;
         params.load_mode = llama_cpp_sys_2::LLAMA_LOAD_MODE_NONE;
-        let model = llama_cpp_sys_2::llama_model_load_from_file(name.as_ptr(), params);
-        let model = NonNull::new(model)
-            .ok_or_else(|| fail(&format!("it was refused{}", crate::telemetry::see_log())))?;
-        Ok(Arc::new(std::mem::transmute::<
-            NonNull<llama_cpp_sys_2::llama_model>,
-            LlamaModel,
-        >(model)))
-    }
+        llama_cpp_sys_2::llama_model_load_from_file(name.as_ptr(), params)
+    };
+    let model = NonNull::new(model)
+        .ok_or_else(|| fail(&format!("it was refused{}", crate::telemetry::see_log())))?;
+    // SAFETY: just loaded, and owned by nobody else.
+    Ok(Arc::new(unsafe { own(model) }))
+}
+
+/// Takes a model over, to be freed when the result is dropped.
+///
+/// # Safety
+/// Nobody else may own it.
+pub(super) unsafe fn own(model: NonNull<llama_cpp_sys_2::llama_model>) -> LlamaModel {
+    // SAFETY: `LlamaModel` is `repr(transparent)` over a non-null pointer to llama.cpp's model
+    // (the crate's version is pinned), which it frees when dropped.
+    unsafe { std::mem::transmute::<NonNull<llama_cpp_sys_2::llama_model>, LlamaModel>(model) }
 }
 
 /// How a [`LlamaRun`] is set up.
@@ -99,6 +109,24 @@ pub struct RunOptions {
     pub threads: usize,
 }
 
+impl RunOptions {
+    fn params(&self) -> LlamaContextParams {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let threads = i32::try_from(self.threads).unwrap_or(1);
+        LlamaContextParams::default()
+            .with_n_ctx(NonZeroU32::new(number(self.ctx_tokens)))
+            // llama.cpp reserves an output for every sequence and aborts the process where a
+            // batch has not as many seats.
+            .with_n_batch(number(self.batch.max(self.sequences)))
+            .with_n_ubatch(number(self.batch))
+            .with_n_seq_max(number(self.sequences))
+            .with_kv_unified(true)
+            .with_n_threads(threads)
+            .with_n_threads_batch(threads)
+            .with_flash_attention_policy(llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED)
+    }
+}
+
 /// A token to decode.
 #[derive(Clone, Debug)]
 pub struct BatchToken {
@@ -110,10 +138,11 @@ pub struct BatchToken {
 
 /// A context, and the model that it runs.
 pub struct LlamaRun {
-    // Declared, and so dropped, before the model that it points to.
+    // Declared, and so dropped, before the model and the hook that it points to.
     context: LlamaContext<'static>,
     batch: LlamaBatch<'static>,
     model: Arc<LlamaModel>,
+    _hooked: Option<Box<Hooked>>,
 }
 
 impl LlamaRun {
@@ -122,21 +151,39 @@ impl LlamaRun {
     /// # Errors
     /// llama.cpp's reason, as a rule that memory is short.
     pub fn new(model: Arc<LlamaModel>, options: RunOptions) -> Result<Self, LlamaError> {
+        Self::with_params(model, options, options.params(), None)
+    }
+
+    /// Sets up a context over a model whose weights `hook` places while it computes.
+    ///
+    /// # Errors
+    /// As [`LlamaRun::new`].
+    pub fn hooked(
+        model: &Rc<BareModel>,
+        options: RunOptions,
+        hook: Rc<RefCell<dyn Hook>>,
+    ) -> Result<Self, LlamaError> {
+        let hooked = Box::new(Hooked {
+            model: Rc::clone(model),
+            hook,
+        });
+        // Nothing may be copied to another device: weights are not there when that is done.
+        let mut params = options
+            .params()
+            .with_op_offload(false)
+            .with_offload_kqv(false);
+        // SAFETY: the box is kept beside the context, and dropped after it.
+        unsafe { hooked.install(&mut params) };
+        Self::with_params(Arc::clone(model.model()), options, params, Some(hooked))
+    }
+
+    fn with_params(
+        model: Arc<LlamaModel>,
+        options: RunOptions,
+        params: LlamaContextParams,
+        hooked: Option<Box<Hooked>>,
+    ) -> Result<Self, LlamaError> {
         let backend = init()?;
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let threads = i32::try_from(options.threads).unwrap_or(1);
-        let sequences = i32::try_from(options.sequences).unwrap_or(1);
-        let params = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(number(options.ctx_tokens)))
-            // llama.cpp reserves an output for every sequence and aborts the process where a
-            // batch has not as many seats.
-            .with_n_batch(number(options.batch.max(options.sequences)))
-            .with_n_ubatch(number(options.batch))
-            .with_n_seq_max(number(options.sequences))
-            .with_kv_unified(true)
-            .with_n_threads(threads)
-            .with_n_threads_batch(threads)
-            .with_flash_attention_policy(llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED);
         // SAFETY: the context borrows the model, which the same value owns behind an `Arc`
         // (so that it does not move) and drops after the context.
         let borrowed: &'static LlamaModel = unsafe { &*Arc::as_ptr(&model) };
@@ -147,10 +194,12 @@ impl LlamaRun {
                     ctx_tokens: options.ctx_tokens,
                     why: error.to_string(),
                 })?;
+        let sequences = i32::try_from(options.sequences).unwrap_or(1);
         Ok(Self {
             context,
             batch: LlamaBatch::new(options.batch, sequences),
             model,
+            _hooked: hooked,
         })
     }
 

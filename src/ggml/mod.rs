@@ -10,8 +10,10 @@
 //! `model::arch` checks every one of them before a tensor is made. Should it abort all the same,
 //! whoever asked for it ([`on_abort`]) is told first, so that the terminal is not left as it is.
 
+pub mod bare;
 mod compute;
 mod element;
+pub mod hook;
 pub mod llama;
 mod ops;
 mod tensor;

@@ -38,6 +38,18 @@ impl Arena {
     /// # Errors
     /// The system's own, when the address space or the limit on it is exhausted.
     pub fn new(len: usize) -> io::Result<Arc<Self>> {
+        Self::with_advice(len, Advice::LinuxHugepage)
+    }
+
+    /// Reserves `len` bytes of which little will be used, here and there: in small pages.
+    ///
+    /// # Errors
+    /// As [`Arena::new`].
+    pub fn sparse(len: usize) -> io::Result<Arc<Self>> {
+        Self::with_advice(len, Advice::LinuxNoHugepage)
+    }
+
+    fn with_advice(len: usize, pages: Advice) -> io::Result<Arc<Self>> {
         let len = len.next_multiple_of(HUGE_PAGE).max(HUGE_PAGE);
         let map_len = len + HUGE_PAGE;
         // SAFETY: a new private anonymous mapping at an address of the kernel's choice
@@ -56,7 +68,7 @@ impl Arena {
         let base = unsafe { map.cast::<u8>().add(skip) };
         // SAFETY: advice on our own mapping; it changes no contents. Refusal (no huge pages
         // in this kernel) costs a little speed and nothing else.
-        let _ = unsafe { madvise(base.as_ptr().cast(), len, Advice::LinuxHugepage) };
+        let _ = unsafe { madvise(base.as_ptr().cast(), len, pages) };
         Ok(Arc::new(Self {
             map,
             map_len,

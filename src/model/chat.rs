@@ -27,6 +27,13 @@ pub enum ChatError {
     Unsupported,
 }
 
+/// Control tokens that only one of llama.cpp's own templates uses, and its name.
+const BY_TOKEN: [(&str, &str); 3] = [
+    ("<|im_start|>", "chatml"),
+    ("<start_of_turn>", "gemma"),
+    ("<|start_header_id|>", "llama3"),
+];
+
 /// A model's chat template.
 pub struct ChatTemplate {
     tokenizer: Tokenizer,
@@ -34,12 +41,18 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template that a model's file holds; ChatML where it has none.
+    /// The template that a model's file holds; where it has none, the one that the vocabulary
+    /// has control tokens for, else ChatML.
     ///
     /// # Errors
     /// When llama.cpp cannot apply it.
     pub fn new(tokenizer: &Tokenizer, template: Option<&str>) -> Result<Self, ChatError> {
-        let template = LlamaChatTemplate::new(template.unwrap_or("chatml"))
+        let by_vocabulary = || {
+            let known = BY_TOKEN.iter();
+            let mut known = known.filter(|(token, _)| tokenizer.template(token).len() == 1);
+            known.next().map_or("chatml", |(_, name)| *name)
+        };
+        let template = LlamaChatTemplate::new(template.unwrap_or_else(by_vocabulary))
             .map_err(|_| ChatError::Unsupported)?;
         let chat = Self {
             tokenizer: tokenizer.clone(),

@@ -7,6 +7,7 @@
 //!   store      the cache directory and what has been checked in it
 //!   gguf       a file -> metadata and where each tensor lies
 //!   arch       metadata -> the transformer's shape, every tensor checked
+//!   outline    metadata of any architecture -> which tensors come and go
 //!   tokenizer  text <-> tokens
 //!   chat       turns of a conversation -> the prompt's tokens, by the model's own template
 //! ```
@@ -15,13 +16,15 @@ pub mod catalog;
 mod chat;
 pub mod gguf;
 pub mod hash;
+mod outline;
 pub mod progress;
 pub mod pull;
 pub mod store;
 mod tokenizer;
 
 pub use crate::ggml::{GgmlType, RopeKind};
-pub use arch::{Arch, ArchError, LayerTensors, ModelLayout, ModelShape};
+pub use arch::{Arch, ArchError, Blueprint, LayerTensors, ModelLayout, ModelShape};
 pub use chat::{ChatError, ChatTemplate, Turn};
 pub use gguf::{Gguf, GgufError, TensorInfo};
+pub use outline::Outline;
 pub use tokenizer::{TextStream, Tokenizer, VocabularyMismatch};

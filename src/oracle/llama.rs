@@ -1,15 +1,25 @@
-//! The oracle that runs llama.cpp's own graph over a model that fits in memory.
+//! The oracle that runs llama.cpp's own graph: over a model that fits in memory, or *hooked*,
+//! over weights that come and go while it computes.
 //!
 //! A tree's branches are llama.cpp's sequences: sequence 0 holds what is committed, each leaf
 //! gets one that shares it, and a node belongs to the sequences of all leaves below it.
 
+use super::hooked::{Feed, HookedOptions};
 use super::{Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass};
+use crate::ggml::bare::BareModel;
+use crate::ggml::hook::Hook;
 use crate::ggml::llama::{BatchToken, LlamaError, LlamaRun, RunOptions};
+use crate::io::{BlockReader, open_reader};
 use crate::kv::CellsFull;
+use crate::model::{Gguf, Outline};
+use crate::river::{Plan, River};
+use crate::telemetry::Hub;
 use crate::units::Bytes;
 use llama_cpp_2::model::LlamaModel;
+use std::cell::{Ref, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Most leaves of a tree. Sequence 0 is the committed text and the last one is padding.
 const MAX_LEAVES: usize = 62;
@@ -18,6 +28,8 @@ const PADDING: i32 = MAX_LEAVES as i32 + 1;
 /// See the module's text.
 pub struct LlamaOracle {
     run: LlamaRun,
+    /// Where weights come from, if they stream.
+    feed: Option<Rc<RefCell<Feed>>>,
     n_vocab: usize,
     capacity: usize,
     len: usize,
@@ -42,23 +54,113 @@ impl LlamaOracle {
         ctx_tokens: usize,
         threads: usize,
     ) -> Result<Self, LlamaError> {
-        let run = LlamaRun::new(
-            Arc::clone(model),
-            RunOptions {
-                ctx_tokens: ctx_tokens + WidthClass::BATCH.max,
-                batch: WidthClass::BATCH.max,
-                sequences: MAX_LEAVES + 2,
-                threads,
-            },
-        )?;
-        Ok(Self {
-            n_vocab: usize::try_from(model.n_vocab()).unwrap_or(0),
+        let run = LlamaRun::new(Arc::clone(model), options(ctx_tokens, threads))?;
+        Ok(Self::with_run(run, None, ctx_tokens))
+    }
+
+    /// A context over a model whose layers stream. What stays is read now, and the layers
+    /// begin to be; the first pass waits for what has not arrived.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or a plan that does not fit.
+    pub fn hooked(
+        model: BareModel,
+        gguf: &Gguf,
+        outline: &Outline,
+        setup: HookedOptions,
+        hub: &Arc<Hub>,
+    ) -> anyhow::Result<Self> {
+        Self::hooked_with(
+            open_reader(setup.read_sizes.depth),
+            model,
+            gguf,
+            outline,
+            setup,
+            hub,
+        )
+    }
+
+    /// The same with a reader of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`LlamaOracle::hooked`].
+    pub fn hooked_with(
+        io: Box<dyn BlockReader>,
+        model: BareModel,
+        gguf: &Gguf,
+        outline: &Outline,
+        setup: HookedOptions,
+        hub: &Arc<Hub>,
+    ) -> anyhow::Result<Self> {
+        let model = Rc::new(model);
+        let read = (io, setup.read_sizes.bytes);
+        let feed = Feed::start(&model, gguf, outline, setup.layer_bytes, read, hub)?;
+        let feed = Rc::new(RefCell::new(feed));
+        let hook: Rc<RefCell<dyn Hook>> = Rc::<RefCell<Feed>>::clone(&feed);
+        let run = LlamaRun::hooked(&model, options(setup.ctx_tokens, setup.threads), hook)?;
+        Ok(Self::with_run(run, Some(feed), setup.ctx_tokens))
+    }
+
+    fn with_run(run: LlamaRun, feed: Option<Rc<RefCell<Feed>>>, ctx_tokens: usize) -> Self {
+        Self {
+            n_vocab: usize::try_from(run.model().n_vocab()).unwrap_or(0),
             run,
+            feed,
             capacity: ctx_tokens,
             len: 0,
             sequence_of: Vec::new(),
             leaves: 0,
-        })
+        }
+    }
+
+    /// Memory of a hooked oracle that is not for layers, by owner.
+    pub fn other_bytes(outline: &Outline, ctx_tokens: usize) -> [(&'static str, Bytes); 3] {
+        let context = Self::context_bytes(
+            outline.n_layer,
+            outline.kv_width,
+            outline.n_vocab,
+            ctx_tokens,
+        );
+        [
+            ("context", context),
+            ("head, norms and the like", Feed::resident_bytes(outline)),
+            (
+                "rows of embeddings",
+                Feed::row_bytes(outline, WidthClass::BATCH.max),
+            ),
+        ]
+    }
+
+    /// Where the layers are, if they stream.
+    pub fn plan(&self) -> Option<Plan> {
+        self.river().map(|river| river.plan().clone())
+    }
+
+    fn river(&self) -> Option<Ref<'_, River>> {
+        let feed = self.feed.as_ref()?;
+        Some(Ref::map(feed.borrow(), Feed::river))
+    }
+
+    fn stall(&self) -> Duration {
+        self.river().map_or(Duration::ZERO, |river| river.stall())
+    }
+
+    /// Decodes; where that fails, nothing of the batch is left behind.
+    fn decode(&mut self, batch: &[BatchToken]) -> Result<(), OracleError> {
+        if let Some(feed) = &self.feed {
+            feed.borrow_mut().begin()?;
+        }
+        let decoded = self.run.decode(batch).map_err(OracleError::from);
+        let fed = match &self.feed {
+            Some(feed) => feed.borrow_mut().end(),
+            None => Ok(()),
+        };
+        // A decode that had no weights fails, or yields nothing worth having.
+        let result = fed.and(decoded);
+        if result.is_err() {
+            self.drop_branches();
+        }
+        result
     }
 
     /// Memory of the context, apart from the weights: an estimate from the model's shape.
@@ -144,6 +246,7 @@ impl Oracle for LlamaOracle {
             .into());
         }
         let began = Instant::now();
+        let stall_before = self.stall();
         self.drop_branches();
         let sequences = self.sequences(tree)?;
         let mut batch: Vec<BatchToken> = tree
@@ -176,15 +279,16 @@ impl Oracle for LlamaOracle {
         for token in batch.iter_mut().rev().filter(|t| !t.logits).take(missing) {
             token.logits = true;
         }
-        self.run.decode(&batch)?;
+        self.decode(&batch)?;
         for (row, node) in logits.nodes().to_vec().into_iter().enumerate() {
             logits.row_mut(row).copy_from_slice(self.run.logits(node));
         }
+        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         Ok(PassOutput {
             logits,
             cost: PassCost {
-                wall_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
-                stall_us: 0,
+                wall_us: us(began.elapsed()),
+                stall_us: us(self.stall().saturating_sub(stall_before)),
             },
         })
     }
@@ -203,5 +307,32 @@ impl Oracle for LlamaOracle {
     fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
         self.drop_branches();
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.river().map_or(0, |river| river.counters().bytes())
+    }
+
+    fn reading_us(&self) -> u64 {
+        self.river()
+            .map_or(0, |river| river.counters().busy_ns() / 1000)
+    }
+
+    fn hits_and_misses(&self) -> (u64, u64) {
+        self.river().map_or((0, 0), |river| river.hits_and_misses())
+    }
+
+    fn streams(&self) -> bool {
+        self.river()
+            .is_some_and(|river| river.plan().streamed_bytes > 0)
+    }
+}
+
+fn options(ctx_tokens: usize, threads: usize) -> RunOptions {
+    RunOptions {
+        ctx_tokens: ctx_tokens + WidthClass::BATCH.max,
+        batch: WidthClass::BATCH.max,
+        sequences: MAX_LEAVES + 2,
+        threads,
     }
 }

@@ -1,19 +1,23 @@
 //! The model whose word counts: one pass computes the logits of every node of a token tree.
 //!
-//! Two forms behind [`Oracle`]: [`LayerOracle`] streams weights that do not fit through
-//! per-layer graphs of our own; [`LlamaOracle`] runs llama.cpp's graph over a model that fits.
+//! Three forms behind [`Oracle`]. *Streamed*: [`LayerOracle`] streams weights that do not fit
+//! through per-layer graphs of our own. *Resident*: [`LlamaOracle`] runs llama.cpp's graph over
+//! a model that fits. *Hooked*: the same graph over weights that stream, for architectures that
+//! we have no graph for.
 //!
 //! **Width classes.** ggml picks kernels by the number of tokens in a batch, and kernels
 //! differ in the last bits. Within a class the logits of a token are the same bits whatever
 //! else is in the pass, so that an answer computed in one class does not depend on how much
 //! was drafted. A pass shorter than its class is padded.
 
+mod hooked;
 mod layer;
 mod llama;
 
 mod logits;
 mod tree;
 
+pub use hooked::HookedOptions;
 pub use layer::{LayerOracle, LayerOracleOptions};
 
 pub use llama::LlamaOracle;
@@ -78,6 +82,8 @@ pub enum OracleError {
     TooWide { nodes: usize, max: usize },
     #[error("llama.cpp: {0}")]
     Llama(String),
+    #[error("this model's weights cannot be streamed: {0}")]
+    Graph(String),
 }
 
 /// Computes passes over a growing row of committed tokens.

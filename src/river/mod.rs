@@ -28,7 +28,7 @@ mod sync {
 
 pub use plan::{Plan, PlanError};
 pub use reader::{ReadCounters, ReadFailure, ReadSizes};
-pub use shard::{Extent, Placed, Shard, ShardIdx, catalogue, total_bytes};
+pub use shard::{Extent, Placed, Shard, ShardIdx, catalogue, catalogue_by_layer, total_bytes};
 
 use crate::io::{Arena, BlockFile, BlockReader, FileChange, Region, open_reader};
 use crate::telemetry::{Hub, QueueItem, Residency, ShardView};

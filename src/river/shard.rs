@@ -7,6 +7,9 @@
 //!          head:    blocks of rows of the output matrix
 //! ```
 //!
+//! Where llama.cpp computes, a shard is a whole layer ([`catalogue_by_layer`]), and the head is
+//! none.
+//!
 //! A shard is read in one or a few *extents* (tensors that lie together in the file), each
 //! widened to whole blocks. Norms and biases belong to no shard: they stay in memory.
 
@@ -14,6 +17,7 @@ use crate::io::BLOCK;
 use crate::model::{ModelLayout, TensorInfo};
 use crate::telemetry::ShardPart;
 use crate::units::{Bytes, LayerIdx};
+use std::collections::BTreeMap;
 
 /// Tensors closer together than this are read as one extent: a seek costs more than the gap.
 const JOIN_GAP: u64 = 64 << 10;
@@ -107,6 +111,27 @@ pub fn catalogue(layout: &ModelLayout) -> Vec<Shard> {
     shards
 }
 
+/// Cuts the layers of a model of any architecture into shards: one a layer, since the order of
+/// use within a layer is llama.cpp's business. Of `tensors` those that lie in no layer are left
+/// out.
+pub fn catalogue_by_layer<'a>(tensors: impl IntoIterator<Item = &'a TensorInfo>) -> Vec<Shard> {
+    let mut layers: BTreeMap<u32, Vec<Piece>> = BTreeMap::new();
+    for t in tensors {
+        if let Some(layer) = t.layer() {
+            layers.entry(layer).or_default().push(Piece {
+                name: t.name.clone(),
+                file: t.file,
+                offset: t.offset,
+                bytes: t.bytes,
+            });
+        }
+    }
+    layers
+        .into_iter()
+        .map(|(layer, pieces)| shard(Some(LayerIdx(layer)), ShardPart::Whole, 0..0, pieces))
+        .collect()
+}
+
 /// Bytes of all shards: what a pass reads where nothing is resident.
 pub fn total_bytes(shards: &[Shard]) -> Bytes {
     Bytes(shards.iter().map(|s| s.bytes as u64).sum())
@@ -185,6 +210,34 @@ mod tests {
             offset,
             bytes,
         }
+    }
+
+    #[test]
+    fn layers_are_ordered_by_number_and_hold_what_is_theirs() {
+        let tensor = |name: &str, offset| TensorInfo {
+            name: name.into(),
+            ty: crate::ggml::GgmlType::F32,
+            dims: [256, 1, 1, 1],
+            n_dims: 1,
+            file: 0,
+            offset,
+            bytes: 1024,
+        };
+        // As in a file: names in the order of the alphabet.
+        let tensors = [
+            tensor("blk.1.attn_q.weight", 0),
+            tensor("blk.10.attn_q.weight", 1024),
+            tensor("blk.2.attn_q.weight", 2048),
+            tensor("blk.2.ffn_up.weight", 3072),
+            tensor("token_embd.weight", 4096),
+        ];
+        let shards = catalogue_by_layer(&tensors);
+        let layers: Vec<_> = shards.iter().map(|s| s.layer.map(|l| l.0)).collect();
+        assert_eq!(layers, [Some(1), Some(2), Some(10)]);
+        let names: Vec<_> = shards[1].tensors.iter().map(|t| t.name.as_str()).collect();
+        assert_eq!(names, ["blk.2.attn_q.weight", "blk.2.ffn_up.weight"]);
+        assert_eq!(tensor("blk.x.attn_q.weight", 0).layer(), None);
+        assert_eq!(tensor("enc.blk.1.attn_q.weight", 0).layer(), None);
     }
 
     #[test]

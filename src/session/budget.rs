@@ -9,9 +9,9 @@
 //!     measured                    max for ctx                       what is left
 //! ```
 
-use crate::model::ModelLayout;
+use crate::model::Blueprint;
 use crate::oracle::{LayerOracle, LlamaOracle};
-use crate::river::{Plan, catalogue};
+use crate::river::{Plan, Shard, catalogue, catalogue_by_layer};
 use crate::units::Bytes;
 
 /// For text, telemetry, the screen, thread stacks and the allocator's slack.
@@ -37,18 +37,50 @@ pub enum Form {
     Resident,
     /// Layer by layer, with this much for weights.
     Streamed { weights: Bytes, plan: Plan },
+    /// llama.cpp over layers that come and go, with this much for them.
+    Hooked { weights: Bytes, plan: Plan },
+}
+
+impl Form {
+    /// As it is shown.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Resident => "resident",
+            Self::Streamed { .. } => "streamed",
+            Self::Hooked { .. } => "hooked",
+        }
+    }
+
+    /// Which shards stay; none where the model is not cut into shards.
+    pub fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::Resident => None,
+            Self::Streamed { plan, .. } | Self::Hooked { plan, .. } => Some(plan),
+        }
+    }
 }
 
 /// The budget is too small to stream through.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "{ram} of memory are too little for this model with this draft and context: the least that \
-     works is {} MiB; give more with --ram, or take --draft none or a smaller --ctx",
-    least.0.div_ceil(Bytes::MIB)
+     works is {} MiB; give more with --ram, or take --draft none or a smaller --ctx{}",
+    least.0.div_ceil(Bytes::MIB), of_that(*head)
 )]
 pub struct TooSmall {
     pub ram: Bytes,
     pub least: Bytes,
+    /// The output matrix, where it has to stay.
+    pub head: Option<Bytes>,
+}
+
+fn of_that(head: Option<Bytes>) -> String {
+    head.map_or_else(String::new, |head| {
+        format!(
+            ". {head} of that are the output matrix, which has to stay in memory under the graph \
+             of this architecture"
+        )
+    })
 }
 
 impl Budget {
@@ -72,12 +104,15 @@ impl Budget {
         ram: Bytes,
         held: Bytes,
         resident_weights: Bytes,
-        layout: &ModelLayout,
+        model: &Blueprint,
         ctx_tokens: usize,
     ) -> Result<Self, TooSmall> {
-        let shape = &layout.shape;
-        let context =
-            LlamaOracle::context_bytes(shape.n_layer, shape.kv_width(), shape.n_vocab, ctx_tokens);
+        let context = LlamaOracle::context_bytes(
+            model.n_layer(),
+            model.kv_width(),
+            model.n_vocab(),
+            ctx_tokens,
+        );
         let mut owners = vec![(Self::HELD, held), (Self::MARGIN, MARGIN)];
         let resident = held.0 + MARGIN.0 + resident_weights.0 + context.0;
         if resident <= ram.0 {
@@ -89,29 +124,51 @@ impl Budget {
                 owners,
             });
         }
-        owners.extend(LayerOracle::other_bytes(layout, ctx_tokens));
+        owners.extend(others(model, ctx_tokens));
         let taken: u64 = owners.iter().map(|(_, bytes)| bytes.0).sum();
         let weights = ram.saturating_sub(Bytes(taken));
-        match Plan::new(&catalogue(layout), weights) {
+        match Plan::new(&shards(model), weights) {
             Ok(plan) => {
                 owners.push(("weights that stay", Bytes(plan.pinned_bytes as u64)));
                 owners.push(("weights in flight", Bytes(plan.ring_bytes as u64)));
-                Ok(Self {
-                    ram,
-                    form: Form::Streamed { weights, plan },
-                    owners,
-                })
+                let form = match model {
+                    Blueprint::Layers(_) => Form::Streamed { weights, plan },
+                    Blueprint::Graph(_) => Form::Hooked { weights, plan },
+                };
+                Ok(Self { ram, form, owners })
             }
-            Err(_) => Err(Self::least(layout, held, ctx_tokens, ram)),
+            Err(_) => Err(Self::least(model, held, ctx_tokens, ram)),
         }
     }
 
     /// Says how little would be enough with `held` in use before the weights.
-    pub fn least(layout: &ModelLayout, held: Bytes, ctx_tokens: usize, ram: Bytes) -> TooSmall {
-        let others = LayerOracle::other_bytes(layout, ctx_tokens);
+    pub fn least(model: &Blueprint, held: Bytes, ctx_tokens: usize, ram: Bytes) -> TooSmall {
+        let others = others(model, ctx_tokens);
         let taken = held.0 + MARGIN.0 + others.iter().map(|(_, bytes)| bytes.0).sum::<u64>();
-        let weights = Plan::least(&catalogue(layout));
-        let least = Bytes((taken + weights.0 + SLACK.0).next_multiple_of(Bytes::MIB));
-        TooSmall { ram, least }
+        let weights = Plan::least(&shards(model));
+        TooSmall {
+            ram,
+            least: Bytes((taken + weights.0 + SLACK.0).next_multiple_of(Bytes::MIB)),
+            head: match model {
+                Blueprint::Layers(_) => None,
+                Blueprint::Graph(outline) => Some(outline.head_bytes()),
+            },
+        }
+    }
+}
+
+/// The parts that come and go where not all of the model fits.
+pub fn shards(model: &Blueprint) -> Vec<Shard> {
+    match model {
+        Blueprint::Layers(layout) => catalogue(layout),
+        Blueprint::Graph(outline) => catalogue_by_layer(&outline.layers),
+    }
+}
+
+/// Memory that is not for shards, by owner.
+fn others(model: &Blueprint, ctx_tokens: usize) -> [(&'static str, Bytes); 3] {
+    match model {
+        Blueprint::Layers(layout) => LayerOracle::other_bytes(layout, ctx_tokens),
+        Blueprint::Graph(outline) => LlamaOracle::other_bytes(outline, ctx_tokens),
     }
 }

@@ -10,7 +10,7 @@
 //!              + the activations of one decode
 //! ```
 
-use crate::model::{Gguf, GgufError};
+use crate::model::{Blueprint, Gguf, GgufError};
 use crate::units::Bytes;
 
 /// llama.cpp keeps for a token: a record with its text (40 bytes), a node of the table from
@@ -41,13 +41,14 @@ impl Held {
     pub fn predict(
         program: Bytes,
         oracle: &Gguf,
+        blueprint: &Blueprint,
         draft: Option<&Gguf>,
         ctx_tokens: usize,
     ) -> Result<Self, GgufError> {
-        // A draft of the same vocabulary lends its own.
-        let shared = match draft {
-            Some(draft) => oracle.has_vocabulary_of(draft)?,
-            None => false,
+        // A draft of the same vocabulary lends its own, unless llama.cpp holds the oracle too.
+        let shared = match (draft, blueprint) {
+            (Some(draft), Blueprint::Layers(_)) => oracle.has_vocabulary_of(draft)?,
+            _ => false,
         };
         Ok(Self {
             program,

@@ -5,9 +5,12 @@ use super::early::Early;
 use super::held::Held;
 use super::options::EngineOptions;
 use super::pairing::Pairing;
+use crate::ggml::bare::BareModel;
 use crate::ggml::llama::{self, Load};
-use crate::model::{ChatTemplate, Gguf, ModelLayout, Tokenizer};
-use crate::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass};
+use crate::model::{ArchError, Blueprint, ChatTemplate, Gguf, Tokenizer};
+use crate::oracle::{
+    HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
+};
 use crate::river::ReadSizes;
 use crate::scout::HeuristicScout;
 use crate::speculate::Draft;
@@ -47,8 +50,8 @@ pub(super) fn load(
     };
     begin("the model's index")?;
     let gguf = Gguf::open(&options.oracle)?;
-    let layout = ModelLayout::from_gguf(&gguf)?;
-    let ctx_tokens = options.ctx_tokens.min(layout.shape.ctx_train);
+    let mut blueprint = Blueprint::from_gguf(&gguf)?;
+    let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
     let facts = system::memory();
     let ram = system::budget(options.ram, &facts, system::rss().unwrap_or_default())?;
     crate::ggml::init()?;
@@ -58,10 +61,10 @@ pub(super) fn load(
         Some(index) => {
             begin("draft")?;
             let held = system::rss().unwrap_or_default();
-            let with_draft = Held::predict(held, &gguf, Some(&index), ctx_tokens)?;
+            let with_draft = Held::predict(held, &gguf, &blueprint, Some(&index), ctx_tokens)?;
             // Refused before it is loaded: loading it would go past the budget.
             if with_draft.total() > ram {
-                return Err(Budget::least(&layout, with_draft.total(), ctx_tokens, ram).into());
+                return Err(Budget::least(&blueprint, with_draft.total(), ctx_tokens, ram).into());
             }
             let draft = Draft::open(index.path(), ctx_tokens, options.threads)?;
             Some((draft, index))
@@ -69,15 +72,17 @@ pub(super) fn load(
         None => None,
     };
     begin("vocabulary")?;
-    let tokenizer = match &draft {
+    let bare = open_bare(&gguf, &mut blueprint)?;
+    let tokenizer = match (&draft, &bare) {
         // llama.cpp's vocabulary takes some 50 MB: one is enough where both are the same.
-        Some((draft, index)) if gguf.has_vocabulary_of(index)? => draft.tokenizer(),
+        (Some((draft, index)), _) if gguf.has_vocabulary_of(index)? => draft.tokenizer(),
+        (_, Some(model)) => Tokenizer::of(Arc::clone(model.model())),
         _ => Tokenizer::open(&options.oracle)?,
     };
     let template = ChatTemplate::new(&tokenizer, gguf.str("tokenizer.chat_template")?)?;
     let (draft, draft_name) = match draft {
         Some((mut draft, index)) => {
-            draft.limit_vocabulary(layout.shape.n_vocab);
+            draft.limit_vocabulary(blueprint.n_vocab());
             (Some(draft), Some(index.name()))
         }
         None => (None, None),
@@ -85,31 +90,36 @@ pub(super) fn load(
 
     begin("oracle")?;
     let held = system::rss().unwrap_or_default();
-    let budget = Budget::new(ram, held, Held::resident(&gguf)?, &layout, ctx_tokens)?;
+    let budget = Budget::new(ram, held, Held::resident(&gguf)?, &blueprint, ctx_tokens)?;
     for (owner, bytes) in &budget.owners {
         tracing::info!(owner, %bytes, "memory");
     }
-    let (oracle, form): (Box<dyn Oracle>, _) = match &budget.form {
-        Form::Resident => {
-            let model = llama::load(&options.oracle, Load::WeightsAsStored)?;
-            (
-                Box::new(LlamaOracle::new(&model, ctx_tokens, options.threads)?),
-                "resident",
-            )
-        }
-        Form::Streamed { weights, .. } => {
+    let oracle: Box<dyn Oracle> = match (&budget.form, &blueprint, bare) {
+        (Form::Streamed { weights, .. }, Blueprint::Layers(layout), _) => {
             let layer = LayerOracleOptions {
                 ctx_tokens,
                 threads: options.threads,
                 weight_bytes: *weights,
                 read_sizes: ReadSizes::default(),
             };
-            (
-                Box::new(LayerOracle::open(&gguf, &layout, layer, hub)?),
-                "streamed",
-            )
+            Box::new(LayerOracle::open(&gguf, layout, layer, hub)?)
+        }
+        (Form::Hooked { weights, .. }, Blueprint::Graph(outline), Some(bare)) => {
+            let hooked = HookedOptions {
+                ctx_tokens,
+                threads: options.threads,
+                layer_bytes: *weights,
+                read_sizes: ReadSizes::default(),
+            };
+            Box::new(LlamaOracle::hooked(bare, &gguf, outline, hooked, hub)?)
+        }
+        // Whatever fits.
+        _ => {
+            let model = llama::load(&options.oracle, Load::WeightsAsStored)?;
+            Box::new(LlamaOracle::new(&model, ctx_tokens, options.threads)?)
         }
     };
+    let form = budget.form.name();
     early.listen()?;
     // While weights stream, the padding of a batch is free; with a draft it is used.
     let width = if oracle.streams() || draft.is_some() {
@@ -141,4 +151,27 @@ pub(super) fn load(
         ends,
         notices: left_out.into_iter().collect(),
     })
+}
+
+/// Opens a model that is left to llama.cpp's graph, without its weights; tensors that llama.cpp
+/// does not use leave the blueprint. `None` for a model that we have graphs for.
+///
+/// # Errors
+/// Where llama.cpp cannot compute it either: names the architecture and what is supported.
+pub fn open_bare(gguf: &Gguf, blueprint: &mut Blueprint) -> Result<Option<BareModel>, ArchError> {
+    let Blueprint::Graph(outline) = blueprint else {
+        return Ok(None);
+    };
+    let fail = |why: String| ArchError::Neither {
+        path: gguf.path().to_owned(),
+        arch: outline.arch.clone(),
+        why,
+    };
+    let bare = BareModel::open(gguf.path())
+        .map_err(|_| fail("llama.cpp does not open it (the log says why)".to_owned()))?;
+    if let Some(why) = bare.obstacle() {
+        return Err(fail(why.to_owned()));
+    }
+    outline.retain(|name| bare.find(name).is_some());
+    Ok(Some(bare))
 }

@@ -19,8 +19,9 @@ mod prompt;
 
 pub use crate::speculate::Sampling;
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
-pub use budget::{Budget, Form, TooSmall};
+pub use budget::{Budget, Form, TooSmall, shards};
 pub use held::Held;
+pub use load::open_bare;
 pub use options::EngineOptions;
 pub use pairing::{Pairing, check_draft, left_out};
 

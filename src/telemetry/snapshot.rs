@@ -43,7 +43,7 @@ pub enum Phase {
 pub struct EngineView {
     /// Model name from its file, with `(forged)` where it is.
     pub oracle: String,
-    /// `streamed` or `resident`.
+    /// `resident`, `streamed`, or `hooked`: streamed under llama.cpp's graph.
     pub form: &'static str,
     /// Draft model's name, or `None` where there is no draft.
     pub draft: Option<String>,
@@ -81,6 +81,8 @@ pub enum ShardPart {
     Attention,
     FeedForwardUp,
     FeedForwardDown,
+    /// All of it, where the graph is llama.cpp's.
+    Whole,
     Head,
 }
 

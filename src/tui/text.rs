@@ -43,6 +43,7 @@ pub fn shard(view: &ShardView) -> String {
         ShardPart::Attention => "attn",
         ShardPart::FeedForwardUp => "ffn up",
         ShardPart::FeedForwardDown => "ffn down",
+        ShardPart::Whole => "whole",
         ShardPart::Head => "head",
     };
     match view.layer {

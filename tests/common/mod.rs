@@ -1,4 +1,4 @@
-//! What the tests on real models share. They need the default models and one that is for tests
+//! What the tests on real models share. They need the default models and two that are for tests
 //! alone: `make test` fetches them.
 #![allow(dead_code)]
 
@@ -43,6 +43,8 @@ pub fn model(file: &str) -> PathBuf {
 pub const ORACLE: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf";
 pub const DRAFT: &str = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
 pub const SMOL: &str = "smollm2-135m-instruct-q4_1.gguf";
+/// Of an architecture that only llama.cpp's graph computes.
+pub const GEMMA: &str = "gemma-3-270m-q4_k_m.gguf";
 
 /// The streamed oracle with this much memory for weights.
 pub fn layer_oracle(file: &str, weights: Bytes) -> LayerOracle {

@@ -13,11 +13,12 @@ mod llama;
 mod qwen2;
 
 use super::gguf::{Gguf, GgufError, TensorInfo};
+use super::outline::Outline;
 use crate::ggml::{GgmlType, RopeKind};
 use std::path::PathBuf;
 
 /// Alignment of tensor data that ggml's CPU kernels ask for, in bytes.
-const TENSOR_ALIGNMENT: u64 = 32;
+pub(super) const TENSOR_ALIGNMENT: u64 = 32;
 
 /// Architectures that the layer-by-layer oracle computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,69 @@ pub struct ModelLayout {
     pub rope_factors: Option<TensorInfo>,
 }
 
+/// How a model can be computed when not all of it fits in memory.
+#[derive(Clone, Debug)]
+pub enum Blueprint {
+    /// By graphs of our own, layer by layer.
+    Layers(Box<ModelLayout>),
+    /// By llama.cpp's graph.
+    Graph(Outline),
+}
+
+impl Blueprint {
+    /// Reads how `gguf` can be computed. Whether llama.cpp knows an architecture that is left
+    /// to it shows only when it opens the model.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self, ArchError> {
+        match ModelLayout::from_gguf(gguf) {
+            Ok(layout) => Ok(Self::Layers(Box::new(layout))),
+            Err(ArchError::Unsupported { .. } | ArchError::Variant { .. }) => {
+                Ok(Self::Graph(Outline::from_gguf(gguf)?))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    pub fn arch(&self) -> &str {
+        match self {
+            Self::Layers(layout) => layout.shape.arch.name(),
+            Self::Graph(outline) => &outline.arch,
+        }
+    }
+
+    pub fn n_layer(&self) -> usize {
+        match self {
+            Self::Layers(layout) => layout.shape.n_layer,
+            Self::Graph(outline) => outline.n_layer,
+        }
+    }
+
+    pub fn n_vocab(&self) -> usize {
+        match self {
+            Self::Layers(layout) => layout.shape.n_vocab,
+            Self::Graph(outline) => outline.n_vocab,
+        }
+    }
+
+    /// Elements of a token's keys (or values) in one layer.
+    pub fn kv_width(&self) -> usize {
+        match self {
+            Self::Layers(layout) => layout.shape.kv_width(),
+            Self::Graph(outline) => outline.kv_width,
+        }
+    }
+
+    /// Tokens of context that the model was trained for.
+    pub fn ctx_train(&self) -> usize {
+        match self {
+            Self::Layers(layout) => layout.shape.ctx_train,
+            Self::Graph(outline) => outline.ctx_train,
+        }
+    }
+}
+
 /// Why a model cannot be computed layer by layer.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchError {
@@ -118,8 +182,38 @@ pub enum ArchError {
         supported = Arch::ALL.map(Arch::name).join(", ")
     )]
     Unsupported { path: PathBuf, arch: String },
+    /// A supported architecture with a part that is not.
+    #[error("{path}: {what} not supported")]
+    Variant { path: PathBuf, what: String },
+    #[error(
+        "{path}: architecture '{arch}' cannot be computed: {why}. NMOS itself computes \
+         {supported}, and llama.cpp, for the others, most decoders of text",
+        supported = Arch::ALL.map(Arch::name).join(", ")
+    )]
+    Neither {
+        path: PathBuf,
+        arch: String,
+        why: String,
+    },
     #[error("{path}: {what}")]
     Invalid { path: PathBuf, what: String },
+}
+
+impl ArchError {
+    pub(super) fn invalid(gguf: &Gguf, what: String) -> Self {
+        Self::Invalid {
+            path: gguf.path().to_owned(),
+            what,
+        }
+    }
+
+    pub(super) fn misaligned(gguf: &Gguf, tensor: &TensorInfo) -> Self {
+        let what = format!(
+            "tensor {} lies at {}, which is not aligned to {TENSOR_ALIGNMENT} bytes",
+            tensor.name, tensor.offset
+        );
+        Self::invalid(gguf, what)
+    }
 }
 
 impl ModelLayout {
@@ -138,7 +232,11 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn invalid(&self, what: impl Into<String>) -> ArchError {
-        ArchError::Invalid {
+        ArchError::invalid(self.gguf, what.into())
+    }
+
+    fn variant(&self, what: impl Into<String>) -> ArchError {
+        ArchError::Variant {
             path: self.gguf.path().to_owned(),
             what: what.into(),
         }
@@ -193,7 +291,7 @@ impl Checker<'_> {
         };
         let traits = arch.traits();
         if g.u32(&key("expert_count"))?.unwrap_or(0) > 0 {
-            return Err(self.invalid("models with experts are not supported yet"));
+            return Err(self.variant("models with experts are"));
         }
         let n_head = size("attention.head_count")?;
         let n_embd = size("embedding_length")?;
@@ -208,7 +306,7 @@ impl Checker<'_> {
         if let Some(value) = g.u32(&key("attention.value_length"))?
             && value as usize != head_dim
         {
-            return Err(self.invalid("keys and values of different length are not supported"));
+            return Err(self.variant("keys and values of different length are"));
         }
         if n_head % n_head_kv != 0 || head_dim == 0 || head_dim % 8 != 0 {
             return Err(self.invalid(format!(
@@ -226,7 +324,7 @@ impl Checker<'_> {
             None | Some("none") => 1.0,
             Some("linear") => 1.0 / g.require_f32(&key("rope.scaling.factor"))?,
             Some(other) => {
-                return Err(self.invalid(format!("rope scaling '{other}' is not supported")));
+                return Err(self.variant(format!("rope scaling '{other}' is")));
             }
         };
         let embedding = g
@@ -281,7 +379,7 @@ impl Checker<'_> {
             "ffn_down.bias",
         ] {
             if self.gguf.tensor(&at(absent)).is_some() {
-                return Err(self.invalid(format!("tensor {} is not supported", at(absent))));
+                return Err(self.variant(format!("tensor {} is", at(absent))));
             }
         }
         Ok(LayerTensors {
@@ -343,10 +441,7 @@ impl Checker<'_> {
         }
         // The kernels load vectors from it; files with a smaller general.alignment exist.
         if tensor.offset % TENSOR_ALIGNMENT != 0 {
-            return Err(self.invalid(format!(
-                "tensor {name} lies at {}, which is not aligned to {TENSOR_ALIGNMENT} bytes",
-                tensor.offset
-            )));
+            return Err(ArchError::misaligned(self.gguf, tensor));
         }
         Ok(tensor.clone())
     }

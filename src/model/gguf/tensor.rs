@@ -31,6 +31,12 @@ impl TensorInfo {
     pub fn row_bytes(&self) -> u64 {
         self.bytes / (self.dims[1] * self.dims[2] * self.dims[3])
     }
+
+    /// The layer that it belongs to, by its name: `blk.7.attn_q.weight` is of layer 7.
+    pub fn layer(&self) -> Option<u32> {
+        let (layer, _) = self.name.strip_prefix("blk.")?.split_once('.')?;
+        layer.parse().ok()
+    }
 }
 
 /// Reads one entry. `offset` is left relative to the data section, which starts only after

@@ -1,0 +1,117 @@
+//! What a model file says whatever its architecture: enough to have llama.cpp's graph compute
+//! it over weights that come and go.
+//!
+//! Every tensor is of one of three kinds:
+//!
+//! ```text
+//!  layers    blk.N.* of two dimensions or more    come and go, a layer at a time
+//!  rows      embeddings that only give rows       single rows are read when they are needed
+//!  resident  norms, biases, the head, the rest    stay
+//! ```
+//!
+//! The head is one step of the graph, which needs all of it at once: it stays. So does an
+//! embedding that is the head as well.
+
+use super::arch::{ArchError, TENSOR_ALIGNMENT};
+use super::gguf::{Gguf, TensorInfo};
+use crate::units::Bytes;
+
+const EMBEDDING: &str = "token_embd.weight";
+const HEAD: &str = "output.weight";
+
+/// Embeddings of a token for each layer, which some architectures add on the way.
+const LAYER_EMBEDDING: &str = "per_layer_token_embd.weight";
+
+/// Cells of attention that nobody has said the length of.
+const CTX_UNSAID: usize = 2048;
+
+/// A model as its tensors and a few keys describe it.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    pub arch: String,
+    pub n_layer: usize,
+    pub n_vocab: usize,
+    pub ctx_train: usize,
+    /// Elements of a token's keys (or values, the longer of the two) in the widest layer.
+    pub kv_width: usize,
+    pub layers: Vec<TensorInfo>,
+    pub rows: Vec<TensorInfo>,
+    pub resident: Vec<TensorInfo>,
+}
+
+impl Outline {
+    /// Reads the outline of `gguf`.
+    ///
+    /// # Errors
+    /// Names the file and what is missing.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self, ArchError> {
+        let arch = gguf.architecture()?.to_owned();
+        let embedding = gguf
+            .tensor(EMBEDDING)
+            .ok_or_else(|| ArchError::invalid(gguf, format!("tensor {EMBEDDING} is missing")))?;
+        let tied = gguf.tensor(HEAD).is_none();
+        let (mut layers, mut rows, mut resident) = (Vec::new(), Vec::new(), Vec::new());
+        for tensor in gguf.tensors() {
+            if tensor.offset % TENSOR_ALIGNMENT != 0 {
+                return Err(ArchError::misaligned(gguf, tensor));
+            }
+            let gives_rows = (tensor.name == EMBEDDING && !tied) || tensor.name == LAYER_EMBEDDING;
+            let kind = if gives_rows {
+                &mut rows
+            } else if tensor.layer().is_some() && tensor.n_dims > 1 {
+                &mut layers
+            } else {
+                &mut resident
+            };
+            kind.push(tensor.clone());
+        }
+        let context = gguf.u32(&format!("{arch}.context_length"))?;
+        Ok(Self {
+            n_layer: gguf.require_u32(&format!("{arch}.block_count"))? as usize,
+            n_vocab: usize::try_from(embedding.dims[1]).unwrap_or(usize::MAX),
+            ctx_train: context.map_or(CTX_UNSAID, |n| n as usize),
+            kv_width: kv_width(&layers),
+            arch,
+            layers,
+            rows,
+            resident,
+        })
+    }
+
+    /// Leaves out tensors that nobody uses.
+    pub fn retain(&mut self, used: impl Fn(&str) -> bool) {
+        for kind in [&mut self.layers, &mut self.rows, &mut self.resident] {
+            kind.retain(|t| used(&t.name));
+        }
+    }
+
+    /// The matrix that gives the logits.
+    pub fn head_bytes(&self) -> Bytes {
+        let head = self.resident.iter();
+        let head = head.filter(|t| t.name == HEAD || t.name == EMBEDDING);
+        Bytes(head.map(|t| t.bytes).max().unwrap_or(0))
+    }
+}
+
+/// From the matrices that make keys and values. Where one makes queries as well, what is left
+/// over the queries, whose length is what attention puts out.
+fn kv_width(layers: &[TensorInfo]) -> usize {
+    let size = |layer: u32, part: &str, dim: usize| {
+        let name = format!("blk.{layer}.{part}.weight");
+        let tensor = layers.iter().find(|t| t.name == name)?;
+        usize::try_from(tensor.dims[dim]).ok()
+    };
+    let last = layers.iter().filter_map(TensorInfo::layer).max();
+    (0..=last.unwrap_or(0))
+        .filter_map(|layer| {
+            let apart = ["attn_k", "attn_v", "attn_kv_a_mqa"]
+                .into_iter()
+                .filter_map(|part| size(layer, part, 1))
+                .max();
+            let all = size(layer, "attn_qkv", 1);
+            let queries = size(layer, "attn_output", 0).unwrap_or(0);
+            apart.or_else(|| Some(all?.saturating_sub(queries).div_ceil(2)))
+        })
+        .max()
+        .unwrap_or(0)
+}

@@ -1,0 +1,324 @@
+//! Weights for llama.cpp's graph that come and go while it computes.
+//!
+//! ```text
+//!  step asked for     reads a layer's weights       first of its layer: give the layer before
+//!                                                   back, take this one, place its weights
+//!                     -> computed at once
+//!                     looks up rows                 read these rows into the table
+//!                     reads what stays, or nothing  -> computed together with the next
+//! ```
+//!
+//! Every step that reads weights of a layer is computed before the next step is asked for.
+//! When a step of another layer comes, nothing that is still to be computed can therefore need
+//! the layer before: that holds for any graph, without a word about its names or its shape.
+//! Weights that are used out of the layers' order are waited for a round of the ring longer.
+//!
+//! After a failed read the rest of the pass computes on nothing, and is thrown away.
+
+use super::OracleError;
+use crate::ggml::bare::{BareModel, WeightIdx};
+use crate::ggml::hook::{Hook, Step, Use};
+use crate::io::{Arena, BlockReader, Region, RowFile};
+use crate::model::{Gguf, Outline, TensorInfo};
+use crate::river::{Plan, ReadSizes, River, RiverError, Shard, ShardIdx, catalogue_by_layer};
+use crate::telemetry::Hub;
+use crate::units::Bytes;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Bytes of what stays that are read at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Places of tensors that stay are whole multiples of this, in bytes.
+const ALIGNMENT: usize = 64;
+
+/// How a hooked oracle is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct HookedOptions {
+    pub ctx_tokens: usize,
+    pub threads: usize,
+    /// Memory for the layers' weights: what stays of them and what is in flight.
+    pub layer_bytes: Bytes,
+    pub read_sizes: ReadSizes,
+}
+
+/// Where a weight's bytes are.
+#[derive(Clone, Copy, Debug)]
+enum Home {
+    Resident,
+    Shard(ShardIdx),
+    Table(usize),
+}
+
+/// A matrix of which only rows are read.
+struct Table {
+    file: RowFile,
+    offset: u64,
+    row_bytes: usize,
+    rows: usize,
+    /// Address space for all of it; pages hold the rows of the present pass.
+    region: Region,
+}
+
+/// See the module's text.
+pub(super) struct Feed {
+    model: Rc<BareModel>,
+    river: River,
+    shards: Arc<Vec<Shard>>,
+    /// By weight.
+    homes: Vec<Home>,
+    /// By shard: its weights, in the order of its tensors.
+    weights: Vec<Vec<WeightIdx>>,
+    tables: Vec<Table>,
+    held: Option<ShardIdx>,
+    failure: Option<OracleError>,
+}
+
+impl Feed {
+    /// Reads what stays, and starts to read layers.
+    pub(super) fn start(
+        model: &Rc<BareModel>,
+        gguf: &Gguf,
+        outline: &Outline,
+        layer_bytes: Bytes,
+        (io, read_bytes): (Box<dyn BlockReader>, usize),
+        hub: &Arc<Hub>,
+    ) -> anyhow::Result<Self> {
+        let files: Vec<PathBuf> = gguf.files.iter().map(|f| f.path.clone()).collect();
+        let shards = catalogue_by_layer(&outline.layers);
+        let plan = Plan::new(&shards, layer_bytes)?;
+        let find = |tensor: &str| {
+            let found = model.find(tensor);
+            found.ok_or_else(|| OracleError::Graph(format!("llama.cpp does not use {tensor}")))
+        };
+        let mut homes = vec![None; model.len()];
+        place_resident(model, outline, &files, |tensor| {
+            let weight = find(tensor)?;
+            homes[weight.0] = Some(Home::Resident);
+            Ok(weight)
+        })?;
+        let mut tables = Vec::new();
+        for info in &outline.rows {
+            let weight = find(&info.name)?;
+            homes[weight.0] = Some(Home::Table(tables.len()));
+            let table = Table::open(info, &files[info.file])?;
+            model.place(weight, &table.region);
+            tables.push(table);
+        }
+        let mut weights = Vec::with_capacity(shards.len());
+        for (shard, index) in shards.iter().zip((0..).map(ShardIdx)) {
+            let of_shard = shard
+                .tensors
+                .iter()
+                .map(|t| find(&t.name))
+                .collect::<Result<Vec<_>, _>>()?;
+            for weight in &of_shard {
+                homes[weight.0] = Some(Home::Shard(index));
+            }
+            weights.push(of_shard);
+        }
+        let homes = homes
+            .into_iter()
+            .zip((0..).map(WeightIdx))
+            .map(|(home, weight)| {
+                home.ok_or_else(|| {
+                    let name = model.name(weight);
+                    OracleError::Graph(format!("{name} is not in the file"))
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        let river = River::start_with(io, &files, shards, plan, read_bytes, Arc::clone(hub))?;
+        Ok(Self {
+            model: Rc::clone(model),
+            shards: Arc::clone(river.shards()),
+            river,
+            homes,
+            weights,
+            tables,
+            held: None,
+            failure: None,
+        })
+    }
+
+    /// Bytes of the tensors that stay.
+    pub(super) fn resident_bytes(outline: &Outline) -> Bytes {
+        let sizes = outline.resident.iter().map(|t| padded(t) as u64);
+        Bytes(sizes.sum::<u64>().next_multiple_of(2 << 20))
+    }
+
+    /// The most that rows take in a pass of `tokens` tokens.
+    pub(super) fn row_bytes(outline: &Outline, tokens: usize) -> Bytes {
+        let page = crate::io::BLOCK as u64;
+        // A row that is no whole pages long begins in one and ends in another.
+        let rows = outline.rows.iter();
+        let pages = rows.map(|t| (t.row_bytes().div_ceil(page) + 1) * page);
+        Bytes(pages.sum::<u64>() * tokens as u64)
+    }
+
+    pub(super) fn river(&self) -> &River {
+        &self.river
+    }
+
+    /// To be called before each pass.
+    pub(super) fn begin(&mut self) -> Result<(), OracleError> {
+        self.failure = None;
+        Ok(self.river.begin_pass()?)
+    }
+
+    /// To be called after each pass, also a failed one; what went wrong with its weights.
+    pub(super) fn end(&mut self) -> Result<(), OracleError> {
+        self.let_go();
+        for table in &self.tables {
+            table.region.discard();
+        }
+        let ended = self.river.end_pass();
+        self.failure.take().map_or(Ok(()), Err)?;
+        Ok(ended?)
+    }
+
+    fn let_go(&mut self) {
+        if let Some(shard) = self.held.take() {
+            for &weight in &self.weights[shard.0] {
+                self.model.withdraw(weight);
+            }
+            self.river.give(shard);
+        }
+    }
+
+    fn hold(&mut self, shard: ShardIdx) -> Result<(), RiverError> {
+        if self.held == Some(shard) {
+            return Ok(());
+        }
+        self.let_go();
+        let region = self.river.take(shard)?;
+        self.held = Some(shard);
+        let tensors = &self.shards[shard.0].tensors;
+        for (&weight, placed) in self.weights[shard.0].iter().zip(tensors) {
+            self.model
+                .place(weight, &region.part(placed.at, placed.bytes));
+        }
+        Ok(())
+    }
+
+    /// Puts in place what `step` reads; whether it must be computed at once.
+    fn provide(&mut self, step: &Step<'_>) -> Result<bool, OracleError> {
+        let mut of_layer = None;
+        for Use { weight, rows } in step.uses() {
+            match self.homes[weight.0] {
+                Home::Resident => {}
+                Home::Table(table) => {
+                    let Some(rows) = rows else {
+                        let name = self.model.name(weight);
+                        return Err(OracleError::Graph(format!(
+                            "step {} of the graph reads all of {name}, not rows of it",
+                            step.name()
+                        )));
+                    };
+                    rows.into_iter()
+                        .try_for_each(|row| self.tables[table].fetch(row))?;
+                }
+                Home::Shard(shard) => {
+                    if of_layer.is_some_and(|other| other != shard) {
+                        return Err(OracleError::Graph(format!(
+                            "step {} of the graph reads weights of two layers",
+                            step.name()
+                        )));
+                    }
+                    of_layer = Some(shard);
+                    self.hold(shard)?;
+                }
+            }
+        }
+        Ok(of_layer.is_some())
+    }
+}
+
+impl Hook for Feed {
+    fn before(&mut self, step: &Step<'_>) -> bool {
+        if self.failure.is_none() {
+            match self.provide(step) {
+                Ok(at_once) => return at_once,
+                Err(error) => self.failure = Some(error),
+            }
+        }
+        // To be told at once, and to end there.
+        true
+    }
+
+    fn after(&mut self) -> bool {
+        self.failure.is_none()
+    }
+}
+
+impl Table {
+    fn open(info: &TensorInfo, path: &Path) -> std::io::Result<Self> {
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Ok(Self {
+            file: RowFile::open(path)?,
+            offset: info.offset,
+            row_bytes: size(info.row_bytes()),
+            rows: size(info.dims[1]),
+            region: Arena::sparse(size(info.bytes))?.region(0, size(info.bytes)),
+        })
+    }
+
+    fn fetch(&self, row: usize) -> Result<(), OracleError> {
+        let token = i32::try_from(row).unwrap_or(i32::MAX);
+        if row >= self.rows {
+            return Err(OracleError::Token {
+                token,
+                n_vocab: self.rows,
+            });
+        }
+        let mut bytes = vec![0; self.row_bytes];
+        let at = row * self.row_bytes;
+        self.file
+            .read(self.offset + at as u64, &mut bytes)
+            .map_err(|source| OracleError::Embedding { token, source })?;
+        self.region.part(at, self.row_bytes).write(&bytes);
+        Ok(())
+    }
+}
+
+fn padded(info: &TensorInfo) -> usize {
+    let bytes = usize::try_from(info.bytes).unwrap_or(usize::MAX);
+    bytes.next_multiple_of(ALIGNMENT)
+}
+
+/// Reads the tensors that stay into memory of their own.
+fn place_resident(
+    model: &BareModel,
+    outline: &Outline,
+    files: &[PathBuf],
+    mut weight: impl FnMut(&str) -> Result<WeightIdx, OracleError>,
+) -> anyhow::Result<()> {
+    let bytes = usize::try_from(Feed::resident_bytes(outline).0)?;
+    let arena = Arena::new(bytes)?;
+    let opened = files
+        .iter()
+        .map(File::open)
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut chunk = vec![0; CHUNK];
+    let mut at = 0;
+    for info in &outline.resident {
+        let region = arena.region(at, padded(info));
+        at += region.len();
+        let bytes = usize::try_from(info.bytes)?;
+        for start in (0..bytes).step_by(CHUNK) {
+            let part = &mut chunk[..CHUNK.min(bytes - start)];
+            let offset = info.offset + start as u64;
+            opened[info.file]
+                .read_exact_at(part, offset)
+                .map_err(|source| {
+                    let path = files[info.file].display();
+                    anyhow::anyhow!("{path}: reading {} failed: {source}", info.name)
+                })?;
+            region.part(start, part.len()).write(part);
+        }
+        model.place(weight(&info.name)?, &region);
+    }
+    Ok(())
+}
