@@ -6,7 +6,7 @@
 //! Modules, from the top down; a lower one never imports a higher one:
 //!
 //! ```text
-//!  cli  ->  tui, bench          what a person runs
+//!  cli  ->  tui, bench, forge   what a person runs
 //!             |
 //!           session             typing events in, tokens and telemetry out
 //!        /    |     \
@@ -26,6 +26,7 @@
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod forge;
 #[allow(unsafe_code)]
 pub mod ggml;
 #[allow(unsafe_code)]

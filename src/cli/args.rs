@@ -1,6 +1,8 @@
 //! What can be written on the command line. Scripts depend on these names.
 
 use crate::config::{Draft, Layer, LogLayer, LogLevel, Ram, SamplingLayer, Scout, Switch, limits};
+use crate::forge::{Dims, Quant};
+use crate::units::Bytes;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -55,6 +57,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Measure this machine and say whether it is fit
     Doctor(DoctorArgs),
+    /// Make a large test model that computes what the oracle computes
+    Forge(ForgeArgs),
     /// Draw the workbench's screens as pictures, without a terminal
     Shot(ShotArgs),
     /// The configuration file
@@ -209,6 +213,57 @@ pub struct BenchArgs {
     /// Write the whole report to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// `nmos forge`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Make a large test model that computes what the oracle computes: deeper by layers \
+                  that add nothing, wider by columns that are worth nothing. The result is \
+                  compared with the oracle before it gets its name."
+)]
+pub struct ForgeArgs {
+    /// The file to make
+    #[arg(value_name = "FILE", required_unless_present = "dry_run")]
+    pub output: Option<PathBuf>,
+    /// Layers in all; the added ones stand evenly between the real ones
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    pub layers: Option<usize>,
+    /// As many layers as bring the file to about this size, as in 4.7GB
+    #[arg(
+        long,
+        value_name = "SIZE",
+        conflicts_with = "layers",
+        help_heading = "Shape"
+    )]
+    pub size: Option<Bytes>,
+    /// The shape of a Qwen2.5 model; what else is said of the shape overrides it
+    #[arg(long, value_name = "NAME", value_parser = super::forge::preset_parser(), help_heading = "Shape")]
+    pub shape: Option<Dims>,
+    /// Elements of the residual stream (n_embd)
+    #[arg(long, value_name = "D", help_heading = "Shape")]
+    pub width: Option<usize>,
+    /// Query heads [default: what fills the width, in whole groups]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    pub heads: Option<usize>,
+    /// Key-value heads [default: the source's, or the next number that divides the heads]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    pub kv_heads: Option<usize>,
+    /// Elements of the feed-forward [default: in the source's ratio to the width]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    pub ff: Option<usize>,
+    /// Quantise the weights anew first
+    #[arg(long, value_name = "MIX", value_parser = super::forge::quant_parser())]
+    pub quant: Option<Quant>,
+    /// The number that the filler's bytes start from
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Do not compare the result with what it was made from
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Say what would be made and how large, and make nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `nmos shot`

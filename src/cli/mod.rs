@@ -12,6 +12,7 @@ mod args;
 mod bench;
 mod config;
 mod doctor;
+mod forge;
 mod generate;
 mod logging;
 pub mod models;
@@ -124,6 +125,12 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
             let settings = Settings::load(flags, file)?;
             let _log = logging::start(&settings)?;
             plan::run(args, &settings, &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Forge(args)) => {
+            let settings = Settings::load(flags, file)?;
+            let _log = logging::start(&settings)?;
+            forge::run(args, &settings, &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Doctor(args)) => doctor::run(args, flags, file, &mut out),

@@ -13,6 +13,7 @@
 pub mod bare;
 mod compute;
 mod element;
+mod gguf;
 pub mod hook;
 pub mod llama;
 mod ops;
@@ -21,9 +22,10 @@ mod types;
 
 pub use compute::{Compute, ComputeError, Graph};
 pub use element::GgmlType;
+pub use gguf::{GgufHeader, GgufHeaderError};
 pub use ops::{RopeKind, RopeParams};
 pub use tensor::{Context, Tensor};
-pub use types::{dequantize_row, row_bytes};
+pub use types::{dequantize_row, quantize_rows, row_bytes};
 
 use llama_cpp_2::llama_backend::LlamaBackend;
 use std::ffi::{CStr, CString, c_char};

@@ -1,4 +1,4 @@
-//! Element types: sizes, and rows turned into floats.
+//! Element types: sizes, rows turned into floats, and floats into rows.
 
 use super::element::GgmlType;
 use llama_cpp_sys_2 as sys;
@@ -51,5 +51,61 @@ pub fn dequantize_row(ty: GgmlType, row: &[u8], out: &mut [f32]) {
             out.as_mut_ptr(),
             i64::try_from(out.len()).unwrap_or(i64::MAX),
         );
+    }
+}
+
+/// Turns floats into rows of `row_len` elements of `ty`.
+///
+/// # Panics
+/// If `floats` are not whole rows, `out` is not exactly as long as they will be, or `ty` cannot
+/// be made from floats alone.
+pub fn quantize_rows(ty: GgmlType, floats: &[f32], row_len: usize, out: &mut [u8]) {
+    assert!(
+        row_len > 0 && floats.len().is_multiple_of(row_len),
+        "whole rows"
+    );
+    let rows = floats.len() / row_len;
+    assert_eq!(out.len(), rows * row_bytes(ty, row_len), "length of rows");
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    // SAFETY: ggml reads `rows * row_len` floats and writes as many bytes as `row_bytes` says,
+    // both checked above; types that need an importance matrix are refused before. The tables
+    // that some types need are made under ggml's own lock.
+    unsafe {
+        assert!(
+            !sys::ggml_quantize_requires_imatrix(raw(ty)),
+            "{ty} needs an importance matrix"
+        );
+        sys::ggml_quantize_chunk(
+            raw(ty),
+            floats.as_ptr(),
+            out.as_mut_ptr().cast(),
+            0,
+            count(rows),
+            count(row_len),
+            std::ptr::null(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_survive_a_round_trip_to_within_a_step() {
+        let floats: Vec<f32> = (0..512).map(|i| ((i * 37) % 255) as f32 - 127.0).collect();
+        for ty in [GgmlType::Q8_0, GgmlType::Q6_K, GgmlType::Q4_K] {
+            let mut packed = vec![0; 2 * row_bytes(ty, 256)];
+            quantize_rows(ty, &floats, 256, &mut packed);
+            let mut back = vec![0.0; 512];
+            dequantize_row(ty, &packed, &mut back);
+            let worst = floats
+                .iter()
+                .zip(&back)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
+            // Four bits cut 254 into 15 steps, and the scales of the steps are rounded too.
+            assert!(worst < 20.0, "{ty}: {worst}");
+        }
     }
 }

@@ -1,0 +1,384 @@
+//! A file before it is made: its header, and for each tensor where its bytes come from.
+//!
+//! Added layers stand evenly between the real ones, each behind the real layer whose tensors
+//! and types it repeats, so that bytes and types are spread over a pass as in the source:
+//!
+//! ```text
+//!  source   0     1     2     3
+//!  target   0  .  1  .  2  .  3  .        4 added; those silent
+//! ```
+
+use super::axis::{AxisMap, HeadMaps};
+use super::filler::Filler;
+use super::quant::{self, Quant};
+use super::role::{Axis, Kind, Known};
+use super::shape::{Dims, Growth, MAX_LAYERS, ShapeError};
+use super::source::Source;
+use super::{ForgeError, not_known};
+use crate::ggml::GgufHeader;
+use crate::model::GgmlType;
+use crate::units::Bytes;
+
+/// A tensor to write.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub name: String,
+    /// The source's tensor that it is made from.
+    pub from: String,
+    pub ty: GgmlType,
+    /// The fastest first.
+    pub dims: Vec<u64>,
+    /// Where elements along a row come from.
+    pub cols: AxisMap,
+    /// Where rows come from.
+    pub rows: AxisMap,
+    /// Every value is multiplied by it; other than one for F32 alone.
+    pub factor: f64,
+    pub bytes: u64,
+}
+
+impl Target {
+    /// Whether its values are the source's, all in place.
+    pub fn is_same(&self) -> bool {
+        self.cols.is_same() && self.rows.is_same() && (self.factor - 1.0).abs() < f64::EPSILON
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Blueprint {
+    pub dims: Dims,
+    pub tensors: Vec<Target>,
+    /// The file up to its data section.
+    pub header: Vec<u8>,
+    pub alignment: u64,
+}
+
+impl Blueprint {
+    /// The source itself in the types that it has been given.
+    ///
+    /// # Errors
+    /// A header that cannot be made.
+    pub fn requantised(source: &Source, quant: Quant) -> Result<Self, ForgeError> {
+        let tensors = source
+            .tensors()
+            .map(|(known, ty)| Mapping::same(&known, ty, &known.tensor.name))
+            .collect::<Result<_, _>>()?;
+        let dims = Dims::of(source.shape());
+        Self::new(source, dims, tensors, Some(quant))
+    }
+
+    /// The source in a larger shape.
+    ///
+    /// # Errors
+    /// A shape that cannot be, and types that cannot be filled up.
+    pub fn grown(
+        source: &Source,
+        growth: &Growth,
+        quant: Option<Quant>,
+    ) -> Result<Self, ForgeError> {
+        let mut dims = shape(source, growth)?;
+        if let Some(size) = growth.size {
+            dims.layers = layers_for(source, dims, size)?;
+        }
+        let tensors = targets(source, dims)?;
+        Self::new(source, dims, tensors, quant)
+    }
+
+    fn new(
+        source: &Source,
+        dims: Dims,
+        tensors: Vec<Target>,
+        quant: Option<Quant>,
+    ) -> Result<Self, ForgeError> {
+        let mut header = GgufHeader::with_metadata_of(source.gguf().path())?;
+        super::metadata::patch(&mut header, source, dims, quant)?;
+        for tensor in &tensors {
+            let ne: Vec<usize> = tensor
+                .dims
+                .iter()
+                .map(|&n| usize::try_from(n).unwrap_or(usize::MAX))
+                .collect();
+            header.add_tensor(&tensor.name, tensor.ty, &ne)?;
+        }
+        Ok(Self {
+            dims,
+            tensors,
+            alignment: header.alignment(),
+            header: header.to_bytes(),
+        })
+    }
+
+    /// Bytes of the file.
+    pub fn file_bytes(&self) -> Bytes {
+        Bytes(self.header.len() as u64 + data_bytes(&self.tensors, self.alignment))
+    }
+
+    /// Bytes by element type, the most first.
+    pub fn types(&self) -> Vec<(GgmlType, Bytes)> {
+        let mut sums: Vec<(GgmlType, Bytes)> = Vec::new();
+        for tensor in &self.tensors {
+            match sums.iter_mut().find(|(ty, _)| *ty == tensor.ty) {
+                Some((_, sum)) => sum.0 += tensor.bytes,
+                None => sums.push((tensor.ty, Bytes(tensor.bytes))),
+            }
+        }
+        sums.sort_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
+        sums
+    }
+}
+
+fn data_bytes(tensors: &[Target], alignment: u64) -> u64 {
+    tensors
+        .iter()
+        .map(|t| t.bytes.next_multiple_of(alignment))
+        .sum()
+}
+
+/// The shape that `growth` asks for, in blocks of the source's types.
+fn shape(source: &Source, growth: &Growth) -> Result<Dims, ForgeError> {
+    let block = |axis: Axis| {
+        let matrices = source
+            .tensors()
+            .filter(|(known, _)| known.role.cols == axis);
+        let blocks = matrices.map(|(_, ty)| usize::try_from(ty.block_elems()).unwrap_or(1));
+        blocks.max().unwrap_or(1)
+    };
+    let (width, ff) = (block(Axis::Embedding), block(Axis::FeedForward));
+    Ok(growth.dims(Dims::of(source.shape()), width, ff)?)
+}
+
+/// The number of layers that brings the file nearest to `size`.
+fn layers_for(source: &Source, dims: Dims, size: Bytes) -> Result<usize, ForgeError> {
+    let least = source.shape().n_layer;
+    let bytes = |layers: usize| -> Result<u64, ForgeError> {
+        let tensors = targets(source, Dims { layers, ..dims })?;
+        let header = source.gguf().files[0].data_offset;
+        Ok(header + data_bytes(&tensors, 32))
+    };
+    let (smallest, largest) = (bytes(least)?, bytes(MAX_LAYERS)?);
+    let close = |bytes: u64| bytes.abs_diff(size.0) <= size.0 / 20;
+    if size.0 < smallest && !close(smallest) {
+        return Err(ShapeError(format!(
+            "with its {least} real layers the file is {} already: {size} is too small",
+            Bytes(smallest)
+        ))
+        .into());
+    }
+    if size.0 > largest && !close(largest) {
+        return Err(ShapeError(format!(
+            "with the {MAX_LAYERS} layers that llama.cpp takes the file is {}: for {size} make it \
+             wider as well (--shape or --width)",
+            Bytes(largest)
+        ))
+        .into());
+    }
+    // The size grows with the layers: halve the range in which it passes the one wanted.
+    let (mut below, mut above) = (least, MAX_LAYERS);
+    while above - below > 1 {
+        let middle = below.midpoint(above);
+        if bytes(middle)? <= size.0 {
+            below = middle;
+        } else {
+            above = middle;
+        }
+    }
+    let (under, over) = (bytes(below)?, bytes(above)?);
+    Ok(match under.abs_diff(size.0) <= over.abs_diff(size.0) {
+        true => below,
+        false => above,
+    })
+}
+
+/// How many layers stand behind real layer `layer`, itself included.
+fn run_length(layer: usize, real: usize, layers: usize) -> usize {
+    let added = layers - real;
+    1 + (layer + 1) * added / real - layer * added / real
+}
+
+/// All tensors of the target, in the order of the source with layers in their order.
+fn targets(source: &Source, dims: Dims) -> Result<Vec<Target>, ForgeError> {
+    let mapping = Mapping::new(source, dims)?;
+    let real = source.shape().n_layer;
+    let mut tensors = Vec::new();
+    let mut layers_done = false;
+    for (known, ty) in source.tensors() {
+        match known.layer {
+            None => tensors.push(mapping.target(&known, ty, &known.tensor.name, false)?),
+            Some(_) if layers_done => {}
+            Some(_) => {
+                layers_done = true;
+                let mut next = 0;
+                for layer in 0..real {
+                    for copy in 0..run_length(layer, real, dims.layers) {
+                        for (known, ty) in source.layer(layer) {
+                            let name = known.name_in(next);
+                            tensors.push(mapping.target(&known, ty, &name, copy > 0)?);
+                        }
+                        next += 1;
+                    }
+                }
+            }
+        }
+    }
+    Ok(tensors)
+}
+
+/// How many heads of `dim` elements are moved together so that blocks stay whole.
+fn heads_a_block(block: u64, dim: u64) -> u64 {
+    // Blocks are powers of two, so that this is their greatest common divisor.
+    let common = block.trailing_zeros().min(dim.trailing_zeros());
+    block >> common
+}
+
+/// Where each axis goes.
+struct Mapping {
+    embedding: AxisMap,
+    heads: HeadMaps,
+    ff: AxisMap,
+    /// For the weights of norms: see [`super::metadata`] for the epsilon that goes with it.
+    norm_factor: f64,
+}
+
+impl Mapping {
+    fn new(source: &Source, dims: Dims) -> Result<Self, ForgeError> {
+        let from = Dims::of(source.shape());
+        let unit = source
+            .tensors()
+            .filter(|(known, _)| known.role.cols == Axis::Query)
+            .map(|(_, ty)| heads_a_block(ty.block_elems(), from.head_dim as u64))
+            .max()
+            .unwrap_or(1);
+        Ok(Self {
+            embedding: AxisMap::padded(from.width as u64, dims.width as u64),
+            heads: HeadMaps::new(from.heads(), dims.heads(), unit)
+                .map_err(|e| ShapeError(e.to_string()))?,
+            ff: AxisMap::padded(from.ff as u64, dims.ff as u64),
+            norm_factor: (from.width as f64 / dims.width as f64).sqrt(),
+        })
+    }
+
+    /// A tensor as it is, in type `ty`.
+    fn same(known: &Known<'_>, ty: GgmlType, name: &str) -> Result<Target, ForgeError> {
+        let dims = known.tensor.dims;
+        let (cols, rows) = (dims[0], dims[1] * dims[2] * dims[3]);
+        make(
+            known,
+            ty,
+            name,
+            AxisMap::same(cols),
+            AxisMap::same(rows),
+            1.0,
+        )
+    }
+
+    fn target(
+        &self,
+        known: &Known<'_>,
+        ty: GgmlType,
+        name: &str,
+        added: bool,
+    ) -> Result<Target, ForgeError> {
+        let axis = |axis: Axis, size: u64| match axis {
+            Axis::Embedding => self.embedding.clone(),
+            Axis::Query => self.heads.query.clone(),
+            Axis::KeyValue => self.heads.key_value.clone(),
+            Axis::FeedForward => self.ff.clone(),
+            Axis::Fixed => AxisMap::same(size),
+        };
+        let (mut cols, mut rows) = (
+            axis(known.role.cols, known.tensor.dims[0]),
+            axis(known.role.rows, known.tensor.dims[1]),
+        );
+        if added && known.role.kind == Kind::Silencer {
+            cols = AxisMap::filler(cols.size);
+            rows = AxisMap::filler(rows.size);
+        }
+        let factor = match known.role.kind {
+            Kind::Norm => self.norm_factor,
+            Kind::Plain | Kind::Silencer => 1.0,
+        };
+        make(known, ty, name, cols, rows, factor)
+    }
+}
+
+fn make(
+    known: &Known<'_>,
+    ty: GgmlType,
+    name: &str,
+    cols: AxisMap,
+    rows: AxisMap,
+    factor: f64,
+) -> Result<Target, ForgeError> {
+    let tensor = known.tensor;
+    let cut = |what: &str| ForgeError::Tensor {
+        tensor: tensor.name.clone(),
+        what: what.to_owned(),
+    };
+    let row = ty
+        .row_bytes(cols.size)
+        .ok_or_else(|| cut("rows are not whole blocks"))?;
+    let block = ty.block_elems();
+    let whole = |n: u64| n.is_multiple_of(block);
+    if !cols
+        .spans()
+        .iter()
+        .all(|s| whole(s.from) && whole(s.to) && whole(s.len))
+    {
+        return Err(cut("its columns cannot be moved in whole blocks"));
+    }
+    let bytes = row
+        .checked_mul(rows.size)
+        .filter(|&bytes| i64::try_from(bytes).is_ok())
+        .ok_or_else(|| cut("it would be larger than any file"))?;
+    let mut dims = vec![cols.size];
+    if tensor.n_dims > 1 {
+        dims.push(rows.size);
+    }
+    let target = Target {
+        name: name.to_owned(),
+        from: tensor.name.clone(),
+        ty,
+        dims,
+        cols,
+        rows,
+        factor,
+        bytes,
+    };
+    if !target.is_same() && Filler::new(ty, 0).is_none() {
+        return Err(not_known(&tensor.name, ty));
+    }
+    Ok(target)
+}
+
+/// What a mixture's choice depends on in this source.
+pub(super) fn quant_model(source: &Source) -> quant::Model {
+    let shape = source.shape();
+    quant::Model {
+        layers: shape.n_layer,
+        tied: source.gguf().tensor("output.weight").is_none(),
+        group: shape.n_head / shape.n_head_kv,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_that_share_a_block_move_together() {
+        for (block, dim, heads) in [(256, 128, 2), (256, 64, 4), (32, 64, 1), (256, 96, 8)] {
+            assert_eq!(heads_a_block(block, dim), heads, "{block} {dim}");
+        }
+    }
+
+    #[test]
+    fn added_layers_are_spread_evenly() {
+        for (real, layers) in [(4, 8), (28, 80), (30, 33), (5, 5), (3, 100)] {
+            let runs: Vec<_> = (0..real).map(|i| run_length(i, real, layers)).collect();
+            assert_eq!(runs.iter().sum::<usize>(), layers);
+            let (least, most) = (runs.iter().min().unwrap(), runs.iter().max().unwrap());
+            assert!(most - least <= 1, "{runs:?}");
+        }
+    }
+}
