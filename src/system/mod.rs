@@ -3,6 +3,7 @@
 //! Owns the reading of `/proc` and of the control group's limits, and the rule for how much
 //! memory to take where nobody says. A fact that cannot be read is `None`, never zero.
 
+pub mod cache;
 mod cgroup;
 mod cpu;
 mod memory;
