@@ -1,11 +1,13 @@
 //! Facts about the machine and this process, as the kernel tells them.
 //!
-//! Owns the reading of `/proc` and of the control group's limits, and the rule for how much
-//! memory to take where nobody says. A fact that cannot be read is `None`, never zero.
+//! Owns the reading of `/proc` and of the control group's limits, the rule for how much memory
+//! to take where nobody says, and measurements of what the kernel does not tell ([`measure`]).
+//! A fact that cannot be read is `None`, never zero.
 
 pub mod cache;
 mod cgroup;
 mod cpu;
+pub mod measure;
 mod memory;
 mod process;
 
