@@ -7,11 +7,15 @@
 pub mod cache;
 mod cgroup;
 mod cpu;
+mod features;
+mod filesystem;
 pub mod measure;
 mod memory;
 mod process;
 
-pub use cpu::{CpuFacts, cores, cpu_facts};
+pub use cpu::{CpuFacts, cores, cpu_cache, cpu_facts};
+pub use features::{HugePages, gpus, huge_pages};
+pub use filesystem::{FileSystem, file_system};
 pub use memory::{BudgetError, MemoryFacts, budget, memory};
 pub use process::{disk_read_bytes, locked_memory_limit, rss, rss_peak, thread_cpu_ns};
 
