@@ -457,22 +457,50 @@ fn doctor_says_that_models_are_absent_and_exits_with_1() {
 }
 
 #[test]
-fn doctor_measures_the_oracles_file() {
+fn doctor_measures_the_oracles_file_and_keeps_what_it_finds() {
     let home = Home::new();
     let model = home.path().join("m.gguf");
     let mut bytes = b"GGUF".to_vec();
     bytes.resize(1 << 20, 0);
     fs::write(&model, bytes).unwrap();
-    let output = home.run([
-        OsStr::new("doctor"),
-        OsStr::new("--draft=none"),
-        OsStr::new("--oracle"),
-        model.as_os_str(),
-    ]);
+    let kept = home.path().join(".cache/nmos/disks.json");
+    fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    // Whatever broke it, it is written anew.
+    fs::write(&kept, b"{\"version\": 1, \"di").unwrap();
+    let doctor = |more: &[&str]| {
+        let arguments = [
+            OsStr::new("doctor"),
+            OsStr::new("--draft=none"),
+            OsStr::new("--oracle"),
+            model.as_os_str(),
+        ];
+        home.run(arguments.into_iter().chain(more.iter().map(OsStr::new)))
+    };
+    let output = doctor(&[]);
     let text = out(&output);
-    assert!(text.contains("GB/s (1 MiB in order"), "{text}");
+    for words in [
+        "in flight (",
+        "with pread",
+        "memory speed",
+        "huge pages",
+        "gpu ",
+    ] {
+        assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+    // It is a file of zeros, so that nothing can be said of its passes.
+    assert!(text.contains("speed limit    not known"), "{text}");
     assert_eq!(code(&output), 0, "{text}");
     assert!(text.contains("\nfit to run"), "{text}");
+
+    let report: serde_json::Value = serde_json::from_str(&out(&doctor(&["--json"]))).unwrap();
+    assert!(report["passes"].is_null());
+    assert!(report["bandwidth"]["copy_gb_s"].as_f64().unwrap() > 0.0);
+    let disk = &report["disk"];
+    assert_eq!(disk["pread"]["depth"], 1);
+    let tuning = &disk["tuning"];
+    let file: serde_json::Value = serde_json::from_slice(&fs::read(&kept).unwrap()).unwrap();
+    let disks = file["disks"].as_object().unwrap();
+    assert_eq!(disks.values().collect::<Vec<_>>(), [tuning]);
 }
 
 #[test]

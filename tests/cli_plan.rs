@@ -66,7 +66,60 @@ fn a_streamed_plan_accounts_for_every_byte() {
     let gb_s = report["measured_disk"]["gb_s"].as_f64().unwrap();
     let seconds = report["predicted_disk_s_a_pass"].as_f64().unwrap();
     assert!((seconds * gb_s * 1e9 / read as f64 - 1.0).abs() < 1e-6);
-    assert!(report["compute_s_a_pass"].is_null());
+    assert!(report["checked"].is_null());
+}
+
+#[test]
+fn passes_are_predicted_from_kernels_and_disk() {
+    let report = json(&plan(&model(ORACLE), None, &["--ram", "640MiB", "--json"]));
+    let passes = report["passes"].as_array().unwrap();
+    let nodes: Vec<_> = passes
+        .iter()
+        .map(|p| p["nodes"].as_u64().unwrap())
+        .collect();
+    assert_eq!(nodes, [1, 8, 16, 32, 63]);
+    for pass in passes {
+        let number = |name: &str| pass[name].as_f64().unwrap();
+        let (compute, disk) = (number("predicted_compute_s"), number("predicted_disk_s"));
+        let whole = number("predicted_pass_s");
+        assert!(compute > 0.0 && disk > 0.0);
+        assert!(whole >= compute.max(disk) * 0.999 && whole <= (compute + disk) * 1.001);
+        assert!((number("predicted_tokens_per_s") * whole - 1.0).abs() < 1e-9);
+        let limit = if disk > compute { "disk" } else { "compute" };
+        assert_eq!(pass["limit"], limit);
+    }
+    // One node is padded to the eight of its width class.
+    assert_eq!(passes[0]["width"], 8);
+    assert_eq!(report["compute_s_a_pass"], passes[0]["predicted_compute_s"]);
+    assert_eq!(
+        report["predicted_disk_s_a_pass"],
+        passes[0]["predicted_disk_s"]
+    );
+    assert_eq!(
+        report["predicted_passes_per_s"],
+        passes[0]["predicted_tokens_per_s"]
+    );
+}
+
+#[test]
+fn a_check_runs_real_passes() {
+    let path = model(SMOL);
+    let report = json(&plan(
+        &path,
+        None,
+        &["--ram", "160MiB", "--ctx", "512", "--check=1", "--json"],
+    ));
+    assert_eq!(report["form"], "streamed");
+    let (passes, checked) = (&report["passes"], report["checked"].as_array().unwrap());
+    assert_eq!(checked.len(), passes.as_array().unwrap().len());
+    for (check, pass) in checked.iter().zip(passes.as_array().unwrap()) {
+        assert_eq!(check["nodes"], pass["nodes"]);
+        assert_eq!(check["predicted_pass_s"], pass["predicted_pass_s"]);
+        let number = |name: &str| check[name].as_f64().unwrap();
+        let ratio = number("predicted_pass_s") / number("measured_pass_s");
+        assert!((number("ratio") / ratio - 1.0).abs() < 1e-9);
+        assert!(number("measured_stall_s") <= number("measured_pass_s"));
+    }
 }
 
 #[test]
@@ -76,6 +129,9 @@ fn a_model_that_fits_reads_nothing() {
     assert_eq!(report["predicted_bytes_a_pass"], 0);
     assert!(report["predicted_disk_s_a_pass"].is_null());
     assert_eq!(report["ram_is_default"], false);
+    // Without a draft an answer's passes are over one token, and not padded.
+    assert_eq!(report["passes"][0]["width"], 1);
+    assert_eq!(report["passes"][0]["limit"], "compute");
 }
 
 #[test]
@@ -96,8 +152,9 @@ fn the_text_says_what_is_measured_and_what_is_predicted() {
     for words in [
         "measured just now",
         "(predicted)",
-        "not known before the model runs",
+        "predicted, from kernels and disk as just measured",
         "640 MiB (as set)",
+        "padded to 8",
     ] {
         assert!(text.contains(words), "{words} is not in\n{text}");
     }

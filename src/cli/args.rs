@@ -53,7 +53,7 @@ pub enum Command {
     /// Fetch, list, check and remove models
     #[command(subcommand)]
     Models(super::models::ModelsCommand),
-    /// Say how a model would be placed in memory, without loading it
+    /// Say how a model would be placed in memory and how fast it would be, without loading it
     Plan(PlanArgs),
     /// Measure this machine and say whether it is fit
     Doctor(DoctorArgs),
@@ -291,6 +291,9 @@ pub struct DoctorArgs {
 /// `nmos plan`
 #[derive(Debug, Args)]
 pub struct PlanArgs {
+    /// Load the model, run N passes of each shape, and compare with what is predicted
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5")]
+    pub check: Option<NonZeroUsize>,
     /// Print one JSON object instead of lines
     #[arg(long)]
     pub json: bool,

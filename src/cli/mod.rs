@@ -16,6 +16,7 @@ mod forge;
 mod generate;
 mod logging;
 pub mod models;
+mod output;
 mod plan;
 mod progress;
 mod report;

@@ -12,7 +12,7 @@
 //! file's size and modification time stay the same.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::Entry;
 use super::gguf::SplitName;
+use crate::system::cache::{cache_dir, write_atomic};
 
 /// The cache could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -115,13 +116,7 @@ pub struct StoreLock {
 impl Store {
     /// The user's cache directory, or `NMOS_CACHE` where that is set.
     pub fn of_user() -> Result<Self, StoreError> {
-        let cache = match std::env::var_os("NMOS_CACHE").filter(|dir| !dir.is_empty()) {
-            Some(dir) => PathBuf::from(dir),
-            None => directories::ProjectDirs::from("", "", "nmos")
-                .ok_or(StoreError::NoHome)?
-                .cache_dir()
-                .to_owned(),
-        };
+        let cache = cache_dir().ok_or(StoreError::NoHome)?;
         Ok(Self::at(cache.join("models")))
     }
 
@@ -333,19 +328,6 @@ pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
-}
-
-/// Writes a small file so that a reader finds the old or the new content, never a part.
-pub(super) fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
-    }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
 }
 
 #[cfg(test)]

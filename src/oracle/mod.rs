@@ -18,7 +18,7 @@ mod logits;
 mod tree;
 
 pub use hooked::HookedOptions;
-pub use layer::{LayerOracle, LayerOracleOptions};
+pub use layer::{LayerOracle, LayerOracleOptions, PassShape, StepTimes};
 
 pub use llama::LlamaOracle;
 pub use logits::{Logits, argmax};

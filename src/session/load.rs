@@ -15,6 +15,7 @@ use crate::river::ReadSizes;
 use crate::scout::HeuristicScout;
 use crate::speculate::Draft;
 use crate::system;
+use crate::system::measure::Tuning;
 use crate::telemetry::{Hub, Phase};
 use crate::units::TokenId;
 use std::sync::Arc;
@@ -94,46 +95,16 @@ pub(super) fn load(
     for (owner, bytes) in &budget.owners {
         tracing::info!(owner, %bytes, "memory");
     }
-    let oracle: Box<dyn Oracle> = match (&budget.form, &blueprint, bare) {
-        (Form::Streamed { weights, .. }, Blueprint::Layers(layout), _) => {
-            let layer = LayerOracleOptions {
-                ctx_tokens,
-                threads: options.threads,
-                weight_bytes: *weights,
-                read_sizes: ReadSizes::default(),
-            };
-            Box::new(LayerOracle::open(&gguf, layout, layer, hub)?)
-        }
-        (Form::Hooked { weights, .. }, Blueprint::Graph(outline), Some(bare)) => {
-            let hooked = HookedOptions {
-                ctx_tokens,
-                threads: options.threads,
-                layer_bytes: *weights,
-                read_sizes: ReadSizes::default(),
-            };
-            Box::new(LlamaOracle::hooked(bare, &gguf, outline, hooked, hub)?)
-        }
-        // Whatever fits.
-        _ => {
-            let model = llama::load(&options.oracle, Load::WeightsAsStored)?;
-            Box::new(LlamaOracle::new(&model, ctx_tokens, options.threads)?)
-        }
-    };
-    let form = budget.form.name();
+    let oracle = open_oracle(options, &gguf, &blueprint, bare, &budget, ctx_tokens, hub)?;
     early.listen()?;
-    // While weights stream, the padding of a batch is free; with a draft it is used.
-    let width = if oracle.streams() || draft.is_some() {
-        WidthClass::BATCH
-    } else {
-        WidthClass::SINGLE
-    };
+    let width = answer_width(oracle.streams(), draft.is_some());
     let ends = (0..tokenizer.n_vocab())
         .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
         .filter(|&t| tokenizer.is_end(t))
         .collect();
     hub.update(|s| {
         s.engine.oracle = gguf.name();
-        s.engine.form = form;
+        s.engine.form = budget.form.name();
         s.engine.draft = draft_name;
         s.engine.threads = options.threads;
         s.engine.ctx_tokens = ctx_tokens;
@@ -174,4 +145,65 @@ pub fn open_bare(gguf: &Gguf, blueprint: &mut Blueprint) -> Result<Option<BareMo
     }
     outline.retain(|name| bare.find(name).is_some());
     Ok(Some(bare))
+}
+
+/// The width class of an answer's passes.
+pub(super) fn answer_width(streams: bool, has_draft: bool) -> WidthClass {
+    // While weights stream, the padding of a batch is free; with a draft it is used.
+    if streams || has_draft {
+        WidthClass::BATCH
+    } else {
+        WidthClass::SINGLE
+    }
+}
+
+/// How the disk that holds the oracle is read: as `nmos doctor` found best, or by default.
+pub fn read_sizes(options: &EngineOptions) -> ReadSizes {
+    Tuning::of(&options.oracle).map_or_else(ReadSizes::default, |tuning| ReadSizes {
+        depth: tuning.depth,
+        bytes: tuning.block_bytes,
+    })
+}
+
+/// The oracle in the form that `budget` has room for. `bare` is what [`open_bare`] gave.
+///
+/// # Errors
+/// Files that cannot be read, and memory that cannot be had.
+pub(super) fn open_oracle(
+    options: &EngineOptions,
+    gguf: &Gguf,
+    blueprint: &Blueprint,
+    bare: Option<BareModel>,
+    budget: &Budget,
+    ctx_tokens: usize,
+    hub: &Arc<Hub>,
+) -> anyhow::Result<Box<dyn Oracle>> {
+    let read_sizes = read_sizes(options);
+    match (&budget.form, blueprint, bare) {
+        (Form::Streamed { weights, .. }, Blueprint::Layers(layout), _) => {
+            let layer = LayerOracleOptions {
+                ctx_tokens,
+                threads: options.threads,
+                weight_bytes: *weights,
+                read_sizes,
+            };
+            Ok(Box::new(LayerOracle::open(gguf, layout, layer, hub)?))
+        }
+        (Form::Hooked { weights, .. }, Blueprint::Graph(outline), Some(bare)) => {
+            let hooked = HookedOptions {
+                ctx_tokens,
+                threads: options.threads,
+                layer_bytes: *weights,
+                read_sizes,
+            };
+            let oracle = LlamaOracle::hooked(bare, gguf, outline, hooked, hub)?;
+            Ok(Box::new(oracle))
+        }
+        // Whatever fits.
+        _ => {
+            let model = llama::load(&options.oracle, Load::WeightsAsStored)?;
+            let oracle = LlamaOracle::new(&model, ctx_tokens, options.threads)?;
+            Ok(Box::new(oracle))
+        }
+    }
 }

@@ -15,13 +15,14 @@ mod held;
 mod load;
 mod options;
 mod pairing;
+pub mod predict;
 mod prompt;
 
 pub use crate::speculate::Sampling;
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
 pub use budget::{Budget, Form, TooSmall, shards};
 pub use held::Held;
-pub use load::open_bare;
+pub use load::{open_bare, read_sizes};
 pub use options::EngineOptions;
 pub use pairing::{Pairing, check_draft, left_out};
 

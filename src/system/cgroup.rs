@@ -16,6 +16,8 @@ pub(super) struct Limit {
     pub limit: Bytes,
     /// Without file pages that the kernel gives up by itself.
     pub used: Bytes,
+    /// 1 or 2.
+    pub version: u8,
 }
 
 /// A limit at or above this is how version 1 writes "none".
@@ -43,6 +45,7 @@ pub(super) fn limit(root: &Path) -> Option<Limit> {
 
 /// The names that a version gives to its files.
 struct Files {
+    version: u8,
     limit: &'static str,
     used: &'static str,
     /// In `memory.stat`: file pages, used lately or not. All are given up before anything
@@ -51,12 +54,14 @@ struct Files {
 }
 
 const V1: Files = Files {
+    version: 1,
     limit: "memory.limit_in_bytes",
     used: "memory.usage_in_bytes",
     reclaimable: ["total_inactive_file", "total_active_file"],
 };
 
 const V2: Files = Files {
+    version: 2,
     limit: "memory.max",
     used: "memory.current",
     reclaimable: ["inactive_file", "active_file"],
@@ -93,6 +98,7 @@ fn read(dir: &Path, files: &Files) -> Option<Limit> {
     Some(Limit {
         limit: Bytes(limit),
         used: Bytes(used).saturating_sub(Bytes(reclaimable)),
+        version: files.version,
     })
 }
 
@@ -128,7 +134,8 @@ mod tests {
             limit(root.path()),
             Some(Limit {
                 limit: Bytes(1 << 30),
-                used: Bytes(3000)
+                used: Bytes(3000),
+                version: 2,
             })
         );
     }
@@ -144,7 +151,8 @@ mod tests {
             limit(root.path()),
             Some(Limit {
                 limit: Bytes(4_096_000),
-                used: Bytes(96_000)
+                used: Bytes(96_000),
+                version: 1,
             })
         );
     }

@@ -1,6 +1,8 @@
 //! The processor.
 
+use crate::units::Bytes;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// The instruction sets that ggml has kernels for, as `/proc/cpuinfo` spells them.
 const FEATURES: [&str; 18] = [
@@ -51,6 +53,21 @@ pub fn cpu_facts() -> CpuFacts {
     }
 }
 
+/// The largest cache that a core reaches, shared with others or not.
+pub fn cpu_cache() -> Option<Bytes> {
+    cache_under(Path::new("/"))
+}
+
+fn cache_under(root: &Path) -> Option<Bytes> {
+    let caches = std::fs::read_dir(root.join("sys/devices/system/cpu/cpu0/cache")).ok()?;
+    caches
+        .flatten()
+        // As in `32768K`, which is binary.
+        .filter_map(|cache| std::fs::read_to_string(cache.path().join("size")).ok())
+        .filter_map(|size| size.parse().ok())
+        .max()
+}
+
 fn parse(cpuinfo: &str) -> (Option<String>, Vec<&'static str>) {
     let field = |name: &str| {
         cpuinfo
@@ -84,5 +101,17 @@ mod tests {
         let arm = "processor\t: 0\nFeatures\t: fp asimd asimddp\n";
         assert_eq!(parse(arm), (None, vec!["asimd", "asimddp"]));
         assert_eq!(parse(""), (None, vec![]));
+    }
+
+    #[test]
+    fn the_largest_cache_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let caches = root.path().join("sys/devices/system/cpu/cpu0/cache");
+        for (index, size) in [("index0", "48K\n"), ("index3", "32768K\n"), ("uevent", "")] {
+            std::fs::create_dir_all(caches.join(index)).unwrap();
+            std::fs::write(caches.join(index).join("size"), size).unwrap();
+        }
+        assert_eq!(cache_under(root.path()), Some(Bytes::mib(32)));
+        assert_eq!(cache_under(Path::new("/nowhere")), None);
     }
 }

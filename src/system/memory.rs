@@ -14,6 +14,8 @@ pub struct MemoryFacts {
     pub cgroup_limit: Option<Bytes>,
     /// What that group holds, without file pages that are given up by themselves.
     pub cgroup_used: Option<Bytes>,
+    /// Its version, 1 or 2.
+    pub cgroup_version: Option<u8>,
 }
 
 impl MemoryFacts {
@@ -50,6 +52,7 @@ fn facts(root: &Path) -> MemoryFacts {
         available: kilobytes(&meminfo, "MemAvailable"),
         cgroup_limit: cgroup.map(|c| c.limit),
         cgroup_used: cgroup.map(|c| c.used),
+        cgroup_version: cgroup.map(|c| c.version),
     }
 }
 
@@ -117,6 +120,7 @@ mod tests {
             available: Some(Bytes(available)),
             cgroup_limit: limit.map(Bytes),
             cgroup_used: limit.map(|_| Bytes(0)),
+            cgroup_version: limit.map(|_| 2),
         }
     }
 

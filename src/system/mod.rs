@@ -1,14 +1,21 @@
 //! Facts about the machine and this process, as the kernel tells them.
 //!
-//! Owns the reading of `/proc` and of the control group's limits, and the rule for how much
-//! memory to take where nobody says. A fact that cannot be read is `None`, never zero.
+//! Owns the reading of `/proc` and of the control group's limits, the rule for how much memory
+//! to take where nobody says, and measurements of what the kernel does not tell ([`measure`]).
+//! A fact that cannot be read is `None`, never zero.
 
+pub mod cache;
 mod cgroup;
 mod cpu;
+mod features;
+mod filesystem;
+pub mod measure;
 mod memory;
 mod process;
 
-pub use cpu::{CpuFacts, cores, cpu_facts};
+pub use cpu::{CpuFacts, cores, cpu_cache, cpu_facts};
+pub use features::{HugePages, gpus, huge_pages};
+pub use filesystem::{FileSystem, file_system};
 pub use memory::{BudgetError, MemoryFacts, budget, memory};
 pub use process::{disk_read_bytes, locked_memory_limit, rss, rss_peak, thread_cpu_ns};
 

@@ -1,130 +1,17 @@
-//! Each thing that is examined, and when it is good.
+//! What is set up: models and where they are, configuration, log, terminal.
 
-use super::disk::{self, ReadSpeed};
 use super::{Check, Grade};
+use crate::cli::logging;
 use crate::cli::tui::look;
-use crate::cli::{logging, version};
 use crate::config::{ConfigError, Draft, Origin, Settings};
 use crate::model::store::{State, Store};
 use crate::model::{Gguf, catalog};
 use crate::session::check_draft;
-use crate::system::{self, CpuFacts, MemoryFacts};
+use crate::system;
 use crate::tui::{ColorDepth, MIN_SIZE};
 use crate::units::Bytes;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
-
-/// A disk slower than this makes every pass long.
-const SLOW_GB_S: f64 = 0.5;
-
-pub fn processor(cpu: &CpuFacts, threads: usize) -> Check {
-    let model = cpu.model.as_deref().unwrap_or("unknown model");
-    let found = format!(
-        "{model}, {} cores; {}",
-        cpu.cores,
-        if cpu.features.is_empty() {
-            "no vector instructions known".to_owned()
-        } else {
-            cpu.features.join(" ")
-        }
-    );
-    if threads > cpu.cores {
-        let advice = format!(
-            "--threads {threads} is more than the cores: they would wait for each other; use {}",
-            cpu.cores
-        );
-        return Check::warn("processor", found, advice);
-    }
-    if cpu.features.is_empty() || (cfg!(target_arch = "x86_64") && !cpu.features.contains(&"avx2"))
-    {
-        return Check::warn(
-            "processor",
-            found,
-            "without AVX2 or the like answers take several times as long",
-        );
-    }
-    Check::ok("processor", found)
-}
-
-pub fn backends() -> Check {
-    let found = version::backends();
-    let names = found.iter().cloned().collect::<Vec<_>>().join(", ");
-    match crate::ggml::init() {
-        Ok(_) => Check::ok(
-            "backends",
-            match cpu_variant() {
-                Some(variant) => format!("{names}; {variant} is the one for this processor"),
-                None => names,
-            },
-        ),
-        Err(error) => Check::fail(
-            "backends",
-            error.to_string(),
-            "`make build` puts them where they are looked for",
-        ),
-    }
-}
-
-/// The library of the CPU backend that llama.cpp chose, by what is mapped into this process.
-fn cpu_variant() -> Option<String> {
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    maps.lines()
-        .filter_map(|line| line.rsplit('/').next())
-        .find(|file| file.starts_with("libggml-cpu"))
-        .map(str::to_owned)
-}
-
-pub fn memory(facts: &MemoryFacts, asked: Option<Bytes>) -> Check {
-    let (Some(total), Some(available)) = (facts.total, facts.available) else {
-        return Check::warn(
-            "memory",
-            "the kernel does not say how much there is",
-            "give --ram SIZE",
-        );
-    };
-    let group = match (facts.cgroup_limit, facts.cgroup_used) {
-        (Some(limit), Some(used)) => {
-            let binds = if facts.cgroup_binds() {
-                "binds"
-            } else {
-                "does not bind"
-            };
-            format!("control group limit {limit}, {used} used ({binds})")
-        }
-        _ => "no control group limit".to_owned(),
-    };
-    let found = format!("{total}, {available} available; {group}");
-    match system::budget(asked, facts, Bytes(0)) {
-        Ok(budget) if asked.is_some() => Check::ok("memory", format!("{found}\n--ram {budget}")),
-        Ok(budget) => Check::ok("memory", format!("{found}\n--ram would be {budget}")),
-        Err(error) => Check::fail("memory", found, error.to_string()),
-    }
-}
-
-pub fn locked_memory() -> Check {
-    match system::locked_memory_limit() {
-        None => Check::ok("locked memory", "no limit"),
-        Some(limit) if limit >= Bytes::mib(64) => Check::ok("locked memory", limit.to_string()),
-        Some(limit) => Check::warn(
-            "locked memory",
-            format!("at most {limit}"),
-            "read buffers cannot all be registered with the kernel, which is hardly slower; \
-             `ulimit -l unlimited` lifts the limit",
-        ),
-    }
-}
-
-pub fn io_uring() -> Check {
-    match io_uring::IoUring::new(8) {
-        Ok(_) => Check::ok("io_uring", "allowed"),
-        Err(error) => Check::warn(
-            "io_uring",
-            format!("refused: {error}"),
-            "plain reads are used instead; a container's seccomp profile or \
-             kernel.io_uring_disabled may forbid it",
-        ),
-    }
-}
 
 /// The models that the settings name.
 pub fn models(settings: &Settings) -> Vec<Check> {
@@ -227,14 +114,14 @@ pub fn place(oracle: Option<&Path>) -> Check {
             "",
         );
     };
-    match disk::place(there) {
+    match system::file_system(there) {
         Err(error) => Check::warn(
             "model disk",
             format!("{}: {error}", there.display()),
             "make it readable",
         ),
         Ok(place) => {
-            let found = format!("{}, {} free", place.filesystem, place.free);
+            let found = format!("{}, {} free", place.name, place.free);
             if place.in_memory {
                 Check::warn(
                     "model disk",
@@ -243,44 +130,6 @@ pub fn place(oracle: Option<&Path>) -> Check {
                 )
             } else {
                 Check::ok("model disk", found)
-            }
-        }
-    }
-}
-
-/// How fast the oracle's file is read.
-pub fn reading(speed: Option<&std::io::Result<ReadSpeed>>) -> Check {
-    let name = "disk reads";
-    match speed {
-        None => Check::warn(
-            name,
-            "not measured: the oracle is not there",
-            "run `nmos models pull` first",
-        ),
-        Some(Err(error)) => Check::fail(
-            name,
-            format!("the oracle's file cannot be read: {error}"),
-            "make it readable, or look at the disk's health",
-        ),
-        Some(Ok(speed)) => {
-            let found = format!(
-                "{:.2} GB/s ({} in order in {:.2} s, {})",
-                speed.gb_s(),
-                speed.bytes,
-                speed.time.as_secs_f64(),
-                speed.how(),
-            );
-            if !speed.direct {
-                Check::warn(
-                    name,
-                    found,
-                    "this file system refuses O_DIRECT: reads go through the page cache, which \
-                     takes memory; keep models on a local disk",
-                )
-            } else if speed.gb_s() < SLOW_GB_S {
-                Check::warn(name, found, "a faster disk makes streamed answers faster")
-            } else {
-                Check::ok(name, found)
             }
         }
     }

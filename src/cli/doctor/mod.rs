@@ -3,12 +3,20 @@
 //! Every line is a [`Check`]: what was found, how good that is, and what to do where it is not
 //! good. `fail` means that NMOS cannot answer here as it is set up, and makes the exit code 1;
 //! `warn` means that it runs, but worse than it could.
+//!
+//! What it finds out about the disk is kept for sessions and `nmos plan`
+//! ([`crate::system::measure::Tunings`]).
 
 mod checks;
-pub(super) mod disk;
+mod machine;
+mod speed;
 
 use super::args::DoctorArgs;
+use super::engine_options;
 use crate::config::{Layer, Settings};
+use crate::session::predict::{Forecast, Outlook};
+use crate::system::measure::disk::{self, Tuned};
+use crate::system::measure::memory::{self, Bandwidth};
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
@@ -82,6 +90,13 @@ struct Report {
     memory: crate::system::MemoryFacts,
     /// Of the disk that holds the oracle, in decimal gigabytes a second; null if not measured.
     read_gb_s: Option<f64>,
+    /// How that was read best, and all that was tried; null if not measured.
+    disk: Option<Tuned>,
+    bandwidth: Bandwidth,
+    huge_pages: crate::system::HugePages,
+    gpus: Vec<String>,
+    /// Of the oracle within the budget; null where it cannot be known.
+    passes: Option<Vec<Forecast>>,
     checks: Vec<Check>,
 }
 
@@ -100,13 +115,7 @@ pub fn run(
         Err(_) => Settings::resolve(flags, Layer::default(), None)?,
     };
     let report = examine(&settings, config);
-    if args.json {
-        serde_json::to_writer_pretty(&mut *out, &report).map_err(std::io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        print(&report, out)?;
-    }
-    out.flush()?;
+    super::output::print(&report, args.json, out, print)?;
     Ok(if report.fit {
         ExitCode::SUCCESS
     } else {
@@ -117,31 +126,67 @@ pub fn run(
 fn examine(settings: &Settings, config: Check) -> Report {
     let cpu = crate::system::cpu_facts();
     let memory = crate::system::memory();
+    let huge_pages = crate::system::huge_pages();
+    let gpus = crate::system::gpus();
+    let bandwidth = memory::bandwidth(settings.threads.value);
     let oracle = crate::model::catalog::resolve(&settings.oracle.value).ok();
-    let speed = oracle.as_deref().map(disk::measure);
+    let tuned = oracle.as_deref().map(disk::tune);
     let mut all = vec![
-        checks::processor(&cpu, settings.threads.value),
-        checks::backends(),
-        checks::memory(&memory, settings.ram.value.size()),
-        checks::locked_memory(),
-        checks::io_uring(),
+        machine::processor(&cpu, settings.threads.value),
+        machine::backends(),
+        machine::gpus(&gpus),
+        machine::memory(&memory, settings.ram.value.size()),
+        speed::bandwidth(&bandwidth),
+        machine::huge_pages(&huge_pages),
+        machine::locked_memory(),
+        machine::io_uring(),
     ];
     all.extend(checks::models(settings));
     all.push(checks::place(oracle.as_deref()));
-    all.push(checks::reading(speed.as_ref()));
+    all.push(speed::reading(tuned.as_ref()));
+    let tuned = tuned.and_then(Result::ok).flatten();
+    if let (Some(oracle), Some(tuned)) = (&oracle, &tuned) {
+        all.extend(speed::keep(oracle, tuned));
+    }
+    let prospects = tuned
+        .as_ref()
+        .map(|tuned| prospects(settings, tuned.tuning.gb_s));
+    all.extend(prospects.as_ref().map(speed::limit));
     all.push(config);
     all.push(checks::log(settings));
     all.push(checks::terminal());
-    let gb_s = speed.and_then(Result::ok).and_then(|s| s.disk_gb_s());
     Report {
         fit: all.iter().all(|check| check.grade != Grade::Fail),
         version: super::version::short(),
         kernel: crate::system::kernel(),
         cpu,
         memory,
-        read_gb_s: gb_s,
+        // Where the page cache answers as well, it is not the disk's speed.
+        read_gb_s: tuned
+            .as_ref()
+            .filter(|tuned| tuned.direct)
+            .map(|tuned| tuned.tuning.gb_s),
+        disk: tuned,
+        bandwidth,
+        huge_pages,
+        gpus,
+        passes: prospects.and_then(Result::ok).and_then(|p| p.passes),
         checks: all,
     }
+}
+
+/// What the oracle would do on this machine.
+struct Prospects {
+    outlook: Outlook,
+    /// `None` for an architecture that we have no kernels' times for.
+    passes: Option<Vec<Forecast>>,
+}
+
+fn prospects(settings: &Settings, gb_s: f64) -> anyhow::Result<Prospects> {
+    let options = engine_options(settings)?;
+    let outlook = Outlook::new(&options)?;
+    let passes = outlook.forecasts(&options, gb_s)?;
+    Ok(Prospects { outlook, passes })
 }
 
 fn print(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
@@ -182,6 +227,16 @@ mod tests {
             cpu: crate::system::cpu_facts(),
             memory: crate::system::MemoryFacts::default(),
             read_gb_s: None,
+            disk: None,
+            bandwidth: Bandwidth {
+                threads: 1,
+                bytes: crate::units::Bytes(1),
+                read_gb_s: 1.0,
+                copy_gb_s: 1.0,
+            },
+            huge_pages: crate::system::huge_pages(),
+            gpus: Vec::new(),
+            passes: None,
             checks,
         };
         print(&report, &mut out).unwrap();

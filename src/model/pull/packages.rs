@@ -21,9 +21,10 @@ use sha2::Sha256;
 
 use super::super::catalog::Packages;
 use super::super::hash;
-use super::super::store::{remove_if_there, write_atomic};
+use super::super::store::remove_if_there;
 use super::join::{JoinError, Joiner};
 use super::{Job, SourceError, Staged};
+use crate::system::cache::write_atomic;
 
 /// Room for what is small: journals, directories, the frame of a wheel.
 const SLACK_BYTES: u64 = 1 << 20;

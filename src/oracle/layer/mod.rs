@@ -13,7 +13,10 @@
 
 mod activations;
 mod graphs;
+mod probe;
 mod weights;
+
+pub use probe::{PassShape, StepTimes};
 
 use super::{
     LOGIT_ROWS, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass,
@@ -22,7 +25,7 @@ use crate::ggml::{Compute, Context, Tensor, dequantize_row};
 use crate::io::RowFile;
 use crate::kv::{CellMap, PagedKv};
 use crate::model::{GgmlType, Gguf, ModelLayout, ModelShape, TensorInfo};
-use crate::river::{Plan, ReadCounters, ReadSizes, River, ShardIdx, catalogue};
+use crate::river::{Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, catalogue};
 use crate::telemetry::{Hub, ShardPart};
 use crate::units::Bytes;
 use activations::Activations;
@@ -73,10 +76,20 @@ impl LayerOracle {
         options: LayerOracleOptions,
         hub: &Arc<Hub>,
     ) -> anyhow::Result<Self> {
+        Self::over(gguf, layout, catalogue(layout), options, hub)
+    }
+
+    /// Over a part of the model's shards: what is left out can only not be computed.
+    fn over(
+        gguf: &Gguf,
+        layout: &ModelLayout,
+        shards: Vec<Shard>,
+        options: LayerOracleOptions,
+        hub: &Arc<Hub>,
+    ) -> anyhow::Result<Self> {
         crate::ggml::init()?;
         let shape = Rc::new(layout.shape.clone());
         let files: Vec<PathBuf> = gguf.files.iter().map(|f| f.path.clone()).collect();
-        let shards = catalogue(layout);
         let plan = Plan::new(&shards, options.weight_bytes)?;
         let embedding_file = RowFile::open(&files[layout.embedding.file])?;
         let weights = Weights::new(layout, &shards, &files)?;
@@ -197,10 +210,10 @@ impl LayerOracle {
         Ok(n_kv)
     }
 
-    fn shards_of(&self, part: ShardPart) -> Vec<ShardIdx> {
+    fn shards_where(&self, is_wanted: impl Fn(ShardPart) -> bool) -> Vec<ShardIdx> {
         let shards = self.river.shards();
         (0..shards.len())
-            .filter(|&i| shards[i].part == part)
+            .filter(|&i| is_wanted(shards[i].part))
             .map(ShardIdx)
             .collect()
     }
@@ -220,26 +233,32 @@ impl LayerOracle {
         result
     }
 
-    fn layers(&mut self, graphs: &Graphs) -> Result<(), OracleError> {
-        for layer in 0..self.shape.n_layer {
-            let first = layer * 3;
-            self.with_shard(ShardIdx(first), graphs, |o, g| {
-                let graph = g.attention(
+    /// The step of a shard of a layer.
+    fn layer_step(&mut self, shard: ShardIdx, graphs: &Graphs) -> Result<(), OracleError> {
+        let Shard { layer, part, .. } = self.river.shards()[shard.0];
+        let layer = layer.map_or(0, |l| l.0 as usize);
+        self.with_shard(shard, graphs, |o, g| {
+            let weights = o.weights.layer(layer);
+            let graph = match part {
+                ShardPart::Attention => g.attention(
                     &o.activations,
-                    o.weights.layer(layer),
+                    weights,
                     o.weights.rope_factors.as_ref(),
                     &o.kv_tensors[layer],
-                );
-                Ok(o.compute.run(&graph)?)
-            })?;
-            self.with_shard(ShardIdx(first + 1), graphs, |o, g| {
-                let graph = g.feed_forward_up(&o.activations, o.weights.layer(layer));
-                Ok(o.compute.run(&graph)?)
-            })?;
-            self.with_shard(ShardIdx(first + 2), graphs, |o, g| {
-                let graph = g.feed_forward_down(&o.activations, o.weights.layer(layer));
-                Ok(o.compute.run(&graph)?)
-            })?;
+                ),
+                ShardPart::FeedForwardUp => g.feed_forward_up(&o.activations, weights),
+                ShardPart::FeedForwardDown => g.feed_forward_down(&o.activations, weights),
+                ShardPart::Head | ShardPart::Whole => {
+                    unreachable!("no step of a layer of ours")
+                }
+            };
+            Ok(o.compute.run(&graph)?)
+        })
+    }
+
+    fn layers(&mut self, graphs: &Graphs) -> Result<(), OracleError> {
+        for shard in self.shards_where(|part| part != ShardPart::Head) {
+            self.layer_step(shard, graphs)?;
         }
         Ok(())
     }
@@ -262,31 +281,45 @@ impl LayerOracle {
     }
 
     fn head(&mut self, graphs: &Graphs, logits: &mut Logits) -> Result<(), OracleError> {
-        // The head is a batch of its own, with kernels picked by its own width.
-        let wanted = logits.nodes().to_vec();
-        let rows = wanted.len().max(graphs.width.min);
-        self.activations.set_wanted(&wanted, rows);
+        let rows = self.begin_head(graphs, logits);
         let mut block = Vec::new();
-        for (block_index, shard) in self.shards_of(ShardPart::Head).into_iter().enumerate() {
-            let range = self.river.shards()[shard.0].rows.clone();
-            self.with_shard(shard, graphs, |o, g| {
-                let (graph, out) = g.head(
-                    &o.activations,
-                    o.weights.head_block(block_index),
-                    &o.weights.output_norm,
-                    rows,
-                );
-                o.compute.run(&graph)?;
-                block.resize(range.len() * rows, 0.0);
-                out.read_f32(&mut block);
-                for row in 0..wanted.len() {
-                    logits.row_mut(row)[range.clone()]
-                        .copy_from_slice(&block[row * range.len()..][..range.len()]);
-                }
-                Ok(())
-            })?;
+        for shard in self.shards_where(|part| part == ShardPart::Head) {
+            self.head_step(shard, graphs, rows, &mut block, logits)?;
         }
         Ok(())
+    }
+
+    /// Names the tokens whose logits are wanted; says how many rows are computed for them.
+    fn begin_head(&mut self, graphs: &Graphs, logits: &Logits) -> usize {
+        // The head is a batch of its own, with kernels picked by its own width.
+        let rows = logits.nodes().len().max(graphs.width.min);
+        self.activations.set_wanted(logits.nodes(), rows);
+        rows
+    }
+
+    /// The step of a shard of the head. `block` is room for what it computes.
+    fn head_step(
+        &mut self,
+        shard: ShardIdx,
+        graphs: &Graphs,
+        rows: usize,
+        block: &mut Vec<f32>,
+        logits: &mut Logits,
+    ) -> Result<(), OracleError> {
+        let range = self.river.shards()[shard.0].rows.clone();
+        self.with_shard(shard, graphs, |o, g| {
+            let weights = o.weights.head_block(shard);
+            let norm = &o.weights.output_norm;
+            let (graph, out) = g.head(&o.activations, weights, norm, rows);
+            o.compute.run(&graph)?;
+            block.resize(range.len() * rows, 0.0);
+            out.read_f32(block);
+            for row in 0..logits.nodes().len() {
+                logits.row_mut(row)[range.clone()]
+                    .copy_from_slice(&block[row * range.len()..][..range.len()]);
+            }
+            Ok(())
+        })
     }
 }
 

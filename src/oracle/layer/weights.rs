@@ -26,8 +26,6 @@ pub(super) struct Weights {
     layers: Vec<LayerWeights>,
     pub output_norm: Tensor,
     pub rope_factors: Option<Tensor>,
-    /// Block `i` of the head.
-    head: Vec<Tensor>,
     /// The tensors of each shard, in the shard's order.
     by_shard: Vec<Vec<Tensor>>,
 }
@@ -77,7 +75,6 @@ impl Weights {
         }
         let output_norm = small(&layout.output_norm)?;
         let rope_factors = layout.rope_factors.as_ref().map(&mut small).transpose()?;
-        let mut head = Vec::new();
         let mut by_shard = Vec::with_capacity(shards.len());
         for shard in shards {
             if let Some(layer) = shard.layer {
@@ -92,16 +89,15 @@ impl Weights {
                 );
             } else {
                 let width = usize::try_from(layout.output.dims[0]).unwrap_or(usize::MAX);
-                let block = ctx.tensor(layout.output.ty, &[width, shard.rows.len()]);
-                head.push(block.clone());
-                by_shard.push(vec![block]);
+                by_shard.push(vec![
+                    ctx.tensor(layout.output.ty, &[width, shard.rows.len()]),
+                ]);
             }
         }
         Ok(Self {
             layers,
             output_norm,
             rope_factors,
-            head,
             by_shard,
         })
     }
@@ -128,9 +124,9 @@ impl Weights {
         &self.layers[layer]
     }
 
-    /// A block of the head's rows.
-    pub(super) fn head_block(&self, block: usize) -> &Tensor {
-        &self.head[block]
+    /// The rows of the head that `shard` holds.
+    pub(super) fn head_block(&self, shard: ShardIdx) -> &Tensor {
+        &self.by_shard[shard.0][0]
     }
 
     /// Puts the tensors of `shard` into its memory.

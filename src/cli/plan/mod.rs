@@ -1,0 +1,195 @@
+//! `nmos plan`: how a model would be placed in memory and how fast it would be, without
+//! loading it.
+//!
+//! Measured: what the program itself holds, how fast the disk reads the model's file, and how
+//! long each kind of step computes. The rest is derived from that and from files' headers,
+//! and is labelled as predicted. `--check` loads the model and holds real passes against it.
+
+mod text;
+
+use super::args::PlanArgs;
+use super::engine_options;
+use crate::config::Settings;
+use crate::model::{Blueprint, Gguf};
+use crate::session::predict::{self, Checked, Forecast, Outlook};
+use crate::session::{self, Budget, Held};
+use crate::system::measure::{Tuning, disk};
+use crate::units::Bytes;
+use anyhow::{Context, bail};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Everything that is printed. A field that cannot be known is null.
+#[derive(Debug, Serialize)]
+struct Report {
+    model: Model,
+    draft: Option<PathBuf>,
+    /// Why the default draft is not used.
+    draft_left_out: Option<String>,
+    /// `resident`, `streamed` or `hooked`.
+    form: &'static str,
+    ctx_tokens: usize,
+    ram_bytes: Bytes,
+    /// `--ram` was not given: it is what is available less a margin.
+    ram_is_default: bool,
+    /// Sums to `ram_bytes`.
+    budget: Vec<Owner>,
+    shards_stay: usize,
+    shards_stream: usize,
+    predicted_bytes_a_pass: Bytes,
+    measured_disk: Disk,
+    /// `predicted_bytes_a_pass` at the measured speed: the least time of a pass.
+    predicted_disk_s_a_pass: Option<f64>,
+    /// Of a pass over one token, as sessions run it; from measured kernels. Null for an
+    /// architecture that llama.cpp's graph computes, as are the predictions below.
+    compute_s_a_pass: Option<f64>,
+    /// Passes a second over one token: tokens a second at one token a pass.
+    predicted_passes_per_s: Option<f64>,
+    /// Passes over larger and larger trees.
+    passes: Option<Vec<Forecast>>,
+    /// Null without `--check`.
+    checked: Option<Vec<Checked>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Model {
+    name: String,
+    path: PathBuf,
+    arch: String,
+    layers: usize,
+    bytes: Bytes,
+    bits_per_weight: f64,
+    /// Bytes by element type, the most first.
+    types: Vec<(String, Bytes)>,
+}
+
+#[derive(Debug, Serialize)]
+struct Owner {
+    owner: &'static str,
+    bytes: Bytes,
+    /// Where the figure comes from: `measured`, `predicted` or `fixed`.
+    figure: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Disk {
+    gb_s: f64,
+    bytes: Bytes,
+    seconds: f64,
+    reader: &'static str,
+    depth: usize,
+    block_bytes: usize,
+    /// `nmos doctor` chose depth and block size on this disk; else they are defaults.
+    tuned: bool,
+    /// Whether the page cache was passed by; if not, the disk may be slower than this.
+    direct: bool,
+}
+
+/// Prints the plan for these settings.
+///
+/// # Errors
+/// A model that is absent or unsupported, and memory that is too little.
+pub fn run(args: &PlanArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
+    let report = examine(args, settings)?;
+    super::output::print(&report, args.json, out, text::print)?;
+    Ok(())
+}
+
+fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
+    let options = engine_options(settings)?;
+    let outlook = Outlook::new(&options)?;
+    let sizes = session::read_sizes(&options);
+    let speed = disk::measure(&options.oracle, sizes.depth, sizes.bytes)
+        .with_context(|| format!("cannot read {}", options.oracle.display()))?;
+    let passes = outlook.forecasts(&options, speed.gb_s())?;
+    let checked = match (args.check, &passes) {
+        (Some(n), Some(passes)) => Some(predict::check(&outlook, &options, passes, n)?),
+        (Some(_), None) => bail!(
+            "--check has nothing to compare: how long passes take is not predicted for the \
+             architecture {}; leave --check out",
+            outlook.blueprint.arch()
+        ),
+        (None, _) => None,
+    };
+    let n_shards = outlook.shards.len();
+    let (stay, streamed) = outlook.budget.form.plan().map_or((n_shards, 0), |plan| {
+        let stay = plan.pinned.iter().filter(|p| **p).count();
+        (stay, plan.streamed_bytes as u64)
+    });
+    let disk_s = (streamed > 0 && speed.bytes.0 > 0).then(|| streamed as f64 / speed.gb_s() / 1e9);
+    let single = passes.iter().flatten().find(|pass| pass.nodes == 1);
+    Ok(Report {
+        model: model(&outlook.gguf, &outlook.blueprint),
+        draft: outlook.pairing.draft.map(|gguf| gguf.path().to_owned()),
+        draft_left_out: outlook.pairing.left_out,
+        form: outlook.budget.form.name(),
+        ctx_tokens: outlook.ctx_tokens,
+        ram_bytes: outlook.budget.ram,
+        ram_is_default: options.ram.is_none(),
+        budget: owners(&outlook.budget, outlook.held),
+        shards_stay: stay,
+        shards_stream: n_shards - stay,
+        predicted_bytes_a_pass: Bytes(streamed),
+        measured_disk: Disk {
+            gb_s: speed.gb_s(),
+            bytes: speed.bytes,
+            seconds: speed.time.as_secs_f64(),
+            reader: speed.reader,
+            depth: sizes.depth,
+            block_bytes: sizes.bytes,
+            tuned: Tuning::of(&options.oracle).is_some(),
+            direct: speed.direct,
+        },
+        predicted_disk_s_a_pass: disk_s,
+        compute_s_a_pass: single.map(|pass| pass.predicted_compute_s),
+        predicted_passes_per_s: single.map(|pass| pass.predicted_tokens_per_s),
+        passes,
+        checked,
+    })
+}
+
+fn model(gguf: &Gguf, blueprint: &Blueprint) -> Model {
+    let mut by_type: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut bytes, mut elements) = (0, 0);
+    for tensor in gguf.tensors() {
+        *by_type.entry(tensor.ty.to_string()).or_default() += tensor.bytes;
+        bytes += tensor.bytes;
+        elements += tensor.dims.iter().product::<u64>();
+    }
+    let mut types: Vec<_> = by_type.into_iter().map(|(t, n)| (t, Bytes(n))).collect();
+    types.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    Model {
+        name: gguf.name(),
+        path: gguf.path().to_owned(),
+        arch: blueprint.arch().to_owned(),
+        layers: blueprint.n_layer(),
+        bytes: Bytes(gguf.file_bytes()),
+        bits_per_weight: bytes as f64 * 8.0 / (elements as f64).max(1.0),
+        types,
+    }
+}
+
+/// The budget's owners; what is held before the weights one by one, and what is left over.
+fn owners(budget: &Budget, held: Held) -> Vec<Owner> {
+    let owner = |owner, bytes, figure| Owner {
+        owner,
+        bytes,
+        figure,
+    };
+    let mut owners = vec![
+        owner("program", held.program, "measured"),
+        owner("vocabulary", held.vocabulary, "predicted"),
+        owner("draft", held.draft, "predicted"),
+    ];
+    for &(name, bytes) in &budget.owners {
+        match name {
+            Budget::HELD => {}
+            Budget::MARGIN => owners.push(owner(name, bytes, "fixed")),
+            _ => owners.push(owner(name, bytes, "predicted")),
+        }
+    }
+    owners.push(owner("not used", budget.unused(), "predicted"));
+    owners
+}

@@ -1,0 +1,171 @@
+//! The plan in lines for people.
+
+use super::Report;
+use crate::session::predict::Limit;
+use crate::units::Bytes;
+use std::io::{self, Write};
+
+/// Prints all of `report`.
+pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    model(report, out)?;
+    memory(report, out)?;
+    disk(report, out)?;
+    passes(report, out)?;
+    checked(report, out)
+}
+
+fn model(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let m = &report.model;
+    let types: Vec<_> = m.types.iter().map(|(t, n)| format!("{t} {n}")).collect();
+    writeln!(
+        out,
+        "{}: {}, {} layers, {}",
+        m.name, m.arch, m.layers, m.bytes
+    )?;
+    writeln!(out, "  {}", m.path.display())?;
+    let types = types.join(", ");
+    writeln!(out, "  {:.2} bits a weight: {types}", m.bits_per_weight)?;
+    match &report.draft {
+        Some(path) => writeln!(out, "draft: {}", path.display())?,
+        None => writeln!(out, "draft: none")?,
+    }
+    match &report.draft_left_out {
+        Some(why) => writeln!(out, "  {why}"),
+        None => Ok(()),
+    }
+}
+
+fn memory(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let source = if report.ram_is_default {
+        "what is available less a margin"
+    } else {
+        "as set"
+    };
+    writeln!(out, "\nmemory: {} ({source})", report.ram_bytes)?;
+    for o in &report.budget {
+        // One unit for all, so that the lines can be added up.
+        let mib = o.bytes.0 as f64 / Bytes::MIB as f64;
+        writeln!(out, "  {:<18} {mib:>9.1} MiB  {}", o.owner, o.figure)?;
+    }
+    writeln!(
+        out,
+        "\nform: {}; of {} shards {} stay, {} stream",
+        report.form,
+        report.shards_stay + report.shards_stream,
+        report.shards_stay,
+        report.shards_stream
+    )
+}
+
+fn disk(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let d = &report.measured_disk;
+    writeln!(
+        out,
+        "disk: {:.2} GB/s, measured just now: {} in {:.2} s, {}, {}",
+        d.gb_s,
+        d.bytes,
+        d.seconds,
+        d.reader,
+        if d.direct {
+            "O_DIRECT"
+        } else {
+            "through the page cache, so the disk may be slower"
+        }
+    )?;
+    writeln!(
+        out,
+        "  {} reads of {} in flight, {}",
+        d.depth,
+        Bytes(d.block_bytes as u64),
+        if d.tuned {
+            "which `nmos doctor` measured to be enough"
+        } else {
+            "by default: `nmos doctor` measures what is enough"
+        }
+    )
+}
+
+fn passes(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\na pass reads {} (predicted)",
+        match report.predicted_bytes_a_pass {
+            Bytes(0) => "nothing, since all weights stay".to_owned(),
+            bytes => bytes.to_string(),
+        }
+    )?;
+    let Some(passes) = &report.passes else {
+        return unknown(report, out);
+    };
+    writeln!(out, "predicted, from kernels and disk as just measured:")?;
+    writeln!(
+        out,
+        "  nodes   compute s   disk s   pass s   tokens/s   limit"
+    )?;
+    for pass in passes {
+        writeln!(
+            out,
+            "  {:>5}   {:>9.3}   {:>6.3}   {:>6.3}   {:>8.2}   {}",
+            pass.nodes,
+            pass.predicted_compute_s,
+            pass.predicted_disk_s,
+            pass.predicted_pass_s,
+            pass.predicted_tokens_per_s,
+            pass.limit.name(),
+        )?;
+    }
+    writeln!(
+        out,
+        "tokens/s are at one token a pass; accepted guesses make a pass yield more"
+    )?;
+    if let Some(padded) = passes.first().filter(|p| p.width > p.nodes) {
+        writeln!(
+            out,
+            "a pass of fewer than {0} nodes is padded to {0}, so that all have the same kernels",
+            padded.width
+        )?;
+    }
+    if passes.iter().all(|p| p.limit == Limit::Disk) {
+        writeln!(
+            out,
+            "the disk limits every pass: a faster one, or more memory, would help"
+        )?;
+    }
+    Ok(())
+}
+
+/// Where the kernels are llama.cpp's choice, only what the disk allows is known.
+fn unknown(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    if let Some(seconds) = report.predicted_disk_s_a_pass {
+        writeln!(
+            out,
+            "at least {seconds:.3} s for that, {:.2} tokens/s at one token a pass (predicted)",
+            seconds.recip()
+        )?;
+    }
+    writeln!(
+        out,
+        "compute: not known for the architecture {} before the model runs; a pass takes the \
+         longer of the two",
+        report.model.arch
+    )
+}
+
+fn checked(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let Some(checked) = &report.checked else {
+        return Ok(());
+    };
+    writeln!(out, "\nchecked with real passes")?;
+    writeln!(
+        out,
+        "  nodes   predicted s   measured s   predicted/measured"
+    )?;
+    for check in checked {
+        writeln!(
+            out,
+            "  {:>5}   {:>11.3}   {:>10.3}   {:>18.2}",
+            check.nodes, check.predicted_pass_s, check.measured_pass_s, check.ratio
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! What a session will be able to do, before its models are loaded.
+//!
+//! ```text
+//!  headers of the files -> Budget: who holds what, which shards stay, which stream
+//!  LayerOracle::probe   -> seconds of every step, at each shape of a pass     (measured)
+//!  disk                 -> bytes a second                                     (measured)
+//!          \-> Pipeline: the ring, step by step -> seconds of a pass          (predicted)
+//! ```
+//!
+//! Kernels are measured for models that we have graphs for, whatever form they are run in. What
+//! llama.cpp's own graph takes for any other is not known before it runs.
+
+mod check;
+mod pipeline;
+
+pub use check::{Checked, check};
+pub use pipeline::{Pipeline, Step};
+
+use super::budget::{self, Budget, Form};
+use super::held::Held;
+use super::load::{answer_width, open_bare, read_sizes};
+use super::options::EngineOptions;
+use super::pairing::Pairing;
+use crate::model::{Blueprint, Gguf};
+use crate::oracle::{LayerOracle, LayerOracleOptions, PassShape, StepTimes, WidthClass};
+use crate::river::{Plan, Shard, total_bytes};
+use crate::system;
+use serde::Serialize;
+use std::time::Duration;
+
+/// Trees that are predicted, in nodes. The last is a full pass over a prompt.
+const NODES: [usize; 5] = [1, 8, 16, 32, WidthClass::BATCH.max];
+
+/// How long kernels are measured, as far as a few rounds of them take no longer.
+const PROBE_TIME: Duration = Duration::from_millis(1500);
+
+/// What a pass of one shape will cost.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Forecast {
+    pub nodes: usize,
+    /// Tokens that are computed: nodes and padding.
+    pub width: usize,
+    pub predicted_compute_s: f64,
+    /// Zero where nothing streams.
+    pub predicted_disk_s: f64,
+    pub predicted_pass_s: f64,
+    /// At one token a pass; accepted guesses make it more.
+    pub predicted_tokens_per_s: f64,
+    pub limit: Limit,
+}
+
+/// What a pass waits for most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Limit {
+    Disk,
+    Compute,
+}
+
+impl Limit {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Compute => "compute",
+        }
+    }
+}
+
+/// Everything that is known of a session before it is started.
+pub struct Outlook {
+    pub gguf: Gguf,
+    pub blueprint: Blueprint,
+    pub pairing: Pairing,
+    pub shards: Vec<Shard>,
+    pub ctx_tokens: usize,
+    pub held: Held,
+    pub budget: Budget,
+}
+
+impl Outlook {
+    /// Reads the models' headers and divides the memory.
+    ///
+    /// # Errors
+    /// A model that is absent or unsupported, and memory that is too little.
+    pub fn new(options: &EngineOptions) -> anyhow::Result<Self> {
+        let gguf = Gguf::open(&options.oracle)?;
+        let mut blueprint = Blueprint::from_gguf(&gguf)?;
+        let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
+        crate::ggml::init()?;
+        let program = system::rss().unwrap_or_default();
+        // Only llama.cpp can say whether it knows the architecture, and which tensors it uses.
+        open_bare(&gguf, &mut blueprint)?;
+        let pairing = Pairing::of(options, &gguf)?;
+        let ram = system::budget(options.ram, &system::memory(), program)?;
+        let draft = pairing.draft.as_ref();
+        let held = Held::predict(program, &gguf, &blueprint, draft, ctx_tokens)?;
+        let resident = Held::resident(&gguf)?;
+        let budget = Budget::new(ram, held.total(), resident, &blueprint, ctx_tokens)?;
+        Ok(Self {
+            shards: budget::shards(&blueprint),
+            gguf,
+            blueprint,
+            pairing,
+            ctx_tokens,
+            held,
+            budget,
+        })
+    }
+
+    /// The shapes of passes that a session runs.
+    fn shapes(&self) -> Vec<PassShape> {
+        let streams = self.budget.form.plan().is_some();
+        let answers = answer_width(streams, self.pairing.draft.is_some());
+        let class = |nodes| {
+            if nodes <= answers.max {
+                answers
+            } else {
+                WidthClass::BATCH
+            }
+        };
+        let shape = |nodes| PassShape {
+            nodes,
+            class: class(nodes),
+        };
+        NODES.map(shape).to_vec()
+    }
+
+    /// Measures the kernels, and predicts passes of every shape from that and the disk's
+    /// speed in decimal gigabytes a second. `None` for a model that we have no graphs for.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn forecasts(
+        &self,
+        options: &EngineOptions,
+        gb_s: f64,
+    ) -> anyhow::Result<Option<Vec<Forecast>>> {
+        let Blueprint::Layers(layout) = &self.blueprint else {
+            return Ok(None);
+        };
+        let layer = LayerOracleOptions {
+            ctx_tokens: self.ctx_tokens,
+            threads: options.threads,
+            weight_bytes: match &self.budget.form {
+                Form::Resident => total_bytes(&self.shards),
+                Form::Streamed { weights, .. } | Form::Hooked { weights, .. } => *weights,
+            },
+            read_sizes: read_sizes(options),
+        };
+        let times = LayerOracle::probe(&self.gguf, layout, layer, &self.shapes(), PROBE_TIME)?;
+        let plan = self.budget.form.plan();
+        let forecast = |times: &StepTimes| forecast(&self.shards, plan, times, gb_s);
+        Ok(Some(times.iter().map(forecast).collect()))
+    }
+}
+
+/// Predicts one pass. Without a plan nothing streams.
+fn forecast(shards: &[Shard], plan: Option<&Plan>, times: &StepTimes, gb_s: f64) -> Forecast {
+    let step = |(i, shard): (usize, &Shard)| Step {
+        bytes: shard.bytes,
+        streams: plan.is_some_and(|plan| !plan.pinned[i]),
+        compute_s: times.steps_s[i],
+    };
+    let steps: Vec<_> = shards.iter().enumerate().map(step).collect();
+    let pipeline = Pipeline {
+        steps: &steps,
+        ring_bytes: plan.map_or(0, |plan| plan.ring_bytes),
+        bytes_per_s: gb_s * 1e9,
+        begin_s: times.begin_s,
+    };
+    let (compute_s, disk_s) = (pipeline.compute_s(), pipeline.read_s());
+    let pass_s = pipeline.pass_s();
+    Forecast {
+        nodes: times.shape.nodes,
+        width: times.shape.width(),
+        predicted_compute_s: compute_s,
+        predicted_disk_s: disk_s,
+        predicted_pass_s: pass_s,
+        predicted_tokens_per_s: pass_s.recip(),
+        limit: if disk_s > compute_s {
+            Limit::Disk
+        } else {
+            Limit::Compute
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::ShardPart;
+    use crate::units::{Bytes, LayerIdx};
+    use proptest::prelude::*;
+
+    /// Layers of three shards and a head, in units of a mebibyte.
+    fn shards(layers: u32, head: usize) -> Vec<Shard> {
+        let shard = |layer, part, mib: usize| Shard {
+            layer,
+            part,
+            rows: 0..0,
+            extents: Vec::new(),
+            tensors: Vec::new(),
+            bytes: mib << 20,
+        };
+        let layer = |i| {
+            [
+                shard(Some(LayerIdx(i)), ShardPart::Attention, 3),
+                shard(Some(LayerIdx(i)), ShardPart::FeedForwardUp, 15),
+                shard(Some(LayerIdx(i)), ShardPart::FeedForwardDown, 9),
+            ]
+        };
+        let head = (0..head).map(|_| shard(None, ShardPart::Head, 12));
+        (0..layers).flat_map(layer).chain(head).collect()
+    }
+
+    /// Every byte takes equally long.
+    fn times(shards: &[Shard], gb_s: f64) -> StepTimes {
+        StepTimes {
+            shape: PassShape {
+                nodes: 1,
+                class: WidthClass::BATCH,
+            },
+            steps_s: shards.iter().map(|s| s.bytes as f64 / gb_s / 1e9).collect(),
+            begin_s: 0.001,
+        }
+    }
+
+    #[test]
+    fn without_a_plan_a_pass_is_what_computing_takes() {
+        let shards = shards(4, 2);
+        let times = times(&shards, 2.0);
+        let found = forecast(&shards, None, &times, 1.0);
+        assert!((found.predicted_pass_s - times.total_s()).abs() < 1e-12);
+        assert_eq!((found.predicted_disk_s, found.width), (0.0, 8));
+        assert_eq!(found.limit, Limit::Compute);
+        assert!((found.predicted_tokens_per_s * found.predicted_pass_s - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_slow_disk_is_the_limit_and_takes_its_time() {
+        let shards = shards(8, 4);
+        let plan = Plan::new(&shards, Bytes::mib(100)).unwrap();
+        let found = forecast(&shards, Some(&plan), &times(&shards, 10.0), 1.0);
+        let read_s = plan.streamed_bytes as f64 / 1e9;
+        assert!((found.predicted_disk_s - read_s).abs() < 1e-9);
+        assert!((found.predicted_pass_s / read_s - 1.0).abs() < 0.01);
+        assert_eq!(found.limit, Limit::Disk);
+    }
+
+    proptest! {
+        /// More memory streams less. Where in the pass it does so changes as well, which may
+        /// cost a wait for one shard.
+        #[test]
+        fn more_memory_is_never_slower(
+            layers in 4u32..20,
+            head in 0usize..10,
+            ram_mib in 50u64..500,
+            more_mib in 0u64..200,
+            gb_s in 0.5..8.0_f64,
+        ) {
+            let shards = shards(layers, head);
+            let times = times(&shards, 2.0);
+            let at = |mib| {
+                let plan = Plan::new(&shards, Bytes::mib(mib)).unwrap();
+                forecast(&shards, Some(&plan), &times, gb_s).predicted_pass_s
+            };
+            let largest = (15 << 20) as f64 / gb_s / 1e9;
+            let (less, more) = (at(ram_mib), at(ram_mib + more_mib));
+            prop_assert!(more <= less + largest, "{more} with more, {less} with less");
+        }
+    }
+}
