@@ -33,12 +33,11 @@ pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
 pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let kv = &ctx.snap.kv;
     if kv.pages.is_empty() {
-        return empty(
-            buf,
-            area,
-            ctx,
-            "No pages yet: the first tokens that are read map one.",
-        );
+        let text = match ctx.snap.engine.form {
+            "resident" | "hooked" => "llama.cpp keeps this model's cache: it has no pages.",
+            _ => "No pages yet: the first tokens that are read map one.",
+        };
+        return empty(buf, area, ctx, text);
     }
     let map = Rect {
         height: area.height.saturating_sub(1),
