@@ -373,7 +373,10 @@ fn suspend() {
     terminal.wait_for("kept and more");
     quits_at_the_second_key(&mut terminal);
     terminal.wait_for("ended: ok");
-    terminal.wait("the shell's modes", |t| t.modes() == t.modes_before);
+    // What is typed before the shell asks, it may throw away.
+    terminal.wait("the shell's prompt", |t| {
+        t.modes() == t.modes_before && t.screen().trim_end().ends_with("ready>")
+    });
     terminal.is_restored();
     terminal.write("exit\r");
     terminal.wait("the shell's end", |t| t.child.try_wait().unwrap().is_some());
