@@ -10,8 +10,15 @@ use std::str::FromStr;
 /// Looks a variable up. An argument, so that tests need not change the process's own.
 pub(super) type Vars<'a> = &'a dyn Fn(&'static str) -> Option<OsString>;
 
-/// Variables that are no settings: the file, and what other parts of the program read.
-const OTHERS: [&str; 3] = ["NMOS_CONFIG", "NMOS_CACHE", "NMOS_BACKENDS"];
+/// Variables that are no settings: the file, what other parts of the program read, and what
+/// cargo tells a program that it runs of how that was built.
+const OTHERS: [&str; 5] = [
+    "NMOS_CONFIG",
+    "NMOS_CACHE",
+    "NMOS_BACKENDS",
+    "NMOS_BACKENDS_DIR",
+    "NMOS_COMMIT",
+];
 
 /// The variable of the setting with this flag.
 pub(super) fn variable(flag: &str) -> String {
