@@ -6,7 +6,6 @@
 //! disk and the compute threads both always have work.
 
 use super::shard::Shard;
-use crate::telemetry::ShardPart;
 use crate::units::Bytes;
 
 /// The ring holds this many of the largest streamed shard: one in use, one or two arriving.
@@ -44,8 +43,8 @@ impl Plan {
 
     /// Splits `shards` so that pinned shards and ring together take at most `budget`.
     ///
-    /// The head is pinned first: passes over a prompt do not need it, and a streamed one
-    /// would be read all the same.
+    /// The head counts like any other: pinned as a whole it would be a stretch at the end of
+    /// every pass in which the disk stands still as soon as the ring is full.
     ///
     /// # Errors
     /// When not even two of the largest shard fit.
@@ -71,12 +70,6 @@ impl Plan {
         let ring_bytes = (largest * RING_SHARDS).min(budget_len);
         let mut room = budget_len - ring_bytes;
         let mut pinned = vec![false; shards.len()];
-        for (slot, shard) in pinned.iter_mut().zip(shards) {
-            if shard.part == ShardPart::Head && shard.bytes <= room {
-                *slot = true;
-                room -= shard.bytes;
-            }
-        }
         spread(shards, &mut pinned, &mut room);
         let pinned_bytes = budget_len - ring_bytes - room;
         Ok(Self {
@@ -88,7 +81,7 @@ impl Plan {
     }
 }
 
-/// Pins layers' shards at even distances, as Bresenham draws a line: whenever the share that
+/// Pins shards at even distances, as Bresenham draws a line: whenever the share that
 /// ought to be pinned so far is ahead of what is. Then fills what room is left.
 fn spread(shards: &[Shard], pinned: &mut [bool], room: &mut usize) {
     let open: usize = shards
@@ -118,6 +111,7 @@ fn spread(shards: &[Shard], pinned: &mut [bool], room: &mut usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::ShardPart;
     use proptest::prelude::*;
 
     fn shards(sizes: &[usize], head: usize) -> Vec<Shard> {
