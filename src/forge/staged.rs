@@ -4,8 +4,9 @@
 //! before that, by an error or a stop, it is removed. Its room is taken at once, so that nobody
 //! else can take it meanwhile, and in one piece where the file system has one.
 
+use crate::system;
 use crate::units::Bytes;
-use rustix::fs::{CWD, FallocateFlags, RenameFlags, renameat_with};
+use rustix::fs::FallocateFlags;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,7 @@ pub struct Staged {
 /// # Errors
 /// The system's own, as for a folder that is not there.
 pub fn free_bytes(path: &Path) -> io::Result<Bytes> {
-    let space = rustix::fs::statvfs(folder(path))?;
-    Ok(Bytes(space.f_bavail.saturating_mul(space.f_frsize)))
+    system::free_bytes(folder(path))
 }
 
 fn folder(path: &Path) -> &Path {
@@ -73,17 +73,7 @@ impl Staged {
     /// The system's own, and that something has the name by now.
     pub fn place_at(self, place: &Path) -> io::Result<()> {
         self.file.sync_all()?;
-        match renameat_with(CWD, &self.path, CWD, place, RenameFlags::NOREPLACE) {
-            Ok(()) => {}
-            // Some file systems cannot do both at once; two steps are the next best.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                if place.symlink_metadata().is_ok() {
-                    return Err(io::ErrorKind::AlreadyExists.into());
-                }
-                std::fs::rename(&self.path, place)?;
-            }
-            Err(errno) => return Err(errno.into()),
-        }
+        system::rename_new(&self.path, place)?;
         File::open(folder(place))?.sync_all()
     }
 }

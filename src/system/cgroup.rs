@@ -104,18 +104,8 @@ fn read(dir: &Path, files: &Files) -> Option<Limit> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tree;
     use super::*;
-    use std::fs;
-
-    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        root
-    }
 
     #[test]
     fn version_2_with_the_limit_on_a_parent() {

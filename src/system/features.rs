@@ -63,17 +63,8 @@ fn gpus_under(root: &Path) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tree;
     use super::*;
-
-    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        root
-    }
 
     #[test]
     fn the_mode_in_brackets_is_in_force() {

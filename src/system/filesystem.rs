@@ -1,6 +1,9 @@
 //! The file system that holds a file.
 
 use crate::units::Bytes;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use std::io;
 use std::path::Path;
 
 /// What is known of a file system.
@@ -17,9 +20,8 @@ pub struct FileSystem {
 ///
 /// # Errors
 /// The system's own, as for a path that leads nowhere.
-pub fn file_system(path: &Path) -> std::io::Result<FileSystem> {
+pub fn file_system(path: &Path) -> io::Result<FileSystem> {
     let stat = rustix::fs::statfs(path)?;
-    let space = rustix::fs::statvfs(path)?;
     let magic = u64::try_from(stat.f_type).unwrap_or_default() & 0xffff_ffff;
     let name = match magic {
         0xef53 => "ext4",
@@ -43,9 +45,36 @@ pub fn file_system(path: &Path) -> std::io::Result<FileSystem> {
         } else {
             name.to_owned()
         },
-        free: Bytes(space.f_bavail * space.f_frsize),
+        free: free_bytes(path)?,
         in_memory: matches!(name, "tmpfs" | "ramfs"),
     })
+}
+
+/// Bytes that this user may still write to the file system of `path`.
+///
+/// # Errors
+/// The system's own, as for a path that leads nowhere.
+pub fn free_bytes(path: &Path) -> io::Result<Bytes> {
+    let space = rustix::fs::statvfs(path)?;
+    Ok(Bytes(space.f_bavail.saturating_mul(space.f_frsize)))
+}
+
+/// Gives `from` the name `to`, unless something has it.
+///
+/// # Errors
+/// The system's own, and that something has the name.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Some file systems cannot do both at once; two steps are the next best.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            if to.symlink_metadata().is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            std::fs::rename(from, to)
+        }
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 #[cfg(test)]

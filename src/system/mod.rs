@@ -15,7 +15,7 @@ mod process;
 
 pub use cpu::{CpuFacts, cores, cpu_cache, cpu_facts};
 pub use features::{HugePages, gpus, huge_pages};
-pub use filesystem::{FileSystem, file_system};
+pub use filesystem::{FileSystem, file_system, free_bytes, rename_new};
 pub use memory::{BudgetError, MemoryFacts, budget, memory};
 pub use process::{disk_read_bytes, locked_memory_limit, rss, rss_peak, thread_cpu_ns};
 
@@ -34,4 +34,16 @@ fn kilobytes(text: &str, key: &str) -> Option<crate::units::Bytes> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let number = line.strip_prefix(':')?.trim().strip_suffix("kB")?.trim();
     Some(crate::units::Bytes(number.parse::<u64>().ok()? * 1024))
+}
+
+/// A folder with these files in it, to be read as if it were the root.
+#[cfg(test)]
+fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a folder");
+    for (path, text) in files {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a file's folder")).expect("made");
+        std::fs::write(path, text).expect("written");
+    }
+    root
 }

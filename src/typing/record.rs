@@ -7,12 +7,12 @@
 
 use super::trace::{TraceHeader, VERSION, sha256_hex};
 use super::{Composer, Edit, EditError, TypingEvent};
+use crate::system::rename_new;
 use crate::units::Micros;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Stands for any character where the text is not kept.
 const PLACEHOLDER: char = 'x';
@@ -147,20 +147,5 @@ impl TraceRecorder {
             out.write_all(b"\n")?;
         }
         out.flush()
-    }
-}
-
-/// Gives `from` the name `to`, unless something has it.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        // Some network file systems cannot do both at once; two steps are the next best.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            if to.symlink_metadata().is_ok() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            std::fs::rename(from, to)
-        }
-        Err(errno) => Err(errno.into()),
     }
 }

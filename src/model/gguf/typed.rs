@@ -52,10 +52,6 @@ impl Gguf {
         self.require(key, self.u32(key)?)
     }
 
-    pub fn require_u64(&self, key: &str) -> Result<u64, GgufError> {
-        self.require(key, self.u64(key)?)
-    }
-
     pub fn require_f32(&self, key: &str) -> Result<f32, GgufError> {
         self.require(key, self.f32(key)?)
     }

@@ -161,7 +161,7 @@ impl<'a> Puller<'a> {
             hub,
             packages,
             progress,
-            free_space,
+            free_space: |path| Ok(crate::system::free_bytes(path)?.0),
         }
     }
 
@@ -322,10 +322,4 @@ pub fn check(
     let check = Check { sha256, right };
     store.record(file, check.clone())?;
     Ok((check, found))
-}
-
-/// Bytes that this user may still write where `path` is.
-fn free_space(path: &Path) -> io::Result<u64> {
-    let stat = rustix::fs::statvfs(path)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
