@@ -5,12 +5,14 @@
 cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(cache)/nmos/target)
 nmos := $(CARGO_TARGET_DIR)/release/nmos
+# Where bench-forged keeps what it makes.
+forged := $(cache)/nmos/forged
 
 # Unattended, the lock file is the law.
 locked := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint build models deps screenshots bench-river bench-rival
+.PHONY: help run test lint build models deps screenshots bench-river bench-forged bench-rival
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +43,12 @@ screenshots: models ## draw the pictures under screenshots/ by the program itsel
 
 bench-river: models ## measure streaming: the disk's share, the cost of a pass, the start
 	cargo bench $(locked) --bench river -- --json river.json
+
+bench-forged: models ## the same with models of 4.7, 9 and 19 GB made for it (33 GB of disk) in 2 GiB
+	@mkdir -p "$(forged)"
+	@for size in 4.7 9; do test -e "$(forged)/$$size.gguf" || "$(nmos)" forge --size $${size}GB "$(forged)/$$size.gguf"; done
+	@test -e "$(forged)/19.gguf" || "$(nmos)" forge --shape 32b --size 19GB "$(forged)/19.gguf"
+	cargo bench $(locked) --bench river -- --json river.json --forged "$(forged)/4.7.gguf" "$(forged)/9.gguf" "$(forged)/19.gguf"
 
 bench-rival: models ## as root: the same answers by llama.cpp in a memory group of 1 GiB, an hour
 	benches/rival/rival.py --json rival.json

@@ -4,12 +4,11 @@
 
 mod common;
 
+use common::cgroup::{Group, command_in};
 use common::{DRAFT, ORACLE, SMOL, layer_oracle, least_ram, model, options, tokens};
 use nmos::oracle::{Oracle, TokenTree, WidthClass};
 use nmos::system;
 use nmos::units::Bytes;
-use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Figures of `nmos run --json` with the default oracle.
@@ -25,15 +24,7 @@ fn run_model(
     group: Option<&Group>,
 ) -> serde_json::Value {
     let home = tempfile::tempdir().unwrap();
-    let (enter, tasks) = group.map_or(("", PathBuf::new()), |group| {
-        (
-            "echo $$ > \"$TASKS\" || exit 3; ",
-            group.0.join("cgroup.procs"),
-        )
-    });
-    let output = Command::new("sh")
-        .args(["-c", &format!("{enter}exec \"$0\" \"$@\"")])
-        .arg(env!("CARGO_BIN_EXE_nmos"))
+    let output = command_in(group, env!("CARGO_BIN_EXE_nmos"))
         .args([
             "run",
             "--json",
@@ -50,7 +41,6 @@ fn run_model(
         .arg(draft.map_or_else(|| "none".into(), model))
         .args(["--ram", &ram.0.to_string(), "Count from one to thirty."])
         .env("HOME", home.path())
-        .env("TASKS", tasks)
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -61,36 +51,6 @@ fn run_model(
 
 fn number(stats: &serde_json::Value, field: &str) -> f64 {
     stats[field].as_f64().unwrap()
-}
-
-/// A control group with a limit of its own; gone when dropped.
-struct Group(PathBuf);
-
-impl Group {
-    /// `None` where this process may not make one.
-    fn new(limit: Bytes) -> Option<Self> {
-        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let find = |key: &str| own.lines().find_map(|l| Some(l.split_once(key)?.1));
-        // Version 1 has a hierarchy for memory alone; in version 2 there is one for all.
-        let (parent, file) = match find(":memory:") {
-            Some(path) => (
-                format!("/sys/fs/cgroup/memory{path}"),
-                "memory.limit_in_bytes",
-            ),
-            None => (format!("/sys/fs/cgroup{}", find("0::")?), "memory.max"),
-        };
-        let dir = PathBuf::from(parent).join(format!("nmos-test-{}", std::process::id()));
-        fs::create_dir(&dir).ok()?;
-        let group = Self(dir);
-        fs::write(group.0.join(file), limit.0.to_string()).ok()?;
-        Some(group)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
 }
 
 #[test]

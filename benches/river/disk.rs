@@ -12,12 +12,16 @@ use std::time::Instant;
 /// Laps over the model of one run of ours.
 const LAPS: usize = 3;
 
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
 #[derive(Debug, Serialize)]
 pub struct Disk {
     pub block_bytes: usize,
     pub depth: usize,
     /// Decimal gigabytes a second, by run; empty without fio.
     pub fio_gb_s: Vec<f64>,
+    /// fio read into huge pages, as the river does.
+    pub fio_huge_pages: bool,
     pub river_gb_s: Vec<f64>,
     /// Of the reading thread, percent of a core for each GB/s.
     pub cpu_percent_per_gb_s: f64,
@@ -26,8 +30,7 @@ pub struct Disk {
 
 impl Disk {
     /// Bytes a second that the disk can give: the better of both, which is the stricter
-    /// measure of a pass. fio reads into ordinary pages, which some virtual disks fill at a
-    /// third of the speed of huge ones.
+    /// measure of a pass.
     pub fn bytes_per_s(&self) -> f64 {
         let ours = median(self.river_gb_s.iter().copied());
         // Without fio its median is no number, and loses.
@@ -51,6 +54,13 @@ impl Disk {
                 (self.river_gb_s.iter().zip(&self.fio_gb_s)).map(|(ours, theirs)| ours / theirs),
             );
             println!("  fio   {fio:6.2} GB/s: the river has {share:.3} of it (wanted 0.95)");
+            if !self.fio_huge_pages {
+                println!(
+                    "        into ordinary pages, which some disks fill more slowly than the huge \
+                     ones of the river; `sysctl vm.nr_hugepages={}` lets both do the same",
+                    self.huge_pages_wanted()
+                );
+            }
         }
         println!(
             "  reading takes {:.1}% of a core for each GB/s (wanted at most 5%)",
@@ -59,9 +69,26 @@ impl Disk {
     }
 }
 
-/// Reads the model with both, `rounds` times.
-pub fn measure(model: &Path, rounds: usize) -> anyhow::Result<Disk> {
-    let sizes = ReadSizes::default();
+impl Disk {
+    /// Huge pages for fio's blocks in flight, and some of its own.
+    fn huge_pages_wanted(&self) -> usize {
+        2 * (self.block_bytes * self.depth).div_ceil(HUGE_PAGE_BYTES)
+    }
+}
+
+/// Whether this many huge pages are set aside for programs that ask.
+fn huge_pages_free(wanted: usize) -> bool {
+    std::fs::read_to_string("/proc/meminfo").is_ok_and(|facts| {
+        let line = facts
+            .lines()
+            .find_map(|l| l.strip_prefix("HugePages_Free:"));
+        line.and_then(|n| n.trim().parse().ok())
+            .is_some_and(|free: usize| free >= wanted)
+    })
+}
+
+/// Reads the model with both, `rounds` times, in the sizes that sessions read in.
+pub fn measure(model: &Path, sizes: ReadSizes, rounds: usize) -> anyhow::Result<Disk> {
     let gguf = Gguf::open(model)?;
     let layout = ModelLayout::from_gguf(&gguf)?;
     let files: Vec<PathBuf> = gguf.files.iter().map(|f| f.path.clone()).collect();
@@ -79,13 +106,15 @@ pub fn measure(model: &Path, rounds: usize) -> anyhow::Result<Disk> {
         block_bytes: sizes.bytes,
         depth: sizes.depth,
         fio_gb_s: Vec::new(),
+        fio_huge_pages: false,
         river_gb_s: Vec::new(),
         cpu_percent_per_gb_s: 0.0,
         reader: String::new(),
     };
+    disk.fio_huge_pages = huge_pages_free(disk.huge_pages_wanted());
     let mut cpu = Vec::new();
     for _ in 0..rounds {
-        disk.fio_gb_s.extend(fio(model, sizes));
+        disk.fio_gb_s.extend(fio(model, sizes, disk.fio_huge_pages));
         let count = shards.len();
         let mut river = River::start(&files, shards.clone(), plan.clone(), sizes, Hub::new())?;
         // The first lap sets up memory.
@@ -113,13 +142,18 @@ fn lap(river: &mut River, shards: usize) -> anyhow::Result<()> {
 }
 
 /// fio's own figure for the same file, block and depth; `None` where there is no fio.
-fn fio(model: &Path, sizes: ReadSizes) -> Option<f64> {
+fn fio(model: &Path, sizes: ReadSizes, huge_pages: bool) -> Option<f64> {
     let output = Command::new("fio")
         .args(["--name=river", "--rw=read", "--direct=1", "--readonly"])
         .args(["--ioengine=io_uring", "--output-format=json", "--loops=3"])
         .arg(format!("--filename={}", model.display()))
         .arg(format!("--bs={}", sizes.bytes))
         .arg(format!("--iodepth={}", sizes.depth))
+        .arg(if huge_pages {
+            "--mem=shmhuge"
+        } else {
+            "--mem=mmap"
+        })
         .output()
         .ok()?;
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;

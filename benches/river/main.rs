@@ -10,8 +10,11 @@
     reason = "a benchmark may panic where it cannot go on"
 )]
 
+#[path = "../../tests/common/cgroup.rs"]
+mod cgroup;
 mod disk;
 mod passes;
+mod promises;
 mod start;
 mod stats;
 
@@ -32,7 +35,8 @@ struct Args {
     /// The draft of the runs that answer.
     #[arg(long, default_value = "qwen2.5-coder-0.5b")]
     draft: String,
-    /// Larger models, as made by `nmos forge`, streamed within 2 GiB.
+    /// Larger models, as made by `nmos forge`, streamed within 2 GiB; `make bench-forged` makes
+    /// some.
     #[arg(long, num_args = 1..)]
     forged: Vec<PathBuf>,
     #[arg(long, default_value_t = 2)]
@@ -53,7 +57,7 @@ struct Report {
     memory: nmos::system::MemoryFacts,
     disk: disk::Disk,
     passes: Vec<passes::Row>,
-    forged: Vec<passes::Row>,
+    promises: Vec<promises::Promise>,
     start: start::Start,
 }
 
@@ -61,17 +65,25 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let oracle = catalog::resolve(&args.oracle)?;
     let draft = catalog::resolve(&args.draft)?;
-    let disk = disk::measure(&oracle, args.rounds)?;
+    let sizes = nmos::session::read_sizes(&oracle);
+    let disk = disk::measure(&oracle, sizes, args.rounds)?;
     disk.print();
     let passes = passes::measure(&oracle, &disk, args.rounds, args.threads)?;
-    passes::print("passes of the oracle", &passes);
-    let mut forged = Vec::new();
-    for path in &args.forged {
-        forged.extend(passes::forged(path, &disk, args.threads)?);
+    passes::print(&passes);
+    let mut promises = Vec::new();
+    for ram in promises::RAM {
+        promises.push(promises::measure(&oracle, &draft, ram, &disk, &args)?);
     }
-    if !forged.is_empty() {
-        passes::print("passes of forged models", &forged);
+    for forged in &args.forged {
+        promises.push(promises::measure(
+            forged,
+            &draft,
+            promises::FORGED_RAM,
+            &disk,
+            &args,
+        )?);
     }
+    promises.iter().for_each(promises::Promise::print);
     let start = start::measure(&oracle, &draft, &disk, args.rounds)?;
     start.print();
     if let Some(path) = &args.json {
@@ -82,7 +94,7 @@ fn main() -> anyhow::Result<()> {
             memory: nmos::system::memory(),
             disk,
             passes,
-            forged,
+            promises,
             start,
         };
         std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")?;

@@ -4,7 +4,7 @@ use crate::disk::Disk;
 use crate::stats::median;
 use nmos::model::{Gguf, ModelLayout};
 use nmos::oracle::{LayerOracle, LayerOracleOptions, Oracle, TokenTree, WidthClass};
-use nmos::river::{ReadSizes, catalogue, total_bytes};
+use nmos::river::{catalogue, total_bytes};
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
 use serde::Serialize;
@@ -15,9 +15,6 @@ const NODES: [usize; 4] = [1, 8, 16, 32];
 
 /// Resident shares of the oracle's weights, in percent.
 const SHARES: [u64; 3] = [25, 50, 75];
-
-/// Memory for a forged model's weights.
-const FORGED_WEIGHTS: Bytes = Bytes::mib(2048);
 
 /// Context of these passes.
 const CTX: usize = 1024;
@@ -37,7 +34,7 @@ pub struct Row {
     pub stall_s: f64,
     /// `streamed_bytes` at the disk's own speed.
     pub disk_s: f64,
-    /// The same pass with all weights in memory (forged models: the pass less its stalls).
+    /// The same pass with all weights in memory.
     pub compute_s: f64,
     /// `pass_s` over the longer of the two.
     pub ratio: f64,
@@ -74,24 +71,6 @@ pub fn measure(
     Ok(rows)
 }
 
-/// A model that is larger than the memory for it, at one width.
-pub fn forged(model: &Path, disk: &Disk, threads: usize) -> anyhow::Result<Vec<Row>> {
-    let gguf = Gguf::open(model)?;
-    let layout = ModelLayout::from_gguf(&gguf)?;
-    let mut bench = Bench::open(&gguf, &layout, FORGED_WEIGHTS, threads)?;
-    let times = (0..3)
-        .map(|_| bench.pass(8))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let pass_s = median(times.iter().map(|t| t.0));
-    let stall_s = median(times.iter().map(|t| t.1));
-    Ok(vec![bench.row(
-        &gguf,
-        8,
-        disk,
-        (pass_s, stall_s, pass_s - stall_s),
-    )])
-}
-
 /// An oracle with a prefix in its context and its first laps behind it.
 struct Bench {
     oracle: LayerOracle,
@@ -108,7 +87,7 @@ impl Bench {
             ctx_tokens: CTX,
             threads,
             weight_bytes,
-            read_sizes: ReadSizes::default(),
+            read_sizes: nmos::session::read_sizes(gguf.path()),
         };
         let mut oracle = LayerOracle::open(gguf, layout, options, &Hub::new())?;
         oracle.pass(&chain(PREFIX), WidthClass::BATCH)?;
@@ -161,8 +140,8 @@ fn chain(nodes: usize) -> TokenTree {
     TokenTree::chain(&tokens, 0)
 }
 
-pub fn print(title: &str, rows: &[Row]) {
-    println!("\n{title}");
+pub fn print(rows: &[Row]) {
+    println!("\npasses of the oracle");
     println!(
         "  {:>7} {:>9} {:>9} {:>5} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6}",
         "file",

@@ -1,12 +1,13 @@
 //! Who gets how much of `--ram`.
 //!
-//! The budget is for all that the process holds. What is loaded before the weights (program,
-//! vocabulary, draft) is measured, what comes after is known by size, a margin is left for
-//! what can be neither, and the weights get the rest:
+//! The budget is for all that the process holds. The program is measured, vocabulary and draft
+//! are predicted from their files ([`Held`](super::held::Held)), so that weights can be placed
+//! and set out before these load; the rest is known by size, a margin is left for what can be
+//! neither, and the weights get what remains:
 //!
 //! ```text
-//!  | program, vocabulary, draft | KV cache | activations | margin | weights: pinned, ring |
-//!     measured                    max for ctx                       what is left
+//!  | program | vocabulary, draft | KV cache | activations | margin | weights: pinned, ring |
+//!    measured  predicted           max for ctx                       what is left
 //! ```
 
 use crate::model::Blueprint;
@@ -14,11 +15,12 @@ use crate::oracle::{LayerOracle, LlamaOracle};
 use crate::river::{Plan, Shard, catalogue, catalogue_by_layer};
 use crate::units::Bytes;
 
-/// For text, telemetry, the screen, thread stacks and the allocator's slack.
-const MARGIN: Bytes = Bytes::mib(20);
+/// For text, telemetry, the screen, thread stacks, the allocator's slack, and what vocabulary
+/// and draft hold beyond what is predicted of them (measured: up to 7 MiB).
+const MARGIN: Bytes = Bytes::mib(28);
 
-/// What is held before the weights differs a little from run to run, and from what is
-/// predicted of it: the least budget that is named must work.
+/// What the program holds differs a little from run to run: the least budget that is named
+/// must work.
 const SLACK: Bytes = Bytes::mib(16);
 
 /// How the oracle is run, and who holds what.

@@ -1,7 +1,7 @@
 //! What will be held before the oracle's weights are placed, predicted from files' headers.
 //!
-//! A session measures this when it has loaded program, vocabulary and draft; before that, it
-//! can only be derived from what the files say:
+//! Weights are placed before vocabulary and draft load, so what these will hold can only be
+//! derived from what their files say:
 //!
 //! ```text
 //!  program     what this process holds with llama.cpp started: measured

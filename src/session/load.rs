@@ -18,6 +18,7 @@ use crate::system;
 use crate::system::measure::Tuning;
 use crate::telemetry::{Hub, Phase};
 use crate::units::TokenId;
+use std::path::Path;
 use std::sync::Arc;
 
 /// All that a session works with.
@@ -58,44 +59,43 @@ pub(super) fn load(
     crate::ggml::init()?;
 
     let Pairing { draft, left_out } = Pairing::of(options, &gguf)?;
+    // The oracle's weights set out first, so that the disk brings them while vocabulary and
+    // draft load. What these will hold is therefore predicted, not measured.
+    begin("oracle")?;
+    let program = system::rss().unwrap_or_default();
+    let held = Held::predict(program, &gguf, &blueprint, draft.as_ref(), ctx_tokens)?;
+    let bare = open_bare(&gguf, &mut blueprint)?;
+    let budget = Budget::new(
+        ram,
+        held.total(),
+        Held::resident(&gguf)?,
+        &blueprint,
+        ctx_tokens,
+    )?;
+    for (owner, bytes) in &budget.owners {
+        tracing::info!(owner, %bytes, "memory");
+    }
+    let bare_model = bare.as_ref().map(|bare| Arc::clone(bare.model()));
+    let oracle = open_oracle(options, &gguf, &blueprint, bare, &budget, ctx_tokens, hub)?;
+
+    begin("draft")?;
     let draft = match draft {
         Some(index) => {
-            begin("draft")?;
-            let held = system::rss().unwrap_or_default();
-            let with_draft = Held::predict(held, &gguf, &blueprint, Some(&index), ctx_tokens)?;
-            // Refused before it is loaded: loading it would go past the budget.
-            if with_draft.total() > ram {
-                return Err(Budget::least(&blueprint, with_draft.total(), ctx_tokens, ram).into());
-            }
-            let draft = Draft::open(index.path(), ctx_tokens, options.threads)?;
+            let mut draft = Draft::open(index.path(), ctx_tokens, options.threads)?;
+            draft.limit_vocabulary(blueprint.n_vocab());
             Some((draft, index))
         }
         None => None,
     };
     begin("vocabulary")?;
-    let bare = open_bare(&gguf, &mut blueprint)?;
-    let tokenizer = match (&draft, &bare) {
+    let tokenizer = match (&draft, bare_model) {
         // llama.cpp's vocabulary takes some 50 MB: one is enough where both are the same.
         (Some((draft, index)), _) if gguf.has_vocabulary_of(index)? => draft.tokenizer(),
-        (_, Some(model)) => Tokenizer::of(Arc::clone(model.model())),
+        (_, Some(model)) => Tokenizer::of(model),
         _ => Tokenizer::open(&options.oracle)?,
     };
     let template = ChatTemplate::new(&tokenizer, gguf.str("tokenizer.chat_template")?)?;
-    let (draft, draft_name) = match draft {
-        Some((mut draft, index)) => {
-            draft.limit_vocabulary(blueprint.n_vocab());
-            (Some(draft), Some(index.name()))
-        }
-        None => (None, None),
-    };
-
-    begin("oracle")?;
-    let held = system::rss().unwrap_or_default();
-    let budget = Budget::new(ram, held, Held::resident(&gguf)?, &blueprint, ctx_tokens)?;
-    for (owner, bytes) in &budget.owners {
-        tracing::info!(owner, %bytes, "memory");
-    }
-    let oracle = open_oracle(options, &gguf, &blueprint, bare, &budget, ctx_tokens, hub)?;
+    let (draft, draft_name) = draft.map(|(draft, index)| (draft, index.name())).unzip();
     early.listen()?;
     let width = answer_width(oracle.streams(), draft.is_some());
     let ends = (0..tokenizer.n_vocab())
@@ -158,8 +158,8 @@ pub(super) fn answer_width(streams: bool, has_draft: bool) -> WidthClass {
 }
 
 /// How the disk that holds the oracle is read: as `nmos doctor` found best, or by default.
-pub fn read_sizes(options: &EngineOptions) -> ReadSizes {
-    Tuning::of(&options.oracle).map_or_else(ReadSizes::default, |tuning| ReadSizes {
+pub fn read_sizes(oracle: &Path) -> ReadSizes {
+    Tuning::of(oracle).map_or_else(ReadSizes::default, |tuning| ReadSizes {
         depth: tuning.depth,
         bytes: tuning.block_bytes,
     })
@@ -178,7 +178,7 @@ pub(super) fn open_oracle(
     ctx_tokens: usize,
     hub: &Arc<Hub>,
 ) -> anyhow::Result<Box<dyn Oracle>> {
-    let read_sizes = read_sizes(options);
+    let read_sizes = read_sizes(&options.oracle);
     match (&budget.form, blueprint, bare) {
         (Form::Streamed { weights, .. }, Blueprint::Layers(layout), _) => {
             let layer = LayerOracleOptions {

@@ -2,6 +2,8 @@
 //! alone: `make test` fetches them.
 #![allow(dead_code)]
 
+pub mod cgroup;
+
 use nmos::ggml::llama::{self, Load};
 use nmos::model::{Gguf, ModelLayout};
 use nmos::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, TokenTree, WidthClass};

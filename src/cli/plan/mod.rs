@@ -100,7 +100,7 @@ pub fn run(args: &PlanArgs, settings: &Settings, out: &mut impl Write) -> anyhow
 fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
     let options = engine_options(settings)?;
     let outlook = Outlook::new(&options)?;
-    let sizes = session::read_sizes(&options);
+    let sizes = session::read_sizes(&options.oracle);
     let speed = disk::measure(&options.oracle, sizes.depth, sizes.bytes)
         .with_context(|| format!("cannot read {}", options.oracle.display()))?;
     let passes = outlook.forecasts(&options, speed.gb_s())?;

@@ -145,7 +145,7 @@ impl Outlook {
                 Form::Resident => total_bytes(&self.shards),
                 Form::Streamed { weights, .. } | Form::Hooked { weights, .. } => *weights,
             },
-            read_sizes: read_sizes(options),
+            read_sizes: read_sizes(&options.oracle),
         };
         let times = LayerOracle::probe(&self.gguf, layout, layer, &self.shapes(), PROBE_TIME)?;
         let plan = self.budget.form.plan();
