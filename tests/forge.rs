@@ -18,9 +18,10 @@ use nmos::river::ReadSizes;
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
 use std::fs::{File, read_dir};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 struct Silent;
@@ -383,7 +384,36 @@ fn nothing_is_left_of_a_stopped_one() {
     assert!(is_empty(dir.path()));
 }
 
+#[test]
+fn a_kill_leaves_no_model_that_is_not_whole() {
+    let _turn = common::turn();
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("killed.gguf");
+    let source = std::fs::read(model(SMOL)).unwrap();
+    let args = ["--size", "800MB", "--no-verify", place.to_str().unwrap()];
+    let mut child = command(&args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Told while it writes.
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains('%')));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!place.exists());
+    assert!(source == std::fs::read(model(SMOL)).unwrap());
+    // What it left does not stand in the way of the next one.
+    let output = nmos(&args);
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(Gguf::open(&place).unwrap().file_bytes() > 700_000_000);
+}
+
 fn nmos(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+fn command(args: &[&str]) -> Command {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_nmos"));
     for (name, _) in std::env::vars_os() {
@@ -396,9 +426,8 @@ fn nmos(args: &[&str]) -> Output {
         .env("HOME", home.path())
         .args(["forge", "--draft", "none", "--oracle"])
         .arg(model(SMOL))
-        .args(args)
-        .output()
-        .unwrap()
+        .args(args);
+    command
 }
 
 fn out(output: &Output) -> String {

@@ -1,8 +1,10 @@
 //! The program itself in a terminal, over the default models as `nmos models pull` leaves them.
 #![allow(clippy::unwrap_used)]
 
+mod common;
 mod pty;
 
+use nmos::typing::{Edit, Trace};
 use portable_pty::CommandBuilder;
 use pty::Terminal;
 use rustix::process::{Signal, kill_process};
@@ -95,6 +97,45 @@ fn escape_stops_an_answer_and_sigterm_ends_another() {
         t.shows("answering") && !t.shows("waiting for the first token")
     });
     kill_process(terminal.pid(), Signal::TERM).unwrap();
+    ends(&mut terminal, 0);
+}
+
+#[test]
+fn a_kill_in_mid_answer_costs_nothing_that_was_kept() {
+    let _alone = alone();
+    let home = tempfile::tempdir().unwrap();
+    let model = common::model(common::ORACLE);
+    let before = std::fs::metadata(&model).unwrap();
+    let typed = home.path().join("typed.jsonl");
+    let mut command = nmos(home.path());
+    command.args([
+        "--record-text".as_ref(),
+        "--record".as_ref(),
+        typed.as_os_str(),
+    ]);
+    let mut terminal = workbench(command, 80, 24);
+    let prompt = "Write the numbers from one to five hundred in words.";
+    terminal.write(prompt);
+    terminal.write("\r");
+    terminal.wait("the answer to begin", |t| {
+        t.shows("answering") && !t.shows("waiting for the first token")
+    });
+    kill_process(terminal.pid(), Signal::KILL).unwrap();
+    terminal.wait("the end of the process", |t| {
+        t.child.try_wait().unwrap().is_some()
+    });
+    let trace = Trace::load(&typed).unwrap();
+    assert!(trace.events().iter().any(|e| e.edit == Edit::Enter));
+    let after = std::fs::metadata(&model).unwrap();
+    assert_eq!(
+        (before.len(), before.modified().unwrap()),
+        (after.len(), after.modified().unwrap())
+    );
+    // The next one starts as if nothing had been.
+    let mut terminal = workbench(nmos(home.path()), 80, 24);
+    terminal.write("Say yes.\r");
+    terminal.wait_for("speed");
+    terminal.write("\x03\x03\x03");
     ends(&mut terminal, 0);
 }
 

@@ -148,9 +148,7 @@ fn examine(settings: &Settings, config: Check) -> Report {
     if let (Some(oracle), Some(tuned)) = (&oracle, &tuned) {
         all.extend(speed::keep(oracle, tuned));
     }
-    let prospects = tuned
-        .as_ref()
-        .map(|tuned| prospects(settings, tuned.tuning.gb_s));
+    let prospects = tuned.as_ref().map(|_| prospects(settings));
     all.extend(prospects.as_ref().map(speed::limit));
     all.push(config);
     all.push(checks::log(settings));
@@ -182,10 +180,10 @@ struct Prospects {
     passes: Option<Vec<Forecast>>,
 }
 
-fn prospects(settings: &Settings, gb_s: f64) -> anyhow::Result<Prospects> {
+fn prospects(settings: &Settings) -> anyhow::Result<Prospects> {
     let options = engine_options(settings)?;
     let outlook = Outlook::new(&options)?;
-    let passes = outlook.forecasts(&options, gb_s)?;
+    let passes = outlook.forecasts(&options)?.map(|all| all.passes);
     Ok(Prospects { outlook, passes })
 }
 

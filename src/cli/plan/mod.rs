@@ -76,6 +76,8 @@ struct Owner {
 #[derive(Debug, Serialize)]
 struct Disk {
     gb_s: f64,
+    /// While kernels run, as they do in a pass; null where nothing streams.
+    computing_gb_s: Option<f64>,
     bytes: Bytes,
     seconds: f64,
     reader: &'static str,
@@ -103,7 +105,9 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
     let sizes = session::read_sizes(&options.oracle);
     let speed = disk::measure(&options.oracle, sizes.depth, sizes.bytes)
         .with_context(|| format!("cannot read {}", options.oracle.display()))?;
-    let passes = outlook.forecasts(&options, speed.gb_s())?;
+    let forecasts = outlook.forecasts(&options)?;
+    let computing_gb_s = forecasts.as_ref().and_then(|all| all.disk_gb_s);
+    let passes = forecasts.map(|all| all.passes);
     let checked = match (args.check, &passes) {
         (Some(n), Some(passes)) => Some(predict::check(&outlook, &options, passes, n)?),
         (Some(_), None) => bail!(
@@ -118,7 +122,8 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         let stay = plan.pinned.iter().filter(|p| **p).count();
         (stay, plan.streamed_bytes as u64)
     });
-    let disk_s = (streamed > 0 && speed.bytes.0 > 0).then(|| streamed as f64 / speed.gb_s() / 1e9);
+    let gb_s = computing_gb_s.unwrap_or(speed.gb_s());
+    let disk_s = (streamed > 0 && speed.bytes.0 > 0).then(|| streamed as f64 / gb_s / 1e9);
     let single = passes.iter().flatten().find(|pass| pass.nodes == 1);
     Ok(Report {
         model: model(&outlook.gguf, &outlook.blueprint),
@@ -134,6 +139,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         predicted_bytes_a_pass: Bytes(streamed),
         measured_disk: Disk {
             gb_s: speed.gb_s(),
+            computing_gb_s,
             bytes: speed.bytes,
             seconds: speed.time.as_secs_f64(),
             reader: speed.reader,

@@ -72,6 +72,12 @@ fn disk(report: &Report, out: &mut impl Write) -> io::Result<()> {
             "through the page cache, so the disk may be slower"
         }
     )?;
+    if let Some(gb_s) = d.computing_gb_s {
+        writeln!(
+            out,
+            "  {gb_s:.2} GB/s while kernels run, by which passes are predicted"
+        )?;
+    }
     writeln!(
         out,
         "  {} reads of {} in flight, {}",

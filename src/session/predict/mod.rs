@@ -3,9 +3,12 @@
 //! ```text
 //!  headers of the files -> Budget: who holds what, which shards stay, which stream
 //!  LayerOracle::probe   -> seconds of every step, at each shape of a pass     (measured)
-//!  disk                 -> bytes a second                                     (measured)
+//!  disk meanwhile       -> bytes a second                                     (measured)
 //!          \-> Pipeline: the ring, step by step -> seconds of a pass          (predicted)
 //! ```
+//!
+//! Where weights stream, disk and kernels are measured at the same time: both move memory, and
+//! each is a few percent slower beside the other than alone.
 //!
 //! Kernels are measured for models that we have graphs for, whatever form they are run in. What
 //! llama.cpp's own graph takes for any other is not known before it runs.
@@ -23,9 +26,12 @@ use super::options::EngineOptions;
 use super::pairing::Pairing;
 use crate::model::{Blueprint, Gguf};
 use crate::oracle::{LayerOracle, LayerOracleOptions, PassShape, StepTimes, WidthClass};
-use crate::river::{Plan, Shard, total_bytes};
+use crate::river::{Plan, ReadSizes, Shard, total_bytes};
 use crate::system;
+use crate::system::measure::disk;
 use serde::Serialize;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Trees that are predicted, in nodes. The last is a full pass over a prompt.
@@ -33,6 +39,16 @@ const NODES: [usize; 5] = [1, 8, 16, 32, WidthClass::BATCH.max];
 
 /// How long kernels are measured, as far as a few rounds of them take no longer.
 const PROBE_TIME: Duration = Duration::from_millis(1500);
+
+/// What passes will cost.
+#[derive(Clone, Debug)]
+pub struct Forecasts {
+    /// Of the disk while kernels ran, in decimal gigabytes a second; `None` where nothing
+    /// streams.
+    pub disk_gb_s: Option<f64>,
+    /// One for each shape of a pass.
+    pub passes: Vec<Forecast>,
+}
 
 /// What a pass of one shape will cost.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -125,16 +141,12 @@ impl Outlook {
         NODES.map(shape).to_vec()
     }
 
-    /// Measures the kernels, and predicts passes of every shape from that and the disk's
-    /// speed in decimal gigabytes a second. `None` for a model that we have no graphs for.
+    /// Measures the kernels, and the disk if weights stream, and predicts passes of every
+    /// shape. `None` for a model that we have no graphs for.
     ///
     /// # Errors
     /// Files that cannot be read.
-    pub fn forecasts(
-        &self,
-        options: &EngineOptions,
-        gb_s: f64,
-    ) -> anyhow::Result<Option<Vec<Forecast>>> {
+    pub fn forecasts(&self, options: &EngineOptions) -> anyhow::Result<Option<Forecasts>> {
         let Blueprint::Layers(layout) = &self.blueprint else {
             return Ok(None);
         };
@@ -147,11 +159,47 @@ impl Outlook {
             },
             read_sizes: read_sizes(&options.oracle),
         };
-        let times = LayerOracle::probe(&self.gguf, layout, layer, &self.shapes(), PROBE_TIME)?;
+        let probe = || LayerOracle::probe(&self.gguf, layout, layer, &self.shapes(), PROBE_TIME);
         let plan = self.budget.form.plan();
+        let (times, disk_gb_s) = if plan.is_some_and(|plan| plan.streamed_bytes > 0) {
+            let (times, gb_s) = beside_reading(&options.oracle, layer.read_sizes, probe)?;
+            (times?, Some(gb_s))
+        } else {
+            (probe()?, None)
+        };
+        let gb_s = disk_gb_s.unwrap_or(f64::INFINITY);
         let forecast = |times: &StepTimes| forecast(&self.shards, plan, times, gb_s);
-        Ok(Some(times.iter().map(forecast).collect()))
+        Ok(Some(Forecasts {
+            disk_gb_s,
+            passes: times.iter().map(forecast).collect(),
+        }))
     }
+}
+
+/// Runs `work` while `file` is read over and over; says how fast that was in the median, in
+/// decimal gigabytes a second.
+fn beside_reading<T>(
+    file: &Path,
+    sizes: ReadSizes,
+    work: impl FnOnce() -> T,
+) -> std::io::Result<(T, f64)> {
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let mut speeds = Vec::new();
+            while speeds.is_empty() || !ended.load(Ordering::Relaxed) {
+                speeds.push(disk::measure(file, sizes.depth, sizes.bytes)?.gb_s());
+            }
+            speeds.sort_by(f64::total_cmp);
+            Ok(speeds[speeds.len() / 2])
+        });
+        let result = work();
+        ended.store(true, Ordering::Relaxed);
+        let speed = reading
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        speed.map(|gb_s| (result, gb_s))
+    })
 }
 
 /// Predicts one pass. Without a plan nothing streams.
