@@ -224,6 +224,7 @@ fn streamed() -> Snapshot {
             reasons: vec!["names a language".into(), "asks to write".into()],
             last_us: 240,
         },
+        speculation: SpeculationView::default(),
         prefill: PrefillView {
             prompt_tokens: 131,
             ready_tokens: 118,
