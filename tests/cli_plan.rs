@@ -89,6 +89,10 @@ fn passes_are_predicted_from_kernels_and_disk() {
         let limit = if disk > compute { "disk" } else { "compute" };
         assert_eq!(pass["limit"], limit, "disk {disk}, compute {compute}");
     }
+    assert_eq!(
+        (&report["max_nodes"], &report["max_nodes_from"]),
+        (&63.into(), &"auto".into())
+    );
     // One node is padded to the eight of its width class.
     assert_eq!(passes[0]["width"], 8);
     // Printed and read again, numbers may differ in the last digit.
@@ -101,6 +105,37 @@ fn passes_are_predicted_from_kernels_and_disk() {
         let ratio = whole.unwrap() / pass.unwrap();
         assert!((ratio - 1.0).abs() < 1e-9, "{whole:?} and {pass:?}");
     }
+}
+
+#[test]
+fn the_most_nodes_of_a_pass_are_said_and_paid_for() {
+    let plan = |more: &[&str]| {
+        let more = [&["--ctx", "512", "--json"], more].concat();
+        json(&plan(&model(SMOL), None, &more))
+    };
+    // Logits of a node take 0.2 MB: those of 63 are too many for little memory.
+    let little = plan(&["--ram", "155MiB"]);
+    assert_eq!(
+        (&little["max_nodes"], &little["max_nodes_from"]),
+        (&16.into(), &"short_memory".into())
+    );
+    let (one, many) = (
+        plan(&["--ram", "155MiB", "--tree", "1"]),
+        plan(&["--ram", "220MiB", "--tree", "200"]),
+    );
+    let logits = |report: &Value| owner(report, "logits").unwrap();
+    assert!(logits(&one) < logits(&little));
+    let vocabulary = 49_152 * 4;
+    assert!(logits(&many) > 200 * vocabulary && logits(&many) < 2 * 200 * vocabulary);
+    assert_eq!(
+        (&many["max_nodes"], &many["max_nodes_from"]),
+        (&200.into(), &"setting".into())
+    );
+    let widest = many["passes"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&widest["nodes"], &widest["width"]),
+        (&200.into(), &200.into())
+    );
 }
 
 #[test]

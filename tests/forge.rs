@@ -13,7 +13,7 @@ use nmos::ggml::{self, GgmlType};
 use nmos::model::gguf::Value;
 use nmos::model::progress::Progress;
 use nmos::model::{Gguf, ModelLayout, Tokenizer};
-use nmos::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle};
+use nmos::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, WidthClass};
 use nmos::river::ReadSizes;
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
@@ -66,6 +66,7 @@ fn layer_oracle(path: &Path) -> LayerOracle {
     let options = LayerOracleOptions {
         ctx_tokens: 256,
         threads: THREADS,
+        max_nodes: WidthClass::BATCH.max,
         weight_bytes: Bytes::mib(512),
         read_sizes: ReadSizes::default(),
     };
@@ -179,7 +180,7 @@ fn a_wider_model_says_the_same() {
     // llama.cpp takes the file too, and computes the same with it.
     let ours = streamed(&path);
     let model = llama::load(&path, Load::WeightsAsStored).unwrap();
-    let mut theirs = LlamaOracle::new(&model, 256, THREADS).unwrap();
+    let mut theirs = LlamaOracle::new(&model, 256, THREADS, WidthClass::BATCH.max).unwrap();
     for (at, (a, b)) in rows(&mut theirs, &text(), 24).iter().zip(&ours).enumerate() {
         assert!(max_diff(a, b) < 1e-3, "token {at}");
     }

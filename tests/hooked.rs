@@ -28,6 +28,7 @@ fn hooked_with(io: Box<dyn BlockReader>, file: &str, layer_bytes: Bytes) -> Llam
     let bare = BareModel::open(gguf.path()).unwrap();
     outline.retain(|name| bare.find(name).is_some());
     let options = HookedOptions {
+        max_nodes: WidthClass::WIDE.max,
         ctx_tokens: 2048,
         threads: 2,
         layer_bytes,

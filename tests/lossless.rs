@@ -4,7 +4,7 @@
 mod common;
 
 use common::{DRAFT, ORACLE, model};
-use nmos::session::{self, EngineHandle, EngineOptions, Event, Intent, Sampling};
+use nmos::session::{self, EngineHandle, EngineOptions, Event, Intent, Sampling, TreeSize};
 use nmos::telemetry::{AnswerStats, Phase, Snapshot};
 use nmos::typing::{Edit, Trace, TypingEvent, VirtualClock};
 use nmos::units::Bytes;
@@ -34,6 +34,7 @@ fn options(ram: u64, draft: bool) -> EngineOptions {
         ram: Some(Bytes::mib(ram + if draft { DRAFT_MIB } else { 0 })),
         ctx_tokens: 1024,
         threads: 2,
+        tree: TreeSize::Auto,
         max_tokens: 64,
         fixed_length: false,
         system: "You are a helpful assistant.".into(),

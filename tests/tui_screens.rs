@@ -96,6 +96,39 @@ fn check(name: &str, mut make: impl FnMut() -> App) {
     }
 }
 
+/// Passes over a bush of guesses: the draft model's best three at each depth, and a chain that
+/// was looked up.
+fn speculation() -> SpeculationView {
+    let node = |parent, source, stated_p, kept| TreeNodeView {
+        parent,
+        source,
+        stated_p,
+        kept,
+    };
+    let mut view = SpeculationView {
+        max_nodes: 63,
+        draft_ms: Some(41.0),
+        pass_ms: Some(233.0),
+        ..SpeculationView::default()
+    };
+    for right in [4, 2, 6, 4] {
+        let mut nodes = vec![node(None, Source::Known, 1.0, true)];
+        let mut last = 0;
+        for depth in 1..=6 {
+            let kept = depth <= right;
+            let best = nodes.len();
+            nodes.push(node(Some(last), Source::Model, 0.82, kept));
+            nodes.push(node(Some(last), Source::Model, 0.11, false));
+            if depth > 2 {
+                nodes.push(node(Some(last), Source::Lookup, 0.34, false));
+            }
+            last = best;
+        }
+        view.count_pass(TreeView { nodes }, right + 1);
+    }
+    view
+}
+
 /// A 28-layer model of which the first half is pinned, in the middle of a pass.
 fn streamed() -> Snapshot {
     let mut shards = Vec::new();
@@ -224,6 +257,7 @@ fn streamed() -> Snapshot {
             reasons: vec!["names a language".into(), "asks to write".into()],
             last_us: 240,
         },
+        speculation: speculation(),
         prefill: PrefillView {
             prompt_tokens: 131,
             ready_tokens: 118,

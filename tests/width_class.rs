@@ -3,67 +3,179 @@
 mod common;
 
 use common::{DRAFT, ORACLE, SMOL, layer_oracle, llama_oracle, rows, same_bits, tokens};
-use nmos::oracle::{Oracle, TokenTree, WidthClass};
+use nmos::oracle::{Oracle, OracleError, TokenTree, TreeNode, WidthClass};
 use nmos::units::{Bytes, TokenId};
 
 /// Any tokens do; these are in all three vocabularies.
-fn text() -> Vec<TokenId> {
-    let ids: Vec<i32> = (0..63).map(|i| 300 + (i * 7919) % 20_000).collect();
+fn text(n: usize) -> Vec<TokenId> {
+    let ids: Vec<i32> = (0..n as i32).map(|i| 300 + (i * 7919) % 20_000).collect();
     tokens(&ids)
 }
 
-/// Where a pass of some width gives other bits than one of the class's greatest width.
-fn faults(oracle: &mut dyn Oracle) -> Vec<String> {
-    let text = text();
-    let (max, prefix) = (WidthClass::BATCH.max, 20);
-    rows(oracle, &text[..prefix], prefix);
-    let reference = rows(oracle, &text, max);
-    let mut faults = Vec::new();
-    for width in [8, 9, 12, 16, 17, 24, 31, 32, 33, 48, 62] {
+/// Where a pass of some width in `class` gives other bits than passes of `reference` tokens, both
+/// behind `prefix` tokens.
+fn faults(
+    oracle: &mut dyn Oracle,
+    class: WidthClass,
+    prefix: usize,
+    (reference, widths): (usize, &[usize]),
+) -> Vec<String> {
+    oracle.truncate(0);
+    let most = widths.iter().copied().fold(reference, usize::max);
+    let text = text(prefix + most);
+    rows(oracle, &text[..prefix], 63);
+    let text = &text[prefix..];
+    let chains = |oracle: &mut dyn Oracle, width: usize| -> Vec<Vec<f32>> {
         oracle.truncate(prefix);
-        let found = rows(oracle, &text[..width], max);
-        let differ: Vec<_> = (0..width)
-            .filter(|&i| !same_bits(&found[i], &reference[i]))
-            .collect();
-        if !differ.is_empty() {
-            faults.push(format!("width {width}: rows {differ:?}"));
+        let mut rows = Vec::new();
+        for chunk in text.chunks(width) {
+            let output = oracle
+                .pass(&TokenTree::chain(chunk, 0), class)
+                .expect("a pass");
+            rows.extend((0..chunk.len()).map(|i| output.logits.of(i).expect("a row").to_vec()));
+            oracle.commit(&(0..chunk.len()).collect::<Vec<_>>());
         }
-    }
-    // Every token at another place of its batch: passes of nine, the last one padded.
-    oracle.truncate(prefix);
-    let found = rows(oracle, &text, 9);
-    let differ: Vec<_> = (0..max)
-        .filter(|&i| !same_bits(&found[i], &reference[i]))
-        .collect();
-    if !differ.is_empty() {
-        faults.push(format!("passes of 9: rows {differ:?}"));
+        rows
+    };
+    let expected = chains(oracle, reference);
+    let mut faults = Vec::new();
+    for &width in widths {
+        // The first pass has every token at its place of the widest one; those after it have
+        // every token at another place, and the last of them is padded.
+        let found = chains(oracle, width);
+        let differ = (0..most).filter(|&i| !same_bits(&found[i], &expected[i]));
+        let differ: Vec<_> = differ.collect();
+        if !differ.is_empty() {
+            faults.push(format!(
+                "{class:?} behind {prefix}, width {width}: rows {differ:?}"
+            ));
+        }
     }
     // Only the last token's logits wanted, as when a prompt is read.
     oracle.truncate(prefix);
-    let tree = TokenTree::chain(&text, max - 1);
-    let output = oracle.pass(&tree, WidthClass::BATCH).expect("a pass");
-    let row = output.logits.of(max - 1).expect("a row");
-    if !same_bits(row, &reference[max - 1]) {
-        faults.push("logits of the last token alone".to_owned());
+    let width = most.min(class.max);
+    let tree = TokenTree::chain(&text[..width], width - 1);
+    let output = oracle.pass(&tree, class).expect("a pass");
+    let row = output.logits.of(width - 1).expect("a row");
+    if !same_bits(row, &expected[width - 1]) {
+        faults.push(format!(
+            "{class:?} behind {prefix}: logits of the last token alone"
+        ));
     }
     faults
 }
 
-fn check(name: &str, oracle: &mut dyn Oracle) {
-    let faults = faults(oracle);
-    assert!(faults.is_empty(), "{name}: {faults:#?}");
+/// Behind few tokens and, where `long`, behind so many that ggml's attention has other kernels.
+fn check(name: &str, oracle: &mut dyn Oracle, long: bool) {
+    let mut found = Vec::new();
+    for prefix in if long { vec![20, 700] } else { vec![20] } {
+        found.extend(faults(
+            oracle,
+            WidthClass::NARROW,
+            prefix,
+            (7, &[1, 2, 3, 5, 6]),
+        ));
+        let widths = [8, 9, 16, 17, 31, 32, 33, 62];
+        found.extend(faults(oracle, WidthClass::BATCH, prefix, (63, &widths)));
+        if oracle.exact_trees() {
+            // Compared with the bits of `BATCH`.
+            let widths = [8, 63, 64, 65, 127, 129, 200, 320];
+            found.extend(faults(oracle, WidthClass::WIDE, prefix, (62, &widths)));
+        }
+    }
+    assert!(found.is_empty(), "{name}: {found:#?}");
 }
 
 #[test]
 fn the_streamed_oracle_keeps_its_bits() {
-    for file in [ORACLE, SMOL] {
-        check(file, &mut layer_oracle(file, Bytes::mib(512)));
-    }
+    let mut oracle = layer_oracle(SMOL, Bytes::mib(48));
+    assert!(oracle.streams());
+    check(SMOL, &mut oracle, true);
+}
+
+#[test]
+fn the_layered_oracle_keeps_its_bits_in_memory() {
+    // The weights of the first are of types that have kernels of their own from 8 tokens on.
+    let mut oracle = layer_oracle(DRAFT, Bytes::mib(512));
+    assert!(!oracle.streams());
+    check(DRAFT, &mut oracle, false);
+}
+
+#[test]
+fn the_default_oracle_keeps_its_bits_in_the_widest_pass() {
+    let mut oracle = layer_oracle(ORACLE, Bytes::mib(400));
+    let found = faults(&mut oracle, WidthClass::WIDE, 8, (63, &[8, 512]));
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]
 fn the_resident_oracle_keeps_its_bits() {
-    for file in [DRAFT, SMOL] {
-        check(file, &mut llama_oracle(file, true));
+    check(DRAFT, &mut llama_oracle(DRAFT, true), false);
+    check(SMOL, &mut llama_oracle(SMOL, true), true);
+}
+
+/// A bush of 200 nodes in which every node but the first follows one of the three before it:
+/// each has the bits that it has alone with those that it follows.
+#[test]
+fn a_wide_tree_computes_what_its_branches_do() {
+    let (mut oracle, prefix) = (layer_oracle(SMOL, Bytes::mib(128)), 600);
+    let text = text(prefix + 200);
+    rows(&mut oracle, &text[..prefix], 63);
+    let mut tree = TokenTree::new();
+    for (i, &token) in text[prefix..].iter().enumerate() {
+        let parent = i.checked_sub(1 + i % 3);
+        tree.push(TreeNode {
+            token,
+            parent,
+            logits: true,
+        });
     }
+    let whole = oracle.pass(&tree, WidthClass::WIDE).expect("a pass").logits;
+    for leaf in [197, 198, 199] {
+        let mut path: Vec<_> = tree.ancestry(leaf).collect();
+        path.reverse();
+        let branch: Vec<_> = path.iter().map(|&n| tree.nodes()[n].token).collect();
+        oracle.truncate(prefix);
+        let alone = rows(&mut oracle, &branch, 8);
+        for (&node, alone) in path.iter().zip(&alone) {
+            let found = whole.of(node).expect("a row");
+            assert!(same_bits(found, alone), "node {node} above {leaf}");
+        }
+    }
+    // A kept branch leaves holes, and what follows it is as if there were none.
+    let mut path: Vec<_> = tree.ancestry(199).collect();
+    path.reverse();
+    let branch: Vec<_> = path.iter().map(|&n| tree.nodes()[n].token).collect();
+    let after = &text[..100];
+    oracle.truncate(prefix);
+    rows(&mut oracle, &branch, 8);
+    let linear = rows(&mut oracle, after, 50);
+    oracle.truncate(prefix);
+    oracle.pass(&tree, WidthClass::WIDE).expect("a pass");
+    oracle.commit(&path);
+    let chain = TokenTree::chain(after, 0);
+    let pruned = oracle
+        .pass(&chain, WidthClass::WIDE)
+        .expect("a pass")
+        .logits;
+    for (i, linear) in linear.iter().enumerate() {
+        assert!(same_bits(pruned.of(i).expect("a row"), linear), "token {i}");
+    }
+}
+
+#[test]
+fn what_there_is_no_memory_for_is_refused() {
+    let mut oracle = llama_oracle(SMOL, true);
+    assert_eq!(oracle.max_nodes(), 63);
+    let wide = TokenTree::chain(&text(64), 63);
+    let refused = oracle.pass(&wide, WidthClass::WIDE).expect_err("too wide");
+    assert!(
+        matches!(refused, OracleError::TooWide { nodes: 64, .. }),
+        "{refused}"
+    );
+    let narrow = TokenTree::chain(&text(8), 7);
+    let refused = oracle
+        .pass(&narrow, WidthClass::NARROW)
+        .expect_err("too wide");
+    assert!(refused.to_string().contains("8 nodes"), "{refused}");
 }

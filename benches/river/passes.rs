@@ -86,6 +86,7 @@ impl Bench {
         let options = LayerOracleOptions {
             ctx_tokens: CTX,
             threads,
+            max_nodes: WidthClass::BATCH.max,
             weight_bytes,
             read_sizes: nmos::session::read_sizes(gguf.path()),
         };

@@ -2,6 +2,7 @@
 
 use crate::config::{Draft, Layer, LogLayer, LogLevel, Ram, SamplingLayer, Scout, Switch, limits};
 use crate::forge::{Dims, Quant};
+use crate::session::TreeSize;
 use crate::units::Bytes;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
@@ -95,6 +96,9 @@ pub struct Shared {
     /// Threads that compute
     #[arg(long, global = true, value_name = "N", value_parser = |s: &str| limits::read(s, limits::threads))]
     pub threads: Option<usize>,
+    /// Most tokens of a pass, guesses counted in: 1 guesses nothing, `auto` takes what pays
+    #[arg(long, global = true, value_name = "N")]
+    pub tree: Option<TreeSize>,
     /// on, or off to leave the mouse to the terminal, for selecting text
     #[arg(long, global = true, value_name = "SWITCH")]
     pub mouse: Option<Switch>,
@@ -119,6 +123,7 @@ impl Shared {
             ram: self.ram,
             ctx: self.ctx,
             threads: self.threads,
+            tree: self.tree,
             mouse: self.mouse,
             log: LogLayer {
                 level: self.log_level,
@@ -329,6 +334,9 @@ mod tests {
             let cli = Cli::try_parse_from(line).unwrap();
             assert_eq!(cli.shared.layer().ram, Some("1GiB".parse().unwrap()));
         }
+        let cli = Cli::try_parse_from(["nmos", "plan", "--tree", "16"]).unwrap();
+        assert_eq!(cli.shared.layer().tree, Some(TreeSize::Fixed(16)));
+        Cli::try_parse_from(["nmos", "--tree", "0"]).unwrap_err();
     }
 
     #[test]

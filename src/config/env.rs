@@ -65,6 +65,7 @@ pub(super) fn layer(vars: Vars<'_>) -> Result<Layer, ConfigError> {
         ram: checked(vars, "NMOS_RAM", FromStr::from_str)?,
         ctx: checked(vars, "NMOS_CTX", |t| limits::read(t, limits::ctx))?,
         threads: checked(vars, "NMOS_THREADS", |t| limits::read(t, limits::threads))?,
+        tree: checked(vars, "NMOS_TREE", FromStr::from_str)?,
         max_tokens: checked(vars, "NMOS_MAX_TOKENS", |t| {
             limits::read(t, limits::max_tokens)
         })?,

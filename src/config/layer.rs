@@ -2,6 +2,7 @@
 
 use super::values::{Draft, LogLevel, Ram, Scout, Switch};
 use super::{ConfigError, Fault, SourceFile, limits};
+use crate::session::TreeSize;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub struct Layer {
     pub ctx: Option<usize>,
     #[serde(deserialize_with = "threads")]
     pub threads: Option<usize>,
+    pub tree: Option<TreeSize>,
     #[serde(deserialize_with = "max_tokens")]
     pub max_tokens: Option<usize>,
     pub system: Option<String>,

@@ -1,5 +1,7 @@
 //! What each setting may be. One check a setting, used for flags, environment and file alike.
 
+use crate::oracle::WidthClass;
+use crate::session::TreeSize;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -36,6 +38,11 @@ pub fn ctx(n: i64) -> Result<usize, String> {
 /// Threads that compute.
 pub fn threads(n: i64) -> Result<usize, String> {
     whole("a number of threads", n, 1, 1024)
+}
+
+/// Most nodes of a pass.
+pub fn tree(n: i64) -> Result<TreeSize, String> {
+    whole("a number of nodes", n, 1, WidthClass::WIDE.max).map(TreeSize::Fixed)
 }
 
 /// Most tokens of an answer.

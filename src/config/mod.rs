@@ -25,7 +25,7 @@ pub use layer::{KeyTable, Layer, LogLayer, SamplingLayer};
 pub use paths::Paths;
 pub use values::{Draft, LogLevel, Ram, Scout, Switch};
 
-use crate::session::{self, EngineOptions, Sampling};
+use crate::session::{self, EngineOptions, Sampling, TreeSize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -106,6 +106,8 @@ pub struct Settings {
     pub ram: Setting<Ram>,
     pub ctx: Setting<usize>,
     pub threads: Setting<usize>,
+    /// Most nodes of a pass.
+    pub tree: Setting<TreeSize>,
     pub max_tokens: Setting<usize>,
     pub system: Setting<String>,
     pub theme: Setting<String>,
@@ -187,6 +189,7 @@ impl Settings {
             ram: stack.pick(|l| l.ram, || Ram::Auto),
             ctx: stack.pick(|l| l.ctx, || 4096),
             threads: stack.pick(|l| l.threads, crate::system::cores),
+            tree: stack.pick(|l| l.tree, TreeSize::default),
             max_tokens: stack.pick(|l| l.max_tokens, || 1024),
             system: stack.pick(|l| l.system.clone(), || DEFAULT_SYSTEM.to_owned()),
             theme: stack.pick(|l| l.theme.clone(), || DEFAULT_THEME.to_owned()),
@@ -251,6 +254,7 @@ impl Settings {
             ram: self.ram.value.size(),
             ctx_tokens: self.ctx.value,
             threads: self.threads.value,
+            tree: self.tree.value,
             max_tokens: self.max_tokens.value,
             fixed_length: false,
             system: self.system.value.clone(),

@@ -1,6 +1,7 @@
 //! The settings in force as text, for `nmos config show`.
 
 use super::{Origin, Setting, Settings};
+use crate::session::TreeSize;
 use std::fmt::Display;
 
 impl Settings {
@@ -19,6 +20,10 @@ impl Settings {
             text("ram", &self.ram),
             bare("ctx", &self.ctx),
             bare("threads", &self.threads),
+            match self.tree.value {
+                TreeSize::Auto => text("tree", &self.tree),
+                TreeSize::Fixed(_) => bare("tree", &self.tree),
+            },
             bare("max-tokens", &self.max_tokens),
             text("system", &self.system),
             text("theme", &self.theme),

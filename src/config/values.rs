@@ -1,5 +1,6 @@
 //! Settings whose values are words: each reads from and prints as the same text everywhere.
 
+use crate::session::TreeSize;
 use crate::units::Bytes;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
@@ -144,6 +145,49 @@ impl fmt::Display for Ram {
     }
 }
 
+impl FromStr for TreeSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        super::limits::read(text, super::limits::tree).map_err(|error| format!("{error}, or auto"))
+    }
+}
+
+impl fmt::Display for TreeSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.pad("auto"),
+            Self::Fixed(nodes) => f.pad(&nodes.to_string()),
+        }
+    }
+}
+
+/// A number, as every other count in the file, or the text `"auto"`.
+impl<'de> Deserialize<'de> for TreeSize {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Nodes;
+        impl Visitor<'_> for Nodes {
+            type Value = TreeSize;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of nodes from 1 to 512, or \"auto\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<TreeSize, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_i64<E: Error>(self, nodes: i64) -> Result<TreeSize, E> {
+                super::limits::tree(nodes).map_err(|e| E::custom(format!("{e}, or \"auto\"")))
+            }
+        }
+        d.deserialize_any(Nodes)
+    }
+}
+
 /// How much goes to the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
@@ -247,6 +291,9 @@ mod tests {
         for text in ["heuristic", "none"] {
             assert_eq!(text.parse::<Scout>().unwrap().to_string(), text);
         }
+        for text in ["auto", "1", "512"] {
+            assert_eq!(text.parse::<TreeSize>().unwrap().to_string(), text);
+        }
         for text in ["on", "off"] {
             assert_eq!(text.parse::<Switch>().unwrap().to_string(), text);
         }
@@ -264,6 +311,9 @@ mod tests {
         );
         assert!("loud".parse::<LogLevel>().unwrap_err().contains("trace"));
         assert!("".parse::<Draft>().is_err());
+        let many = "513".parse::<TreeSize>().unwrap_err();
+        assert!(many.contains("512") && many.contains("auto"), "{many}");
+        assert!("0".parse::<TreeSize>().is_err() && "many".parse::<TreeSize>().is_err());
         assert!("yes".parse::<Switch>().unwrap_err().contains("'on'"));
     }
 }

@@ -17,7 +17,7 @@ use crate::telemetry::Hub;
 use crate::units::{Bytes, TokenId};
 use std::path::{Path, PathBuf};
 
-/// For logits, thread stacks and the allocator's slack.
+/// For rows of logits that are compared, thread stacks and the allocator's slack.
 const MARGIN: Bytes = Bytes::mib(64);
 
 /// Code and prose, so that text of both kinds is compared.
@@ -159,12 +159,13 @@ fn open(path: &Path, check: Check) -> Result<LayerOracle, VerifyError> {
     let gguf = Gguf::open(path)?;
     let layout = ModelLayout::from_gguf(&gguf)?;
     let ctx_tokens = WidthClass::BATCH.max.next_multiple_of(256);
-    let other = LayerOracle::other_bytes(&layout, ctx_tokens);
+    let other = LayerOracle::other_bytes(&layout, ctx_tokens, ANSWER_TOKENS);
     let other: u64 = other.iter().map(|(_, bytes)| bytes.0).sum();
     let held = Bytes(system::rss().unwrap_or_default().0 + other + MARGIN.0);
     let options = LayerOracleOptions {
         ctx_tokens,
         threads: check.threads,
+        max_nodes: ANSWER_TOKENS,
         weight_bytes: check.ram.saturating_sub(held),
         read_sizes: ReadSizes::default(),
     };

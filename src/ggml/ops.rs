@@ -114,6 +114,16 @@ impl Context {
         })
     }
 
+    /// `a` repeated as often as shape `ne` holds it.
+    pub fn repeat(&self, a: &Tensor, ne: [usize; 3]) -> Tensor {
+        let a = self.uses(a);
+        // SAFETY: see above.
+        self.wrap(unsafe {
+            let raw = self.0.raw.as_ptr();
+            sys::ggml_repeat_4d(raw, a, int(ne[0]), int(ne[1]), int(ne[2]), 1)
+        })
+    }
+
     /// A window onto `a`: shape `ne`, byte strides `nb` of the second and third dimension,
     /// from byte `offset`.
     pub fn view_3d(&self, a: &Tensor, ne: [usize; 3], nb: [usize; 2], offset: usize) -> Tensor {

@@ -40,6 +40,8 @@ const ALIGNMENT: usize = 64;
 pub struct HookedOptions {
     pub ctx_tokens: usize,
     pub threads: usize,
+    /// See [`Oracle::max_nodes`](super::Oracle::max_nodes).
+    pub max_nodes: usize,
     /// Memory for the layers' weights: what stays of them and what is in flight.
     pub layer_bytes: Bytes,
     pub read_sizes: ReadSizes,

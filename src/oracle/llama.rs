@@ -5,7 +5,10 @@
 //! gets one that shares it, and a node belongs to the sequences of all leaves below it.
 
 use super::hooked::{Feed, HookedOptions};
-use super::{Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass};
+use super::logits::Shelf;
+use super::{
+    Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass, check_width,
+};
 use crate::ggml::bare::BareModel;
 use crate::ggml::hook::Hook;
 use crate::ggml::llama::{BatchToken, LlamaError, LlamaRun, RunOptions};
@@ -24,6 +27,7 @@ use std::time::{Duration, Instant};
 /// Most leaves of a tree. Sequence 0 is the committed text and the last one is padding.
 const MAX_LEAVES: usize = 62;
 const PADDING: i32 = MAX_LEAVES as i32 + 1;
+const SEQUENCES: usize = MAX_LEAVES + 2;
 
 /// See the module's text.
 pub struct LlamaOracle {
@@ -32,6 +36,8 @@ pub struct LlamaOracle {
     feed: Option<Rc<RefCell<Feed>>>,
     n_vocab: usize,
     capacity: usize,
+    max_nodes: usize,
+    logits: Shelf,
     len: usize,
     /// The sequence that each node of the last pass lies in (one of them).
     sequence_of: Vec<i32>,
@@ -53,9 +59,10 @@ impl LlamaOracle {
         model: &Arc<LlamaModel>,
         ctx_tokens: usize,
         threads: usize,
+        max_nodes: usize,
     ) -> Result<Self, LlamaError> {
         let run = LlamaRun::new(Arc::clone(model), options(ctx_tokens, threads))?;
-        Ok(Self::with_run(run, None, ctx_tokens))
+        Ok(Self::with_run(run, None, ctx_tokens, max_nodes))
     }
 
     /// A context over a model whose layers stream. What stays is read now, and the layers
@@ -97,16 +104,29 @@ impl LlamaOracle {
         let feed = Feed::start(&model, gguf, outline, setup.layer_bytes, read, hub)?;
         let feed = Rc::new(RefCell::new(feed));
         let hook: Rc<RefCell<dyn Hook>> = Rc::<RefCell<Feed>>::clone(&feed);
-        let run = LlamaRun::hooked(&model, options(setup.ctx_tokens, setup.threads), hook)?;
-        Ok(Self::with_run(run, Some(feed), setup.ctx_tokens))
+        let HookedOptions {
+            ctx_tokens,
+            threads,
+            max_nodes,
+            ..
+        } = setup;
+        let run = LlamaRun::hooked(&model, options(ctx_tokens, threads), hook)?;
+        Ok(Self::with_run(run, Some(feed), ctx_tokens, max_nodes))
     }
 
-    fn with_run(run: LlamaRun, feed: Option<Rc<RefCell<Feed>>>, ctx_tokens: usize) -> Self {
+    fn with_run(
+        run: LlamaRun,
+        feed: Option<Rc<RefCell<Feed>>>,
+        ctx_tokens: usize,
+        max_nodes: usize,
+    ) -> Self {
         Self {
             n_vocab: usize::try_from(run.model().n_vocab()).unwrap_or(0),
             run,
             feed,
             capacity: ctx_tokens,
+            max_nodes: max_nodes.min(WidthClass::BATCH.max),
+            logits: Shelf::default(),
             len: 0,
             sequence_of: Vec::new(),
             leaves: 0,
@@ -114,12 +134,17 @@ impl LlamaOracle {
     }
 
     /// Memory of a hooked oracle that is not for layers, by owner.
-    pub fn other_bytes(outline: &Outline, ctx_tokens: usize) -> [(&'static str, Bytes); 3] {
+    pub fn other_bytes(
+        outline: &Outline,
+        ctx_tokens: usize,
+        max_nodes: usize,
+    ) -> [(&'static str, Bytes); 3] {
         let context = Self::context_bytes(
             outline.n_layer,
             outline.kv_width,
             outline.n_vocab,
             ctx_tokens,
+            max_nodes,
         );
         [
             ("context", context),
@@ -169,10 +194,15 @@ impl LlamaOracle {
         kv_width: usize,
         n_vocab: usize,
         ctx_tokens: usize,
+        max_nodes: usize,
     ) -> Bytes {
-        let cells = (ctx_tokens + WidthClass::BATCH.max).next_multiple_of(256);
+        let width = WidthClass::BATCH.max;
+        let cells = (ctx_tokens + width).next_multiple_of(256);
         let kv = cells * n_layer * kv_width * 2 * 2;
-        let logits = 2 * WidthClass::BATCH.max * n_vocab * 4;
+        // llama.cpp sets aside scratch memory for every token of a batch to want its logits, and
+        // room for the results of one a sequence; what a pass yields is a copy of those.
+        let copied = max_nodes.min(WidthClass::BATCH.max);
+        let logits = (width + SEQUENCES + copied) * n_vocab * 4;
         Bytes((kv + logits + (32 << 20)) as u64)
     }
 
@@ -204,6 +234,7 @@ impl LlamaOracle {
             if leaves.len() > MAX_LEAVES {
                 return Err(OracleError::TooWide {
                     nodes: leaves.len(),
+                    min: 1,
                     max: MAX_LEAVES,
                 });
             }
@@ -231,13 +262,18 @@ impl Oracle for LlamaOracle {
         self.len
     }
 
+    fn max_nodes(&self) -> usize {
+        self.max_nodes
+    }
+
+    /// A kept branch stays in whatever cells llama.cpp found for it, and the order of cells is the
+    /// order of its sums.
+    fn exact_trees(&self) -> bool {
+        false
+    }
+
     fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError> {
-        if tree.is_empty() || tree.len() > width.max {
-            return Err(OracleError::TooWide {
-                nodes: tree.len(),
-                max: width.max,
-            });
-        }
+        check_width(tree, width, WidthClass::BATCH.max)?;
         if self.len + tree.len() > self.capacity {
             return Err(CellsFull {
                 capacity: self.capacity,
@@ -261,7 +297,10 @@ impl Oracle for LlamaOracle {
                 logits: node.logits,
             })
             .collect();
-        for i in tree.len()..width.min {
+        // llama.cpp's attention sums in another order for a single query over many cells: where a
+        // class has more than one token, a single one is padded as well.
+        let least = width.min.max(width.max.min(2));
+        for i in tree.len()..least {
             batch.push(BatchToken {
                 token: tree.nodes()[0].token.0,
                 position: i - tree.len(),
@@ -269,10 +308,10 @@ impl Oracle for LlamaOracle {
                 logits: false,
             });
         }
-        let mut logits = Logits::for_tree(tree, self.n_vocab);
+        let mut logits = Logits::for_tree(tree, self.n_vocab, &self.logits);
         // llama.cpp computes the last layer and the head only for tokens that want logits:
         // these make a batch of their own, which must be of the same width class.
-        let mut missing = width.min.saturating_sub(logits.nodes().len());
+        let mut missing = least.saturating_sub(logits.nodes().len());
         if logits.nodes().is_empty() {
             missing = 0;
         }
@@ -332,7 +371,7 @@ fn options(ctx_tokens: usize, threads: usize) -> RunOptions {
     RunOptions {
         ctx_tokens: ctx_tokens + WidthClass::BATCH.max,
         batch: WidthClass::BATCH.max,
-        sequences: MAX_LEAVES + 2,
+        sequences: SEQUENCES,
         threads,
     }
 }

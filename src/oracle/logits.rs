@@ -2,25 +2,46 @@
 
 use super::tree::{NodeIdx, TokenTree};
 use crate::units::TokenId;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// One row of `n_vocab` floats for each node whose logits were wanted, in node order.
+///
+/// Many rows are hundreds of megabytes: the memory goes back to the oracle's [`Shelf`] when the
+/// logits are dropped, and the next pass finds it there.
 #[derive(Debug)]
 pub struct Logits {
     n_vocab: usize,
     nodes: Vec<NodeIdx>,
     values: Vec<f32>,
+    shelf: Shelf,
+}
+
+/// Memory of the last pass's logits, for the next one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shelf(Rc<RefCell<Vec<f32>>>);
+
+impl Drop for Logits {
+    fn drop(&mut self) {
+        self.shelf.0.replace(std::mem::take(&mut self.values));
+    }
 }
 
 impl Logits {
-    /// Rows for the nodes of `tree` that want them, all zero.
-    pub(super) fn for_tree(tree: &TokenTree, n_vocab: usize) -> Self {
+    /// Rows for the nodes of `tree` that want them, to be written before they are read.
+    pub(super) fn for_tree(tree: &TokenTree, n_vocab: usize, shelf: &Shelf) -> Self {
         let wanted = tree.nodes().iter().enumerate().filter(|(_, n)| n.logits);
         let nodes: Vec<_> = wanted.map(|(i, _)| i).collect();
-        let values = vec![0.0; nodes.len() * n_vocab];
+        let mut values = shelf.0.take();
+        let needed = nodes.len() * n_vocab;
+        if values.len() < needed {
+            values.resize(needed, 0.0);
+        }
         Self {
             n_vocab,
             nodes,
             values,
+            shelf: shelf.clone(),
         }
     }
 
@@ -49,4 +70,26 @@ pub fn argmax(logits: &[f32]) -> TokenId {
         }
     }
     TokenId(i32::try_from(best).unwrap_or(i32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_pass_finds_the_memory_of_the_last() {
+        let (shelf, tokens) = (Shelf::default(), vec![TokenId(0); 8]);
+        let rows = |n: usize| Logits::for_tree(&TokenTree::chain(&tokens[..n], 0), 100, &shelf);
+        let address = |logits: &Logits| logits.values.as_ptr();
+        let first = rows(8);
+        let of_first = address(&first);
+        drop(first);
+        let few = rows(2);
+        assert_eq!((address(&few), few.nodes()), (of_first, &[0, 1][..]));
+        // Two at a time do not share.
+        let more = rows(8);
+        assert_ne!(address(&more), of_first);
+        drop(few);
+        assert_eq!(address(&rows(8)), of_first);
+    }
 }

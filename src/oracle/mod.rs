@@ -19,7 +19,6 @@ mod tree;
 
 pub use hooked::HookedOptions;
 pub use layer::{LayerOracle, LayerOracleOptions, PassShape, StepTimes};
-
 pub use llama::LlamaOracle;
 pub use logits::{Logits, argmax};
 pub use tree::{NodeIdx, TokenTree, TreeNode};
@@ -35,20 +34,38 @@ pub struct WidthClass {
 }
 
 impl WidthClass {
-    /// One token at a time: the cheapest where compute, not reading, is what a pass costs.
+    /// One token: where nothing is guessed and compute, not reading, is what a pass costs.
     pub const SINGLE: Self = Self { min: 1, max: 1 };
+
+    /// A few tokens: where few guesses are right, and compute is what a pass costs.
+    pub const NARROW: Self = Self { min: 1, max: 7 };
 
     /// Several tokens: all passes over prompts, and answers with a draft or with streaming.
     ///
-    /// Measured with ggml's plain CPU kernels: the bits of a row change between 7 and 8 tokens
-    /// and at 64, and nowhere between (`tests/width_class.rs`). Its kernels for repacked
+    /// Measured with ggml's plain CPU kernels: the bits of a row change between 7 and 8 tokens,
+    /// and nowhere between 8 and 63 (`tests/width_class.rs`). Its kernels for repacked
     /// weights make them depend on a row's place in the batch: no oracle uses those.
     pub const BATCH: Self = Self { min: 8, max: 63 };
+
+    /// Several tokens or many, for oracles whose trees are exact: the bits of
+    /// [`WidthClass::BATCH`], with room for more guesses where passes are dear.
+    pub const WIDE: Self = Self { min: 8, max: 512 };
+
+    /// All of them, the narrowest first.
+    pub const ALL: [Self; 3] = [Self::NARROW, Self::BATCH, Self::WIDE];
+
+    /// The class for passes of at most `nodes` nodes.
+    pub fn of(nodes: usize) -> Self {
+        let fits = |class: &&Self| nodes <= class.max;
+        *Self::ALL.iter().find(fits).unwrap_or(&Self::WIDE)
+    }
 }
 
-/// Nodes of a pass whose logits memory is set aside for. A pass for more computes them all
-/// the same, in memory that no budget counts.
-pub const LOGIT_ROWS: usize = 16;
+/// Tokens of the widest pass of an oracle for trees of at most `max_nodes` nodes: prompts are
+/// read in passes of [`WidthClass::BATCH`] in any case.
+fn max_width(max_nodes: usize) -> usize {
+    max_nodes.max(WidthClass::BATCH.max)
+}
 
 /// What a pass cost.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,8 +95,12 @@ pub enum OracleError {
     Embedding { token: i32, source: std::io::Error },
     #[error("token {token} is not in the vocabulary of {n_vocab}")]
     Token { token: i32, n_vocab: usize },
-    #[error("a tree of {nodes} nodes does not fit a pass of at most {max}")]
-    TooWide { nodes: usize, max: usize },
+    #[error("a tree of {nodes} nodes does not fit a pass of {min} to {max}")]
+    TooWide {
+        nodes: usize,
+        min: usize,
+        max: usize,
+    },
     #[error("llama.cpp: {0}")]
     Llama(String),
     #[error("this model's weights cannot be streamed: {0}")]
@@ -100,6 +121,17 @@ pub trait Oracle {
     /// Whether nothing is committed.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Most nodes of a tree whose logits are wanted that memory is set aside for. A wider pass,
+    /// as over a prompt, wants fewer of them.
+    fn max_nodes(&self) -> usize;
+
+    /// Whether a token's logits are the same bits in a tree of branches as in a chain, in any pass
+    /// of [`WidthClass::WIDE`]. Where they are not, committing one of several branches is exact to
+    /// rounding only, and more than [`WidthClass::BATCH`] holds is refused.
+    fn exact_trees(&self) -> bool {
+        true
     }
 
     /// Computes all nodes of `tree` behind the committed tokens, in a batch of `width`.
@@ -132,5 +164,38 @@ pub trait Oracle {
     /// Whether weights stream in every pass.
     fn streams(&self) -> bool {
         false
+    }
+}
+
+/// Refuses a tree that an oracle of at most `most` tokens cannot compute in a batch of `width`.
+fn check_width(tree: &TokenTree, width: WidthClass, most: usize) -> Result<(), OracleError> {
+    let max = width.max.min(most);
+    if tree.is_empty() || tree.len() > max || width.min > max {
+        return Err(OracleError::TooWide {
+            nodes: tree.len(),
+            min: width.min,
+            max,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_of_nodes_has_its_class() {
+        for (nodes, class) in [
+            (1, WidthClass::NARROW),
+            (7, WidthClass::NARROW),
+            (8, WidthClass::BATCH),
+            (63, WidthClass::BATCH),
+            (64, WidthClass::WIDE),
+            (512, WidthClass::WIDE),
+        ] {
+            assert_eq!(WidthClass::of(nodes), class, "{nodes}");
+        }
+        assert_eq!((max_width(1), max_width(63), max_width(64)), (63, 63, 64));
     }
 }

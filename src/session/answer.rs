@@ -6,7 +6,7 @@
 
 use super::cache::Cache;
 use crate::ggml::llama::LlamaError;
-use crate::oracle::{LOGIT_ROWS, OracleError, TokenTree, WidthClass};
+use crate::oracle::{OracleError, TokenTree, WidthClass};
 use crate::speculate::{Draft, LengthRule, Sampler, accept};
 use crate::telemetry::{AnswerEnd, PassView};
 use crate::units::TokenId;
@@ -14,7 +14,7 @@ use std::time::Instant;
 
 /// Most drafted tokens of a pass, behind the last token that was chosen. The cost of a pass
 /// hardly grows up to 16 tokens.
-const MAX_CHAIN: usize = LOGIT_ROWS - 1;
+const MAX_CHAIN: usize = 15;
 
 /// What an answer needs besides the oracle.
 pub(super) struct Rules {
@@ -178,7 +178,8 @@ impl Answer {
                 max: MAX_CHAIN
                     .min(left.saturating_sub(1))
                     .min(room - 1)
-                    .min(rules.width.max - 1),
+                    .min(rules.width.max - 1)
+                    .min(cache.oracle().max_nodes() - 1),
                 min_path_p: self.min_path_p(draft.token_ms()),
             };
             let drafted = draft.chain(&context, rule).map_err(StepError::Draft)?;

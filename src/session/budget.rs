@@ -9,9 +9,13 @@
 //!  | program | vocabulary, draft | KV cache | activations | margin | weights: pinned, ring |
 //!    measured  predicted           max for ctx                       what is left
 //! ```
+//!
+//! Activations and logits grow with the most nodes that a pass may have. Where that number
+//! chooses itself, it is small where the memory that it takes would be missed by the weights.
 
+use super::options::TreeSize;
 use crate::model::Blueprint;
-use crate::oracle::{LayerOracle, LlamaOracle};
+use crate::oracle::{LayerOracle, LlamaOracle, WidthClass};
 use crate::river::{Plan, Shard, catalogue, catalogue_by_layer};
 use crate::units::Bytes;
 
@@ -23,10 +27,31 @@ const MARGIN: Bytes = Bytes::mib(28);
 /// must work.
 const SLACK: Bytes = Bytes::mib(16);
 
+/// Most nodes of a pass that chooses its size: a full batch, or where memory is short as many
+/// as cost hardly more than eight.
+const AUTO_NODES: usize = WidthClass::BATCH.max;
+const AUTO_NODES_SHORT: usize = 16;
+
+/// Memory is short where the nodes from the smaller number to the larger would take more than
+/// this part of it.
+const SHORT: u64 = 20;
+
+/// What a budget follows from, besides the model.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    pub ram: Bytes,
+    /// In use before the weights are placed.
+    pub held: Bytes,
+    pub ctx_tokens: usize,
+    pub tree: TreeSize,
+}
+
 /// How the oracle is run, and who holds what.
 #[derive(Clone, Debug)]
 pub struct Budget {
     pub ram: Bytes,
+    /// Most nodes of a pass.
+    pub max_nodes: usize,
     pub form: Form,
     /// Sums to at most `ram`.
     pub owners: Vec<(&'static str, Bytes)>,
@@ -66,7 +91,7 @@ impl Form {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "{ram} of memory are too little for this model with this draft and context: the least that \
-     works is {} MiB; give more with --ram, or take --draft none or a smaller --ctx{}",
+     works is {} MiB; give more with --ram, or take --draft none, a smaller --ctx or --tree{}",
     least.0.div_ceil(Bytes::MIB), of_that(*head)
 )]
 pub struct TooSmall {
@@ -91,66 +116,117 @@ impl Budget {
     /// The owner of what can be neither measured nor derived.
     pub const MARGIN: &str = "margin";
 
+    /// Whether a pass that chooses its size has room for fewer nodes than it would with more memory.
+    pub fn short_of_nodes(&self) -> bool {
+        self.max_nodes < AUTO_NODES
+    }
+
     /// What of `ram` nobody is given: too little for another shard, or more than is needed.
     pub fn unused(&self) -> Bytes {
         let given: u64 = self.owners.iter().map(|(_, bytes)| bytes.0).sum();
         self.ram.saturating_sub(Bytes(given))
     }
 
-    /// Divides `ram` with `held` in use already. `resident_weights` is what llama.cpp takes
-    /// for the whole model.
+    /// Divides the memory. `resident_weights` is what llama.cpp takes for the whole model.
     ///
     /// # Errors
     /// Says the least that works.
     pub fn new(
-        ram: Bytes,
-        held: Bytes,
+        sizes: &Sizes,
         resident_weights: Bytes,
         model: &Blueprint,
-        ctx_tokens: usize,
     ) -> Result<Self, TooSmall> {
+        let least = sizes.least_nodes();
+        Self::with_nodes(sizes, sizes.most_nodes(model), resident_weights, model)
+            .or_else(|| Self::with_nodes(sizes, least, resident_weights, model))
+            .ok_or_else(|| sizes.least(model))
+    }
+
+    /// `None`: the memory is too little for so many nodes.
+    fn with_nodes(
+        sizes: &Sizes,
+        max_nodes: usize,
+        resident_weights: Bytes,
+        model: &Blueprint,
+    ) -> Option<Self> {
+        let &Sizes {
+            ram,
+            held,
+            ctx_tokens,
+            ..
+        } = sizes;
         let context = LlamaOracle::context_bytes(
             model.n_layer(),
             model.kv_width(),
             model.n_vocab(),
             ctx_tokens,
+            max_nodes,
         );
         let mut owners = vec![(Self::HELD, held), (Self::MARGIN, MARGIN)];
         let resident = held.0 + MARGIN.0 + resident_weights.0 + context.0;
         if resident <= ram.0 {
             owners.push(("context", context));
             owners.push(("weights, vocabulary", resident_weights));
-            return Ok(Self {
+            return Some(Self {
                 ram,
+                max_nodes,
                 form: Form::Resident,
                 owners,
             });
         }
-        owners.extend(others(model, ctx_tokens));
+        owners.extend(others(model, ctx_tokens, max_nodes));
         let taken: u64 = owners.iter().map(|(_, bytes)| bytes.0).sum();
         let weights = ram.saturating_sub(Bytes(taken));
-        match Plan::new(&shards(model), weights) {
-            Ok(plan) => {
-                owners.push(("weights that stay", Bytes(plan.pinned_bytes as u64)));
-                owners.push(("weights in flight", Bytes(plan.ring_bytes as u64)));
-                let form = match model {
-                    Blueprint::Layers(_) => Form::Streamed { weights, plan },
-                    Blueprint::Graph(_) => Form::Hooked { weights, plan },
-                };
-                Ok(Self { ram, form, owners })
-            }
-            Err(_) => Err(Self::least(model, held, ctx_tokens, ram)),
+        let plan = Plan::new(&shards(model), weights).ok()?;
+        owners.push(("weights that stay", Bytes(plan.pinned_bytes as u64)));
+        owners.push(("weights in flight", Bytes(plan.ring_bytes as u64)));
+        let form = match model {
+            Blueprint::Layers(_) => Form::Streamed { weights, plan },
+            Blueprint::Graph(_) => Form::Hooked { weights, plan },
+        };
+        Some(Self {
+            ram,
+            max_nodes,
+            form,
+            owners,
+        })
+    }
+}
+
+impl Sizes {
+    /// Most nodes of a pass, as far as memory allows.
+    fn most_nodes(&self, model: &Blueprint) -> usize {
+        let TreeSize::Auto = self.tree else {
+            return self.least_nodes();
+        };
+        let bytes = |nodes| -> u64 {
+            let others = others(model, self.ctx_tokens, nodes);
+            others.iter().map(|(_, bytes)| bytes.0).sum()
+        };
+        if (bytes(AUTO_NODES) - bytes(AUTO_NODES_SHORT)) * SHORT <= self.ram.0 {
+            AUTO_NODES
+        } else {
+            AUTO_NODES_SHORT
         }
     }
 
-    /// Says how little would be enough with `held` in use before the weights.
-    pub fn least(model: &Blueprint, held: Bytes, ctx_tokens: usize, ram: Bytes) -> TooSmall {
-        let others = others(model, ctx_tokens);
-        let taken = held.0 + MARGIN.0 + others.iter().map(|(_, bytes)| bytes.0).sum::<u64>();
+    /// Most nodes of a pass where memory is short.
+    fn least_nodes(&self) -> usize {
+        match self.tree {
+            TreeSize::Auto => AUTO_NODES_SHORT,
+            TreeSize::Fixed(nodes) => nodes,
+        }
+    }
+
+    /// Says how little memory would be enough.
+    pub fn least(&self, model: &Blueprint) -> TooSmall {
+        let others = others(model, self.ctx_tokens, self.least_nodes());
+        let others: u64 = others.iter().map(|(_, bytes)| bytes.0).sum();
         let weights = Plan::least(&shards(model));
+        let least = self.held.0 + MARGIN.0 + others + weights.0 + SLACK.0;
         TooSmall {
-            ram,
-            least: Bytes((taken + weights.0 + SLACK.0).next_multiple_of(Bytes::MIB)),
+            ram: self.ram,
+            least: Bytes(least.next_multiple_of(Bytes::MIB)),
             head: match model {
                 Blueprint::Layers(_) => None,
                 Blueprint::Graph(outline) => Some(outline.head_bytes()),
@@ -168,9 +244,13 @@ pub fn shards(model: &Blueprint) -> Vec<Shard> {
 }
 
 /// Memory that is not for shards, by owner.
-fn others(model: &Blueprint, ctx_tokens: usize) -> [(&'static str, Bytes); 3] {
+fn others(model: &Blueprint, ctx_tokens: usize, max_nodes: usize) -> Vec<(&'static str, Bytes)> {
     match model {
-        Blueprint::Layers(layout) => LayerOracle::other_bytes(layout, ctx_tokens),
-        Blueprint::Graph(outline) => LlamaOracle::other_bytes(outline, ctx_tokens),
+        Blueprint::Layers(layout) => {
+            LayerOracle::other_bytes(layout, ctx_tokens, max_nodes).to_vec()
+        }
+        Blueprint::Graph(outline) => {
+            LlamaOracle::other_bytes(outline, ctx_tokens, max_nodes).to_vec()
+        }
     }
 }

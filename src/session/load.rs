@@ -1,6 +1,6 @@
 //! From options to a running oracle, draft and scout.
 
-use super::budget::{Budget, Form};
+use super::budget::{Budget, Form, Sizes};
 use super::early::Early;
 use super::held::Held;
 use super::options::EngineOptions;
@@ -65,13 +65,13 @@ pub(super) fn load(
     let program = system::rss().unwrap_or_default();
     let held = Held::predict(program, &gguf, &blueprint, draft.as_ref(), ctx_tokens)?;
     let bare = open_bare(&gguf, &mut blueprint)?;
-    let budget = Budget::new(
+    let sizes = Sizes {
         ram,
-        held.total(),
-        Held::resident(&gguf)?,
-        &blueprint,
+        held: held.total(),
         ctx_tokens,
-    )?;
+        tree: options.tree,
+    };
+    let budget = Budget::new(&sizes, Held::resident(&gguf)?, &blueprint)?;
     for (owner, bytes) in &budget.owners {
         tracing::info!(owner, %bytes, "memory");
     }
@@ -109,6 +109,7 @@ pub(super) fn load(
         s.engine.threads = options.threads;
         s.engine.ctx_tokens = ctx_tokens;
         s.engine.width_class = (width.min, width.max);
+        s.speculation.max_nodes = budget.max_nodes;
         s.memory.budget = ram;
         s.memory.owners = budget.owners;
     });
@@ -184,6 +185,7 @@ pub(super) fn open_oracle(
             let layer = LayerOracleOptions {
                 ctx_tokens,
                 threads: options.threads,
+                max_nodes: budget.max_nodes,
                 weight_bytes: *weights,
                 read_sizes,
             };
@@ -193,6 +195,7 @@ pub(super) fn open_oracle(
             let hooked = HookedOptions {
                 ctx_tokens,
                 threads: options.threads,
+                max_nodes: budget.max_nodes,
                 layer_bytes: *weights,
                 read_sizes,
             };
@@ -202,7 +205,7 @@ pub(super) fn open_oracle(
         // Whatever fits.
         _ => {
             let model = llama::load(&options.oracle, Load::WeightsAsStored)?;
-            let oracle = LlamaOracle::new(&model, ctx_tokens, options.threads)?;
+            let oracle = LlamaOracle::new(&model, ctx_tokens, options.threads, budget.max_nodes)?;
             Ok(Box::new(oracle))
         }
     }

@@ -20,10 +20,10 @@ mod prompt;
 
 pub use crate::speculate::Sampling;
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
-pub use budget::{Budget, Form, TooSmall, shards};
+pub use budget::{Budget, Form, Sizes, TooSmall, shards};
 pub use held::Held;
 pub use load::{open_bare, read_sizes};
-pub use options::EngineOptions;
+pub use options::{EngineOptions, TreeSize};
 pub use pairing::{Pairing, check_draft, left_out};
 
 use crate::telemetry::{Hub, Phase};

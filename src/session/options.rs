@@ -23,6 +23,8 @@ pub struct EngineOptions {
     /// Tokens of context; at most what the model was trained for.
     pub ctx_tokens: usize,
     pub threads: usize,
+    /// Most nodes of a pass.
+    pub tree: TreeSize,
     /// Most answer tokens.
     pub max_tokens: usize,
     /// Answer exactly `max_tokens` tokens, end-of-text or not (benchmarks).
@@ -31,4 +33,14 @@ pub struct EngineOptions {
     /// Work before Enter; a cold baseline turns it off.
     pub anticipate: bool,
     pub sampling: Sampling,
+}
+
+/// Most nodes of a pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TreeSize {
+    /// As many as pay by measured costs, up to what there is memory for.
+    #[default]
+    Auto,
+    /// 1: nothing is guessed.
+    Fixed(usize),
 }

@@ -4,7 +4,7 @@
 //! nobody asked for, the default, is left out where it is absent or does not fit, and that is
 //! said. Sessions, `plan` and `doctor` all decide by this.
 
-use super::options::EngineOptions;
+use super::options::{EngineOptions, TreeSize};
 use crate::model::{Gguf, Tokenizer};
 use anyhow::Context;
 
@@ -18,11 +18,17 @@ pub struct Pairing {
 }
 
 impl Pairing {
-    /// The draft that these options give to `oracle`.
+    /// The draft that these options give to `oracle`: none where nothing is to be guessed.
     ///
     /// # Errors
     /// A draft that was asked for and cannot be opened, or speaks of other tokens.
     pub fn of(options: &EngineOptions, oracle: &Gguf) -> anyhow::Result<Self> {
+        if options.tree == TreeSize::Fixed(1) {
+            return Ok(Self {
+                draft: None,
+                left_out: None,
+            });
+        }
         let Some(path) = &options.draft else {
             return Ok(Self {
                 draft: None,

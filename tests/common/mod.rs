@@ -8,7 +8,7 @@ use nmos::ggml::llama::{self, Load};
 use nmos::model::{Gguf, ModelLayout};
 use nmos::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, TokenTree, WidthClass};
 use nmos::river::ReadSizes;
-use nmos::session::{EngineHandle, EngineOptions, Event, Intent, Sampling, spawn};
+use nmos::session::{EngineHandle, EngineOptions, Event, Intent, Sampling, TreeSize, spawn};
 use nmos::telemetry::{AnswerStats, Hub};
 use nmos::typing::{Edit, TypingEvent};
 use nmos::units::{Bytes, TokenId};
@@ -60,6 +60,7 @@ pub fn layer_oracle_with_context(file: &str, weights: Bytes, ctx_tokens: usize) 
     let options = LayerOracleOptions {
         ctx_tokens,
         threads: 2,
+        max_nodes: WidthClass::WIDE.max,
         weight_bytes: weights,
         read_sizes: ReadSizes::default(),
     };
@@ -87,7 +88,7 @@ pub fn llama_oracle(file: &str, as_stored: bool) -> LlamaOracle {
         Load::Weights
     };
     let model = llama::load(&model(file), what).expect("a model");
-    LlamaOracle::new(&model, 2048, 2).expect("an oracle")
+    LlamaOracle::new(&model, 2048, 2, WidthClass::WIDE.max).expect("an oracle")
 }
 
 /// Logits of every token behind what is committed, in passes of `width` tokens, all committed.
@@ -119,6 +120,7 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         ram: Some(ram),
         ctx_tokens: 1024,
         threads: 2,
+        tree: TreeSize::Auto,
         max_tokens: 64,
         fixed_length: false,
         system: "You are a helpful assistant.".to_owned(),

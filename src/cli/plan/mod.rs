@@ -12,7 +12,7 @@ use super::engine_options;
 use crate::config::Settings;
 use crate::model::{Blueprint, Gguf};
 use crate::session::predict::{self, Checked, Forecast, Outlook};
-use crate::session::{self, Budget, Held};
+use crate::session::{self, Budget, Held, TreeSize};
 use crate::system::measure::{Tuning, disk};
 use crate::units::Bytes;
 use anyhow::{Context, bail};
@@ -31,6 +31,10 @@ struct Report {
     /// `resident`, `streamed` or `hooked`.
     form: &'static str,
     ctx_tokens: usize,
+    /// Most nodes of a pass.
+    max_nodes: usize,
+    /// Why it is that many.
+    max_nodes_from: NodesFrom,
     ram_bytes: Bytes,
     /// `--ram` was not given: it is what is available less a margin.
     ram_is_default: bool,
@@ -51,6 +55,16 @@ struct Report {
     passes: Option<Vec<Forecast>>,
     /// Null without `--check`.
     checked: Option<Vec<Checked>>,
+}
+
+/// What the most nodes of a pass follow from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum NodesFrom {
+    Setting,
+    Auto,
+    /// Fewer than there could be, since the weights need the memory more.
+    ShortMemory,
 }
 
 #[derive(Debug, Serialize)]
@@ -131,6 +145,12 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         draft_left_out: outlook.pairing.left_out,
         form: outlook.budget.form.name(),
         ctx_tokens: outlook.ctx_tokens,
+        max_nodes: outlook.budget.max_nodes,
+        max_nodes_from: match options.tree {
+            TreeSize::Fixed(_) => NodesFrom::Setting,
+            TreeSize::Auto if outlook.budget.short_of_nodes() => NodesFrom::ShortMemory,
+            TreeSize::Auto => NodesFrom::Auto,
+        },
         ram_bytes: outlook.budget.ram,
         ram_is_default: options.ram.is_none(),
         budget: owners(&outlook.budget, outlook.held),

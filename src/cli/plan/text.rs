@@ -1,6 +1,6 @@
 //! The plan in lines for people.
 
-use super::Report;
+use super::{NodesFrom, Report};
 use crate::session::predict::Limit;
 use crate::units::Bytes;
 use std::io::{self, Write};
@@ -54,6 +54,19 @@ fn memory(report: &Report, out: &mut impl Write) -> io::Result<()> {
         report.shards_stay + report.shards_stream,
         report.shards_stay,
         report.shards_stream
+    )?;
+    writeln!(
+        out,
+        "a pass has at most {} ({})",
+        match report.max_nodes {
+            1 => "one node: nothing is guessed".to_owned(),
+            nodes => format!("{nodes} nodes"),
+        },
+        match report.max_nodes_from {
+            NodesFrom::Setting => "as set",
+            NodesFrom::Auto => "auto: as many as pay, up to this",
+            NodesFrom::ShortMemory => "auto: few, since memory is short",
+        }
     )
 }
 

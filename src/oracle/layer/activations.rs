@@ -1,7 +1,6 @@
-//! What a pass works on: the hidden state, positions, cells, mask and the feed-forward's
-//! inner activations, at fixed addresses.
+//! What a pass works on: the hidden state, positions, cells, mask and a step's inner
+//! activations, at fixed addresses.
 
-use super::super::WidthClass;
 use crate::ggml::{Context, Tensor};
 use crate::io::{Arena, Region};
 use crate::kv::CellIdx;
@@ -11,13 +10,12 @@ use crate::model::{GgmlType, ModelShape};
 pub(super) const OPEN: u16 = 0;
 pub(super) const MASKED: u16 = 0xFC00;
 
-const MAX_WIDTH: usize = WidthClass::BATCH.max;
-
-/// Memory for at most [`WidthClass::BATCH`] tokens.
+/// Memory for a pass of at most so many tokens.
 pub(super) struct Activations {
     n_embd: usize,
     x: Region,
-    ff: Region,
+    /// What a step hands on to its last product.
+    inner: Region,
     position: Region,
     cell: Region,
     mask: Region,
@@ -25,8 +23,12 @@ pub(super) struct Activations {
 }
 
 impl Activations {
-    pub(super) fn new(shape: &ModelShape, ctx_tokens: usize) -> std::io::Result<Self> {
-        let sizes = Self::sizes(shape, ctx_tokens);
+    pub(super) fn new(
+        shape: &ModelShape,
+        ctx_tokens: usize,
+        max_width: usize,
+    ) -> std::io::Result<Self> {
+        let sizes = Self::sizes(shape, ctx_tokens, max_width);
         let arena = Arena::new(sizes.iter().sum())?;
         let mut at = 0;
         let mut next = sizes.iter().map(|&bytes| {
@@ -41,7 +43,7 @@ impl Activations {
         Ok(Self {
             n_embd: shape.n_embd,
             x: region()?,
-            ff: region()?,
+            inner: region()?,
             position: region()?,
             cell: region()?,
             mask: region()?,
@@ -50,22 +52,23 @@ impl Activations {
     }
 
     /// Bytes that it takes.
-    pub(super) fn bytes(shape: &ModelShape, ctx_tokens: usize) -> usize {
-        Self::sizes(shape, ctx_tokens)
+    pub(super) fn bytes(shape: &ModelShape, ctx_tokens: usize, max_width: usize) -> usize {
+        Self::sizes(shape, ctx_tokens, max_width)
             .iter()
             .sum::<usize>()
             .next_multiple_of(2 << 20)
     }
 
-    fn sizes(shape: &ModelShape, ctx_tokens: usize) -> [usize; 6] {
+    fn sizes(shape: &ModelShape, ctx_tokens: usize, max_width: usize) -> [usize; 6] {
         let cells = ctx_tokens.next_multiple_of(super::KV_STEP);
+        let inner = shape.n_ff.max(shape.n_head * shape.head_dim);
         [
-            MAX_WIDTH * shape.n_embd * 4,
-            MAX_WIDTH * shape.n_ff * 4,
-            MAX_WIDTH * 4,
-            MAX_WIDTH * 8,
-            MAX_WIDTH * cells * 2,
-            MAX_WIDTH * 4,
+            max_width * shape.n_embd * 4,
+            max_width * inner * 4,
+            max_width * 4,
+            max_width * 8,
+            max_width * cells * 2,
+            max_width * 4,
         ]
         .map(|bytes| bytes.next_multiple_of(64))
     }
@@ -102,9 +105,10 @@ impl Activations {
         Self::tensor(ctx, &self.x, GgmlType::F32, &[self.n_embd, n])
     }
 
-    /// The feed-forward's inner activations `[n_ff, n]`.
-    pub(super) fn ff(&self, ctx: &Context, n_ff: usize, n: usize) -> Tensor {
-        Self::tensor(ctx, &self.ff, GgmlType::F32, &[n_ff, n])
+    /// A step's inner activations `[width, n]`: what the heads attended to, or what the
+    /// feed-forward computed within.
+    pub(super) fn inner(&self, ctx: &Context, width: usize, n: usize) -> Tensor {
+        Self::tensor(ctx, &self.inner, GgmlType::F32, &[width, n])
     }
 
     /// Positions `[n]`.

@@ -11,6 +11,25 @@ use std::rc::Rc;
 const TENSORS: usize = 64;
 const NODES: usize = 48;
 
+/// The same for each further run of queries.
+const TENSORS_A_RUN: usize = 8;
+
+/// Most and fewest queries of one attention. ggml's CPU kernel sums over cells in another order
+/// for 64 and more queries, and for a single one over 512 and more cells; both orders depend on
+/// where the cells lie. Between, a query's result has the same bits wherever its cells are.
+const MOST_QUERIES: usize = 63;
+pub(super) const FEWEST_QUERIES: usize = 2;
+
+/// `n` queries in as few runs as can be, of almost equal length: where each begins, and its
+/// length.
+fn query_runs(n: usize) -> impl ExactSizeIterator<Item = (usize, usize)> {
+    let runs = n.div_ceil(MOST_QUERIES).max(1);
+    (0..runs).map(move |i| {
+        let (from, to) = (i * n / runs, (i + 1) * n / runs);
+        (from, to - from)
+    })
+}
+
 /// Builds graphs for a pass of `n` tokens over `n_kv` cells.
 pub(super) struct Graphs {
     shape: Rc<ModelShape>,
@@ -19,9 +38,8 @@ pub(super) struct Graphs {
     pub width: WidthClass,
 }
 
-/// Scratch memory that the largest graph takes for a full pass: bytes, an upper bound.
-pub(super) fn scratch_bytes(shape: &ModelShape) -> usize {
-    let n = WidthClass::BATCH.max;
+/// Scratch memory that the largest graph takes for a pass of `n` tokens: bytes, an upper bound.
+pub(super) fn scratch_bytes(shape: &ModelShape, n: usize) -> usize {
     let q = shape.n_head * shape.head_dim;
     let attention = 4 * shape.n_embd + 4 * q + 4 * shape.kv_width();
     let feed_forward = 2 * shape.n_embd + 3 * shape.n_ff;
@@ -48,12 +66,12 @@ impl Graphs {
     ) -> Graph {
         let (s, n, n_kv) = (&self.shape, self.n, self.n_kv);
         let (d, q_heads, kv_heads) = (s.head_dim, s.n_head, s.n_head_kv);
-        let ctx = Context::new(TENSORS, NODES);
-        let graph = ctx.graph(NODES);
+        let more = TENSORS_A_RUN * query_runs(n).len();
+        let ctx = Context::new(TENSORS + more, NODES + more);
+        let graph = ctx.graph(NODES + more);
         let x = act.x(&ctx, n);
         let position = act.position(&ctx, n);
         let cell = act.cell(&ctx, n);
-        let mask = act.mask(&ctx, n_kv, n);
         let normed = ctx.mul(&ctx.rms_norm(&x, s.rms_eps), &w.attn_norm);
         let project = |weight: &Tensor, bias: Option<&Tensor>| {
             let y = ctx.mul_mat(weight, &normed);
@@ -84,14 +102,33 @@ impl Graphs {
             let view = ctx.view_3d(kv, [d, kv_heads, n_kv], [d * 2, row_bytes], offset);
             ctx.swap_middle(&view)
         };
-        let attended = ctx.flash_attention(
-            &ctx.swap_middle(&q),
-            &heads(0),
-            &heads(width * 2),
-            &mask,
-            1.0 / (d as f32).sqrt(),
-        );
-        let out = ctx.mul_mat(&w.o, &ctx.reshape_2d(&attended, d * q_heads, n));
+        let (keys, values) = (heads(0), heads(width * 2));
+        let attend = |q: &Tensor, mask: &Tensor| {
+            let q = ctx.swap_middle(q);
+            ctx.flash_attention(&q, &keys, &values, mask, 1.0 / (d as f32).sqrt())
+        };
+        let (q_width, q_bytes) = (d * q_heads, d * q_heads * 4);
+        let attended = if n < FEWEST_QUERIES {
+            // The padding's result is left behind.
+            let padded = ctx.repeat(&q, [d, q_heads, FEWEST_QUERIES]);
+            let both = attend(&padded, &act.mask(&ctx, n_kv, FEWEST_QUERIES));
+            ctx.view_2d(&both, [q_width, n], q_bytes, 0)
+        } else if n <= MOST_QUERIES {
+            let attended = attend(&q, &act.mask(&ctx, n_kv, n));
+            ctx.reshape_2d(&attended, q_width, n)
+        } else {
+            let all = act.inner(&ctx, q_width, n);
+            let mask = act.mask(&ctx, n_kv, n);
+            for (from, len) in query_runs(n) {
+                let q = ctx.view_3d(&q, [d, q_heads, len], [d * 4, q_bytes], from * q_bytes);
+                let mask = ctx.view_2d(&mask, [n_kv, len], n_kv * 2, from * n_kv * 2);
+                let run = ctx.reshape_2d(&attend(&q, &mask), q_width, len);
+                let place = ctx.view_2d(&all, [q_width, len], q_bytes, from * q_bytes);
+                graph.expand(&ctx.copy(&run, &place));
+            }
+            all
+        };
+        let out = ctx.mul_mat(&w.o, &attended);
         graph.expand(&ctx.copy(&ctx.add(&out, &x), &x));
         graph
     }
@@ -103,7 +140,7 @@ impl Graphs {
         let x = act.x(&ctx, self.n);
         let normed = ctx.mul(&ctx.rms_norm(&x, self.shape.rms_eps), &w.ffn_norm);
         let inner = ctx.swiglu(&ctx.mul_mat(&w.gate, &normed), &ctx.mul_mat(&w.up, &normed));
-        graph.expand(&ctx.copy(&inner, &act.ff(&ctx, self.shape.n_ff, self.n)));
+        graph.expand(&ctx.copy(&inner, &act.inner(&ctx, self.shape.n_ff, self.n)));
         graph
     }
 
@@ -112,7 +149,7 @@ impl Graphs {
         let ctx = Context::new(TENSORS, NODES);
         let graph = ctx.graph(NODES);
         let x = act.x(&ctx, self.n);
-        let out = ctx.mul_mat(&w.down, &act.ff(&ctx, self.shape.n_ff, self.n));
+        let out = ctx.mul_mat(&w.down, &act.inner(&ctx, self.shape.n_ff, self.n));
         graph.expand(&ctx.copy(&ctx.add(&out, &x), &x));
         graph
     }
@@ -132,5 +169,25 @@ impl Graphs {
         let logits = ctx.mul_mat(block, &normed);
         graph.expand_output(&logits);
         (graph, logits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_queries_are_neither_too_long_nor_too_short() {
+        for n in 2..=1024 {
+            let mut next = 0;
+            for (from, len) in query_runs(n) {
+                assert!((FEWEST_QUERIES..=MOST_QUERIES).contains(&len), "{n}: {len}");
+                assert_eq!(from, next);
+                next += len;
+            }
+            assert_eq!(next, n);
+        }
+        assert_eq!(query_runs(63).len(), 1);
+        assert_eq!(query_runs(64).collect::<Vec<_>>(), [(0, 32), (32, 32)]);
     }
 }

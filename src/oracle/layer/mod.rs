@@ -18,8 +18,10 @@ mod weights;
 
 pub use probe::{PassShape, StepTimes};
 
+use super::logits::Shelf;
 use super::{
-    LOGIT_ROWS, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass,
+    Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass, check_width,
+    max_width,
 };
 use crate::ggml::{Compute, Context, Tensor, dequantize_row};
 use crate::io::RowFile;
@@ -45,9 +47,16 @@ const KV_STEP: usize = 256;
 pub struct LayerOracleOptions {
     pub ctx_tokens: usize,
     pub threads: usize,
+    /// See [`Oracle::max_nodes`].
+    pub max_nodes: usize,
     /// Memory for weights: what stays and what is in flight. See [`LayerOracle::other_bytes`].
     pub weight_bytes: Bytes,
     pub read_sizes: ReadSizes,
+}
+
+/// Most rows of the output matrix in one shard.
+fn largest_block(shards: &[Shard]) -> usize {
+    shards.iter().map(|s| s.rows.len()).max().unwrap_or(0)
 }
 
 /// See the module's text.
@@ -62,6 +71,8 @@ pub struct LayerOracle {
     compute: Compute,
     embedding: TensorInfo,
     embedding_file: RowFile,
+    max_nodes: usize,
+    logits: Shelf,
     hub: Arc<Hub>,
 }
 
@@ -109,7 +120,13 @@ impl LayerOracle {
             })
             .collect();
         Ok(Self {
-            activations: Activations::new(&shape, options.ctx_tokens)?,
+            activations: Activations::new(
+                &shape,
+                options.ctx_tokens,
+                max_width(options.max_nodes),
+            )?,
+            max_nodes: options.max_nodes,
+            logits: Shelf::default(),
             weights,
             kv,
             kv_tensors,
@@ -129,17 +146,27 @@ impl LayerOracle {
     }
 
     /// Memory that is not for streamed or pinned shards, by owner.
-    pub fn other_bytes(layout: &ModelLayout, ctx_tokens: usize) -> [(&'static str, Bytes); 3] {
+    pub fn other_bytes(
+        layout: &ModelLayout,
+        ctx_tokens: usize,
+        max_nodes: usize,
+    ) -> [(&'static str, Bytes); 4] {
         let shape = &layout.shape;
         let row = Self::kv_row_bytes(shape);
-        let logits = LOGIT_ROWS * shape.n_vocab * 4;
-        let activations = Activations::bytes(shape, ctx_tokens) + graphs::scratch_bytes(shape);
+        let width = max_width(max_nodes);
+        let activations =
+            Activations::bytes(shape, ctx_tokens, width) + graphs::scratch_bytes(shape, width);
+        // Those of a block of the head are there once more, padding counted in, until they are
+        // put into their rows.
+        let padded = max_nodes.max(WidthClass::BATCH.min);
+        let logits = max_nodes * shape.n_vocab + padded * largest_block(&catalogue(layout));
         [
             (
                 "KV cache",
                 PagedKv::max_bytes(shape.n_layer, ctx_tokens, row),
             ),
-            ("activations", Bytes((activations + logits) as u64)),
+            ("activations", Bytes(activations as u64)),
+            ("logits", Bytes((logits * 4) as u64)),
             (
                 "norms and biases",
                 Bytes(Weights::small_bytes(layout) as u64),
@@ -176,7 +203,8 @@ impl LayerOracle {
         for cell in self.cells.committed() {
             mask[cell.0] = activations::OPEN;
         }
-        for i in 0..width {
+        // A single query is padded for attention alone.
+        for i in 0..width.max(graphs::FEWEST_QUERIES) {
             let node = if i < tree.len() { i } else { 0 };
             let token = tree.nodes()[node].token;
             let index = usize::try_from(token.0)
@@ -273,7 +301,7 @@ impl LayerOracle {
         let n_kv = self.load_tree(tree, n)?;
         let graphs = Graphs::new(&self.shape, n, n_kv, width);
         self.layers(&graphs)?;
-        let mut logits = Logits::for_tree(tree, self.shape.n_vocab);
+        let mut logits = Logits::for_tree(tree, self.shape.n_vocab, &self.logits);
         if !logits.nodes().is_empty() {
             self.head(&graphs, &mut logits)?;
         }
@@ -336,13 +364,12 @@ impl Oracle for LayerOracle {
         self.cells.len()
     }
 
+    fn max_nodes(&self) -> usize {
+        self.max_nodes
+    }
+
     fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError> {
-        if tree.is_empty() || tree.len() > width.max {
-            return Err(OracleError::TooWide {
-                nodes: tree.len(),
-                max: width.max,
-            });
-        }
+        check_width(tree, width, max_width(self.max_nodes))?;
         let began = Instant::now();
         let stall_before = self.river.stall();
         self.river.begin_pass()?;

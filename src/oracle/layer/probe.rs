@@ -30,7 +30,7 @@ const LEAST_LOADED: Bytes = Bytes::mib(64);
 /// Every shape of a pass is computed this often, and more often while there is time.
 const LEAST_ROUNDS: usize = 3;
 
-/// Committed tokens and tree together; attention runs over the fewest cells that it can.
+/// Of these are a tree's cells; attention runs over the fewest that it can.
 const CELLS: usize = super::KV_STEP;
 
 /// A pass over a tree of `nodes`, all of whose logits are wanted.
@@ -154,8 +154,10 @@ impl LayerOracle {
         let least = usize::try_from(least.min(options.weight_bytes).0).unwrap_or(usize::MAX);
         let chosen = choose(&kinds, |shard| all[shard].bytes, least);
         let shards: Vec<_> = chosen.iter().map(|&i| all[i].clone()).collect();
+        let widest = shapes.iter().map(|shape| shape.nodes).max().unwrap_or(1);
         let options = LayerOracleOptions {
-            ctx_tokens: CELLS,
+            ctx_tokens: widest.next_multiple_of(CELLS),
+            max_nodes: widest,
             // All that are chosen stay.
             weight_bytes: total_bytes(&shards),
             ..options
@@ -207,7 +209,7 @@ impl LayerOracle {
         let n = shape.width();
         let n_kv = self.load_tree(&tree, n)?;
         let graphs = Graphs::new(&self.shape, n, n_kv, shape.class);
-        let mut logits = Logits::for_tree(&tree, self.shape.n_vocab);
+        let mut logits = Logits::for_tree(&tree, self.shape.n_vocab, &self.logits);
         samples.begin.push(lap());
         for shard in self.shards_where(|part| part != ShardPart::Head) {
             self.layer_step(shard, &graphs)?;

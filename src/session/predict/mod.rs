@@ -19,7 +19,7 @@ mod pipeline;
 pub use check::{Checked, check};
 pub use pipeline::{Pipeline, Step};
 
-use super::budget::{self, Budget, Form};
+use super::budget::{self, Budget, Form, Sizes};
 use super::held::Held;
 use super::load::{answer_width, open_bare, read_sizes};
 use super::options::EngineOptions;
@@ -34,7 +34,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Trees that are predicted, in nodes. The last is a full pass over a prompt.
+/// Trees that are predicted, in nodes, and the largest where that is larger. The last is a full
+/// pass over a prompt.
 const NODES: [usize; 5] = [1, 8, 16, 32, WidthClass::BATCH.max];
 
 /// How long kernels are measured, as far as a few rounds of them take no longer.
@@ -111,7 +112,13 @@ impl Outlook {
         let draft = pairing.draft.as_ref();
         let held = Held::predict(program, &gguf, &blueprint, draft, ctx_tokens)?;
         let resident = Held::resident(&gguf)?;
-        let budget = Budget::new(ram, held.total(), resident, &blueprint, ctx_tokens)?;
+        let sizes = Sizes {
+            ram,
+            held: held.total(),
+            ctx_tokens,
+            tree: options.tree,
+        };
+        let budget = Budget::new(&sizes, resident, &blueprint)?;
         Ok(Self {
             shards: budget::shards(&blueprint),
             gguf,
@@ -138,7 +145,12 @@ impl Outlook {
             nodes,
             class: class(nodes),
         };
-        NODES.map(shape).to_vec()
+        let widest = Some(self.budget.max_nodes).filter(|&n| n > WidthClass::BATCH.max);
+        let widest = widest.map(|nodes| PassShape {
+            nodes,
+            class: WidthClass::WIDE,
+        });
+        NODES.into_iter().map(shape).chain(widest).collect()
     }
 
     /// Measures the kernels, and the disk if weights stream, and predicts passes of every
@@ -153,6 +165,7 @@ impl Outlook {
         let layer = LayerOracleOptions {
             ctx_tokens: self.ctx_tokens,
             threads: options.threads,
+            max_nodes: self.budget.max_nodes,
             weight_bytes: match &self.budget.form {
                 Form::Resident => total_bytes(&self.shards),
                 Form::Streamed { weights, .. } | Form::Hooked { weights, .. } => *weights,

@@ -1,6 +1,7 @@
-//! How much of what is drafted the oracle accepts: a column a pass, and the means.
+//! How much of what is drafted the oracle accepts: a column a pass, and the means; where there
+//! is room, the last pass's tree below.
 
-use super::{Ctx, column, empty};
+use super::{Ctx, below, column, empty, tree};
 use crate::telemetry::{AcceptView, PassView};
 use crate::tui::text;
 use crate::tui::theme::Role;
@@ -8,14 +9,18 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
+/// The graph of passes and its figures keep this many rows beside a tree.
+const LEAST_ROWS: u16 = 4;
+
 /// Accepted over drafted nodes of the answer.
 pub fn rate(accept: &AcceptView) -> Option<f64> {
     (accept.drafted > 0).then(|| accept.accepted as f64 / accept.drafted as f64)
 }
 
-/// Answer tokens a pass.
+/// Answer tokens a pass, once there was a pass that decoded.
 pub fn tokens_a_pass(accept: &AcceptView) -> Option<f64> {
-    (accept.passes > 0).then(|| accept.tokens as f64 / accept.passes as f64)
+    let decoded = accept.passes > 0 && !accept.recent.is_empty();
+    decoded.then(|| accept.tokens as f64 / accept.passes as f64)
 }
 
 pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
@@ -39,10 +44,16 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
         };
         return empty(buf, area, ctx, text);
     }
+    // Whole, or not at all: half a tree would mislead.
+    let of_tree = Some(tree::rows(ctx)).filter(|rows| area.height >= rows + LEAST_ROWS);
+    let of_tree = of_tree.unwrap_or(0);
     let graph = Rect {
-        height: area.height.saturating_sub(1),
+        height: area.height.saturating_sub(1 + of_tree),
         ..area
     };
+    if of_tree > 0 {
+        tree::draw(buf, below(area, graph.height + 1), ctx);
+    }
     let most = draw_passes(buf, graph, ctx);
     let line = figures(ctx, area.width, most);
     buf.set_line(area.x, area.y + graph.height, &line, area.width);

@@ -16,6 +16,7 @@ pub mod queue;
 pub mod scout;
 pub mod shards;
 pub mod status;
+pub mod tree;
 
 use super::theme::{Role, Theme};
 use super::wrap::wrap_line;

@@ -1,0 +1,149 @@
+//! The last pass's tree, drawn small, and how guesses fared in the answer so far.
+//!
+//! ```text
+//!  tree 9 of 63 nodes  draft 12 ms  pass 150 ms
+//!  ● ● ◆ ○             a column a depth, the kept path on top: full is kept, hollow is not;
+//!  ○ ○                 round is the draft model's, square was looked up
+//! ```
+
+use super::{Ctx, below, lines};
+use crate::telemetry::{Source, SpeculationView, Tally};
+use crate::tui::text;
+use crate::tui::theme::Role;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+/// Rows of figures above and below the tree.
+const FIGURES: u16 = 5;
+
+/// Rows of the tree at the most: deeper trees are wider, not higher.
+const MOST_ROWS: u16 = 6;
+
+/// Rows that it fills where there is room; none before a tree was verified.
+pub fn rows(ctx: &Ctx<'_>) -> u16 {
+    let widest = by_depth(&ctx.snap.speculation).iter().map(Vec::len).max();
+    match widest {
+        None => 0,
+        Some(widest) => FIGURES + u16::try_from(widest).unwrap_or(MOST_ROWS).min(MOST_ROWS),
+    }
+}
+
+pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+    let view = &ctx.snap.speculation;
+    lines(buf, area, [head(ctx, area.width)]);
+    let tree = Rect {
+        height: rows(ctx)
+            .saturating_sub(FIGURES)
+            .min(area.height.saturating_sub(1)),
+        ..below(area, 1)
+    };
+    for (x, nodes) in (tree.x..tree.right()).step_by(2).zip(by_depth(view)) {
+        for (y, (source, kept)) in (tree.y..tree.bottom()).zip(nodes) {
+            let glyphs = match source {
+                Source::Lookup => ctx.theme.glyphs.tree_lookup,
+                Source::Model | Source::Known => ctx.theme.glyphs.tree_model,
+            };
+            let role = if kept { Role::Accepted } else { Role::Rejected };
+            buf.set_span(x, y, &ctx.span(role, glyphs[usize::from(!kept)]), 1);
+        }
+    }
+    let figures = [
+        sources(ctx, area.width),
+        tokens_a_pass(ctx),
+        depths(ctx),
+        calibration(ctx, area.width),
+    ];
+    lines(buf, below(area, 1 + tree.height), figures);
+}
+
+/// The guesses of each depth, those that were kept first.
+fn by_depth(view: &SpeculationView) -> Vec<Vec<(Source, bool)>> {
+    let mut columns: Vec<Vec<(Source, bool)>> = Vec::new();
+    for (node, depth) in view.tree.nodes.iter().zip(view.tree.depths()) {
+        let Some(column) = depth
+            .checked_sub(1)
+            .filter(|_| node.source != Source::Known)
+        else {
+            continue;
+        };
+        columns.resize(columns.len().max(column + 1), Vec::new());
+        columns[column].push((node.source, node.kept));
+    }
+    for column in &mut columns {
+        column.sort_by_key(|(_, kept)| !kept);
+    }
+    columns
+}
+
+fn head(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
+    let view = &ctx.snap.speculation;
+    let nodes = format!("{} of {} nodes", view.tree.nodes.len(), view.max_nodes);
+    let mut groups = vec![ctx.pair("tree", nodes).to_vec()];
+    for (name, ms) in [("draft", view.draft_ms), ("pass", view.pass_ms)] {
+        groups.extend(ms.map(|ms| ctx.pair(name, text::ms(ms)).to_vec()));
+    }
+    ctx.joined(groups, width)
+}
+
+fn sources(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
+    let glyphs = &ctx.theme.glyphs;
+    let names = [(glyphs.tree_model, "model"), (glyphs.tree_lookup, "lookup")];
+    let tallies = ctx.snap.speculation.by_source.iter();
+    let group = |((glyph, name), tally): (([&'static str; 2], &'static str), &Tally)| {
+        let mut group = vec![
+            ctx.span(Role::Accepted, glyph[0]),
+            ctx.span(Role::Muted, format!(" {name} ")),
+        ];
+        match tally.rate() {
+            Some(rate) => {
+                group.push(ctx.span(Role::Value, text::percent(rate)));
+                group.push(ctx.span(Role::Muted, format!(" of {}", text::count(tally.judged))));
+            }
+            None => group.push(ctx.span(Role::Muted, "no guess judged")),
+        }
+        group
+    };
+    ctx.joined(names.into_iter().zip(tallies).map(group).collect(), width)
+}
+
+/// A level for each share, in a row.
+fn levels(ctx: &Ctx<'_>, shares: impl Iterator<Item = f64>) -> Span<'static> {
+    let glyph = |share| ctx.theme.glyphs.level(share).unwrap_or(" ");
+    ctx.span(Role::Value, shares.map(glyph).collect::<String>())
+}
+
+/// A column for each number of tokens from one up, as high as passes yielded it often.
+fn tokens_a_pass(ctx: &Ctx<'_>) -> Line<'static> {
+    let counts = &ctx.snap.speculation.tokens_a_pass;
+    let most = counts.iter().copied().max().unwrap_or(0).max(1);
+    Line::from(vec![
+        ctx.span(Role::Muted, "tokens a pass 1 "),
+        levels(ctx, counts.iter().map(|&n| n as f64 / most as f64)),
+        ctx.span(Role::Muted, format!(" {}", counts.len())),
+    ])
+}
+
+/// A column for each depth, as high as guesses of that depth were kept.
+fn depths(ctx: &Ctx<'_>) -> Line<'static> {
+    let tallies = &ctx.snap.speculation.by_depth;
+    Line::from(vec![
+        ctx.span(Role::Muted, "kept by depth 1 "),
+        levels(ctx, tallies.iter().map(|t| t.rate().unwrap_or(0.0))),
+        ctx.span(Role::Muted, format!(" {}", tallies.len())),
+    ])
+}
+
+/// What was said of guesses, and what share of them was kept, as far as there is room.
+fn calibration(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
+    let mut groups = vec![vec![ctx.span(Role::Muted, "stated/kept")]];
+    let bins = ctx.snap.speculation.calibration.iter().rev();
+    for (stated, kept) in bins.filter_map(|bin| bin.stated_and_kept()) {
+        groups.push(vec![
+            ctx.span(Role::Predicted, text::percent(stated)),
+            ctx.span(Role::Muted, "/"),
+            ctx.span(Role::Value, text::percent(kept)),
+        ]);
+    }
+    ctx.joined(groups, width)
+}
