@@ -187,7 +187,7 @@ mod tests {
         TreeView {
             nodes: vec![
                 node(None, Source::Known, 1.0, true),
-                node(Some(0), Source::Model, 0.9, true),
+                node(Some(0), Source::Model, 0.95, true),
                 node(Some(1), Source::Model, 0.5, true),
                 node(Some(1), Source::Lookup, 0.25, false),
                 node(Some(2), Source::Model, 1.0, false),
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(view.by_depth, depths);
         assert_eq!(view.by_depth[3].rate(), None);
         assert_eq!(view.tokens_a_pass, [0, 0, 1]);
-        let stated = f64::midpoint(f64::from(0.9_f32), 1.0);
+        let stated = f64::midpoint(f64::from(0.95_f32), 1.0);
         assert_eq!(view.calibration[9].stated_and_kept(), Some((stated, 0.5)));
         assert_eq!(view.calibration[5].stated_and_kept(), Some((0.5, 1.0)));
         assert_eq!(view.calibration[2].stated_and_kept(), Some((0.25, 0.0)));
