@@ -114,14 +114,14 @@ fn the_most_nodes_of_a_pass_are_said_and_paid_for() {
         json(&plan(&model(SMOL), None, &more))
     };
     // Logits of a node take 0.2 MB: those of 63 are too many for little memory.
-    let little = plan(&["--ram", "155MiB"]);
+    let little = plan(&["--ram", "185MiB"]);
     assert_eq!(
         (&little["max_nodes"], &little["max_nodes_from"]),
         (&16.into(), &"short_memory".into())
     );
     let (one, many) = (
-        plan(&["--ram", "155MiB", "--tree", "1"]),
-        plan(&["--ram", "220MiB", "--tree", "200"]),
+        plan(&["--ram", "185MiB", "--tree", "1"]),
+        plan(&["--ram", "240MiB", "--tree", "200"]),
     );
     let logits = |report: &Value| owner(report, "logits").unwrap();
     assert!(logits(&one) < logits(&little));
@@ -144,7 +144,7 @@ fn a_check_runs_real_passes() {
     let report = json(&plan(
         &path,
         None,
-        &["--ram", "160MiB", "--ctx", "512", "--check=1", "--json"],
+        &["--ram", "185MiB", "--ctx", "512", "--check=1", "--json"],
     ));
     assert_eq!(report["form"], "streamed");
     let (passes, checked) = (&report["passes"], report["checked"].as_array().unwrap());

@@ -34,6 +34,9 @@ fn run_model(
             "1024",
             "--threads",
             "2",
+            // As many logits in any budget: what differs is spent on weights.
+            "--tree",
+            "16",
         ])
         .arg("--oracle")
         .arg(model(oracle))
