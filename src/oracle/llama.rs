@@ -322,6 +322,11 @@ impl Oracle for LlamaOracle {
         self.river().map_or((0, 0), |river| river.hits_and_misses())
     }
 
+    fn exact_trees(&self) -> bool {
+        // Cells of one branch lie apart, and llama.cpp sums over them in another order.
+        false
+    }
+
     fn streams(&self) -> bool {
         self.river()
             .is_some_and(|river| river.plan().streamed_bytes > 0)

@@ -35,15 +35,26 @@ pub struct WidthClass {
 }
 
 impl WidthClass {
-    /// One token at a time: the cheapest where compute, not reading, is what a pass costs.
-    pub const SINGLE: Self = Self { min: 1, max: 1 };
+    /// A few tokens: the cheapest where compute, not reading, is what a pass costs.
+    pub const NARROW: Self = Self { min: 1, max: 7 };
 
-    /// Several tokens: all passes over prompts, and answers with a draft or with streaming.
+    /// Several tokens: all passes over prompts, and answers where guesses fill the seats.
     ///
     /// Measured with ggml's plain CPU kernels: the bits of a row change between 7 and 8 tokens
     /// and at 64, and nowhere between (`tests/width_class.rs`). Its kernels for repacked
     /// weights make them depend on a row's place in the batch: no oracle uses those.
     pub const BATCH: Self = Self { min: 8, max: 63 };
+
+    /// Many tokens: answers whose passes cost the same for hundreds of them.
+    pub const WIDE: Self = Self { min: 64, max: 512 };
+
+    pub const ALL: [Self; 3] = [Self::NARROW, Self::BATCH, Self::WIDE];
+
+    /// The class that so many tokens need no padding in.
+    pub fn of(nodes: usize) -> Self {
+        let found = Self::ALL.into_iter().find(|class| nodes <= class.max);
+        found.unwrap_or(Self::WIDE)
+    }
 }
 
 /// Nodes of a pass whose logits memory is set aside for. A pass for more computes them all
@@ -127,6 +138,12 @@ pub trait Oracle {
     /// Shards that were there when needed and those that were not, so far.
     fn hits_and_misses(&self) -> (u64, u64) {
         (0, 0)
+    }
+
+    /// Whether what is committed of a tree is the same to the last bit as if its path had been
+    /// computed alone. Where it is not, only chains are.
+    fn exact_trees(&self) -> bool {
+        true
     }
 
     /// Whether weights stream in every pass.

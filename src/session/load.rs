@@ -9,11 +9,11 @@ use crate::ggml::bare::BareModel;
 use crate::ggml::llama::{self, Load};
 use crate::model::{ArchError, Blueprint, ChatTemplate, Gguf, Tokenizer};
 use crate::oracle::{
-    HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
+    HookedOptions, LOGIT_ROWS, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
 };
 use crate::river::ReadSizes;
 use crate::scout::HeuristicScout;
-use crate::speculate::Draft;
+use crate::speculate::{ModelDrafter, Sampler, Speculator, TreeSize};
 use crate::system;
 use crate::system::measure::Tuning;
 use crate::telemetry::{Hub, Phase};
@@ -25,10 +25,9 @@ pub(super) struct Loaded {
     pub oracle: Box<dyn Oracle>,
     pub tokenizer: Tokenizer,
     pub template: ChatTemplate,
-    pub draft: Option<Draft>,
+    pub speculator: Speculator,
+    pub sampler: Sampler,
     pub scout: Option<HeuristicScout>,
-    /// Of an answer's passes. Prompts are always read in [`WidthClass::BATCH`].
-    pub width: WidthClass,
     /// Tokens that end an answer.
     pub ends: Vec<TokenId>,
     /// What is worth saying and stops nothing.
@@ -67,7 +66,7 @@ pub(super) fn load(
             if with_draft.total() > ram {
                 return Err(Budget::least(&blueprint, with_draft.total(), ctx_tokens, ram).into());
             }
-            let draft = Draft::open(index.path(), ctx_tokens, options.threads)?;
+            let draft = ModelDrafter::open(index.path(), ctx_tokens, options.threads)?;
             Some((draft, index))
         }
         None => None,
@@ -81,9 +80,20 @@ pub(super) fn load(
         _ => Tokenizer::open(&options.oracle)?,
     };
     let template = ChatTemplate::new(&tokenizer, gguf.str("tokenizer.chat_template")?)?;
+    let ends: Vec<_> = (0..tokenizer.n_vocab())
+        .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
+        .filter(|&t| tokenizer.is_end(t))
+        .collect();
+    let banned = if options.fixed_length {
+        ends.clone()
+    } else {
+        Vec::new()
+    };
+    let sampler = Sampler::new(options.sampling, banned);
     let (draft, draft_name) = match draft {
         Some((mut draft, index)) => {
             draft.limit_vocabulary(blueprint.n_vocab());
+            draft.choose_by(sampler.clone());
             (Some(draft), Some(index.name()))
         }
         None => (None, None),
@@ -97,18 +107,12 @@ pub(super) fn load(
     }
     let oracle = open_oracle(options, &gguf, &blueprint, bare, &budget, ctx_tokens, hub)?;
     early.listen()?;
-    let width = answer_width(oracle.streams(), draft.is_some());
-    let ends = (0..tokenizer.n_vocab())
-        .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
-        .filter(|&t| tokenizer.is_end(t))
-        .collect();
     hub.update(|s| {
         s.engine.oracle = gguf.name();
         s.engine.form = budget.form.name();
         s.engine.draft = draft_name;
         s.engine.threads = options.threads;
         s.engine.ctx_tokens = ctx_tokens;
-        s.engine.width_class = (width.min, width.max);
         s.memory.budget = ram;
         s.memory.owners = budget.owners;
     });
@@ -116,9 +120,9 @@ pub(super) fn load(
         oracle,
         tokenizer,
         template,
-        draft,
+        speculator: Speculator::new(TreeSize::Auto, LOGIT_ROWS, draft),
+        sampler,
         scout: options.scout.then(HeuristicScout::new),
-        width,
         ends,
         notices: left_out.into_iter().collect(),
     })
@@ -153,7 +157,7 @@ pub(super) fn answer_width(streams: bool, has_draft: bool) -> WidthClass {
     if streams || has_draft {
         WidthClass::BATCH
     } else {
-        WidthClass::SINGLE
+        WidthClass::NARROW
     }
 }
 
