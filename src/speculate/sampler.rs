@@ -15,9 +15,9 @@ use crate::units::TokenId;
 /// Tokens that the repetition penalty looks back on, as llama.cpp has it.
 const PENALTY_WINDOW: usize = 64;
 
-/// A token whose score is this far below the best one counts for nothing in the sum that makes
-/// probabilities of scores: all of a vocabulary of them would be a millionth.
-const NEGLIGIBLE: f32 = 26.0;
+/// To a guess, a token whose score is this far below the best one counts for nothing: a whole
+/// vocabulary of them would be a hundredth of it.
+const NEGLIGIBLE: f32 = 16.0;
 
 /// How the next token is chosen. Temperature 0 is greedy.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -42,6 +42,9 @@ const LEAST_WORTH: f64 = 1e-3;
 /// Of what a fixed tree asks about, a node's best child is worth this part of it at the most.
 const BEST_CHILD: f64 = 0.8;
 
+/// How many nodes a drafter may be asked about at a time.
+const AT_ONCE: [usize; 5] = [1, 2, 4, 8, 16];
+
 /// What a pass is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
@@ -204,17 +207,25 @@ impl Sizing {
         let Some(decodes) = self.decodes.as_ref().filter(|_| most > 0) else {
             return 0;
         };
-        if let TreeSize::Fixed(nodes) = self.size {
+        if let TreeSize::Fixed(_) = self.size {
             // Until no child can be among the best any more.
             let last = most.checked_sub(1).and_then(|i| worths.get(i)).copied();
             let last = last.unwrap_or(0.0);
             let better = open.iter().take_while(|(w, _)| w * BEST_CHILD > last);
-            return better.count().min((nodes / 8).clamp(1, batch));
+            let better = &open[..better.count()];
+            let value = |at_once: &usize| {
+                let worth: f64 = better[..*at_once].iter().map(|(worth, _)| worth).sum();
+                worth / decodes.ms(*at_once)
+            };
+            let sizes = AT_ONCE.into_iter().filter(|&n| n <= better.len());
+            return sizes
+                .max_by(|a, b| value(a).total_cmp(&value(b)))
+                .unwrap_or(0);
         }
         let (_, now) = self.best(frame, worths.iter().copied(), spent_ms);
         let rate = self.acceptance.rate(frame.label);
         let mut choice = (0, now);
-        for at_once in [1, 2, 4, 8, 16] {
+        for at_once in AT_ONCE {
             if at_once > open.len() {
                 break;
             }
