@@ -2,7 +2,7 @@
 //!
 //! Owns the [`Hub`]: one [`Snapshot`] that the engine's threads keep up to date and a reader
 //! copies whenever it likes. What must not be missed is a `session::Event` instead.
-//! No logic lives here. Everything in a snapshot is measured unless its name begins with
+//! No logic but counting lives here. Everything in a snapshot is measured unless its name begins with
 //! `predicted`.
 //!
 //! ```text
@@ -13,10 +13,14 @@
 
 mod log;
 mod snapshot;
+mod speculation;
 mod stats;
 
 pub use log::{log_file, log_is_at, see_log};
 pub use snapshot::*;
+pub use speculation::{
+    CALIBRATION_BINS, CalibrationBin, Source, SpeculationView, Tally, TreeNodeView, TreeView,
+};
 pub use stats::{AnswerEnd, AnswerStats};
 
 use crossbeam_channel::{Receiver, Sender, bounded};

@@ -1,5 +1,6 @@
 //! The state of the engine at one instant, as its panes show it.
 
+use super::SpeculationView;
 use crate::units::Bytes;
 use std::collections::VecDeque;
 
@@ -16,6 +17,7 @@ pub struct Snapshot {
     pub queue: QueueView,
     pub kv: KvView,
     pub accept: AcceptView,
+    pub speculation: SpeculationView,
     pub cadence: CadenceView,
     pub scout: ScoutView,
     pub prefill: PrefillView,
