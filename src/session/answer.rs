@@ -12,9 +12,9 @@ use super::cache::Cache;
 use crate::ggml::llama::LlamaError;
 use crate::oracle::{OracleError, PassCost, TokenTree, WidthClass};
 use crate::speculate::{
-    Accepted, Cut, DraftTree, Growth, NodeKind, Sampler, Speculator, accept_behind,
+    Accepted, Cut, DraftTree, Growth, NodeKind, Sampler, Source, Speculator, accept_behind,
 };
-use crate::telemetry::{AnswerEnd, Label, PassView};
+use crate::telemetry::{self, AnswerEnd, Label, PassView, SpeculationView, TreeNodeView, TreeView};
 use crate::units::TokenId;
 use std::time::Instant;
 
@@ -44,6 +44,8 @@ pub(super) struct Answer {
     /// Passes that verified a tree, and the nodes of all of them.
     pub trees: u64,
     pub nodes: u64,
+    /// What these passes say of their guesses.
+    pub speculation: SpeculationView,
 }
 
 /// A step failed.
@@ -69,6 +71,7 @@ impl Answer {
             accepted: 0,
             trees: 0,
             nodes: 0,
+            speculation: SpeculationView::default(),
         }
     }
 
@@ -233,17 +236,23 @@ impl Answer {
         let reached = &path[tree.n_certain() - 1..];
         let guesses = cut.n_guesses(&tree);
         let right = reached.len() - 1;
+        let before = self.tokens.len();
+        self.take(&accepted.chosen, rules);
+        let ms = began.elapsed().as_secs_f64() * 1e3;
         if !bare {
+            let shown = &mut self.speculation;
+            shown.count_pass(view(&tree, &cut, &accepted), self.tokens.len() - before);
+            shown.max_nodes = speculator.sizing().cap();
+            shown.draft_ms = speculator.has_model().then_some(draft_ms);
+            shown.pass_ms = Some(ms - draft_ms);
             speculator.learn(&mut tree, &cut, self.label, reached, &accepted.chosen);
             self.tree = Some(tree);
             self.trees += 1;
             self.nodes += (guesses + 1) as u64;
         }
-        self.take(&accepted.chosen, rules);
         self.passes += 1;
         self.drafted += guesses as u64;
         self.accepted += right as u64;
-        let ms = began.elapsed().as_secs_f64() * 1e3;
         tracing::debug!(guesses, right, draft_ms, pass_ms = ms - draft_ms, "pass");
         Ok(PassView {
             drafted: guesses,
@@ -286,5 +295,26 @@ impl Answer {
                 break;
             }
         }
+    }
+}
+
+/// A verified tree, as it is shown.
+fn view(tree: &DraftTree, cut: &Cut, accepted: &Accepted) -> TreeView {
+    let nodes = cut.tree.nodes().iter().zip(&cut.nodes).enumerate();
+    let nodes = nodes.map(|(i, (node, &origin))| {
+        let guess = tree.node(origin);
+        TreeNodeView {
+            parent: node.parent,
+            source: match guess.source {
+                None => telemetry::Source::Known,
+                Some(Source::Model) => telemetry::Source::Model,
+                Some(Source::Lookup { .. }) => telemetry::Source::Lookup,
+            },
+            stated_p: guess.stated,
+            kept: accepted.path.contains(&i),
+        }
+    });
+    TreeView {
+        nodes: nodes.collect(),
     }
 }

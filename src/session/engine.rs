@@ -324,9 +324,10 @@ impl Engine {
                 return false;
             }
             self.hub.update(|s| s.phase = Phase::Anticipating);
-            answer
-                .step(&mut self.cache, &mut self.speculator, &self.rules)
-                .map(|_| ())
+            let step = answer.step(&mut self.cache, &mut self.speculator, &self.rules);
+            let speculation = answer.speculation.clone();
+            self.hub.update(|s| s.speculation = speculation);
+            step.map(|_| ())
         } else {
             let stable = self.prompt.stable(text);
             let common = self.cache.common(&stable);
@@ -516,6 +517,7 @@ impl Engine {
             if let Some(width) = answer.width() {
                 s.engine.width_class = (width.min, width.max);
             }
+            s.speculation.clone_from(&answer.speculation);
             let a = &mut s.accept;
             a.recent.clone_from(recent);
             (a.tokens, a.passes) = (tokens, answer.passes);
