@@ -207,6 +207,35 @@ fn a_text_that_changes_is_followed_from_where_it_does() {
     assert_same(&again, &found, "asked twice");
 }
 
+/// The default draft's file with another token at the end of texts.
+fn with_another_end(dir: &std::path::Path) -> std::path::PathBuf {
+    const KEY: &[u8] = b"tokenizer.ggml.eos_token_id";
+    let mut file = std::fs::read(model(SMOL)).unwrap();
+    let at = file.windows(KEY.len()).position(|w| w == KEY).unwrap();
+    // Behind the key: the value's type (a 32-bit number) and the value.
+    let value = at + KEY.len() + 4;
+    assert_ne!(file[value], 1);
+    file[value..value + 4].copy_from_slice(&1_u32.to_le_bytes());
+    let path = dir.join("other-end.gguf");
+    std::fs::write(&path, file).unwrap();
+    path
+}
+
+#[test]
+fn a_draft_that_ends_texts_with_another_token_is_refused_by_both_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let oracle = Tokenizer::open(&model(SMOL)).unwrap();
+    let draft = Tokenizer::open(&with_another_end(dir.path())).unwrap();
+    assert_eq!(oracle.check_draft(&oracle), Ok(()));
+    let why = oracle.check_draft(&draft).unwrap_err().to_string();
+    assert!(why.contains("ends a text"), "{why}");
+    assert!(
+        why.contains("token 1 ") && why.contains("token 2 "),
+        "{why}"
+    );
+    assert!(why.contains("--draft none"), "{why}");
+}
+
 #[test]
 fn more_branches_than_there_is_room_for_are_left_alone() {
     let _turn = common::turn();
