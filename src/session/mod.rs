@@ -5,6 +5,8 @@
 //! moment, and worked on when the models are ready.
 
 mod answer;
+#[cfg(test)]
+mod answer_tests;
 mod api;
 mod budget;
 mod cache;
