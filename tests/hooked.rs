@@ -92,8 +92,8 @@ fn compare(file: &str, layer_bytes: Bytes) {
     ours.pass(&silent, WidthClass::BATCH).unwrap();
     theirs.pass(&silent, WidthClass::BATCH).unwrap();
     let one = TokenTree::chain(&some(7, 1), 0);
-    let a = ours.pass(&one, WidthClass::SINGLE).unwrap();
-    let b = theirs.pass(&one, WidthClass::SINGLE).unwrap();
+    let a = ours.pass(&one, WidthClass::NARROW).unwrap();
+    let b = theirs.pass(&one, WidthClass::NARROW).unwrap();
     same(
         "a single token",
         a.logits.of(0).unwrap(),

@@ -4,6 +4,7 @@ use crate::ggml::llama::{self, LlamaError, Load};
 use crate::units::TokenId;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::vocab::LlamaVocab;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,14 +16,26 @@ pub struct Tokenizer {
 
 /// Two models do not speak of the same tokens.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "the draft's vocabulary is not the oracle's: token {id} is {draft} there and {oracle} here; \
-     choose a draft of the oracle's family, or --draft none"
-)]
-pub struct VocabularyMismatch {
-    pub id: i32,
-    pub oracle: String,
-    pub draft: String,
+pub enum VocabularyMismatch {
+    #[error(
+        "the draft's vocabulary is not the oracle's: token {id} is {draft} there and {oracle} \
+         here; choose a draft of the oracle's family, or --draft none"
+    )]
+    Token {
+        id: i32,
+        oracle: String,
+        draft: String,
+    },
+    /// The tokens are the same, but not what they are for.
+    #[error(
+        "the draft's vocabulary is not the oracle's: {what} is {draft} there and {oracle} \
+         here; choose a draft of the oracle's family, or --draft none"
+    )]
+    Special {
+        what: &'static str,
+        oracle: String,
+        draft: String,
+    },
 }
 
 impl Tokenizer {
@@ -89,14 +102,23 @@ impl Tokenizer {
         format!("{:?}", String::from_utf8_lossy(&piece))
     }
 
-    /// Checks that `draft` has the same tokens, but for padding behind the shorter of the two.
+    /// A special token as it is told, which a vocabulary may lack.
+    fn id_and_name(&self, token: LlamaToken) -> String {
+        if token.0 < 0 {
+            "no token".to_owned()
+        } else {
+            format!("token {} ({})", token.0, self.name(token.0))
+        }
+    }
+
+    /// Checks that `draft` has the same tokens for the same purposes, but for padding behind the shorter of the two.
     ///
     /// # Errors
-    /// The first token that differs.
+    /// The first token that differs, or the first purpose that another token serves.
     pub fn check_draft(&self, draft: &Self) -> Result<(), VocabularyMismatch> {
         let (mine, theirs) = (self.model.vocab(), draft.model.vocab());
         let mismatch = |id: i32| {
-            Err(VocabularyMismatch {
+            Err(VocabularyMismatch::Token {
                 id,
                 oracle: self.name(id),
                 draft: draft.name(id),
@@ -109,9 +131,22 @@ impl Tokenizer {
                 return mismatch(id);
             }
         }
-        for (ours, other) in [(mine.eos(), theirs.eos()), (mine.eot(), theirs.eot())] {
+        // A token that begins no prompt may be any.
+        let begin = |vocab: &LlamaVocab<'_>| match vocab.should_add_bos() {
+            true => vocab.bos(),
+            false => LlamaToken(-1),
+        };
+        for (what, ours, other) in [
+            ("what begins a text", begin(&mine), begin(&theirs)),
+            ("what ends a text", mine.eos(), theirs.eos()),
+            ("what ends a turn", mine.eot(), theirs.eot()),
+        ] {
             if ours != other {
-                return mismatch(ours.0.max(0));
+                return Err(VocabularyMismatch::Special {
+                    what,
+                    oracle: self.id_and_name(ours),
+                    draft: draft.id_and_name(other),
+                });
             }
         }
         // Padding is a few hundred unused tokens behind the last real one.

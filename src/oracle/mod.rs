@@ -15,12 +15,16 @@ mod layer;
 mod llama;
 
 mod logits;
+#[cfg(test)]
+mod toy;
 mod tree;
 
 pub use hooked::HookedOptions;
 pub use layer::{LayerOracle, LayerOracleOptions, PassShape, StepTimes};
 pub use llama::LlamaOracle;
 pub use logits::{Logits, argmax};
+#[cfg(test)]
+pub use toy::ToyOracle;
 pub use tree::{NodeIdx, TokenTree, TreeNode};
 
 use crate::kv::CellsFull;

@@ -1,26 +1,27 @@
 //! One answer, from its prompt's tokens on: a pass a step.
 //!
-//! A step either reads more of the prompt or, once that is whole, verifies what the draft
-//! proposes. An answer does not know whether its prompt has been submitted: the session
-//! also begins one at a pause, and adopts it if Enter finds the prompt unchanged.
+//! A step reads more of the prompt or verifies a tree of guesses; the last pass over the prompt
+//! does both. An answer does not know whether its prompt has been submitted: the session also
+//! begins one at a pause, and adopts it if Enter finds the prompt unchanged.
+//!
+//! Prompts are read in passes of [`WidthClass::BATCH`], answers in a class that is chosen when
+//! the first token is due and kept. Guesses share the prompt's last pass only where both are of
+//! one class, or of two that differ in room alone: what is verified there must have the bits of
+//! the answer's.
 
 use super::cache::Cache;
 use crate::ggml::llama::LlamaError;
-use crate::oracle::{OracleError, TokenTree, WidthClass};
-use crate::speculate::{Draft, LengthRule, Sampler, accept};
-use crate::telemetry::{AnswerEnd, PassView};
+use crate::oracle::{OracleError, PassCost, TokenTree, WidthClass};
+use crate::speculate::{
+    Accepted, Cut, DraftTree, Growth, NodeKind, Sampler, Source, Speculator, accept_behind,
+};
+use crate::telemetry::{self, AnswerEnd, Label, PassView, SpeculationView, TreeNodeView, TreeView};
 use crate::units::TokenId;
 use std::time::Instant;
-
-/// Most drafted tokens of a pass, behind the last token that was chosen. The cost of a pass
-/// hardly grows up to 16 tokens.
-const MAX_CHAIN: usize = 15;
 
 /// What an answer needs besides the oracle.
 pub(super) struct Rules {
     pub sampler: Sampler,
-    /// Of the passes that decode.
-    pub width: WidthClass,
     pub ends: Vec<TokenId>,
     pub max_tokens: usize,
     /// Do not end at an end token.
@@ -30,15 +31,22 @@ pub(super) struct Rules {
 /// See the module's text.
 pub(super) struct Answer {
     prompt: Vec<TokenId>,
+    /// What the prompt asks for, if the scout knows.
+    label: Option<Label>,
     tokens: Vec<TokenId>,
     end: Option<AnswerEnd>,
-    /// Smoothed wall time of an answer token, for the length of chains.
-    token_ms: f64,
+    /// Of the passes that decode, once it is chosen.
+    width: Option<WidthClass>,
+    /// What may follow the last token.
+    tree: Option<DraftTree>,
     pub passes: u64,
     pub drafted: u64,
     pub accepted: u64,
-    /// Nodes of all verified trees.
+    /// Passes that verified a tree, and the nodes of all of them.
+    pub trees: u64,
     pub nodes: u64,
+    /// What these passes say of their guesses.
+    pub speculation: SpeculationView,
 }
 
 /// A step failed.
@@ -51,16 +59,20 @@ pub(super) enum StepError {
 }
 
 impl Answer {
-    pub(super) fn new(prompt: Vec<TokenId>) -> Self {
+    pub(super) fn new(prompt: Vec<TokenId>, label: Option<Label>) -> Self {
         Self {
             prompt,
+            label,
             tokens: Vec::new(),
             end: None,
-            token_ms: 0.0,
+            width: None,
+            tree: None,
             passes: 0,
             drafted: 0,
             accepted: 0,
+            trees: 0,
             nodes: 0,
+            speculation: SpeculationView::default(),
         }
     }
 
@@ -77,12 +89,17 @@ impl Answer {
         self.end
     }
 
+    /// The class of the passes that decode; `None` before the first.
+    pub(super) fn width(&self) -> Option<WidthClass> {
+        self.width
+    }
+
     /// Ends it where it is.
     pub(super) fn stop(&mut self, end: AnswerEnd) {
         self.end.get_or_insert(end);
     }
 
-    /// One pass. Says what a pass that decoded looked like.
+    /// One pass. Says what a pass that verified guesses looked like.
     ///
     /// # Errors
     /// A failed pass leaves the answer as it was: another step may succeed. After a failed
@@ -90,32 +107,55 @@ impl Answer {
     pub(super) fn step(
         &mut self,
         cache: &mut Cache,
-        draft: Option<&mut Draft>,
+        speculator: &mut Speculator,
         rules: &Rules,
     ) -> Result<Option<PassView>, StepError> {
         if self.end.is_some() {
             return Ok(None);
         }
         if self.tokens.is_empty() {
-            self.read_prompt(cache, rules)?;
+            return self.read_prompt(cache, speculator, rules);
+        }
+        if self.catch_up(cache, speculator)? {
             return Ok(None);
         }
-        if self.catch_up(cache, rules)? {
+        let tree = self.tree.take().or_else(|| {
+            let last = *self.tokens.last()?;
+            Some(DraftTree::certain([(last, NodeKind::Answer)]))
+        });
+        let Some(tree) = tree else {
+            unreachable!("an answer has its first token")
+        };
+        if cache.oracle().len() >= cache.oracle().capacity() {
+            self.end = Some(AnswerEnd::ContextFull);
             return Ok(None);
         }
-        self.decode(cache, draft, rules).map(Some)
+        let width = self.class(speculator);
+        self.verify(tree, width, false, cache, speculator, rules)
+            .map(Some)
+    }
+
+    /// The class of the passes that decode, chosen now if need be.
+    fn class(&mut self, speculator: &mut Speculator) -> WidthClass {
+        *self
+            .width
+            .get_or_insert_with(|| speculator.class(self.label))
     }
 
     /// Reads tokens of prompt and answer that the cache has lost, all but the last. True: a
     /// pass was needed. (The text was changed and changed back after the answer began.)
-    fn catch_up(&mut self, cache: &mut Cache, rules: &Rules) -> Result<bool, StepError> {
+    fn catch_up(
+        &mut self,
+        cache: &mut Cache,
+        speculator: &mut Speculator,
+    ) -> Result<bool, StepError> {
         let known = [self.prompt.as_slice(), &self.tokens].concat();
         let known = &known[..known.len() - 1];
         let common = cache.common(known);
         cache.truncate(common);
         let (lost, width) = match self.prompt.get(common..) {
             Some(prompt) if !prompt.is_empty() => (prompt, WidthClass::BATCH),
-            _ => (&known[common..], rules.width),
+            _ => (&known[common..], self.class(speculator)),
         };
         if lost.is_empty() {
             return Ok(false);
@@ -126,109 +166,127 @@ impl Answer {
         Ok(true)
     }
 
-    /// Reads the next part of the prompt; the last part gives the first token.
-    fn read_prompt(&mut self, cache: &mut Cache, rules: &Rules) -> Result<(), StepError> {
+    /// Reads the next part of the prompt. Its last part gives the first token, and verifies
+    /// guesses of those behind it if the answer is of the same class.
+    fn read_prompt(
+        &mut self,
+        cache: &mut Cache,
+        speculator: &mut Speculator,
+        rules: &Rules,
+    ) -> Result<Option<PassView>, StepError> {
         // The last token is read again if need be, since its logits were not kept.
         let common = cache.common(&self.prompt).min(self.prompt.len() - 1);
         cache.truncate(common);
+        let width = WidthClass::BATCH;
         let rest = &self.prompt[common..];
-        let part = &rest[..rest.len().min(WidthClass::BATCH.max)];
-        let last = part.len() == rest.len();
-        let tree = TokenTree::chain(part, if last { part.len() - 1 } else { part.len() });
-        let first = cache.pass(&tree, WidthClass::BATCH, |output| {
-            let chosen = output
-                .logits
-                .of(part.len() - 1)
-                .map(|row| rules.sampler.choose(row, &self.prompt, self.prompt.len()));
-            ((0..part.len()).collect(), chosen)
-        })?;
-        if let Some(token) = first {
-            self.passes += 1;
-            self.take(&[token], rules);
+        if rest.len() > width.max {
+            let part = &rest[..width.max];
+            let tree = TokenTree::chain(part, part.len());
+            let cost = cache.pass(&tree, width, |output| {
+                ((0..part.len()).collect(), output.cost)
+            })?;
+            speculator.observe_pass(part.len(), width, cost);
+            return Ok(None);
         }
-        Ok(())
+        let tree = DraftTree::certain(rest.iter().map(|&token| (token, NodeKind::Prompt)));
+        // Before a pass was measured there is nothing to choose the answer's class by.
+        let class = speculator.can_choose().then(|| self.class(speculator));
+        let of_prompt = class.filter(|class| class.min == width.min);
+        let (width, guesses) = (of_prompt.unwrap_or(width), of_prompt.is_some());
+        let view = self.verify(tree, width, !guesses, cache, speculator, rules)?;
+        Ok(guesses.then_some(view))
     }
 
-    /// Verifies a chain behind the last token.
-    fn decode(
+    /// One pass over what is certain and, unless it is `bare`, guesses of what follows.
+    fn verify(
         &mut self,
+        mut tree: DraftTree,
+        class: WidthClass,
+        bare: bool,
         cache: &mut Cache,
-        draft: Option<&mut Draft>,
+        speculator: &mut Speculator,
         rules: &Rules,
     ) -> Result<PassView, StepError> {
         let began = Instant::now();
-        let Some(&last) = self.tokens.last() else {
-            unreachable!("an answer has its first token")
+        let text: Vec<_> = self.prompt.iter().chain(&self.tokens).copied().collect();
+        let oracle = cache.oracle();
+        let growth = Growth {
+            class,
+            label: self.label,
+            room: oracle.capacity().saturating_sub(oracle.len()),
+            depth: rules.max_tokens.saturating_sub(self.tokens.len() + 1),
+            chain: !oracle.exact_trees(),
+            at_once: self.tokens.is_empty(),
         };
-        let committed = self.prompt.len() + self.tokens.len() - 1;
-        let room = cache.oracle().capacity().saturating_sub(committed);
-        if room == 0 {
-            self.end = Some(AnswerEnd::ContextFull);
-            return Ok(PassView {
-                drafted: 0,
-                accepted: 0,
-                ms: 0.0,
-            });
-        }
-        let context: Vec<_> = self.prompt.iter().chain(&self.tokens).copied().collect();
-        let mut chain = vec![last];
-        if let Some(draft) = draft {
-            let left = rules.max_tokens - self.tokens.len();
-            let rule = LengthRule {
-                max: MAX_CHAIN
-                    .min(left.saturating_sub(1))
-                    .min(room - 1)
-                    .min(rules.width.max - 1)
-                    .min(cache.oracle().max_nodes() - 1),
-                min_path_p: self.min_path_p(draft.token_ms()),
-            };
-            let drafted = draft.chain(&context, rule).map_err(StepError::Draft)?;
-            chain.extend(drafted.iter().map(|d| d.token));
-        }
-        let draft_ms = began.elapsed().as_secs_f64() * 1e3;
-        let tree = TokenTree::chain(&chain, 0);
-        let chosen = cache.pass(&tree, rules.width, |output| {
-            let mut history = context.clone();
-            let accepted = accept(&tree, &output.logits, |row| {
-                let token = rules.sampler.choose(row, &history, history.len());
-                history.push(token);
-                token
-            });
-            (accepted.path, accepted.chosen)
-        })?;
-        let taken = self.take(&chosen, rules);
-        let (drafted, accepted) = (chain.len() - 1, chosen.len() - 1);
-        self.passes += 1;
-        self.drafted += drafted as u64;
-        self.accepted += accepted as u64;
-        self.nodes += chain.len() as u64;
-        let ms = began.elapsed().as_secs_f64() * 1e3;
-        tracing::debug!(drafted, accepted, draft_ms, pass_ms = ms - draft_ms, "pass");
-        let each = ms / taken.max(1) as f64;
-        self.token_ms = if self.token_ms == 0.0 {
-            each
+        let cut = if bare {
+            tree.cut(tree.len(), true)
         } else {
-            0.7 * self.token_ms + 0.3 * each
+            if let Err(error) = speculator.grow(&mut tree, &text, &growth) {
+                return Err(StepError::Draft(error));
+            }
+            speculator.cut(&tree, &growth)
         };
+        let draft_ms = began.elapsed().as_secs_f64() * 1e3;
+        let (accepted, cost) = match Self::pass(&tree, &cut, class, &text, cache, rules) {
+            Ok(done) => done,
+            Err(error) => {
+                self.tree = (!self.tokens.is_empty()).then_some(tree);
+                return Err(error.into());
+            }
+        };
+        speculator.observe_pass(cut.nodes.len(), class, cost);
+        let path: Vec<_> = accepted.path.iter().map(|&node| cut.origin(node)).collect();
+        let reached = &path[tree.n_certain() - 1..];
+        let guesses = cut.n_guesses(&tree);
+        let right = reached.len() - 1;
+        let before = self.tokens.len();
+        self.take(&accepted.chosen, rules);
+        let ms = began.elapsed().as_secs_f64() * 1e3;
+        if !bare {
+            let shown = &mut self.speculation;
+            shown.count_pass(view(&tree, &cut, &accepted), self.tokens.len() - before);
+            shown.max_nodes = speculator.sizing().cap();
+            shown.draft_ms = speculator.has_model().then_some(draft_ms);
+            shown.pass_ms = Some(ms - draft_ms);
+            speculator.learn(&mut tree, &cut, self.label, reached, &accepted.chosen);
+            self.tree = Some(tree);
+            self.trees += 1;
+            self.nodes += (guesses + 1) as u64;
+        }
+        self.passes += 1;
+        self.drafted += guesses as u64;
+        self.accepted += right as u64;
+        tracing::debug!(guesses, right, draft_ms, pass_ms = ms - draft_ms, "pass");
         Ok(PassView {
-            drafted,
-            accepted,
+            drafted: guesses,
+            accepted: right,
             ms,
         })
     }
 
-    /// A further drafted token is worth its time when the probability that it counts, times
-    /// what a token costs otherwise, is more than that time.
-    fn min_path_p(&self, draft_token_ms: f64) -> f32 {
-        if self.token_ms == 0.0 {
-            return 0.2;
-        }
-        (draft_token_ms / self.token_ms).clamp(0.05, 0.95) as f32
+    /// Computes and commits; says what the oracle chose, and what that cost.
+    fn pass(
+        tree: &DraftTree,
+        cut: &Cut,
+        class: WidthClass,
+        text: &[TokenId],
+        cache: &mut Cache,
+        rules: &Rules,
+    ) -> Result<(Accepted, PassCost), OracleError> {
+        cache.pass(&cut.tree, class, |output| {
+            let mut history = text.to_vec();
+            // What is certain comes first in a cut, in order.
+            let accepted = accept_behind(&cut.tree, tree.n_certain() - 1, &output.logits, |row| {
+                let token = rules.sampler.choose(row, &history, history.len());
+                history.push(token);
+                token
+            });
+            (accepted.path.clone(), (accepted, output.cost))
+        })
     }
 
-    /// Adds chosen tokens up to the answer's end; says how many.
-    fn take(&mut self, chosen: &[TokenId], rules: &Rules) -> usize {
-        let before = self.tokens.len();
+    /// Adds chosen tokens up to the answer's end.
+    fn take(&mut self, chosen: &[TokenId], rules: &Rules) {
         for &token in chosen {
             if !rules.fixed_length && rules.ends.contains(&token) {
                 self.end = Some(AnswerEnd::EndOfText);
@@ -240,6 +298,26 @@ impl Answer {
                 break;
             }
         }
-        self.tokens.len() - before
+    }
+}
+
+/// A verified tree, as it is shown.
+fn view(tree: &DraftTree, cut: &Cut, accepted: &Accepted) -> TreeView {
+    let nodes = cut.tree.nodes().iter().zip(&cut.nodes).enumerate();
+    let nodes = nodes.map(|(i, (node, &origin))| {
+        let guess = tree.node(origin);
+        TreeNodeView {
+            parent: node.parent,
+            source: match guess.source {
+                None => telemetry::Source::Known,
+                Some(Source::Model) => telemetry::Source::Model,
+                Some(Source::Lookup { .. }) => telemetry::Source::Lookup,
+            },
+            stated_p: guess.stated,
+            kept: accepted.path.contains(&i),
+        }
+    });
+    TreeView {
+        nodes: nodes.collect(),
     }
 }

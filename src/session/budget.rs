@@ -13,10 +13,10 @@
 //! Activations and logits grow with the most nodes that a pass may have. Where that number
 //! chooses itself, it is small where the memory that it takes would be missed by the weights.
 
-use super::options::TreeSize;
 use crate::model::Blueprint;
 use crate::oracle::{LayerOracle, LlamaOracle, WidthClass};
 use crate::river::{Plan, Shard, catalogue, catalogue_by_layer};
+use crate::speculate::TreeSize;
 use crate::units::Bytes;
 
 /// For text, telemetry, the screen, thread stacks, the allocator's slack, and what vocabulary

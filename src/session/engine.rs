@@ -22,7 +22,7 @@ use super::prompt::Prompt;
 use crate::model::{TextStream, Turn};
 use crate::oracle::{TokenTree, WidthClass};
 use crate::scout::HeuristicScout;
-use crate::speculate::{Draft, Sampler};
+use crate::speculate::Speculator;
 use crate::system;
 use crate::telemetry::{AcceptView, AnswerEnd, HISTORY, Hub, Label, PassView, Phase};
 use crate::typing::{Cadence, Clock, Composer, Edit, TypingEvent};
@@ -46,7 +46,7 @@ const LOOK_SELDOM: Duration = Duration::from_secs(1);
 pub(super) struct Engine {
     cache: Cache,
     tokenizer: crate::model::Tokenizer,
-    draft: Option<Draft>,
+    speculator: Speculator,
     scout: Option<HeuristicScout>,
     rules: Rules,
     prompt: Prompt,
@@ -97,20 +97,14 @@ impl Engine {
         hub: Arc<Hub>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
-        let banned = if options.fixed_length {
-            loaded.ends.clone()
-        } else {
-            Vec::new()
-        };
         Ok(Self {
             cache: Cache::new(loaded.oracle),
             prompt: Prompt::new(loaded.template, &loaded.tokenizer, options.system.clone())?,
             tokenizer: loaded.tokenizer,
-            draft: loaded.draft,
+            speculator: loaded.speculator,
             scout: loaded.scout,
             rules: Rules {
-                sampler: Sampler::new(options.sampling, banned),
-                width: loaded.width,
+                sampler: loaded.sampler,
                 ends: loaded.ends,
                 max_tokens: options.max_tokens.max(1),
                 fixed_length: options.fixed_length,
@@ -227,9 +221,6 @@ impl Engine {
     fn forget_conversation(&mut self) {
         self.ahead = None;
         self.cache.truncate(0);
-        if let Some(draft) = &mut self.draft {
-            draft.forget();
-        }
         self.figures = Figures::default();
         if let Err(error) = self.prompt.clear() {
             self.say(Event::Error(error.to_string()));
@@ -271,10 +262,7 @@ impl Engine {
             self.first_us = None;
             self.say(Event::Notice("an empty prompt has no answer".to_owned()));
         } else if change.submitted {
-            let scout = self
-                .scout
-                .as_ref()
-                .and_then(|_| self.hub.snapshot().scout.best());
+            let scout = self.scouted();
             self.first_us = None;
             let text = self.composer.take();
             let figures = std::mem::take(&mut self.figures);
@@ -288,6 +276,12 @@ impl Engine {
         } else {
             self.show_cadence();
         }
+    }
+
+    /// What the prompt being composed asks for, by the scout.
+    fn scouted(&self) -> Option<(Label, f32)> {
+        let scout = self.scout.as_ref();
+        scout.and_then(|_| self.hub.snapshot().scout.best())
     }
 
     /// When an event was, on the session's clock. Events wait while models load or a pass
@@ -321,7 +315,7 @@ impl Engine {
         let result = if paused {
             self.start_figures();
             if self.ahead.as_ref().is_none_or(|a| a.prompt() != whole) {
-                self.ahead = Some(Answer::new(whole));
+                self.ahead = Some(Answer::new(whole, self.scouted().map(|(label, _)| label)));
             }
             let Some(answer) = &mut self.ahead else {
                 return false;
@@ -330,9 +324,10 @@ impl Engine {
                 return false;
             }
             self.hub.update(|s| s.phase = Phase::Anticipating);
-            answer
-                .step(&mut self.cache, self.draft.as_mut(), &self.rules)
-                .map(|_| ())
+            let step = answer.step(&mut self.cache, &mut self.speculator, &self.rules);
+            let speculation = answer.speculation.clone();
+            self.hub.update(|s| s.speculation = speculation);
+            step.map(|_| ())
         } else {
             let stable = self.prompt.stable(text);
             let common = self.cache.common(&stable);
@@ -398,7 +393,7 @@ impl Engine {
         });
         let mut answer = match self.ahead.take() {
             Some(ahead) if ahead.prompt() == whole => ahead,
-            _ => Answer::new(whole),
+            _ => Answer::new(whole, scout.map(|(label, _)| label)),
         };
         let (mut stream, mut text_out, mut shown) = (TextStream::default(), String::new(), 0);
         let mut times: Option<Times> = None;
@@ -434,7 +429,7 @@ impl Engine {
                     outcome = Next::Shutdown;
                 }
             }
-            let step = answer.step(&mut self.cache, self.draft.as_mut(), &self.rules);
+            let step = answer.step(&mut self.cache, &mut self.speculator, &self.rules);
             self.show_work();
             match step {
                 Ok(Some(pass)) => {
@@ -470,15 +465,7 @@ impl Engine {
                 self.say(Event::Error(error.to_string()));
             }
         }
-        let stats = figures.stats(
-            &self.cache,
-            &answer,
-            submitted_us,
-            times,
-            scout,
-            text_out,
-            &self.rules,
-        );
+        let stats = figures.stats(&self.cache, &answer, submitted_us, times, scout, text_out);
         if !failed {
             self.say(Event::Done(Box::new(stats)));
         }
@@ -486,7 +473,7 @@ impl Engine {
     }
 
     fn drop_draft(&mut self, why: &str) {
-        self.draft = None;
+        self.speculator.drop_model();
         self.hub.update(|s| s.engine.draft = None);
         self.say(Event::Notice(format!(
             "the draft failed and is left out from now on: {why}"
@@ -527,6 +514,10 @@ impl Engine {
     ) {
         let tokens = answer.tokens().len() as u64;
         self.hub.update(|s| {
+            if let Some(width) = answer.width() {
+                s.engine.width_class = (width.min, width.max);
+            }
+            s.speculation.clone_from(&answer.speculation);
             let a = &mut s.accept;
             a.recent.clone_from(recent);
             (a.tokens, a.passes) = (tokens, answer.passes);

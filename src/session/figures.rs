@@ -1,8 +1,8 @@
 //! The figures of one answer, from its prompt's first key to its last token.
 
-use super::answer::{Answer, Rules};
+use super::answer::Answer;
 use super::cache::Cache;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, WidthClass};
 use crate::system;
 use crate::telemetry::{AnswerEnd, AnswerStats, Label};
 
@@ -75,8 +75,9 @@ impl Figures {
         times: Option<Times>,
         scout: Option<(Label, f32)>,
         text: String,
-        rules: &Rules,
     ) -> AnswerStats {
+        // An answer that ended with its prompt was read with it.
+        let width = answer.width().unwrap_or(WidthClass::BATCH);
         let now = Start::of(cache.oracle());
         let start = self.start.unwrap_or(now);
         let (bytes, reading_us) = (now.bytes - start.bytes, now.reading_us - start.reading_us);
@@ -92,7 +93,7 @@ impl Figures {
             passes: cache.passes(),
             accepted_per_pass: ratio(tokens, answer.passes),
             accept_rate: ratio(answer.accepted, answer.drafted),
-            tree_nodes_mean: ratio(answer.nodes, answer.passes.saturating_sub(1)),
+            tree_nodes_mean: ratio(answer.nodes, answer.trees),
             bytes_read: bytes,
             bytes_wasted: cache.wasted_bytes(),
             // Bytes over microseconds are megabytes a second.
@@ -106,7 +107,7 @@ impl Figures {
             scout_confidence: scout.map(|(_, p)| p),
             text,
             end: answer.end().unwrap_or(AnswerEnd::Stopped),
-            width_class: (rules.width.min, rules.width.max),
+            width_class: (width.min, width.max),
             prompt_tokens: self.prompt_tokens as u64,
             prompt_tokens_ready: self.ready_tokens as u64,
         }

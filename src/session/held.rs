@@ -7,10 +7,11 @@
 //!  program     what this process holds with llama.cpp started: measured
 //!  vocabulary  entries of llama.cpp's tables, by the sizes of their parts
 //!  draft       its tensors + its vocabulary + its keys and values for the whole context
-//!              + the activations of one decode
+//!              + the activations of one decode, and logits for each of its branches
 //! ```
 
 use crate::model::{Blueprint, Gguf, GgufError};
+use crate::speculate::{DRAFT_BATCH, DRAFT_NODES, DRAFT_SEQUENCES};
 use crate::units::Bytes;
 
 /// llama.cpp keeps for a token: a record with its text (40 bytes), a node of the table from
@@ -98,13 +99,18 @@ fn whole_model(gguf: &Gguf, ctx_tokens: u64) -> Result<Bytes, GgufError> {
     let heads = need("attention.head_count")?.max(1);
     let kv_heads = find("attention.head_count_kv")?.unwrap_or(heads);
     let head = find("attention.key_length")?.unwrap_or(width / heads);
-    let cells = ctx_tokens.next_multiple_of(CELL_RUN);
+    let cells = (ctx_tokens + DRAFT_NODES as u64).next_multiple_of(CELL_RUN);
     // Keys and values, two bytes an element.
     let kv = cells * layers * kv_heads * head * 2 * 2;
     // The widest step of a decode holds the gated inner state three times, as floats.
     let inner = find("feed_forward_length")?.unwrap_or(4 * width);
-    let batch = crate::speculate::DRAFT_BATCH as u64;
+    let batch = DRAFT_BATCH as u64;
     let activations = batch * (3 * inner + 2 * width) * 4;
+    // A row for each branch that may be under way, and what a decode computes them in.
+    let n_vocab = gguf.array_len("tokenizer.ggml.tokens")?.unwrap_or(0);
+    let logits = (DRAFT_SEQUENCES as u64 + batch) * n_vocab * 4;
     let tensors: u64 = gguf.tensors().map(|t| t.bytes).sum();
-    Ok(Bytes(tensors + vocabulary(gguf)?.0 + kv + activations))
+    Ok(Bytes(
+        tensors + vocabulary(gguf)?.0 + kv + activations + logits,
+    ))
 }

@@ -13,7 +13,7 @@ use crate::oracle::{
 };
 use crate::river::ReadSizes;
 use crate::scout::HeuristicScout;
-use crate::speculate::Draft;
+use crate::speculate::{ModelDrafter, Sampler, Speculator};
 use crate::system;
 use crate::system::measure::Tuning;
 use crate::telemetry::{Hub, Phase};
@@ -26,10 +26,9 @@ pub(super) struct Loaded {
     pub oracle: Box<dyn Oracle>,
     pub tokenizer: Tokenizer,
     pub template: ChatTemplate,
-    pub draft: Option<Draft>,
+    pub speculator: Speculator,
+    pub sampler: Sampler,
     pub scout: Option<HeuristicScout>,
-    /// Of an answer's passes. Prompts are always read in [`WidthClass::BATCH`].
-    pub width: WidthClass,
     /// Tokens that end an answer.
     pub ends: Vec<TokenId>,
     /// What is worth saying and stops nothing.
@@ -81,7 +80,7 @@ pub(super) fn load(
     begin("draft")?;
     let draft = match draft {
         Some(index) => {
-            let mut draft = Draft::open(index.path(), ctx_tokens, options.threads)?;
+            let mut draft = ModelDrafter::open(index.path(), ctx_tokens, options.threads)?;
             draft.limit_vocabulary(blueprint.n_vocab());
             Some((draft, index))
         }
@@ -95,31 +94,43 @@ pub(super) fn load(
         _ => Tokenizer::open(&options.oracle)?,
     };
     let template = ChatTemplate::new(&tokenizer, gguf.str("tokenizer.chat_template")?)?;
-    let (draft, draft_name) = draft.map(|(draft, index)| (draft, index.name())).unzip();
-    early.listen()?;
-    let width = answer_width(oracle.streams(), draft.is_some());
-    let ends = (0..tokenizer.n_vocab())
+    let (mut draft, draft_name) = draft.map(|(draft, index)| (draft, index.name())).unzip();
+    let ends: Vec<_> = (0..tokenizer.n_vocab())
         .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
         .filter(|&t| tokenizer.is_end(t))
         .collect();
+    let banned = if options.fixed_length {
+        ends.clone()
+    } else {
+        Vec::new()
+    };
+    let sampler = Sampler::new(options.sampling, banned);
+    if let Some(draft) = &mut draft {
+        draft.choose_by(sampler.clone());
+    }
+    early.listen()?;
     hub.update(|s| {
         s.engine.oracle = gguf.name();
         s.engine.form = budget.form.name();
         s.engine.draft = draft_name;
         s.engine.threads = options.threads;
         s.engine.ctx_tokens = ctx_tokens;
-        s.engine.width_class = (width.min, width.max);
         s.speculation.max_nodes = budget.max_nodes;
         s.memory.budget = ram;
         s.memory.owners = budget.owners;
     });
     Ok(Loaded {
-        oracle,
         tokenizer,
         template,
-        draft,
+        speculator: Speculator::new(
+            options.tree,
+            oracle.max_nodes(),
+            oracle.exact_trees(),
+            draft,
+        ),
+        oracle,
+        sampler,
         scout: options.scout.then(HeuristicScout::new),
-        width,
         ends,
         notices: left_out.into_iter().collect(),
     })
@@ -148,13 +159,13 @@ pub fn open_bare(gguf: &Gguf, blueprint: &mut Blueprint) -> Result<Option<BareMo
     Ok(Some(bare))
 }
 
-/// The width class of an answer's passes.
-pub(super) fn answer_width(streams: bool, has_draft: bool) -> WidthClass {
-    // While weights stream, the padding of a batch is free; with a draft it is used.
-    if streams || has_draft {
+/// The width class that an answer's passes will likely have.
+pub(super) fn answer_width(streams: bool) -> WidthClass {
+    // While weights stream, the padding of a batch is free.
+    if streams {
         WidthClass::BATCH
     } else {
-        WidthClass::SINGLE
+        WidthClass::NARROW
     }
 }
 

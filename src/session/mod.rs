@@ -5,6 +5,8 @@
 //! moment, and worked on when the models are ready.
 
 mod answer;
+#[cfg(test)]
+mod answer_tests;
 mod api;
 mod budget;
 mod cache;
@@ -18,12 +20,12 @@ mod pairing;
 pub mod predict;
 mod prompt;
 
-pub use crate::speculate::Sampling;
+pub use crate::speculate::{Sampling, TreeSize};
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
 pub use budget::{Budget, Form, Sizes, TooSmall, shards};
 pub use held::Held;
 pub use load::{open_bare, read_sizes};
-pub use options::{EngineOptions, TreeSize};
+pub use options::EngineOptions;
 pub use pairing::{Pairing, check_draft, left_out};
 
 use crate::telemetry::{Hub, Phase};

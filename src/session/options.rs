@@ -1,6 +1,6 @@
 //! What a session is started with: every default already resolved.
 
-use crate::speculate::Sampling;
+use crate::speculate::{Sampling, TreeSize};
 use crate::units::Bytes;
 use std::path::PathBuf;
 
@@ -33,14 +33,4 @@ pub struct EngineOptions {
     /// Work before Enter; a cold baseline turns it off.
     pub anticipate: bool,
     pub sampling: Sampling,
-}
-
-/// Most nodes of a pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TreeSize {
-    /// As many as pay by measured costs, up to what there is memory for.
-    #[default]
-    Auto,
-    /// 1: nothing is guessed.
-    Fixed(usize),
 }

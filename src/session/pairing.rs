@@ -4,8 +4,9 @@
 //! nobody asked for, the default, is left out where it is absent or does not fit, and that is
 //! said. Sessions, `plan` and `doctor` all decide by this.
 
-use super::options::{EngineOptions, TreeSize};
+use super::options::EngineOptions;
 use crate::model::{Gguf, Tokenizer};
+use crate::speculate::TreeSize;
 use anyhow::Context;
 
 /// The draft that an oracle gets.

@@ -6,27 +6,41 @@ use crate::units::TokenId;
 /// The outcome of a verified tree.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// The root and every accepted node, parents first.
+    /// The tip, what is above it, and every accepted node, parents first.
     pub path: Vec<NodeIdx>,
     /// The tokens that the oracle chose, in order: the accepted ones, and one more, which is
     /// no node of the tree.
     pub chosen: Vec<TokenId>,
 }
 
-/// Follows the oracle's choices through `tree` from its first node. `choose` is asked at each
-/// node reached, in order, with its logits.
-///
-/// The choice never depends on what was drafted, so that the chosen tokens are exactly those
-/// of decoding one by one with the same logits, for a sampled choice as for a greedy one.
+/// Follows the oracle's choices through `tree` from its first node: [`accept_behind`] that.
 ///
 /// # Panics
 /// If a node that is reached did not ask for its logits.
 pub fn accept(
     tree: &TokenTree,
     logits: &Logits,
+    choose: impl FnMut(&[f32]) -> TokenId,
+) -> Accepted {
+    accept_behind(tree, 0, logits, choose)
+}
+
+/// Follows the oracle's choices through `tree` from `tip` on, which stands with all above it.
+/// `choose` is asked at each node reached, in order, with its logits.
+///
+/// The choice never depends on what was drafted, so that the chosen tokens are exactly those
+/// of decoding one by one with the same logits, for a sampled choice as for a greedy one.
+///
+/// # Panics
+/// If a node that is reached did not ask for its logits.
+pub fn accept_behind(
+    tree: &TokenTree,
+    tip: NodeIdx,
+    logits: &Logits,
     mut choose: impl FnMut(&[f32]) -> TokenId,
 ) -> Accepted {
-    let mut path = vec![0];
+    let mut path: Vec<_> = tree.ancestry(tip).collect();
+    path.reverse();
     let mut chosen = Vec::new();
     loop {
         let node = path[path.len() - 1];

@@ -1,17 +1,40 @@
 //! Guessing what the oracle will say, and checking it losslessly.
 //!
-//! A [`Draft`] proposes a chain of tokens; the oracle computes all of them in one pass;
-//! [`accept()`] walks from the root and keeps what the oracle itself would have chosen:
+//! Drafters fill a [`DraftTree`] with what may come; the oracle computes the best part of it in
+//! one pass; [`accept()`] walks from the tip and keeps what the oracle itself would have chosen:
 //!
 //! ```text
-//!  drafted:   a -- b -- c -- d          oracle's choices:  a -> b, b -> c, c -> x
-//!  kept:      a -- b -- c, then x       (x came free with the pass that rejected d)
+//!  guessed:  a --+-- b -- c        oracle's choices:  a -> b, b -> c, c -> x
+//!                '-- d
+//!  kept:     a, b, c, then x       (x came free with the pass that rejected the rest)
 //! ```
+//!
+//! [`Speculator`] is the whole of it. The choice is a function of the oracle's logits, the text,
+//! the seed and the position alone ([`Sampler`]): no guess can change an answer.
 
 mod accept;
-mod draft;
+mod acceptance;
+mod calibration;
+mod cost;
+mod guess;
+mod lookup;
+mod model;
+mod noise;
 mod sampler;
+mod sizing;
+mod speculator;
+mod tree;
+#[cfg(test)]
+mod tree_tests;
 
-pub use accept::{Accepted, accept};
-pub use draft::{DRAFT_BATCH, Draft, Drafted, LengthRule};
-pub use sampler::{Sampler, Sampling};
+pub use accept::{Accepted, accept, accept_behind};
+pub use acceptance::Acceptance;
+pub use calibration::Calibration;
+pub use cost::{DecodeTimes, PassTimes};
+pub use guess::{Drafter, Guess, Source};
+pub use lookup::LookupDrafter;
+pub use model::{DRAFT_BATCH, DRAFT_NODES, DRAFT_SEQUENCES, ModelDrafter};
+pub use sampler::{Ranked, Sampler, Sampling};
+pub use sizing::{Frame, Sizing, TreeSize};
+pub use speculator::{Growth, Speculator};
+pub use tree::{Cut, DraftIdx, DraftNode, DraftTree, NodeKind};

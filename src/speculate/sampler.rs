@@ -1,13 +1,23 @@
 //! How the next token is chosen from logits.
 //!
-//! The random number of a choice is a function of the seed and the token's position alone, so
-//! that a seed gives the same text whatever was drafted.
+//! A draw is the greatest of the tempered logits with Gumbel noise added, which follows the
+//! softmax of the tempered logits exactly (Gumbel-max: Gumbel, 1954; Maddison et al., 2014). The
+//! noise of a token is a function of seed, position and token alone:
+//!
+//! - a seed gives the same text whatever was drafted;
+//! - a draft that adds the same noise to its own logits mostly has the same favourite, so that
+//!   guesses are accepted about as often as when nothing is random.
 
+use super::noise::Noise;
 use crate::oracle::argmax;
 use crate::units::TokenId;
 
 /// Tokens that the repetition penalty looks back on, as llama.cpp has it.
 const PENALTY_WINDOW: usize = 64;
+
+/// To a guess, a token whose score is this far below the best one counts for nothing: a whole
+/// vocabulary of them would be a hundredth of it.
+const NEGLIGIBLE: f32 = 16.0;
 
 /// How the next token is chosen. Temperature 0 is greedy.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +45,14 @@ impl Default for Sampling {
     }
 }
 
+/// A guess of a draft's logits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ranked {
+    pub token: TokenId,
+    /// Softmax of the scores by which tokens are chosen.
+    pub p: f32,
+}
+
 /// Chooses tokens; has no state of its own.
 #[derive(Clone, Debug)]
 pub struct Sampler {
@@ -50,10 +68,61 @@ impl Sampler {
 
     /// The token at `position` (counted from the prompt's start) after `history`.
     pub fn choose(&self, logits: &[f32], history: &[TokenId], position: usize) -> TokenId {
-        let s = &self.sampling;
-        if self.banned.is_empty() && s.temperature <= 0.0 && s.repeat_penalty == 1.0 {
+        if self.is_plain() {
             return argmax(logits);
         }
+        let logits = self.allowed(logits, history);
+        if self.is_greedy() {
+            return argmax(&logits);
+        }
+        let noise = Noise::new(self.sampling.seed, position);
+        match self.cut(&logits) {
+            Some(likely) => self.draw(&logits, likely.into_iter(), noise),
+            None => self.draw(&logits, 0..logits.len(), noise),
+        }
+    }
+
+    /// The `n` tokens that a draft with these logits takes for the likeliest choices, best
+    /// first. What [`Sampler::choose`] would choose from them comes first.
+    pub fn rank(
+        &self,
+        logits: &[f32],
+        history: &[TokenId],
+        position: usize,
+        n: usize,
+    ) -> Vec<Ranked> {
+        if self.is_plain() {
+            return best_of(logits.iter().copied().enumerate(), n);
+        }
+        let logits = self.allowed(logits, history);
+        if self.is_greedy() {
+            return best_of(logits.iter().copied().enumerate(), n);
+        }
+        let noise = Noise::new(self.sampling.seed, position);
+        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        // Far below the top nothing is ever drawn; to a guess it makes no difference.
+        let least = top - NEGLIGIBLE * self.sampling.temperature;
+        let score = |i: usize| (i, self.score(logits[i], i, noise) as f32);
+        match self.cut(&logits) {
+            Some(likely) => best_of(likely.into_iter().map(score), n),
+            None => best_of(
+                (0..logits.len()).filter(|&i| logits[i] >= least).map(score),
+                n,
+            ),
+        }
+    }
+
+    fn is_greedy(&self) -> bool {
+        self.sampling.temperature <= 0.0
+    }
+
+    /// Whether the logits alone decide.
+    fn is_plain(&self) -> bool {
+        self.banned.is_empty() && self.is_greedy() && self.sampling.repeat_penalty == 1.0
+    }
+
+    /// The logits with banned tokens out of reach and repeated ones penalised.
+    fn allowed(&self, logits: &[f32], history: &[TokenId]) -> Vec<f32> {
         let mut logits = logits.to_vec();
         for token in &self.banned {
             if let Some(logit) = logits.get_mut(index(*token)) {
@@ -61,10 +130,7 @@ impl Sampler {
             }
         }
         self.penalise(&mut logits, history);
-        if s.temperature <= 0.0 {
-            return argmax(&logits);
-        }
-        self.draw(&logits, position)
+        logits
     }
 
     fn penalise(&self, logits: &mut [f32], history: &[TokenId]) {
@@ -86,10 +152,13 @@ impl Sampler {
         }
     }
 
-    /// Top-k, then top-p, then min-p on the untempered distribution, then the temperature: the
-    /// order of llama.cpp's default chain.
-    fn draw(&self, logits: &[f32], position: usize) -> TokenId {
+    /// What top-k, then top-p, then min-p leave of the untempered distribution, the order of
+    /// llama.cpp's default chain. `None`: all.
+    fn cut(&self, logits: &[f32]) -> Option<Vec<usize>> {
         let s = &self.sampling;
+        if s.top_k == 0 && s.top_p >= 1.0 && s.min_p <= 0.0 {
+            return None;
+        }
         let mut likely: Vec<usize> = (0..logits.len()).collect();
         let by_logit = |&a: &usize, &b: &usize| logits[b].total_cmp(&logits[a]).then(a.cmp(&b));
         if s.top_k > 0 && s.top_k < likely.len() {
@@ -119,32 +188,88 @@ impl Sampler {
                 .count();
             likely.truncate(kept.max(1));
         }
-        let temperature = f64::from(s.temperature);
-        let tempered = |i: usize| (f64::from(logits[i] - top) / temperature).exp();
-        let total: f64 = likely.iter().map(|&i| tempered(i)).sum();
-        let mut left = uniform(s.seed, position) * total;
-        let found = likely.iter().copied().find(|&i| {
-            left -= tempered(i);
-            left < 0.0
-        });
-        let chosen = found.unwrap_or(likely[likely.len() - 1]);
-        TokenId(i32::try_from(chosen).unwrap_or(i32::MAX))
+        Some(likely)
     }
+
+    /// By what a token is chosen.
+    fn score(&self, logit: f32, token: usize, noise: Noise) -> f64 {
+        self.tempered(logit) + noise.gumbel(token)
+    }
+
+    fn tempered(&self, logit: f32) -> f64 {
+        f64::from(logit) / f64::from(self.sampling.temperature)
+    }
+
+    /// The token of the greatest score among `tokens`; the first of equals.
+    fn draw(
+        &self,
+        logits: &[f32],
+        tokens: impl Iterator<Item = usize> + Clone,
+        noise: Noise,
+    ) -> TokenId {
+        let better = |a: (usize, f64), b: (usize, f64)| {
+            if b.1 > a.1 || (b.1 == a.1 && b.0 < a.0) {
+                b
+            } else {
+                a
+            }
+        };
+        let likeliest = tokens
+            .clone()
+            .fold(None, |best: Option<usize>, i| match best {
+                Some(best) if logits[best] >= logits[i] => Some(best),
+                _ => Some(i),
+            });
+        let Some(first) = likeliest else {
+            return argmax(logits);
+        };
+        // Begun with the likeliest, so that most tokens are seen to fall short without the
+        // logarithms of their noise.
+        let mut best = (first, self.score(logits[first], first, noise));
+        for i in tokens {
+            let tempered = self.tempered(logits[i]);
+            if noise.may_exceed(i, best.1 - tempered) {
+                best = better(best, (i, tempered + noise.gumbel(i)));
+            }
+        }
+        token_id(best.0)
+    }
+}
+
+/// The `n` greatest scores with their softmax over all.
+fn best_of(scores: impl Iterator<Item = (usize, f32)> + Clone, n: usize) -> Vec<Ranked> {
+    let top = scores
+        .clone()
+        .fold(f32::NEG_INFINITY, |top, (_, score)| top.max(score));
+    if n == 0 || top == f32::NEG_INFINITY {
+        return Vec::new();
+    }
+    let mut total = 0.0;
+    let mut best: Vec<(usize, f32)> = Vec::with_capacity(n + 1);
+    for (i, score) in scores {
+        if score > top - NEGLIGIBLE {
+            total += (score - top).exp();
+        }
+        if best.len() < n || score > best[n - 1].1 {
+            let at = best.partition_point(|&(_, other)| other >= score);
+            best.insert(at, (i, score));
+            best.truncate(n);
+        }
+    }
+    best.into_iter()
+        .map(|(i, score)| Ranked {
+            token: token_id(i),
+            p: (score - top).exp() / total,
+        })
+        .collect()
+}
+
+fn token_id(index: usize) -> TokenId {
+    TokenId(i32::try_from(index).unwrap_or(i32::MAX))
 }
 
 fn index(token: TokenId) -> usize {
     usize::try_from(token.0).unwrap_or(usize::MAX)
-}
-
-/// A number in [0, 1) from seed and position: SplitMix64 (Steele, Lea, Flood, 2014).
-fn uniform(seed: u64, position: usize) -> f64 {
-    let mut z = seed
-        .wrapping_mul(0xD134_2543_DE82_EF95)
-        .wrapping_add((position as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^= z >> 31;
-    (z >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]
@@ -237,5 +362,58 @@ mod tests {
         let logits = [1.0, 1.5, 9.0];
         assert_eq!(sampler.choose(&logits, &[], 0), TokenId(1));
         assert_eq!(sampler.choose(&logits, &[TokenId(1)], 0), TokenId(0));
+    }
+
+    /// The plain definition: every token's noise, and the greatest sum.
+    fn drawn_at_length(sampling: Sampling, logits: &[f32], position: usize) -> usize {
+        let noise = Noise::new(sampling.seed, position);
+        let score =
+            |i: usize| f64::from(logits[i]) / f64::from(sampling.temperature) + noise.gumbel(i);
+        (0..logits.len())
+            .max_by(|&a, &b| score(a).total_cmp(&score(b)))
+            .unwrap()
+    }
+
+    #[test]
+    fn tokens_passed_over_are_never_the_greatest() {
+        // From flat to steep: few and many tokens are passed over without a logarithm.
+        for (seed, slope) in [(1, 0.0), (2, 0.02), (3, 0.2), (4, 3.0)] {
+            let logits: Vec<f32> = (0..400).map(|i| (i * 37 % 400) as f32 * slope).collect();
+            let sampling = Sampling {
+                temperature: 0.8,
+                seed,
+                ..Sampling::default()
+            };
+            for (position, token) in chosen(sampling, &logits, 200).into_iter().enumerate() {
+                assert_eq!(token, drawn_at_length(sampling, &logits, position));
+            }
+        }
+    }
+
+    #[test]
+    fn a_draft_with_the_oracles_logits_has_the_oracles_choice_first() {
+        let logits: Vec<f32> = (0..300).map(|i| ((i * 53) % 97) as f32 * 0.08).collect();
+        let warm = Sampling {
+            temperature: 0.9,
+            repeat_penalty: 1.3,
+            seed: 11,
+            ..Sampling::default()
+        };
+        let history: Vec<_> = (40..90).map(TokenId).collect();
+        for sampling in [
+            Sampling::default(),
+            warm,
+            Sampling { top_p: 0.8, ..warm },
+            Sampling { top_k: 20, ..warm },
+        ] {
+            let sampler = Sampler::new(sampling, vec![TokenId(5)]);
+            for position in 0..100 {
+                let ranked = sampler.rank(&logits, &history, position, 6);
+                let choice = sampler.choose(&logits, &history, position);
+                assert_eq!(ranked[0].token, choice);
+                assert!(ranked.is_sorted_by(|a, b| a.p >= b.p));
+                assert!(ranked.iter().map(|r| r.p).sum::<f32>() <= 1.0 + 1e-5);
+            }
+        }
     }
 }

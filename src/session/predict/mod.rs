@@ -133,7 +133,7 @@ impl Outlook {
     /// The shapes of passes that a session runs.
     fn shapes(&self) -> Vec<PassShape> {
         let streams = self.budget.form.plan().is_some();
-        let answers = answer_width(streams, self.pairing.draft.is_some());
+        let answers = answer_width(streams);
         let class = |nodes| {
             if nodes <= answers.max {
                 answers

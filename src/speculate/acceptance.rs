@@ -1,0 +1,163 @@
+//! How far guesses go, by what the prompt asks for: learnt over a session's answers, to choose
+//! between ways to answer before the answer begins.
+//!
+//! One figure describes it: the share of tokens behind which the oracle's choice was among the
+//! guesses. A tree of such guesses then has an ideal form, whose nodes' worth can be summed
+//! before any is drafted.
+
+use crate::telemetry::Label;
+use std::collections::BinaryHeap;
+
+/// What is assumed before anything was judged counts as much as this many judged tokens.
+const PRIOR: f64 = 20.0;
+
+/// Judged tokens that are remembered, roughly.
+const MEMORY: f64 = 400.0;
+
+/// Of the probability that a guess is right at all, the part of the best, and of those behind
+/// it: typical of a draft a third of the oracle's size.
+const SHARES: [f64; 3] = [0.86, 0.1, 0.04];
+
+/// See the module's text.
+#[derive(Clone, Debug)]
+pub struct Acceptance {
+    /// By [`Label::ALL`] in order, and without a label.
+    rates: [Rate; Label::ALL.len() + 1],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    prior: f64,
+    judged: f64,
+    right: f64,
+}
+
+impl Acceptance {
+    /// Before anything was judged. Code is easier to guess than the rest; without a model only
+    /// what repeats is guessed at all.
+    pub fn new(has_model: bool) -> Self {
+        let rate = |label| Rate {
+            prior: match (has_model, label) {
+                (true, Some(Label::Code)) => 0.6,
+                (true, _) => 0.5,
+                (false, _) => 0.2,
+            },
+            judged: 0.0,
+            right: 0.0,
+        };
+        let [a, b, c] = Label::ALL.map(|label| rate(Some(label)));
+        Self {
+            rates: [a, b, c, rate(None)],
+        }
+    }
+
+    fn place(label: Option<Label>) -> usize {
+        let found = Label::ALL.iter().position(|&l| Some(l) == label);
+        found.unwrap_or(Label::ALL.len())
+    }
+
+    /// The probability that the next token is among the guesses of it.
+    pub fn rate(&self, label: Option<Label>) -> f64 {
+        let Rate {
+            prior,
+            judged,
+            right,
+        } = self.rates[Self::place(label)];
+        (right + PRIOR * prior) / (judged + PRIOR)
+    }
+
+    /// Learns that guesses were judged behind so many tokens, and right behind so many.
+    pub fn observe(&mut self, label: Option<Label>, judged: usize, right: usize) {
+        let rate = &mut self.rates[Self::place(label)];
+        rate.judged += judged as f64;
+        rate.right += right as f64;
+        if rate.judged > MEMORY {
+            rate.fade(MEMORY / rate.judged);
+        }
+    }
+
+    /// An answer had nothing judged: what is known becomes older, so that guessing gets another
+    /// chance some day.
+    pub fn fade(&mut self, label: Option<Label>) {
+        self.rates[Self::place(label)].fade(0.9);
+    }
+
+    /// What the best `n` guesses of a tree are worth, best first.
+    pub fn worths(&self, label: Option<Label>, n: usize) -> Vec<f64> {
+        let rate = self.rate(label);
+        let mut open = BinaryHeap::from([Worth(1.0)]);
+        let mut worths = Vec::with_capacity(n);
+        while let Some(Worth(worth)) = open.pop()
+            && worths.len() <= n
+        {
+            worths.push(worth);
+            open.extend(SHARES.map(|share| Worth(worth * rate * share)));
+        }
+        worths.remove(0);
+        worths
+    }
+}
+
+impl Rate {
+    fn fade(&mut self, factor: f64) {
+        self.judged *= factor;
+        self.right *= factor;
+    }
+}
+
+/// A probability, which is never NaN.
+#[derive(PartialEq)]
+struct Worth(f64);
+
+impl Eq for Worth {}
+
+impl PartialOrd for Worth {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Worth {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_learnt_apart() {
+        let mut acceptance = Acceptance::new(true);
+        let (code, chat) = (Some(Label::Code), Some(Label::Chat));
+        assert!(acceptance.rate(code) > acceptance.rate(chat));
+        assert!(acceptance.rate(chat) > Acceptance::new(false).rate(chat));
+        acceptance.observe(chat, 200, 190);
+        assert!((acceptance.rate(chat) - 0.91).abs() < 0.01);
+        assert!((acceptance.rate(code) - 0.6).abs() < 1e-9);
+        assert!((acceptance.rate(None) - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_bad_once_gets_another_chance() {
+        let mut acceptance = Acceptance::new(true);
+        acceptance.observe(None, 100, 0);
+        assert!(acceptance.rate(None) < 0.1);
+        for _ in 0..40 {
+            acceptance.fade(None);
+        }
+        assert!(acceptance.rate(None) > 0.45);
+    }
+
+    #[test]
+    fn an_ideal_tree_is_worth_no_more_than_certainty() {
+        let acceptance = Acceptance::new(true);
+        let worths = acceptance.worths(None, 100);
+        assert_eq!(worths.len(), 100);
+        assert!(worths.is_sorted_by(|a, b| a >= b));
+        assert!((worths[0] - 0.43).abs() < 1e-9);
+        // 0.5 + 0.25 + 0.125 + ...
+        assert!(worths.iter().sum::<f64>() < 1.0);
+    }
+}

@@ -1,0 +1,192 @@
+//! What a guesser's probabilities are worth, learnt from what became of its guesses.
+//!
+//! A guess is *judged* when its parent stands: the oracle then chose a token in its place. Of
+//! judged guesses of stated probability p a certain share stood; the curve from p to that share
+//! is learnt as a shift of the log-odds, in bins along them:
+//!
+//! ```text
+//!  log-odds of the share that stood
+//!        |            . ´
+//!        |        . ´  | shift of a bin     linear between the bins' centres;
+//!        |    . ´  x   v                    no shift before anything was judged
+//!        | . ´ x
+//!        +--------------- log-odds of what was stated
+//! ```
+
+use super::guess::{Guess, Source};
+
+/// Log-odds of the first bin's centre (0.7%), and from a bin to the next.
+const FIRST: f64 = -5.0;
+const STEP: f64 = 1.25;
+/// The last one's centre is 99.3%.
+const BINS: usize = 9;
+
+/// What is stated counts as much as this many judged guesses.
+const PRIOR: f64 = 12.0;
+
+/// Guesses that a bin remembers, roughly: older ones fade.
+const MEMORY: f64 = 600.0;
+
+/// Lookups are told apart by the number of tokens that matched: up to 2, 4, 8, 16, and more.
+const LENGTHS: [usize; 4] = [2, 4, 8, 16];
+
+/// Learnt for each source of guesses.
+#[derive(Clone, Debug, Default)]
+pub struct Calibration {
+    model: Curve,
+    lookup: [Curve; LENGTHS.len() + 1],
+}
+
+impl Calibration {
+    /// The probability that `guess` stands if its parent does.
+    pub fn of(&self, guess: &Guess) -> f32 {
+        let curve = match guess.source {
+            Source::Model => &self.model,
+            Source::Lookup { matched } => &self.lookup[class(matched)],
+        };
+        curve.of(f64::from(guess.p)) as f32
+    }
+
+    /// Learns that a guess of stated probability `p`, whose parent stands, stood or did not.
+    pub fn observe(&mut self, source: Source, p: f32, stood: bool) {
+        let curve = match source {
+            Source::Model => &mut self.model,
+            Source::Lookup { matched } => &mut self.lookup[class(matched)],
+        };
+        curve.observe(f64::from(p), stood);
+    }
+}
+
+fn class(matched: usize) -> usize {
+    LENGTHS.partition_point(|&longest| longest < matched)
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Bin {
+    judged: f64,
+    stood: f64,
+    /// Sum of what was stated.
+    stated: f64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Curve {
+    bins: [Bin; BINS],
+}
+
+impl Curve {
+    fn of(&self, p: f64) -> f64 {
+        let odds = log_odds(p);
+        let at = ((odds - FIRST) / STEP).clamp(0.0, (BINS - 1) as f64);
+        let low = (at.floor() as usize).min(BINS - 2);
+        let part = at - low as f64;
+        let shift = (1.0 - part) * self.shift(low) + part * self.shift(low + 1);
+        probability(odds + shift)
+    }
+
+    /// How much the log-odds of a bin's guesses are off.
+    fn shift(&self, bin: usize) -> f64 {
+        let centre = PRIOR * probability(FIRST + STEP * bin as f64);
+        let Bin {
+            judged,
+            stood,
+            stated,
+        } = self.bins[bin];
+        let share = |sum: f64| (sum + centre) / (judged + PRIOR);
+        log_odds(share(stood)) - log_odds(share(stated))
+    }
+
+    fn observe(&mut self, p: f64, stood: bool) {
+        let at = ((log_odds(p) - FIRST) / STEP).round();
+        let bin = &mut self.bins[at.clamp(0.0, (BINS - 1) as f64) as usize];
+        bin.judged += 1.0;
+        bin.stood += f64::from(u8::from(stood));
+        bin.stated += p;
+        if bin.judged > MEMORY {
+            bin.judged /= 2.0;
+            bin.stood /= 2.0;
+            bin.stated /= 2.0;
+        }
+    }
+}
+
+fn log_odds(p: f64) -> f64 {
+    // Beyond this nobody can tell a guess from a certainty.
+    let p = p.clamp(1e-5, 1.0 - 1e-5);
+    (p / (1.0 - p)).ln()
+}
+
+fn probability(log_odds: f64) -> f64 {
+    1.0 / (1.0 + (-log_odds).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::TokenId;
+
+    fn guess(p: f32, source: Source) -> Guess {
+        Guess {
+            token: TokenId(0),
+            p,
+            source,
+        }
+    }
+
+    /// Numbers in [0, 1) without a pattern (a linear congruential generator's upper bits).
+    fn numbers() -> impl Iterator<Item = f32> {
+        let step = |x: &u64| Some(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        std::iter::successors(Some(7), step).map(|x| (x >> 40) as f32 / (1 << 24) as f32)
+    }
+
+    #[test]
+    fn at_first_what_is_stated_is_believed() {
+        let calibration = Calibration::default();
+        for p in [0.001, 0.02, 0.3, 0.5, 0.9, 0.999] {
+            let found = calibration.of(&guess(p, Source::Model));
+            assert!((found - p).abs() < 1e-4, "{found}, not {p}");
+        }
+    }
+
+    #[test]
+    fn a_known_bias_is_found() {
+        // Overconfident: of guesses stated with p, p squared stand.
+        let mut calibration = Calibration::default();
+        let mut numbers = numbers();
+        for _ in 0..6000 {
+            let (Some(p), Some(other)) = (numbers.next(), numbers.next()) else {
+                unreachable!("they never end")
+            };
+            calibration.observe(Source::Model, p, other < p * p);
+        }
+        for p in [0.1, 0.25, 0.5, 0.7, 0.9_f32] {
+            let found = calibration.of(&guess(p, Source::Model));
+            assert!((found - p * p).abs() < 0.06, "{found} for {p}");
+        }
+        // Of another source nothing is known yet.
+        let other = calibration.of(&guess(0.5, Source::Lookup { matched: 3 }));
+        assert!((other - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn lookups_are_told_apart_by_what_matched() {
+        let mut calibration = Calibration::default();
+        for i in 0..400 {
+            calibration.observe(Source::Lookup { matched: 2 }, 0.5, i % 10 == 0);
+            calibration.observe(Source::Lookup { matched: 12 }, 0.5, i % 10 != 0);
+        }
+        let of = |matched| calibration.of(&guess(0.5, Source::Lookup { matched }));
+        assert!(of(2) < 0.15, "{}", of(2));
+        assert!(of(9) > 0.85, "{}", of(9));
+        assert!((of(3) - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_changes_is_learnt_anew() {
+        let mut calibration = Calibration::default();
+        for i in 0..4000 {
+            calibration.observe(Source::Model, 0.5, i < 2000);
+        }
+        assert!(calibration.of(&guess(0.5, Source::Model)) < 0.2);
+    }
+}

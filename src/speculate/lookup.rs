@@ -1,0 +1,231 @@
+//! Guesses from what was said before, without a model: strong where an answer quotes or repeats.
+//!
+//! The longest run of last tokens that stood earlier in the prompt or the answer tells what
+//! followed it then.
+//!
+//! ```text
+//!  text   ... let x = vec . len ( ) ; ...  let y = vec .
+//!                                ends of pairs: every earlier `vec .`, the newest first
+//!                     = vec . len                = vec .   3 tokens match -> `len`
+//! ```
+//!
+//! Index: the last place of every pair of tokens, and from each place to the one before that
+//! ends the same pair. A token more or less costs a step.
+
+use super::guess::{Drafter, Guess, Source};
+use super::tree::{DraftIdx, DraftTree};
+use crate::ggml::llama::LlamaError;
+use crate::units::TokenId;
+use std::collections::HashMap;
+
+/// Most tokens of a match that are looked at.
+const LONGEST: usize = 32;
+
+/// Earlier places that are tried for a node.
+const PLACES: usize = 32;
+
+/// Most guesses for a node.
+const GUESSES: usize = 3;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct LookupDrafter {
+    text: Vec<TokenId>,
+    /// Where each pair of tokens ended last.
+    last: HashMap<[TokenId; 2], usize>,
+    /// Where the pair that ends at a place ended before that.
+    earlier: Vec<Option<usize>>,
+}
+
+impl LookupDrafter {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn pair(&self, end: usize) -> Option<[TokenId; 2]> {
+        Some([self.text[end.checked_sub(1)?], self.text[end]])
+    }
+
+    fn push(&mut self, token: TokenId) {
+        let end = self.text.len();
+        self.text.push(token);
+        let earlier = self.pair(end).and_then(|pair| self.last.insert(pair, end));
+        self.earlier.push(earlier);
+    }
+
+    fn pop(&mut self) {
+        let Some(end) = self.text.len().checked_sub(1) else {
+            return;
+        };
+        if let Some(pair) = self.pair(end) {
+            match self.earlier[end] {
+                Some(before) => self.last.insert(pair, before),
+                None => self.last.remove(&pair),
+            };
+        }
+        self.text.pop();
+        self.earlier.pop();
+    }
+
+    /// What followed the longest matches of the text with `path` behind it.
+    fn guesses(&self, path: &[TokenId]) -> Vec<Guess> {
+        let n = self.text.len();
+        let end = n + path.len();
+        let at = |i: usize| if i < n { self.text[i] } else { path[i - n] };
+        if end < 2 {
+            return Vec::new();
+        }
+        let newest = self.last.get(&[at(end - 2), at(end - 1)]).copied();
+        let places = std::iter::successors(newest, |&i| self.earlier[i])
+            .filter(|&i| i + 1 < end)
+            .take(PLACES);
+        let mut found: Vec<(usize, TokenId)> = Vec::new();
+        for place in places {
+            let longest = LONGEST.min(place + 1);
+            let matched = (0..longest)
+                .take_while(|&back| at(place - back) == at(end - 1 - back))
+                .count();
+            let next = at(place + 1);
+            match found.iter_mut().find(|(_, token)| *token == next) {
+                Some((best, _)) => *best = matched.max(*best),
+                None => found.push((matched, next)),
+            }
+        }
+        // Stable: of equal matches the newer one first.
+        found.sort_by_key(|&(matched, _)| std::cmp::Reverse(matched));
+        let mut left = 1.0;
+        found
+            .into_iter()
+            .take(GUESSES)
+            .map(|(matched, token)| {
+                let p = left * confidence(matched);
+                left -= p;
+                Guess {
+                    token,
+                    p,
+                    source: Source::Lookup { matched },
+                }
+            })
+            .collect()
+    }
+}
+
+/// A first word for what a match is worth, until calibration knows better.
+fn confidence(matched: usize) -> f32 {
+    1.0 - 1.0 / (1.0 + 0.35 * matched as f32)
+}
+
+impl Drafter for LookupDrafter {
+    fn follow(&mut self, text: &[TokenId]) -> Result<(), LlamaError> {
+        let common = self.text.iter().zip(text).take_while(|(a, b)| a == b);
+        let common = common.count();
+        while self.text.len() > common {
+            self.pop();
+        }
+        for &token in &text[common..] {
+            self.push(token);
+        }
+        Ok(())
+    }
+
+    fn expand(
+        &mut self,
+        tree: &DraftTree,
+        nodes: &[DraftIdx],
+    ) -> Result<Vec<Vec<Guess>>, LlamaError> {
+        let guesses = nodes.iter().map(|&node| self.guesses(&tree.path(node)));
+        Ok(guesses.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::speculate::NodeKind;
+    use proptest::prelude::*;
+
+    fn tokens(text: &[i32]) -> Vec<TokenId> {
+        text.iter().copied().map(TokenId).collect()
+    }
+
+    fn after(text: &[i32], path: &[i32]) -> Vec<(i32, usize)> {
+        let mut lookup = LookupDrafter::new();
+        lookup.follow(&tokens(text)).unwrap();
+        let said = |g: Guess| match g.source {
+            Source::Lookup { matched } => (g.token.0, matched),
+            Source::Model => panic!("no model"),
+        };
+        lookup
+            .guesses(&tokens(path))
+            .into_iter()
+            .map(said)
+            .collect()
+    }
+
+    #[test]
+    fn the_longest_match_comes_first() {
+        let text = [1, 2, 3, 7, 9, 2, 3, 8, 1, 2, 3];
+        assert_eq!(after(&text, &[]), [(7, 3), (8, 2)]);
+        // Of equal matches, the newer.
+        let text = [2, 3, 7, 2, 3, 8, 2, 3];
+        assert_eq!(after(&text, &[]), [(8, 2), (7, 2)]);
+    }
+
+    #[test]
+    fn a_match_goes_on_along_a_branch() {
+        let text = [5, 6, 7, 8, 9, 5, 6];
+        assert_eq!(after(&text, &[]), [(7, 2)]);
+        assert_eq!(after(&text, &[7]), [(8, 3)]);
+        assert_eq!(after(&text, &[7, 8]), [(9, 4)]);
+        assert_eq!(after(&text, &[7, 1]), []);
+    }
+
+    #[test]
+    fn a_repetition_repeats_itself() {
+        // What follows the last place is the branch itself.
+        assert_eq!(after(&[4, 4, 4], &[]), [(4, 2)]);
+        assert_eq!(after(&[1, 4, 4], &[4]), [(4, 2)]);
+        assert_eq!(after(&[1, 4], &[4]), []);
+    }
+
+    #[test]
+    fn nothing_is_known_of_what_is_new_or_short() {
+        assert_eq!(after(&[], &[]), []);
+        assert_eq!(after(&[1], &[]), []);
+        assert_eq!(after(&[1, 2, 3], &[]), []);
+    }
+
+    #[test]
+    fn it_guesses_for_nodes_of_a_tree() {
+        let mut lookup = LookupDrafter::new();
+        lookup.follow(&tokens(&[1, 2, 3, 4, 1, 2])).unwrap();
+        let mut tree = DraftTree::certain([(TokenId(2), NodeKind::Answer)]);
+        let tip = tree.tip().unwrap();
+        let guesses = lookup.expand(&tree, &[tip]).unwrap();
+        assert_eq!(guesses[0][0].token, TokenId(3));
+        tree.add(tip, guesses[0][0], 0.5, NodeKind::Answer);
+        let below = lookup.expand(&tree, &[DraftIdx(1)]).unwrap();
+        assert_eq!(below[0][0].token, TokenId(4));
+        // Longer matches are worth more.
+        assert!(below[0][0].p > guesses[0][0].p);
+    }
+
+    proptest! {
+        /// An index that was cut back and grown again is that of the text as it is.
+        #[test]
+        fn a_changed_text_is_indexed_as_if_new(
+            texts in prop::collection::vec(prop::collection::vec(0i32..4, 0..30), 1..6)
+        ) {
+            let mut grown = LookupDrafter::new();
+            for text in &texts {
+                let text = tokens(text);
+                grown.follow(&text).unwrap();
+                let mut fresh = LookupDrafter::new();
+                fresh.follow(&text).unwrap();
+                prop_assert_eq!(&grown.last, &fresh.last);
+                prop_assert_eq!(&grown.earlier, &fresh.earlier);
+                prop_assert_eq!(grown.guesses(&[]), fresh.guesses(&[]));
+            }
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The small model that guesses, several branches a decode.
+//!
+//! llama.cpp keeps one pool of cells. A branch is one of its sequences, and a cell belongs to
+//! every sequence that runs through it, so that what branches share is held and computed once:
+//!
+//! ```text
+//!  text ... t --+-- a -- b      sequence 0: text, a, b
+//!               |   '--- c      sequence 1: text, a, c
+//!               '-- d           sequence 2: text, d
+//!
+//!  the oracle says a, c: sequence 1 is the text's from now on, the others end
+//! ```
+//!
+//! Only nodes that are asked about are decoded: a guess that nobody asks about costs nothing.
+//! What was decoded stays as long as it is on the text's way or below its end, so that nothing
+//! is decoded twice.
+
+use super::guess::{Drafter, Guess, Source};
+use super::sampler::{Sampler, Sampling};
+use super::tree::{DraftIdx, DraftTree};
+use crate::ggml::llama::{self, BatchToken, LlamaError, LlamaRun, Load, RunOptions};
+use crate::model::Tokenizer;
+use crate::units::TokenId;
+use std::path::Path;
+use std::time::Instant;
+
+/// Most tokens of a decode. Its scratch memory grows with this, its speed hardly from here on.
+pub const DRAFT_BATCH: usize = 16;
+
+/// Most branches at a time. llama.cpp keeps a row of logits for each.
+pub const DRAFT_SEQUENCES: usize = 32;
+
+/// Cells for guesses, beside those for the text.
+pub const DRAFT_NODES: usize = 256;
+
+/// Guesses for a node.
+const GUESSES: usize = 8;
+
+/// See the module's text.
+pub struct ModelDrafter {
+    run: LlamaRun,
+    sampler: Sampler,
+    n_vocab: usize,
+    text: Vec<TokenId>,
+    /// How much of the text is in the cache, all of it in sequence `trunk`.
+    read: usize,
+    trunk: Sequence,
+    /// Decoded guesses behind the text, parents first. None where the text's end is not decoded.
+    nodes: Vec<Decoded>,
+    /// The position behind the last token of each sequence; `None` for one that is not in use.
+    ends: [Option<usize>; DRAFT_SEQUENCES],
+    decoded: u64,
+    warm_ms: f64,
+}
+
+type Sequence = usize;
+
+/// A guess whose keys and values are in the cache.
+#[derive(Clone, Copy, Debug)]
+struct Decoded {
+    token: TokenId,
+    /// `None`: the text's end.
+    parent: Option<usize>,
+    sequence: Sequence,
+    position: usize,
+}
+
+/// Tokens that wait for a decode, and whose questions it answers.
+#[derive(Default)]
+struct Pending {
+    batch: Vec<BatchToken>,
+    /// The place in the batch, of the question, and the path that the question is about.
+    questions: Vec<(usize, usize, Vec<TokenId>)>,
+}
+
+impl ModelDrafter {
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// llama.cpp's, naming the file.
+    pub fn open(path: &Path, ctx_tokens: usize, threads: usize) -> Result<Self, LlamaError> {
+        let model = llama::load(path, Load::Weights)?;
+        let n_vocab = usize::try_from(model.n_vocab()).unwrap_or(0);
+        let options = RunOptions {
+            ctx_tokens: ctx_tokens + DRAFT_NODES,
+            batch: DRAFT_BATCH,
+            sequences: DRAFT_SEQUENCES,
+            threads,
+        };
+        let mut drafter = Self {
+            run: LlamaRun::new(model, options)?,
+            sampler: Sampler::new(Sampling::default(), Vec::new()),
+            n_vocab,
+            text: Vec::new(),
+            read: 0,
+            trunk: 0,
+            nodes: Vec::new(),
+            ends: [None; DRAFT_SEQUENCES],
+            decoded: 0,
+            warm_ms: 0.0,
+        };
+        drafter.ends[0] = Some(0);
+        // A first decode makes llama.cpp take the memory that it will ever need, so that what
+        // is measured after this stays true; the second tells how fast it is.
+        for _ in 0..2 {
+            let began = Instant::now();
+            let warm: Vec<_> = (0..DRAFT_BATCH)
+                .map(|i| token_at(TokenId(0), i, 0, true))
+                .collect();
+            drafter.run.decode(&warm)?;
+            drafter.warm_ms = began.elapsed().as_secs_f64() * 1e3;
+            drafter.run.forget(0, 0);
+        }
+        Ok(drafter)
+    }
+
+    /// Its vocabulary.
+    pub fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::of(std::sync::Arc::clone(self.run.model()))
+    }
+
+    /// Guesses what `sampler` would choose from its logits: the choice that the oracle's are
+    /// put to. Greedy at first.
+    pub fn choose_by(&mut self, sampler: Sampler) {
+        self.sampler = sampler;
+    }
+
+    /// Never guesses tokens from `n_vocab` on: padding, of which the oracle may have less.
+    pub fn limit_vocabulary(&mut self, n_vocab: usize) {
+        self.n_vocab = self.n_vocab.min(n_vocab);
+    }
+
+    /// Tokens decoded so far.
+    pub fn decoded(&self) -> u64 {
+        self.decoded
+    }
+
+    /// What a decode of [`DRAFT_BATCH`] tokens took when it was opened, in milliseconds.
+    pub fn warm_ms(&self) -> f64 {
+        self.warm_ms
+    }
+
+    /// The decoded guess that `path` leads to from the text's end; `Some(None)` for the end.
+    fn find(&self, path: &[TokenId]) -> Option<Option<usize>> {
+        let mut at = None;
+        for &token in path {
+            at = Some(self.child(at, token)?);
+        }
+        Some(at)
+    }
+
+    fn child(&self, parent: Option<usize>, token: TokenId) -> Option<usize> {
+        self.nodes
+            .iter()
+            .position(|n| n.parent == parent && n.token == token)
+    }
+
+    /// Keeps of the decoded guesses those below `top`, which become the text's, or none; ends
+    /// the sequences that nothing is left of.
+    fn keep_below(&mut self, top: Option<usize>, keeps: bool) {
+        let mut place: Vec<Option<usize>> = vec![None; self.nodes.len()];
+        let mut kept: Vec<Decoded> = Vec::new();
+        if let Some(top) = top {
+            self.trunk = self.nodes[top].sequence;
+        }
+        for (i, node) in self.nodes.iter().enumerate() {
+            let parent = match node.parent {
+                parent if parent == top => Some(None),
+                None => None,
+                Some(parent) => place[parent].map(Some),
+            };
+            if let Some(parent) = parent.filter(|_| keeps) {
+                place[i] = Some(kept.len());
+                kept.push(Decoded { parent, ..*node });
+            }
+        }
+        self.nodes = kept;
+        let mut ends = [None; DRAFT_SEQUENCES];
+        ends[self.trunk] = Some(self.read);
+        for node in &self.nodes {
+            let end: &mut Option<usize> = &mut ends[node.sequence];
+            *end = (*end).max(Some(node.position + 1));
+        }
+        for (sequence, end) in ends.iter().enumerate() {
+            if self.ends[sequence] != *end {
+                self.run.forget(id(sequence), end.unwrap_or(0));
+            }
+        }
+        self.ends = ends;
+    }
+
+    /// Reads text that nobody asks about, so that what is left of it fits a decode.
+    fn read_ahead(&mut self) -> Result<(), LlamaError> {
+        while self.text.len() - self.read > DRAFT_BATCH {
+            let part = &self.text[self.read..self.read + DRAFT_BATCH];
+            let batch: Vec<_> = (self.read..)
+                .zip(part)
+                .map(|(position, &t)| token_at(t, position, self.trunk, false))
+                .collect();
+            self.decode(&batch)?;
+            self.read += DRAFT_BATCH;
+            self.ends[self.trunk] = Some(self.read);
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, batch: &[BatchToken]) -> Result<(), LlamaError> {
+        self.run.decode(batch)?;
+        self.decoded += batch.len() as u64;
+        Ok(())
+    }
+
+    /// Puts what is unread of the text into the batch, and asks about its end.
+    fn ask_end(&mut self, question: usize, pending: &mut Pending) {
+        if self.read == self.text.len() {
+            // Its logits were not kept. What was decoded behind it is of a tree that is no more.
+            self.read -= 1;
+            self.keep_below(None, false);
+        }
+        for (position, &token) in (self.read..).zip(&self.text[self.read..]) {
+            let wanted = position + 1 == self.text.len();
+            let token = token_at(token, position, self.trunk, wanted);
+            pending.batch.push(token);
+        }
+        self.read = self.text.len();
+        self.ends[self.trunk] = Some(self.read);
+        let place = pending.batch.len() - 1;
+        pending.questions.push((place, question, Vec::new()));
+    }
+
+    /// Puts a guess into the batch behind its parent, and asks about it. Not where the parent
+    /// was never decoded, or cells or sequences are used up: then nobody guesses.
+    fn ask(
+        &mut self,
+        question: usize,
+        path: Vec<TokenId>,
+        pending: &mut Pending,
+        answers: &mut [Vec<Guess>],
+    ) -> Result<(), LlamaError> {
+        let Some((&token, above)) = path.split_last() else {
+            return Ok(());
+        };
+        let Some(parent) = self.find(above).filter(|_| self.read == self.text.len()) else {
+            return Ok(());
+        };
+        if self.nodes.len() >= DRAFT_NODES || self.child(parent, token).is_some() {
+            return Ok(());
+        }
+        let (of_parent, position) = match parent {
+            Some(parent) => (self.nodes[parent].sequence, self.nodes[parent].position + 1),
+            None => (self.trunk, self.read),
+        };
+        let continues = self.ends[of_parent] == Some(position);
+        // Cells can be shared once they are computed.
+        let in_batch = pending
+            .batch
+            .iter()
+            .any(|t| t.position + 1 == position && t.sequences == [id(of_parent)]);
+        if pending.batch.len() >= DRAFT_BATCH || (!continues && in_batch) {
+            self.flush(pending, answers)?;
+        }
+        let sequence = if continues {
+            of_parent
+        } else {
+            let Some(free) = self.ends.iter().position(Option::is_none) else {
+                return Ok(());
+            };
+            self.run.share(id(of_parent), id(free), 0, position);
+            free
+        };
+        self.ends[sequence] = Some(position + 1);
+        self.nodes.push(Decoded {
+            token,
+            parent,
+            sequence,
+            position,
+        });
+        let place = pending.batch.len();
+        pending
+            .batch
+            .push(token_at(token, position, sequence, true));
+        pending.questions.push((place, question, path));
+        Ok(())
+    }
+
+    /// Decodes what waits, and answers its questions.
+    fn flush(
+        &mut self,
+        pending: &mut Pending,
+        answers: &mut [Vec<Guess>],
+    ) -> Result<(), LlamaError> {
+        let Pending { batch, questions } = std::mem::take(pending);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.decode(&batch)?;
+        let mut history = self.text.clone();
+        for (place, question, path) in questions {
+            history.truncate(self.text.len());
+            history.extend(path);
+            let logits = &self.run.logits(place)[..self.n_vocab];
+            let ranked = self.sampler.rank(logits, &history, history.len(), GUESSES);
+            answers[question] = ranked
+                .into_iter()
+                .map(|r| Guess {
+                    token: r.token,
+                    p: r.p,
+                    source: Source::Model,
+                })
+                .collect();
+        }
+        Ok(())
+    }
+}
+
+impl Drafter for ModelDrafter {
+    fn batch(&self) -> Option<usize> {
+        Some(DRAFT_BATCH)
+    }
+
+    fn unread(&self, text: &[TokenId]) -> usize {
+        let known = self.text[..self.read].iter().zip(text);
+        text.len() - known.take_while(|(a, b)| a == b).count()
+    }
+
+    fn follow(&mut self, text: &[TokenId]) -> Result<(), LlamaError> {
+        let common = text.len() - self.unread(text);
+        let continues = common == self.read;
+        let mut at = None;
+        if continues {
+            // The text went on: along guesses, for as long as they were right.
+            while let Some(next) = text.get(self.read).and_then(|&t| self.child(at, t)) {
+                at = Some(next);
+                self.read += 1;
+            }
+        } else {
+            self.read = common;
+        }
+        // What was decoded behind a text's end says nothing about another end.
+        let keeps = continues && self.read == text.len();
+        self.text = text.to_vec();
+        self.keep_below(at, keeps);
+        self.read_ahead()
+    }
+
+    fn expand(
+        &mut self,
+        tree: &DraftTree,
+        nodes: &[DraftIdx],
+    ) -> Result<Vec<Vec<Guess>>, LlamaError> {
+        let mut answers = vec![Vec::new(); nodes.len()];
+        let mut pending = Pending::default();
+        for (question, &node) in nodes.iter().enumerate() {
+            let path = tree.path(node);
+            if !path.is_empty() {
+                self.ask(question, path, &mut pending, &mut answers)?;
+            } else if !self.text.is_empty() {
+                self.ask_end(question, &mut pending);
+            }
+        }
+        self.flush(&mut pending, &mut answers)?;
+        Ok(answers)
+    }
+}
+
+fn token_at(token: TokenId, position: usize, sequence: Sequence, logits: bool) -> BatchToken {
+    BatchToken {
+        token: token.0,
+        position,
+        sequences: vec![id(sequence)],
+        logits,
+    }
+}
+
+/// A sequence as llama.cpp names it.
+fn id(sequence: Sequence) -> i32 {
+    i32::try_from(sequence).unwrap_or(i32::MAX)
+}

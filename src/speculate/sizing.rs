@@ -1,0 +1,407 @@
+//! How much to guess: what gives the most tokens a second.
+//!
+//! A pass over the tip and k guesses yields `1 + sum of their worth` tokens on average, in the
+//! time that drafting took plus `T(width)`. Guesses are sorted by worth, so that one look at
+//! all k finds the best:
+//!
+//! ```text
+//!  tokens / ms |        . ' ' ' - .            k where it is greatest: here the cost's
+//!              |     .´             ` .        next step begins
+//!              | . ´                    `
+//!              +---------------------------- k
+//! ```
+//!
+//! Drafting goes on while the rate that is to be expected after another decode (or a few of
+//! them) is greater than the rate of what there is. Where no guess pays, k is 0.
+//!
+//! The width class of an answer is chosen before its first token by the same rule, from what
+//! guesses have been worth in earlier answers.
+
+use super::acceptance::Acceptance;
+use super::cost::{DecodeTimes, PassTimes};
+use crate::oracle::WidthClass;
+use crate::telemetry::Label;
+
+/// Most nodes of a pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TreeSize {
+    /// What costs and acceptance make best.
+    #[default]
+    Auto,
+    /// As many as this, best first. One: no guesses.
+    Fixed(usize),
+}
+
+/// Another class must be so much better than the last one: what is measured is never exact, and
+/// the class of an answer can change its text.
+const CLEARLY: f64 = 1.2;
+
+/// A guess worth less is never asked about.
+const LEAST_WORTH: f64 = 1e-3;
+
+/// Of what a fixed tree asks about, a node's best child is worth this part of it at the most.
+const BEST_CHILD: f64 = 0.8;
+
+/// How many nodes a drafter may be asked about at a time.
+const AT_ONCE: [usize; 5] = [1, 2, 4, 8, 16];
+
+/// What a pass is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    pub class: WidthClass,
+    pub label: Option<Label>,
+    /// Nodes that are in it for certain.
+    pub certain: usize,
+    /// Most nodes that there is room for.
+    pub room: usize,
+}
+
+/// See the module's text.
+#[derive(Clone, Debug)]
+pub struct Sizing {
+    size: TreeSize,
+    /// Most nodes of a pass.
+    cap: usize,
+    /// Those that an answer can have, the narrowest first.
+    classes: Vec<WidthClass>,
+    pub passes: PassTimes,
+    /// `None` where no drafter computes.
+    pub decodes: Option<DecodeTimes>,
+    pub acceptance: Acceptance,
+    last: Option<WidthClass>,
+}
+
+impl Sizing {
+    /// `cap` is the most nodes that the oracle takes in a pass.
+    pub fn new(size: TreeSize, cap: usize, decodes: Option<DecodeTimes>) -> Self {
+        let cap = match size {
+            TreeSize::Auto => cap,
+            TreeSize::Fixed(nodes) => nodes.min(cap),
+        };
+        Self {
+            size,
+            cap: cap.max(1),
+            classes: vec![WidthClass::NARROW, WidthClass::BATCH, WidthClass::WIDE],
+            passes: PassTimes::default(),
+            acceptance: Acceptance::new(decodes.is_some()),
+            decodes,
+            last: None,
+        }
+    }
+
+    /// For an oracle that takes chains only, and to which one token alone is a class of its own.
+    #[must_use]
+    pub fn of_chains(mut self) -> Self {
+        self.classes = vec![WidthClass::SINGLE, WidthClass::BATCH];
+        self
+    }
+
+    /// Most nodes of a pass.
+    pub fn cap(&self) -> usize {
+        self.cap
+    }
+
+    /// Learns what a decode of so many nodes took.
+    pub fn observe_decode(&mut self, nodes: usize, ms: f64) {
+        if let Some(decodes) = &mut self.decodes {
+            decodes.observe(nodes, ms);
+        }
+    }
+
+    /// There is no drafter any more that computes.
+    pub fn lose_model(&mut self) {
+        self.decodes = None;
+        self.acceptance = Acceptance::new(false);
+    }
+
+    /// Whether there is anything to choose a class by.
+    pub fn can_choose(&self) -> bool {
+        self.size != TreeSize::Auto || self.passes.are_known()
+    }
+
+    /// The width class for an answer that begins now.
+    pub fn class(&mut self, label: Option<Label>) -> WidthClass {
+        let class = match self.size {
+            TreeSize::Fixed(_) => self.classes[self.holding_cap()],
+            TreeSize::Auto => {
+                let rate = |class| self.expected_rate(class, label);
+                // A wider one than holds all nodes has nothing to offer.
+                let classes = &self.classes[..=self.holding_cap()];
+                let best = classes.iter().copied();
+                let best = best.max_by(|a, b| rate(*a).total_cmp(&rate(*b)));
+                let best = best.unwrap_or(WidthClass::BATCH);
+                match self.last {
+                    Some(last) if rate(best) < CLEARLY * rate(last) => last,
+                    _ => best,
+                }
+            }
+        };
+        self.last = Some(class);
+        class
+    }
+
+    /// The narrowest class that holds as many nodes as a pass can have.
+    fn holding_cap(&self) -> usize {
+        let holds = |class: &WidthClass| self.cap <= class.max;
+        let found = self.classes.iter().position(holds);
+        found.unwrap_or(self.classes.len() - 1)
+    }
+
+    /// Tokens a millisecond of an answer in this class, with what is known of earlier ones.
+    fn expected_rate(&self, class: WidthClass, label: Option<Label>) -> f64 {
+        let most = class.max.min(self.cap);
+        let worths = self.acceptance.worths(label, most - 1);
+        let mut tokens = 1.0;
+        let mut best = tokens / self.passes.ms(class.min);
+        for (i, worth) in worths.iter().enumerate() {
+            tokens += worth;
+            let nodes = i + 2;
+            // About half of a tree's nodes are asked about, a few at a time.
+            let decodes = (nodes as f64 / 8.0).max(1.0).log2() + nodes.min(4) as f64;
+            let at_a_time = (nodes / 8).clamp(1, 8);
+            let draft_ms = self
+                .decodes
+                .as_ref()
+                .map_or(0.0, |d| decodes * d.ms(at_a_time));
+            let ms = draft_ms + self.passes.ms(nodes.max(class.min));
+            best = best.max(tokens / ms);
+        }
+        best
+    }
+
+    /// How many of the guesses, worth `worths` in falling order, a pass should verify after
+    /// `spent_ms` of drafting.
+    pub fn cut(&self, frame: &Frame, worths: &[f64], spent_ms: f64) -> usize {
+        match self.size {
+            TreeSize::Fixed(_) => worths.len().min(self.most(frame)),
+            TreeSize::Auto => self.best(frame, worths.iter().copied(), spent_ms).0,
+        }
+    }
+
+    /// Most guesses of a pass. Memory for logits is for as many nodes as the cap, the tip among
+    /// them; what else is certain wants none.
+    fn most(&self, frame: &Frame) -> usize {
+        let nodes = frame.class.max.min(frame.room);
+        nodes.saturating_sub(frame.certain).min(self.cap - 1)
+    }
+
+    /// The best number of guesses, and its tokens a millisecond.
+    fn best(
+        &self,
+        frame: &Frame,
+        worths: impl Iterator<Item = f64>,
+        spent_ms: f64,
+    ) -> (usize, f64) {
+        let rate = |guesses: usize, tokens: f64| {
+            let width = (frame.certain + guesses).max(frame.class.min);
+            tokens / (spent_ms + self.passes.ms(width))
+        };
+        let mut tokens = 1.0;
+        let mut best = (0, rate(0, tokens));
+        for (i, worth) in worths.take(self.most(frame)).enumerate() {
+            tokens += worth;
+            let found = rate(i + 1, tokens);
+            if found > best.1 {
+                best = (i + 1, found);
+            }
+        }
+        best
+    }
+
+    /// How many nodes a drafter that computes should be asked about next; none: drafting ends.
+    ///
+    /// `worths` are those of all guesses, falling. `open` are the nodes that it has not been
+    /// asked about, falling too: their worth, and what of it is not guessed yet.
+    pub fn ask(
+        &self,
+        frame: &Frame,
+        worths: &[f64],
+        open: &[(f64, f64)],
+        spent_ms: f64,
+        batch: usize,
+    ) -> usize {
+        let worthy = open.iter().take_while(|(worth, _)| *worth > LEAST_WORTH);
+        let open = &open[..worthy.count().min(batch)];
+        let most = self.most(frame);
+        let Some(decodes) = self.decodes.as_ref().filter(|_| most > 0) else {
+            return 0;
+        };
+        if let TreeSize::Fixed(_) = self.size {
+            // Until no child can be among the best any more.
+            let last = most.checked_sub(1).and_then(|i| worths.get(i)).copied();
+            let last = last.unwrap_or(0.0);
+            let better = open.iter().take_while(|(w, _)| w * BEST_CHILD > last);
+            let better = &open[..better.count()];
+            let value = |at_once: &usize| {
+                let worth: f64 = better[..*at_once].iter().map(|(worth, _)| worth).sum();
+                worth / decodes.ms(*at_once)
+            };
+            let sizes = AT_ONCE.into_iter().filter(|&n| n <= better.len());
+            return sizes
+                .max_by(|a, b| value(a).total_cmp(&value(b)))
+                .unwrap_or(0);
+        }
+        let (_, now) = self.best(frame, worths.iter().copied(), spent_ms);
+        let rate = self.acceptance.rate(frame.label);
+        let mut choice = (0, now);
+        for at_once in AT_ONCE {
+            if at_once > open.len() {
+                break;
+            }
+            for decodes_ahead in [1_i32, 2, 4, 8] {
+                let mut expected = worths.to_vec();
+                for (_, unguessed) in &open[..at_once] {
+                    expected.extend((1..=decodes_ahead).map(|i| unguessed * rate.powi(i)));
+                }
+                expected.sort_unstable_by(|a, b| b.total_cmp(a));
+                let ms = spent_ms + f64::from(decodes_ahead) * decodes.ms(at_once);
+                let (_, found) = self.best(frame, expected.into_iter(), ms);
+                if found > choice.1 {
+                    choice = (at_once, found);
+                }
+            }
+        }
+        choice.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The figures of a small oracle in memory: 33 ms for one token, 140 for 8 to 16.
+    fn resident(draft_ms: f64) -> Sizing {
+        let mut sizing = Sizing::new(TreeSize::Auto, 63, Some(DecodeTimes::new(1, draft_ms)));
+        for _ in 0..10 {
+            sizing.passes.observe(1, 33.0, 0.0);
+            sizing.passes.observe(16, 145.0, 0.0);
+        }
+        sizing
+    }
+
+    /// The same where reading takes two seconds.
+    fn streamed(draft_ms: f64) -> Sizing {
+        let mut sizing = resident(draft_ms);
+        for _ in 0..30 {
+            sizing.passes.observe(16, 2000.0, 1855.0);
+        }
+        sizing
+    }
+
+    fn frame(class: WidthClass) -> Frame {
+        Frame {
+            class,
+            label: None,
+            certain: 1,
+            room: 1000,
+        }
+    }
+
+    /// A chain of guesses.
+    fn chain(p: f64, n: i32) -> Vec<f64> {
+        (1..=n).map(|i| p.powi(i)).collect()
+    }
+
+    #[test]
+    fn where_drafting_loses_a_pass_is_one_token() {
+        let mut sizing = resident(12.0);
+        assert_eq!(sizing.class(None), WidthClass::NARROW);
+        let frame = frame(WidthClass::NARROW);
+        assert_eq!(sizing.ask(&frame, &[], &[(1.0, 1.0)], 0.0, 16), 0);
+        assert_eq!(sizing.cut(&frame, &chain(0.6, 6), 0.0), 0);
+        // A repetition that is all but sure costs no drafting and pays.
+        assert_eq!(sizing.cut(&frame, &chain(0.99, 6), 0.0), 6);
+    }
+
+    #[test]
+    fn where_passes_are_dear_the_tree_grows() {
+        let mut sizing = streamed(12.0);
+        assert_eq!(sizing.class(None), WidthClass::BATCH);
+        let frame = frame(WidthClass::BATCH);
+        assert!(sizing.ask(&frame, &[], &[(1.0, 1.0)], 0.0, 16) > 0);
+        // All that reading leaves time for.
+        let worths = vec![0.05; 100];
+        assert_eq!(sizing.cut(&frame, &worths, 50.0), 62);
+        assert_eq!(sizing.cut(&Frame { room: 20, ..frame }, &worths, 50.0), 19);
+    }
+
+    #[test]
+    fn drafting_ends_when_the_rest_is_not_worth_it() {
+        let sizing = streamed(12.0);
+        let frame = frame(WidthClass::BATCH);
+        let worths = chain(0.8, 12);
+        let left = [(0.01, 0.01)];
+        assert_eq!(sizing.ask(&frame, &worths, &left, 400.0, 16), 0);
+        // A slow draft ends sooner.
+        let left = [(0.3, 0.3)];
+        assert!(sizing.ask(&frame, &worths, &left, 400.0, 16) > 0);
+        assert_eq!(streamed(2000.0).ask(&frame, &worths, &left, 400.0, 16), 0);
+    }
+
+    #[test]
+    fn nodes_up_to_the_costs_next_step_are_free() {
+        let mut sizing = resident(1.0);
+        for _ in 0..10 {
+            sizing.passes.observe(8, 140.0, 0.0);
+            sizing.passes.observe(24, 210.0, 0.0);
+        }
+        // Unlikely guesses fill a pass up to 16 nodes, which cost what 8 do, and not more.
+        let cut = sizing.cut(&frame(WidthClass::BATCH), &[0.01; 40], 0.0);
+        assert_eq!(cut, 15);
+    }
+
+    #[test]
+    fn a_bad_draft_is_found_out_and_tried_again() {
+        let mut sizing = Sizing::new(TreeSize::Auto, 63, Some(DecodeTimes::new(1, 12.0)));
+        for _ in 0..20 {
+            // Reading is as dear as 16 tokens, but one alone would do.
+            sizing.passes.observe(16, 145.0, 0.0);
+            sizing.passes.observe(1, 80.0, 0.0);
+        }
+        sizing.acceptance.observe(None, 300, 270);
+        assert_eq!(sizing.class(None), WidthClass::BATCH);
+        sizing.acceptance.observe(None, 400, 20);
+        assert_eq!(sizing.class(None), WidthClass::NARROW);
+        for _ in 0..60 {
+            sizing.acceptance.fade(None);
+        }
+        assert!(sizing.acceptance.rate(None) > 0.4);
+    }
+
+    #[test]
+    fn a_fixed_tree_is_filled_with_the_best() {
+        let mut sizing = Sizing::new(TreeSize::Fixed(32), 512, Some(DecodeTimes::new(1, 12.0)));
+        assert_eq!(sizing.class(None), WidthClass::BATCH);
+        let frame = frame(WidthClass::BATCH);
+        let many = vec![0.1; 60];
+        assert_eq!(sizing.cut(&frame, &many, 1e6), 31);
+        assert!(sizing.ask(&frame, &[0.5], &[(0.4, 0.4)], 1e6, 16) > 0);
+        // No child can be among the best 31 any more.
+        assert_eq!(sizing.ask(&frame, &many, &[(0.11, 0.11)], 1e6, 16), 0);
+        let mut none = Sizing::new(TreeSize::Fixed(1), 512, None);
+        assert_eq!(none.class(None), WidthClass::NARROW);
+        assert_eq!(
+            none.cut(
+                &Frame {
+                    class: WidthClass::NARROW,
+                    ..frame
+                },
+                &many,
+                0.0
+            ),
+            0
+        );
+    }
+
+    #[test]
+    fn the_class_changes_only_for_a_clear_gain() {
+        let mut sizing = resident(12.0);
+        assert_eq!(sizing.class(None), WidthClass::NARROW);
+        // Now a batch is about as good.
+        sizing.acceptance.observe(None, 400, 330);
+        for _ in 0..40 {
+            sizing.passes.observe(1, 48.0, 0.0);
+        }
+        assert_eq!(sizing.class(None), WidthClass::NARROW);
+    }
+}

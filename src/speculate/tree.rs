@@ -1,0 +1,272 @@
+//! The tree of what may come next, which the session and the drafters fill together.
+//!
+//! ```text
+//!  committed | p0 -- p1 -- a0 --+-- b .7 --+-- d .8      certain: p0 p1 a0
+//!            |  not yet read    |          +-- e .1      guesses: b c d e f
+//!                               +-- c .2 ---- f .9
+//!
+//!  cut(6):   p0 p1 a0 b d c     the likeliest to stand, parents first
+//!  advance:  a0, b stand, the oracle chose d: d is the root of what was below it
+//! ```
+//!
+//! The certain nodes are a chain: tokens of the prompt that are still to be read, and the
+//! answer's last token. Guesses follow the last of them, so that a pass that ends the prompt
+//! verifies guesses too. There are more nodes than a pass can hold: a cut takes the best, and
+//! what lies below is there for the next pass.
+//!
+//! Invariants: parents come before their children; siblings hold different tokens; what a node
+//! is worth, the probability that all of its path stands, is at most its parent's.
+
+use super::guess::{Guess, Source};
+use crate::oracle::{NodeIdx, TokenTree, TreeNode};
+use crate::units::TokenId;
+
+/// A node's place in a [`DraftTree`]: not the same as in a cut of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DraftIdx(pub usize);
+
+/// What a node is a token of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// The prompt as it stands.
+    Prompt,
+    /// How the prompt may go on.
+    Ending,
+    /// The answer.
+    Answer,
+}
+
+/// A token that stands for certain, or a guess.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DraftNode {
+    pub token: TokenId,
+    pub parent: Option<DraftIdx>,
+    /// Nodes above it.
+    pub depth: usize,
+    /// That it stands if its parent does, calibrated.
+    pub p: f32,
+    /// Logarithm of the probability that it and all above it stand.
+    pub log_p: f32,
+    pub kind: NodeKind,
+    /// Who guessed it; `None` for what is certain.
+    pub source: Option<Source>,
+    /// The probability that the guesser stated.
+    pub stated: f32,
+    /// Drafters that have been asked what follows it, a bit for each.
+    pub(super) asked: u8,
+}
+
+impl DraftNode {
+    /// The probability that it and all above it stand.
+    pub fn path_p(&self) -> f32 {
+        self.log_p.exp()
+    }
+}
+
+/// See the module's text.
+#[derive(Clone, Debug, Default)]
+pub struct DraftTree {
+    nodes: Vec<DraftNode>,
+    certain: usize,
+}
+
+/// The part of a tree that a pass computes.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    pub tree: TokenTree,
+    /// Where each of its nodes is in the [`DraftTree`].
+    pub nodes: Vec<DraftIdx>,
+}
+
+impl DraftTree {
+    /// A tree of what is certain: tokens behind those that are committed, in order.
+    pub fn certain(tokens: impl IntoIterator<Item = (TokenId, NodeKind)>) -> Self {
+        let mut tree = Self::default();
+        for (token, kind) in tokens {
+            let parent = tree.nodes.len().checked_sub(1).map(DraftIdx);
+            tree.nodes.push(DraftNode {
+                token,
+                parent,
+                depth: tree.nodes.len(),
+                p: 1.0,
+                log_p: 0.0,
+                kind,
+                source: None,
+                stated: 1.0,
+                asked: 0,
+            });
+        }
+        tree.certain = tree.nodes.len();
+        tree
+    }
+
+    pub fn nodes(&self) -> &[DraftNode] {
+        &self.nodes
+    }
+
+    pub fn node(&self, node: DraftIdx) -> &DraftNode {
+        &self.nodes[node.0]
+    }
+
+    pub(super) fn node_mut(&mut self, node: DraftIdx) -> &mut DraftNode {
+        &mut self.nodes[node.0]
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// How many nodes are certain.
+    pub fn n_certain(&self) -> usize {
+        self.certain
+    }
+
+    /// The last certain node, which all guesses follow.
+    pub fn tip(&self) -> Option<DraftIdx> {
+        self.certain.checked_sub(1).map(DraftIdx)
+    }
+
+    /// Places of all guesses.
+    pub fn guesses(&self) -> impl DoubleEndedIterator<Item = DraftIdx> + Clone + use<> {
+        (self.certain..self.nodes.len()).map(DraftIdx)
+    }
+
+    /// Tokens of the guesses from below the tip down to `node`; none for a certain node.
+    pub fn path(&self, node: DraftIdx) -> Vec<TokenId> {
+        let guessed = std::iter::successors(Some(node), |&n| self.nodes[n.0].parent)
+            .take_while(|n| n.0 >= self.certain);
+        let mut path: Vec<_> = guessed.map(|n| self.nodes[n.0].token).collect();
+        path.reverse();
+        path
+    }
+
+    /// What was guessed behind `node`.
+    pub fn children(&self, node: DraftIdx) -> impl Iterator<Item = DraftIdx> + '_ {
+        (node.0 + 1..self.nodes.len())
+            .map(DraftIdx)
+            .filter(move |n| self.nodes[n.0].parent == Some(node))
+    }
+
+    /// The child of `node` that holds `token`.
+    pub fn child(&self, node: DraftIdx, token: TokenId) -> Option<DraftIdx> {
+        self.children(node).find(|n| self.nodes[n.0].token == token)
+    }
+
+    /// Adds a guess of what follows `parent`, with its calibrated probability. A token that was
+    /// guessed before keeps the more confident guess; what follows it is worth as much more.
+    pub fn add(&mut self, parent: DraftIdx, guess: Guess, calibrated: f32, kind: NodeKind) {
+        let above = &self.nodes[parent.0];
+        let p = calibrated.clamp(f32::MIN_POSITIVE, 1.0);
+        let (log_p, depth) = (above.log_p + p.ln(), above.depth + 1);
+        match self.child(parent, guess.token) {
+            Some(same) if self.nodes[same.0].p < p => {
+                let node = &mut self.nodes[same.0];
+                let more = log_p - node.log_p;
+                (node.p, node.source, node.stated) = (p, Some(guess.source), guess.p);
+                self.raise(same, more);
+            }
+            Some(_) => {}
+            None => self.nodes.push(DraftNode {
+                token: guess.token,
+                parent: Some(parent),
+                depth,
+                p,
+                log_p,
+                kind,
+                source: Some(guess.source),
+                stated: guess.p,
+                asked: 0,
+            }),
+        }
+    }
+
+    /// Adds `more` to the logarithms of `top` and of all below it.
+    fn raise(&mut self, top: DraftIdx, more: f32) {
+        let mut below = vec![false; self.nodes.len()];
+        for i in top.0..self.nodes.len() {
+            let parent = self.nodes[i].parent;
+            below[i] = i == top.0 || parent.is_some_and(|p| below[p.0]);
+            if below[i] {
+                self.nodes[i].log_p = (self.nodes[i].log_p + more).min(0.0);
+            }
+        }
+    }
+
+    /// Guesses by what they are worth, best first, parents before their children.
+    pub fn ranked(&self) -> Vec<DraftIdx> {
+        let mut guesses: Vec<_> = self.guesses().collect();
+        // A stable sort: of equals the parent, which has the lower index, comes first.
+        guesses.sort_by(|a, b| self.nodes[b.0].log_p.total_cmp(&self.nodes[a.0].log_p));
+        guesses
+    }
+
+    /// The certain nodes and the best guesses, `k` nodes at most (but all that are certain).
+    /// Logits are wanted where the oracle's choice can matter: at the tip, if an answer may
+    /// begin there, and at guesses of it.
+    pub fn cut(&self, k: usize, answers: bool) -> Cut {
+        let mut nodes: Vec<_> = (0..self.certain).map(DraftIdx).collect();
+        let room = k.saturating_sub(nodes.len());
+        nodes.extend(self.ranked().into_iter().take(room));
+        nodes.sort_unstable();
+        let mut tree = TokenTree::new();
+        let mut place = vec![None; self.nodes.len()];
+        for &at in &nodes {
+            let node = &self.nodes[at.0];
+            let guessed_answer = node.kind == NodeKind::Answer && node.source.is_some();
+            let pushed = tree.push(TreeNode {
+                token: node.token,
+                parent: node.parent.and_then(|p| place[p.0]),
+                logits: guessed_answer || (answers && Some(at) == self.tip()),
+            });
+            place[at.0] = Some(pushed);
+        }
+        Cut { tree, nodes }
+    }
+
+    /// Roots the tree anew after a pass: `last` is the last node that stands and `next` the
+    /// token that the oracle chose behind it. What was guessed below that token stays.
+    pub fn advance(&mut self, last: DraftIdx, next: TokenId) {
+        let Some(root) = self.child(last, next) else {
+            *self = Self::certain([(next, NodeKind::Answer)]);
+            return;
+        };
+        let top = self.nodes[root.0];
+        let mut place: Vec<Option<DraftIdx>> = vec![None; self.nodes.len()];
+        let mut kept: Vec<DraftNode> = Vec::new();
+        for i in root.0..self.nodes.len() {
+            let node = self.nodes[i];
+            let parent = node.parent.and_then(|p| place[p.0]);
+            if i != root.0 && parent.is_none() {
+                continue;
+            }
+            place[i] = Some(DraftIdx(kept.len()));
+            kept.push(DraftNode {
+                parent,
+                depth: node.depth - top.depth,
+                log_p: (node.log_p - top.log_p).min(0.0),
+                ..node
+            });
+        }
+        let root = &mut kept[0];
+        (root.p, root.stated, root.source) = (1.0, 1.0, None);
+        root.kind = NodeKind::Answer;
+        self.nodes = kept;
+        self.certain = 1;
+    }
+}
+
+impl Cut {
+    /// How many of its nodes are guesses.
+    pub fn n_guesses(&self, of: &DraftTree) -> usize {
+        self.nodes.iter().filter(|n| n.0 >= of.certain).count()
+    }
+
+    /// Where a node of the cut is in the tree that it was cut from.
+    pub fn origin(&self, node: NodeIdx) -> DraftIdx {
+        self.nodes[node]
+    }
+}

@@ -1,0 +1,204 @@
+//! Whatever is guessed, and however much, an answer's tokens are those of the oracle alone.
+#![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
+
+mod common;
+
+use common::{SMOL, layer_oracle, llama_oracle, model};
+use nmos::oracle::{Oracle, TokenTree, WidthClass};
+use nmos::speculate::{
+    DecodeTimes, DraftTree, Drafter, Growth, ModelDrafter, NodeKind, Sampler, Sampling, Sizing,
+    Speculator, TreeSize, accept_behind,
+};
+use nmos::units::{Bytes, TokenId};
+
+/// Repeats itself, so that lookups have something to find.
+const PROMPT: &str = "fn add(a: i32, b: i32) -> i32 {\n    a + b\n}\n\nfn sub(a: i32, b: i32) -> \
+                      i32 {\n    a - b\n}\n\nfn mul(a: i32, b: i32) -> i32 {\n";
+
+const TOKENS: usize = 40;
+
+/// What an answer took.
+#[derive(Debug)]
+struct Told {
+    tokens: Vec<TokenId>,
+    passes: usize,
+    accepted: usize,
+}
+
+/// Reads the prompt.
+fn read(oracle: &mut dyn Oracle, prompt: &[TokenId]) {
+    oracle.truncate(0);
+    common::rows(oracle, prompt, WidthClass::BATCH.max);
+}
+
+/// Decodes behind `prompt`, one token a pass of `class`.
+fn alone(
+    oracle: &mut dyn Oracle,
+    prompt: &[TokenId],
+    class: WidthClass,
+    sampler: &Sampler,
+) -> Told {
+    read(oracle, &prompt[..prompt.len() - 1]);
+    let mut text = prompt.to_vec();
+    for _ in 0..TOKENS {
+        let tree = TokenTree::chain(&text[text.len() - 1..], 0);
+        let output = oracle.pass(&tree, class).unwrap();
+        text.push(sampler.choose(output.logits.of(0).unwrap(), &text, text.len()));
+        oracle.commit(&[0]);
+    }
+    Told {
+        tokens: text.split_off(prompt.len()),
+        passes: TOKENS,
+        accepted: 0,
+    }
+}
+
+/// The same with guesses.
+fn guessed(
+    oracle: &mut dyn Oracle,
+    prompt: &[TokenId],
+    speculator: &mut Speculator,
+    sampler: &Sampler,
+) -> Told {
+    let class = speculator.class(None);
+    read(oracle, &prompt[..prompt.len() - 1]);
+    let mut text = prompt.to_vec();
+    let last = [(text[text.len() - 1], NodeKind::Answer)];
+    let mut tree = DraftTree::certain(last);
+    let (mut passes, mut accepted) = (0, 0);
+    while text.len() < prompt.len() + TOKENS {
+        let growth = Growth {
+            class,
+            label: None,
+            room: oracle.capacity() - oracle.len(),
+            depth: TOKENS,
+            chain: !oracle.exact_trees(),
+            at_once: false,
+        };
+        speculator.grow(&mut tree, &text, &growth).unwrap();
+        let cut = speculator.cut(&tree, &growth);
+        assert!(cut.nodes.len() <= class.max);
+        let output = oracle.pass(&cut.tree, class).unwrap();
+        let found = accept_behind(&cut.tree, tree.n_certain() - 1, &output.logits, |row| {
+            let token = sampler.choose(row, &text, text.len());
+            text.push(token);
+            token
+        });
+        oracle.commit(&found.path);
+        let path: Vec<_> = found.path.iter().map(|&node| cut.origin(node)).collect();
+        speculator.observe_pass(cut.nodes.len(), class, output.cost);
+        speculator.learn(&mut tree, &cut, None, &path, &found.chosen);
+        passes += 1;
+        accepted += path.len() - 1;
+    }
+    text.truncate(prompt.len() + TOKENS);
+    Told {
+        tokens: text.split_off(prompt.len()),
+        passes,
+        accepted,
+    }
+}
+
+fn draft(sampler: &Sampler) -> ModelDrafter {
+    let mut draft = ModelDrafter::open(&model(SMOL), 2048, 2).unwrap();
+    draft.choose_by(sampler.clone());
+    draft
+}
+
+fn samplings() -> [Sampling; 2] {
+    let warm = Sampling {
+        temperature: 0.8,
+        seed: 5,
+        ..Sampling::default()
+    };
+    [Sampling::default(), warm]
+}
+
+/// Compares answers with guesses of every kind to those without, for each of `sizes`.
+fn compare(oracle: &mut dyn Oracle, sizes: &[usize]) {
+    let tokenizer = nmos::model::Tokenizer::open(&model(SMOL)).unwrap();
+    let prompt = tokenizer.text(PROMPT);
+    for sampling in samplings() {
+        let sampler = Sampler::new(sampling, Vec::new());
+        for &size in sizes {
+            let class = WidthClass::of(size);
+            let plain = alone(oracle, &prompt, class, &sampler);
+            for with_draft in [false, true] {
+                let draft = with_draft.then(|| draft(&sampler));
+                let mut speculator = Speculator::new(TreeSize::Fixed(size), size, true, draft);
+                let told = guessed(oracle, &prompt, &mut speculator, &sampler);
+                let t = sampling.temperature;
+                println!(
+                    "size {size}, temperature {t}, draft {with_draft}: {} passes, {} accepted",
+                    told.passes, told.accepted
+                );
+                assert_eq!(told.tokens, plain.tokens, "size {size}, {sampling:?}");
+                if size == 1 {
+                    assert_eq!((told.passes, told.accepted), (plain.passes, 0));
+                } else if with_draft {
+                    // A model that drafts for itself is mostly right.
+                    assert!(told.passes * 2 < plain.passes, "size {size}: {told:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn trees_of_any_size_change_no_token() {
+    let _turn = common::turn();
+    compare(&mut layer_oracle(SMOL, Bytes::mib(200)), &[1, 4, 8, 16, 63]);
+}
+
+#[test]
+fn chains_change_no_token_of_llama_cpps_graph() {
+    let _turn = common::turn();
+    compare(&mut llama_oracle(SMOL, true), &[1, 5, 16]);
+}
+
+/// Always sure, always wrong.
+struct Wrong;
+
+impl Drafter for Wrong {
+    fn batch(&self) -> Option<usize> {
+        Some(4)
+    }
+
+    fn follow(&mut self, _: &[TokenId]) -> Result<(), nmos::ggml::llama::LlamaError> {
+        Ok(())
+    }
+
+    fn expand(
+        &mut self,
+        _: &DraftTree,
+        nodes: &[nmos::speculate::DraftIdx],
+    ) -> Result<Vec<Vec<nmos::speculate::Guess>>, nmos::ggml::llama::LlamaError> {
+        let guess = |i| nmos::speculate::Guess {
+            token: TokenId(4000 + i),
+            p: 0.9,
+            source: nmos::speculate::Source::Model,
+        };
+        Ok(nodes.iter().map(|_| vec![guess(0)]).collect())
+    }
+}
+
+#[test]
+fn a_draft_that_is_always_wrong_costs_no_token_and_is_soon_not_believed() {
+    let _turn = common::turn();
+    let mut oracle = layer_oracle(SMOL, Bytes::mib(200));
+    let prompt = nmos::model::Tokenizer::open(&model(SMOL))
+        .unwrap()
+        .text(PROMPT);
+    let sampler = Sampler::new(Sampling::default(), Vec::new());
+    let plain = alone(&mut oracle, &prompt, WidthClass::BATCH, &sampler);
+    let sizing = Sizing::new(TreeSize::Fixed(8), 8, Some(DecodeTimes::new(1, 1.0)));
+    let mut speculator = Speculator::with(Some(Box::new(Wrong)), sizing);
+    let told = guessed(&mut oracle, &prompt, &mut speculator, &sampler);
+    assert_eq!(told.tokens, plain.tokens);
+    let sure = nmos::speculate::Guess {
+        token: TokenId(4000),
+        p: 0.9,
+        source: nmos::speculate::Source::Model,
+    };
+    assert!(speculator.calibration().of(&sure) < 0.75);
+}
