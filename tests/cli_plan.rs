@@ -7,7 +7,7 @@ mod common;
 use common::{DRAFT, ORACLE, SMOL, model};
 use nmos::model::{Gguf, ModelLayout};
 use nmos::river::{catalogue, total_bytes};
-use nmos::speculate::Draft;
+use nmos::speculate::ModelDrafter;
 use nmos::system;
 use nmos::units::Bytes;
 use serde_json::Value;
@@ -215,7 +215,7 @@ fn what_a_draft_holds_is_predicted() {
             .sum();
         nmos::ggml::init().unwrap();
         let before = system::rss().unwrap().0;
-        let draft = Draft::open(&path, 2048, 2).unwrap();
+        let draft = ModelDrafter::open(&path, 2048, 2).unwrap();
         let tokenizer = draft.tokenizer();
         let real = system::rss().unwrap().0 - before;
         assert!(tokenizer.n_vocab() > 0);
