@@ -328,6 +328,7 @@ impl Oracle for LlamaOracle {
             cost: PassCost {
                 wall_us: us(began.elapsed()),
                 stall_us: us(self.stall().saturating_sub(stall_before)),
+                stream_us: self.river().map_or(0, |river| river.lap_us()),
             },
         })
     }

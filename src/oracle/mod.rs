@@ -77,6 +77,9 @@ pub struct PassCost {
     pub wall_us: u64,
     /// Waiting for weights.
     pub stall_us: u64,
+    /// What reading the weights that stream in a pass takes, at the rate of all reading so far.
+    /// Zero where none do.
+    pub stream_us: u64,
 }
 
 /// The result of a pass.

@@ -219,6 +219,13 @@ impl River {
         self.stall
     }
 
+    /// Time to read what streams in a pass, in microseconds, at the rate of all reading so far.
+    pub fn lap_us(&self) -> u64 {
+        let (bytes, busy_us) = (self.counters.bytes(), self.counters.busy_ns() / 1000);
+        let lap = self.plan.streamed_bytes as u128 * u128::from(busy_us);
+        u64::try_from(lap / u128::from(bytes.max(1))).unwrap_or(u64::MAX)
+    }
+
     /// Shards that were there when they were taken, and those that were waited for.
     pub fn hits_and_misses(&self) -> (u64, u64) {
         (self.hits, self.misses)

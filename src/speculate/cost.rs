@@ -128,7 +128,9 @@ impl PassTimes {
         if wall_ms <= 0.0 {
             return;
         }
-        if stall_ms > STALLED * wall_ms {
+        if !self.are_known() {
+            // The first one waits for the weights that stay, too: no later pass does.
+        } else if stall_ms > STALLED * wall_ms {
             let stream = self.stream_ms.get_or_insert(wall_ms);
             *stream += FRESH * (wall_ms - *stream);
         } else if let Some(stream) = &mut self.stream_ms {
@@ -136,6 +138,13 @@ impl PassTimes {
             *stream = stream.min(wall_ms);
         }
         self.compute.observe(width, wall_ms - stall_ms);
+    }
+
+    /// Takes this as the time of reading until a pass has waited for it.
+    pub fn expect_stream(&mut self, ms: f64) {
+        if self.stream_ms.is_none() && ms > 0.0 {
+            self.stream_ms = Some(ms);
+        }
     }
 
     /// Whether any pass has been measured.
@@ -211,6 +220,19 @@ mod tests {
         // The disk became faster than was thought.
         times.observe(16, 120.0, 0.0);
         assert!(times.ms(8) <= 120.0);
+    }
+
+    #[test]
+    fn a_first_pass_says_nothing_of_reading() {
+        let mut times = PassTimes::default();
+        times.observe(16, 2000.0, 1900.0);
+        assert!((times.ms(16) - 100.0).abs() < 1.0);
+        times.expect_stream(150.0);
+        assert!((times.ms(16) - 150.0).abs() < 1.0);
+        for _ in 0..20 {
+            times.observe(16, 180.0, 80.0);
+        }
+        assert!((times.ms(16) - 180.0).abs() < 1.0);
     }
 
     #[test]

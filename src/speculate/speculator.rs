@@ -254,9 +254,9 @@ impl Speculator {
     pub fn observe_pass(&mut self, nodes: usize, class: WidthClass, cost: PassCost) {
         let ms = |us: u64| us as f64 / 1e3;
         let width = nodes.max(class.min);
-        self.sizing
-            .passes
-            .observe(width, ms(cost.wall_us), ms(cost.stall_us));
+        let passes = &mut self.sizing.passes;
+        passes.observe(width, ms(cost.wall_us), ms(cost.stall_us));
+        passes.expect_stream(ms(cost.stream_us));
     }
 }
 

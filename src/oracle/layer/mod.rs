@@ -384,6 +384,7 @@ impl Oracle for LayerOracle {
             cost: PassCost {
                 wall_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
                 stall_us: u64::try_from(stall.as_micros()).unwrap_or(u64::MAX),
+                stream_us: self.river.lap_us(),
             },
         })
     }
