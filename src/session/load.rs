@@ -199,6 +199,7 @@ pub(super) fn open_oracle(
                 max_nodes: budget.max_nodes,
                 weight_bytes: *weights,
                 read_sizes,
+                device: None,
             };
             Ok(Box::new(LayerOracle::open(gguf, layout, layer, hub)?))
         }

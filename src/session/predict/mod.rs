@@ -171,6 +171,7 @@ impl Outlook {
                 Form::Streamed { weights, .. } | Form::Hooked { weights, .. } => *weights,
             },
             read_sizes: read_sizes(&options.oracle),
+            device: None,
         };
         let probe = || LayerOracle::probe(&self.gguf, layout, layer, &self.shapes(), PROBE_TIME);
         let plan = self.budget.form.plan();
