@@ -19,6 +19,7 @@ mod options;
 mod pairing;
 pub mod predict;
 mod prompt;
+mod vram;
 
 pub use crate::speculate::{Sampling, TreeSize};
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
@@ -27,6 +28,7 @@ pub use held::Held;
 pub use load::{open_bare, read_sizes};
 pub use options::EngineOptions;
 pub use pairing::{Pairing, check_draft, left_out};
+pub use vram::{VramBudget, VramTooSmall};
 
 use crate::telemetry::{Hub, Phase};
 use crate::typing::{Clock, MonotonicClock};
