@@ -7,9 +7,10 @@ mod common;
 
 use common::{ORACLE, SMOL, layer_oracle, open_oracle, rows, same_bits, tokens};
 use nmos::ggml::Device;
-use nmos::model::{Gguf, ModelLayout};
+use nmos::model::{Blueprint, Gguf, ModelLayout};
 use nmos::oracle::{DeviceOptions, LayerOracle, Oracle, TokenTree, TreeNode, WidthClass};
 use nmos::river::{Plan, Shard, WindowPlan, catalogue};
+use nmos::session::{Budget, BudgetError, Held, Sizes, TreeSize};
 use nmos::units::{Bytes, TokenId};
 
 fn shards(file: &str) -> Vec<Shard> {
@@ -135,6 +136,46 @@ fn smollm2_through_a_window_is_the_same_bits() {
 #[test]
 fn qwen2_through_a_window_is_the_same_bits() {
     check(ORACLE);
+}
+
+#[test]
+fn both_memories_are_divided_among_their_owners() {
+    nmos::ggml::init().unwrap();
+    let gguf = Gguf::open(&common::model(ORACLE)).unwrap();
+    let model = Blueprint::from_gguf(&gguf).unwrap();
+    let resident = Held::resident(&gguf).unwrap();
+    let sizes = |ram, vram| Sizes {
+        ram: Bytes::mib(ram),
+        held: Bytes::mib(60),
+        ctx_tokens: 1024,
+        tree: TreeSize::Fixed(64),
+        device: Some((Device::cpu().unwrap(), Bytes::mib(vram))),
+    };
+    let shards = shards(ORACLE);
+    let sum = |owners: &[(&str, Bytes)]| owners.iter().map(|(_, b)| b.0).sum::<u64>();
+    for (ram, vram) in [(4000, 1200), (600, 1200), (4000, 4000)] {
+        let budget = Budget::new(&sizes(ram, vram), resident, &model).unwrap();
+        let (_, on_device) = budget.device.as_ref().unwrap();
+        assert!(sum(&budget.owners) <= Bytes::mib(ram).0);
+        assert!(sum(&on_device.owners) <= Bytes::mib(vram).0);
+        let plan = budget.form.plan().unwrap();
+        assert_eq!(plan.leaves, on_device.window.stays);
+        for i in 0..shards.len() {
+            assert!(
+                !(plan.pinned[i] && plan.leaves[i]),
+                "shard {i} is held twice"
+            );
+        }
+        let stays = on_device.window.slots == 0;
+        assert_eq!(stays, vram == 4000, "all of it fits 4000 MiB");
+    }
+    let error = Budget::new(&sizes(4000, 500), resident, &model).unwrap_err();
+    let BudgetError::Vram(error) = error else {
+        panic!("the device's memory is what is too little: {error}");
+    };
+    let least = error.least.0.div_ceil(Bytes::MIB);
+    Budget::new(&sizes(4000, least), resident, &model).unwrap();
+    Budget::new(&sizes(4000, least - 1), resident, &model).unwrap_err();
 }
 
 #[test]

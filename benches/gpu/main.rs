@@ -17,7 +17,7 @@
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use nmos::ggml::{Device, Stream};
+use nmos::ggml::{Device, link_gb_s};
 use nmos::model::{Gguf, ModelLayout};
 use nmos::oracle::{
     DeviceOptions, LayerOracle, LayerOracleOptions, Oracle, TokenTree, WidthClass, argmax,
@@ -189,7 +189,7 @@ impl Bench {
         self.report.model_bytes = shards.iter().map(|s| s.bytes as u64).sum();
         self.report.vram = self.args.vram.0;
         self.report.window = window;
-        let gb_s = self.link(plan.slot_bytes.max(1 << 20))?;
+        let gb_s = link_gb_s(self.device, plan.slot_bytes.max(1 << 20))?;
         let link_s = a_pass as f64 / gb_s / 1e9;
         println!(
             "link alone: {gb_s:.2} GB/s; {} a pass: {link_s:.4} s",
@@ -229,26 +229,6 @@ impl Bench {
             println!("{nodes} nodes: {:.3} of max(link, compute)", pass / floor);
         }
         Ok(())
-    }
-
-    /// Gigabytes a second from pinned memory to the device, in pieces of the window's size.
-    fn link(&self, piece: usize) -> anyhow::Result<f64> {
-        const PIECES: usize = 4;
-        let host = self.device.pinned(PIECES * piece)?;
-        let buffer = self.device.buffer(PIECES * piece)?;
-        let stream = Stream::new(self.device)?;
-        let copy = |times: usize| {
-            for i in 0..times {
-                let at = i % PIECES * piece;
-                stream.send(&host.region(at, piece), &buffer.span(at, piece));
-            }
-            stream.synchronize();
-        };
-        copy(PIECES);
-        let times = ((8 << 30) / piece).max(PIECES);
-        let began = Instant::now();
-        copy(times);
-        Ok((times * piece) as f64 / began.elapsed().as_secs_f64() / 1e9)
     }
 
     /// The median time of passes of every width, behind 64 tokens.

@@ -63,6 +63,7 @@ pub(super) fn layer(vars: Vars<'_>) -> Result<Layer, ConfigError> {
         draft: checked(vars, "NMOS_DRAFT", FromStr::from_str)?,
         scout: checked(vars, "NMOS_SCOUT", FromStr::from_str)?,
         ram: checked(vars, "NMOS_RAM", FromStr::from_str)?,
+        vram: checked(vars, "NMOS_VRAM", FromStr::from_str)?,
         ctx: checked(vars, "NMOS_CTX", |t| limits::read(t, limits::ctx))?,
         threads: checked(vars, "NMOS_THREADS", |t| limits::read(t, limits::threads))?,
         tree: checked(vars, "NMOS_TREE", FromStr::from_str)?,

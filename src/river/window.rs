@@ -302,6 +302,11 @@ impl Window {
         }
     }
 
+    /// Whether weights pass through it in every pass.
+    pub fn passes(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
     /// Bytes of weights sent to the device so far.
     pub fn bytes_sent(&self) -> u64 {
         self.sent
@@ -329,11 +334,11 @@ impl Window {
                 if let (memory, true) = home {
                     break memory.clone();
                 }
-            } else if let Some(slot) = self.front() {
-                if self.slots[slot].shard == Some(shard) {
-                    compute.wait(&self.slots[slot].full);
-                    break self.slots[slot].memory.clone();
-                }
+            } else if let Some(slot) = self.front().map(|i| &self.slots[i])
+                && slot.shard == Some(shard)
+            {
+                compute.wait(&slot.full);
+                break slot.memory.clone();
             }
             if self.front().is_some() && self.order.peek() == Next::Nothing {
                 // A pass that ended early, or did without the head, left it behind.

@@ -8,6 +8,7 @@
 //! The driver counts what it takes for its own context and for the code of the kernels to the
 //! process: that is a part of the budget too.
 
+use crate::ggml::{self, Device};
 use crate::model::ModelLayout;
 use crate::oracle::LayerOracle;
 use crate::river::{Shard, WindowPlan};
@@ -15,6 +16,65 @@ use crate::units::Bytes;
 
 /// What the driver takes for a process, and the code of the kernels that a pass uses.
 const DRIVER: Bytes = Bytes::mib(640);
+
+/// Part of the memory that is free which is left to others, and the least and most of it.
+const MARGIN_PART: u64 = 16;
+const MARGIN_LEAST: Bytes = Bytes::mib(256);
+const MARGIN_MOST: Bytes = Bytes::mib(2048);
+
+/// The GPU that was asked for cannot be had as asked.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NoVram {
+    #[error("--vram {asked} asks for a GPU: {why}")]
+    NoGpu { asked: Bytes, why: String },
+    #[error(
+        "--vram {asked} is more than the {free} that are free on {device}: give at most that, or \
+         leave --vram out"
+    )]
+    TooMuch {
+        asked: Bytes,
+        free: Bytes,
+        device: String,
+    },
+}
+
+/// The GPU to compute on and how much of its memory, when so much was `asked` for. `None`: the
+/// CPU computes.
+///
+/// # Errors
+/// Where a size was asked for that cannot be had.
+pub fn claim(asked: Option<Bytes>) -> Result<Option<(Device, Bytes)>, NoVram> {
+    if asked == Some(Bytes(0)) {
+        return Ok(None);
+    }
+    let Some(device) = Device::gpu() else {
+        let why = ggml::no_gpu().unwrap_or(
+            "none was found (its library libggml-cuda.so lies beside the other backends, or \
+             NMOS_GGML_CUDA names it)",
+        );
+        return match asked {
+            None => Ok(None),
+            Some(asked) => Err(NoVram::NoGpu {
+                asked,
+                why: why.to_owned(),
+            }),
+        };
+    };
+    let (free, _) = device.memory();
+    match asked {
+        Some(asked) if asked > free => Err(NoVram::TooMuch {
+            asked,
+            free,
+            device: device.description(),
+        }),
+        Some(asked) => Ok(Some((device, asked))),
+        None => {
+            let part = Bytes(free.0 / MARGIN_PART);
+            let margin = part.clamp(MARGIN_LEAST, MARGIN_MOST);
+            Ok(Some((device, free.saturating_sub(margin))))
+        }
+    }
+}
 
 /// Who holds what of the device's memory.
 #[derive(Clone, Debug)]

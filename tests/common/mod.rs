@@ -131,6 +131,7 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         draft_absent: None,
         scout: false,
         ram: Some(ram),
+        vram: Some(Bytes(0)),
         ctx_tokens: 1024,
         threads: 2,
         tree: TreeSize::Auto,

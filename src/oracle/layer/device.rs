@@ -28,6 +28,12 @@ pub(super) struct Landing {
 }
 
 impl Landing {
+    /// Host memory that it takes for blocks of at most `rows` rows of the output matrix, of
+    /// `wanted` tokens.
+    pub(super) fn bytes(rows: usize, wanted: usize) -> usize {
+        (LANDINGS * Self::block(rows, wanted)).next_multiple_of(2 << 20)
+    }
+
     fn block(rows: usize, wanted: usize) -> usize {
         (rows * wanted * 4).next_multiple_of(256)
     }

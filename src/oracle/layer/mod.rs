@@ -241,6 +241,23 @@ impl LayerOracle {
         ]
     }
 
+    /// Memory of the host that is not for weights where a device computes, by owner.
+    pub fn host_bytes(
+        layout: &ModelLayout,
+        ctx_tokens: usize,
+        max_nodes: usize,
+    ) -> [(&'static str, Bytes); 2] {
+        let shape = &layout.shape;
+        let width = max_width(max_nodes);
+        let staging = Activations::bytes(shape, ctx_tokens, width)
+            + Landing::bytes(largest_block(&catalogue(layout)), width);
+        let logits = max_nodes * shape.n_vocab * 4;
+        [
+            ("staging for the GPU", Bytes(staging as u64)),
+            ("logits", Bytes(logits as u64)),
+        ]
+    }
+
     /// Memory of a device that is not for weights that come or stay, by owner.
     pub fn device_bytes(
         layout: &ModelLayout,
@@ -592,7 +609,13 @@ impl Oracle for LayerOracle {
     }
 
     fn streams(&self) -> bool {
-        self.river.plan().streamed_bytes > 0
+        let passes = |side: &DeviceSide| side.window.passes();
+        self.river.plan().streamed_bytes > 0 || self.side.as_ref().is_some_and(passes)
+    }
+
+    /// The CPU's kernels are known for it; other devices' divide sums by the width of a pass.
+    fn exact_trees(&self) -> bool {
+        self.on_cpu()
     }
 }
 
