@@ -18,7 +18,7 @@
 use anyhow::{Context, ensure};
 use clap::Parser;
 use nmos::ggml::{Device, link_gb_s};
-use nmos::model::{Gguf, ModelLayout};
+use nmos::model::{Gguf, ModelLayout, catalog};
 use nmos::oracle::{
     DeviceOptions, LayerOracle, LayerOracleOptions, Oracle, TokenTree, WidthClass, argmax,
 };
@@ -33,8 +33,9 @@ use std::time::Instant;
 #[derive(Debug, Parser)]
 #[command(name = "gpu", about = "Measures passes on a device")]
 struct Args {
-    /// The model: a GGUF file.
-    model: PathBuf,
+    /// The model: a GGUF file or a catalogue name.
+    #[arg(default_value = "qwen2.5-coder-1.5b")]
+    model: String,
     /// The device: `gpu` or `cpu`.
     #[arg(long, default_value = "gpu")]
     device: String,
@@ -111,7 +112,7 @@ fn main() -> anyhow::Result<()> {
     };
     let why = nmos::ggml::no_gpu().unwrap_or("no GPU; set NMOS_GGML_CUDA to ggml's library for it");
     let device = device.context(why)?;
-    let gguf = Gguf::open(&args.model)?;
+    let gguf = Gguf::open(&catalog::resolve(&args.model)?)?;
     let layout = ModelLayout::from_gguf(&gguf)?;
     let mut bench = Bench {
         args,

@@ -150,7 +150,7 @@ fn load_gpu(cpu_folders: &[PathBuf]) {
     });
     if let Some(why) = why {
         tracing::warn!(why, "the GPU is not used");
-        let _ = NO_GPU.set(format!("the GPU is not used: {why}"));
+        let _ = NO_GPU.set(why);
     }
 }
 
