@@ -30,6 +30,9 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
 
+/// Tokens before those of the passes that are measured.
+const PREFIX: usize = 32;
+
 #[derive(Debug, Parser)]
 #[command(name = "gpu", about = "Measures passes on a device")]
 struct Args {
@@ -232,11 +235,11 @@ impl Bench {
         Ok(())
     }
 
-    /// The median time of passes of every width, behind 64 tokens.
+    /// The median time of passes of every width, behind a few tokens.
     fn passes(&self, oracle: &mut LayerOracle, what: &str) -> anyhow::Result<Vec<(usize, f64)>> {
         let n_vocab = self.layout.shape.n_vocab;
-        oracle.pass(&chain(64, n_vocab), WidthClass::WIDE)?;
-        oracle.commit(&(0..64).collect::<Vec<_>>());
+        oracle.pass(&chain(PREFIX, n_vocab), WidthClass::BATCH)?;
+        oracle.commit(&(0..PREFIX).collect::<Vec<_>>());
         let mut rows = Vec::new();
         for &nodes in &self.args.nodes {
             let tree = chain(nodes, n_vocab);
