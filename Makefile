@@ -12,7 +12,7 @@ forged := $(cache)/nmos/forged
 locked := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint build models deps screenshots bench-river bench-forged bench-rival
+.PHONY: help run test lint build models deps screenshots bench-river bench-gpu bench-forged bench-rival
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ screenshots: models ## draw the pictures under screenshots/ by the program itsel
 
 bench-river: models ## measure streaming: the disk's share, the cost of a pass, the start
 	cargo bench $(locked) --bench river -- --json river.json
+
+bench-gpu: models ## measure passes on a GPU against its link and its kernels (model=FILE for a larger one)
+	cargo bench $(locked) --bench gpu -- $(model) --vram 4GiB --compare --compute-alone --json gpu.json
 
 bench-forged: models ## the same with models of 4.7, 9 and 19 GB made for it (33 GB of disk) in 2 GiB
 	@mkdir -p "$(forged)"

@@ -137,6 +137,7 @@ impl Bench {
         // The first stays, all others stream, and two fit the ring.
         let plan = Plan {
             pinned: (0..SHARDS).map(|i| i == 0).collect(),
+            leaves: vec![false; SHARDS],
             ring_bytes: 2 * SHARD,
             pinned_bytes: SHARD,
             streamed_bytes: (SHARDS - 1) * SHARD,

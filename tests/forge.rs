@@ -69,6 +69,7 @@ fn layer_oracle(path: &Path) -> LayerOracle {
         max_nodes: WidthClass::BATCH.max,
         weight_bytes: Bytes::mib(512),
         read_sizes: ReadSizes::default(),
+        device: None,
     };
     LayerOracle::open(&gguf, &layout, options, &Hub::new()).unwrap()
 }

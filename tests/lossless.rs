@@ -32,6 +32,7 @@ fn options(ram: u64, draft: bool) -> EngineOptions {
         draft_absent: None,
         scout: false,
         ram: Some(Bytes::mib(ram + if draft { DRAFT_MIB } else { 0 })),
+        vram: Some(Bytes(0)),
         ctx_tokens: 1024,
         threads: 2,
         tree: TreeSize::Auto,

@@ -105,7 +105,7 @@ fn compute_sees_the_bytes_of_the_shard_that_it_takes() {
             thread::spawn(move || read_shards(&ring, &memory, SHARDS))
         };
         for n in 0..SHARDS {
-            let arrived = ring.wait_streamed().unwrap();
+            let arrived = ring.wait_streamed(0).unwrap();
             assert_eq!(arrived.shard, ShardIdx(n % SIZES.len()));
             memory.holds(&arrived.region, n + 1);
             assert_eq!(ring.release(), Some(arrived.shard));
@@ -133,9 +133,9 @@ fn a_failure_reaches_the_pass_and_a_retry_reaches_the_reader() {
                 read_shards(&ring, &memory, 1);
             })
         };
-        assert!(ring.wait_streamed().is_err());
+        assert!(ring.wait_streamed(0).is_err());
         ring.retry();
-        let arrived = ring.wait_streamed().unwrap();
+        let arrived = ring.wait_streamed(0).unwrap();
         memory.holds(&arrived.region, 1);
         ring.release();
         reader.join().unwrap();

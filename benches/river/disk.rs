@@ -98,6 +98,7 @@ pub fn measure(model: &Path, sizes: ReadSizes, rounds: usize) -> anyhow::Result<
     let bytes: usize = shards.iter().map(|s| s.bytes).sum();
     let plan = Plan {
         pinned: vec![false; shards.len()],
+        leaves: vec![false; shards.len()],
         ring_bytes: 3 * largest,
         pinned_bytes: 0,
         streamed_bytes: bytes,

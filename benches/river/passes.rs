@@ -89,6 +89,7 @@ impl Bench {
             max_nodes: WidthClass::BATCH.max,
             weight_bytes,
             read_sizes: nmos::session::read_sizes(gguf.path()),
+            device: None,
         };
         let mut oracle = LayerOracle::open(gguf, layout, options, &Hub::new())?;
         oracle.pass(&chain(PREFIX), WidthClass::BATCH)?;

@@ -1,6 +1,8 @@
 //! What can be written on the command line. Scripts depend on these names.
 
-use crate::config::{Draft, Layer, LogLayer, LogLevel, Ram, SamplingLayer, Scout, Switch, limits};
+use crate::config::{
+    Draft, Layer, LogLayer, LogLevel, Ram, SamplingLayer, Scout, Switch, Vram, limits,
+};
 use crate::forge::{Dims, Quant};
 use crate::session::TreeSize;
 use crate::units::Bytes;
@@ -90,6 +92,9 @@ pub struct Shared {
     /// The most memory to hold, as in 512MiB or 4G; `auto` leaves a margin
     #[arg(long, global = true, value_name = "SIZE")]
     pub ram: Option<Ram>,
+    /// The most of the GPU's memory to hold; `auto` leaves a margin, `none` leaves the GPU alone
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub vram: Option<Vram>,
     /// Tokens that a conversation can hold
     #[arg(long, global = true, value_name = "N", value_parser = |s: &str| limits::read(s, limits::ctx))]
     pub ctx: Option<usize>,
@@ -121,6 +126,7 @@ impl Shared {
             draft: self.draft.clone(),
             scout: self.scout,
             ram: self.ram,
+            vram: self.vram,
             ctx: self.ctx,
             threads: self.threads,
             tree: self.tree,

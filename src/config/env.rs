@@ -12,11 +12,12 @@ pub(super) type Vars<'a> = &'a dyn Fn(&'static str) -> Option<OsString>;
 
 /// Variables that are no settings: the file, what other parts of the program read, and what
 /// cargo tells a program that it runs of how that was built.
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 6] = [
     "NMOS_CONFIG",
     "NMOS_CACHE",
     "NMOS_BACKENDS",
     "NMOS_BACKENDS_DIR",
+    "NMOS_GGML_CUDA",
     "NMOS_COMMIT",
 ];
 
@@ -63,6 +64,7 @@ pub(super) fn layer(vars: Vars<'_>) -> Result<Layer, ConfigError> {
         draft: checked(vars, "NMOS_DRAFT", FromStr::from_str)?,
         scout: checked(vars, "NMOS_SCOUT", FromStr::from_str)?,
         ram: checked(vars, "NMOS_RAM", FromStr::from_str)?,
+        vram: checked(vars, "NMOS_VRAM", FromStr::from_str)?,
         ctx: checked(vars, "NMOS_CTX", |t| limits::read(t, limits::ctx))?,
         threads: checked(vars, "NMOS_THREADS", |t| limits::read(t, limits::threads))?,
         tree: checked(vars, "NMOS_TREE", FromStr::from_str)?,

@@ -1,6 +1,6 @@
 //! One source of settings, in which every value is optional.
 
-use super::values::{Draft, LogLevel, Ram, Scout, Switch};
+use super::values::{Draft, LogLevel, Ram, Scout, Switch, Vram};
 use super::{ConfigError, Fault, SourceFile, limits};
 use crate::session::TreeSize;
 use serde::Deserialize;
@@ -21,6 +21,7 @@ pub struct Layer {
     pub draft: Option<Draft>,
     pub scout: Option<Scout>,
     pub ram: Option<Ram>,
+    pub vram: Option<Vram>,
     #[serde(deserialize_with = "ctx")]
     pub ctx: Option<usize>,
     #[serde(deserialize_with = "threads")]

@@ -23,7 +23,7 @@ pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault};
 pub use layer::{KeyTable, Layer, LogLayer, SamplingLayer};
 pub use paths::Paths;
-pub use values::{Draft, LogLevel, Ram, Scout, Switch};
+pub use values::{Draft, LogLevel, Ram, Scout, Switch, Vram};
 
 use crate::session::{self, EngineOptions, Sampling, TreeSize};
 use std::fmt;
@@ -104,6 +104,7 @@ pub struct Settings {
     pub draft: Setting<Draft>,
     pub scout: Setting<Scout>,
     pub ram: Setting<Ram>,
+    pub vram: Setting<Vram>,
     pub ctx: Setting<usize>,
     pub threads: Setting<usize>,
     /// Most nodes of a pass.
@@ -187,6 +188,7 @@ impl Settings {
             ),
             scout: stack.pick(|l| l.scout, || Scout::Heuristic),
             ram: stack.pick(|l| l.ram, || Ram::Auto),
+            vram: stack.pick(|l| l.vram, || Vram::Auto),
             ctx: stack.pick(|l| l.ctx, || 4096),
             threads: stack.pick(|l| l.threads, crate::system::cores),
             tree: stack.pick(|l| l.tree, TreeSize::default),
@@ -252,6 +254,7 @@ impl Settings {
             draft_absent,
             scout: self.scout.value == Scout::Heuristic,
             ram: self.ram.value.size(),
+            vram: self.vram.value.size(),
             ctx_tokens: self.ctx.value,
             threads: self.threads.value,
             tree: self.tree.value,

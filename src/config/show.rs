@@ -18,6 +18,7 @@ impl Settings {
             text("draft", &self.draft),
             text("scout", &self.scout),
             text("ram", &self.ram),
+            text("vram", &self.vram),
             bare("ctx", &self.ctx),
             bare("threads", &self.threads),
             match self.tree.value {

@@ -128,19 +128,68 @@ impl FromStr for Ram {
     }
 }
 
+/// A size that reads back as the same number.
+fn exact(Bytes(b): Bytes) -> String {
+    let unit = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("", 0)];
+    let (name, shift) = unit
+        .into_iter()
+        .find(|(_, shift)| b > 0 && b.trailing_zeros() >= *shift)
+        .unwrap_or(("", 0));
+    format!("{}{name}", b >> shift)
+}
+
 impl fmt::Display for Ram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.pad("auto"),
-            // Exact, so that it reads back as the same number.
-            Self::Size(Bytes(b)) => {
-                let unit = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("", 0)];
-                let (name, shift) = unit
-                    .into_iter()
-                    .find(|(_, shift)| b.trailing_zeros() >= *shift)
-                    .unwrap_or(("", 0));
-                f.pad(&format!("{}{name}", b >> shift))
-            }
+            Self::Size(bytes) => f.pad(&exact(*bytes)),
+        }
+    }
+}
+
+/// The most of the GPU's memory that the process may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vram {
+    /// What is free less a margin, where there is a GPU.
+    Auto,
+    /// Nothing: the GPU is left alone.
+    None,
+    Size(Bytes),
+}
+
+impl Vram {
+    /// The size that was asked for, if one was.
+    pub fn size(self) -> Option<Bytes> {
+        match self {
+            Self::Auto => None,
+            Self::None => Some(Bytes(0)),
+            Self::Size(bytes) => Some(bytes),
+        }
+    }
+}
+
+impl FromStr for Vram {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            _ => match text.parse::<Bytes>() {
+                Ok(Bytes(0)) => Ok(Self::None),
+                Ok(bytes) => Ok(Self::Size(bytes)),
+                Err(error) => Err(format!("{error}, auto or none")),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Vram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.pad("auto"),
+            Self::None => f.pad("none"),
+            Self::Size(bytes) => f.pad(&exact(*bytes)),
         }
     }
 }
@@ -273,6 +322,10 @@ reads_from_text!(Draft, "a path or name in quotes, or \"none\"");
 reads_from_text!(Scout, "\"heuristic\" or \"none\"");
 reads_from_text!(Switch, "\"on\" or \"off\"");
 reads_from_text!(Ram, "a size in quotes such as \"960MiB\", or \"auto\"");
+reads_from_text!(
+    Vram,
+    "a size in quotes such as \"4GiB\", \"auto\" or \"none\""
+);
 reads_from_text!(LogLevel, "a level in quotes such as \"info\"");
 
 #[cfg(test)]
@@ -301,6 +354,16 @@ mod tests {
 
     #[test]
     fn what_is_wrong_says_what_is_right() {
+        for (text, vram, back) in [
+            ("auto", Vram::Auto, "auto"),
+            ("none", Vram::None, "none"),
+            ("0", Vram::None, "none"),
+            ("4G", Vram::Size(Bytes::mib(4096)), "4GiB"),
+        ] {
+            assert_eq!(text.parse(), Ok(vram));
+            assert_eq!(vram.to_string(), back);
+        }
+        assert!("much".parse::<Vram>().unwrap_err().contains("auto or none"));
         assert!("12 parsecs".parse::<Ram>().unwrap_err().contains("512MiB"));
         assert!("0".parse::<Ram>().is_err());
         assert!(

@@ -168,6 +168,7 @@ fn open(path: &Path, check: Check) -> Result<LayerOracle, VerifyError> {
         max_nodes: ANSWER_TOKENS,
         weight_bytes: check.ram.saturating_sub(held),
         read_sizes: ReadSizes::default(),
+        device: None,
     };
     LayerOracle::open(&gguf, &layout, options, &Hub::new()).map_err(|why| VerifyError::Open {
         path: path.to_owned(),

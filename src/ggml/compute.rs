@@ -1,6 +1,9 @@
 //! Graphs and the device that computes them.
 
+use super::device::Device;
+use super::stream::Stream;
 use super::tensor::{Context, ContextInner, Tensor};
+use crate::units::Bytes;
 use llama_cpp_sys_2 as sys;
 use std::ffi::CStr;
 use std::ptr::NonNull;
@@ -52,10 +55,15 @@ impl Graph {
 pub enum ComputeError {
     #[error("no memory for the intermediate results of a graph")]
     OutOfMemory,
-    #[error("the CPU backend reports status {0}")]
+    #[error("computing failed with ggml's status {0}; the log may say why")]
     Status(i32),
-    #[error("the CPU backend cannot be started: {0}")]
+    #[error("the compute backend cannot be started: {0}")]
     Start(&'static str),
+    #[error(
+        "{device} has no {bytes} of memory left; give less with --vram, or none (--vram 0) to \
+         compute without it"
+    )]
+    DeviceMemory { device: String, bytes: Bytes },
 }
 
 pub(super) fn cpu_device() -> Option<NonNull<sys::ggml_backend_device>> {
@@ -68,25 +76,25 @@ type NewPool = unsafe extern "C" fn(*mut sys::ggml_threadpool_params) -> *mut sy
 type FreePool = unsafe extern "C" fn(*mut sys::ggml_threadpool);
 type SetPool = unsafe extern "C" fn(sys::ggml_backend_t, *mut sys::ggml_threadpool);
 
-/// The CPU as a compute device: ggml's backend, its threads, and scratch memory for the
-/// intermediate results of one graph at a time.
+/// Threads of the CPU backend that stay alive between graphs.
 #[derive(Debug)]
-pub struct Compute {
-    backend: sys::ggml_backend_t,
-    pool: *mut sys::ggml_threadpool,
-    free_pool: FreePool,
-    scratch: sys::ggml_gallocr_t,
+struct Pool {
+    raw: *mut sys::ggml_threadpool,
+    free: FreePool,
 }
 
-impl Compute {
-    /// Starts the CPU backend with `threads` threads that stay alive between graphs.
-    ///
-    /// # Errors
-    /// Where the backend lacks what is needed (an older or foreign build of it).
-    pub fn new(threads: usize) -> Result<Self, ComputeError> {
-        let device = cpu_device().ok_or(ComputeError::Start("it is not loaded"))?;
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: created in `Pool::start` and freed once, after the backend that uses it.
+        unsafe { (self.free)(self.raw) };
+    }
+}
+
+impl Pool {
+    /// Gives `stream`, which is one of the CPU, `threads` threads.
+    fn start(stream: &Stream, threads: usize) -> Result<Self, ComputeError> {
         // SAFETY: the device is registered for the life of the process.
-        let registry = unsafe { sys::ggml_backend_dev_backend_reg(device.as_ptr()) };
+        let registry = unsafe { sys::ggml_backend_dev_backend_reg(stream.device().raw()) };
         let find = |name: &CStr| {
             // SAFETY: a query by a NUL-terminated name.
             NonNull::new(unsafe { sys::ggml_backend_reg_get_proc_address(registry, name.as_ptr()) })
@@ -101,7 +109,7 @@ impl Compute {
             .ok_or(missing("no ggml_backend_cpu_set_threadpool"))?;
         // SAFETY: the four functions have these signatures in ggml's headers, and the library
         // that holds them is never unloaded.
-        let (set_threads, new_pool, free_pool, set_pool) = unsafe {
+        let (set_threads, new_pool, free, set_pool) = unsafe {
             (
                 std::mem::transmute::<*mut std::ffi::c_void, SetThreads>(set_threads),
                 std::mem::transmute::<*mut std::ffi::c_void, NewPool>(new_pool),
@@ -110,62 +118,136 @@ impl Compute {
             )
         };
         let threads = i32::try_from(threads.max(1)).unwrap_or(1);
-        // SAFETY: the device and functions are valid; `params` lives through the call; what
-        // is created is freed in `drop`.
+        // SAFETY: backend and functions are valid; `params` lives through the call; the threads
+        // are freed in `drop`, after the backend (see `Compute`).
         unsafe {
-            let backend = sys::ggml_backend_dev_init(device.as_ptr(), std::ptr::null());
-            if backend.is_null() {
-                return Err(ComputeError::Start("ggml_backend_dev_init fails"));
-            }
-            set_threads(backend, threads);
+            set_threads(stream.backend.as_ptr(), threads);
             let mut params = sys::ggml_threadpool_params_default(threads);
             // Idle threads sleep: by default they spin for about 100 ms after each graph, on
             // cores that the draft and the reader need meanwhile.
             params.poll = 0;
-            let pool = new_pool(&raw mut params);
-            if pool.is_null() {
-                sys::ggml_backend_free(backend);
+            let raw = new_pool(&raw mut params);
+            if raw.is_null() {
                 return Err(ComputeError::Start("no threads"));
             }
-            set_pool(backend, pool);
-            let scratch = sys::ggml_gallocr_new(sys::ggml_backend_cpu_buffer_type());
-            Ok(Self {
-                backend,
-                pool,
-                free_pool,
-                scratch,
-            })
+            set_pool(stream.backend.as_ptr(), raw);
+            Ok(Self { raw, free })
+        }
+    }
+}
+
+/// What computes graphs: a stream of a device, the CPU's threads where it is the CPU, and
+/// scratch memory for the intermediate results of one graph at a time.
+#[derive(Debug)]
+pub struct Compute {
+    scratch: Scratch,
+    /// Before the threads, so that it is freed first.
+    stream: Stream,
+    _pool: Option<Pool>,
+}
+
+impl Compute {
+    /// The CPU with `threads` threads that stay alive between graphs.
+    ///
+    /// # Errors
+    /// Where the backend lacks what is needed (an older or foreign build of it).
+    pub fn new(threads: usize) -> Result<Self, ComputeError> {
+        let cpu = Device::cpu().ok_or(ComputeError::Start("it is not loaded"))?;
+        Self::on(cpu, threads)
+    }
+
+    /// Any device; `threads` counts for the CPU alone.
+    ///
+    /// # Errors
+    /// As [`Compute::new`], and when the device does not start.
+    pub fn on(device: Device, threads: usize) -> Result<Self, ComputeError> {
+        let stream = Stream::new(device)?;
+        let pool = if device.is_cpu() {
+            Some(Pool::start(&stream, threads)?)
+        } else {
+            None
+        };
+        // SAFETY: the buffer type belongs to a device that is registered for good.
+        let scratch = Scratch(unsafe { sys::ggml_gallocr_new(device.buffer_type()) });
+        Ok(Self {
+            scratch,
+            stream,
+            _pool: pool,
+        })
+    }
+
+    /// The order of what it does.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Makes sure that scratch memory is enough for `graph`, so that [`Compute::start`] moves
+    /// nothing that is in use. Waits for what is under way.
+    ///
+    /// # Errors
+    /// When there is not as much.
+    pub fn reserve(&mut self, graph: &Graph) -> Result<(), ComputeError> {
+        self.stream.synchronize();
+        // SAFETY: the graph's context is alive; nothing computes in the scratch memory.
+        if unsafe { sys::ggml_gallocr_reserve(self.scratch.0, graph.raw.as_ptr()) } {
+            Ok(())
+        } else {
+            Err(ComputeError::OutOfMemory)
         }
     }
 
-    /// Computes a graph. Its intermediate results are valid until the next call.
+    /// Scratch memory that is held.
+    pub fn scratch_bytes(&self) -> usize {
+        // SAFETY: the allocator is alive and has one buffer.
+        unsafe { sys::ggml_gallocr_get_buffer_size(self.scratch.0, 0) }
+    }
+
+    /// Begins to compute a graph behind what the stream has been asked for. Its intermediate
+    /// results are there for what the stream is asked for before the next graph.
     ///
     /// # Errors
     /// When scratch memory runs out or the backend reports a failure.
-    pub fn run(&mut self, graph: &Graph) -> Result<(), ComputeError> {
-        // SAFETY: the graph's context is alive; tensors with data of their own lie in arenas
+    pub fn start(&mut self, graph: &Graph) -> Result<(), ComputeError> {
+        // SAFETY: the graph's context is alive; tensors with data of their own lie in memory
         // that it keeps, all others are given scratch memory here.
         unsafe {
-            if !sys::ggml_gallocr_alloc_graph(self.scratch, graph.raw.as_ptr()) {
+            if !sys::ggml_gallocr_alloc_graph(self.scratch.0, graph.raw.as_ptr()) {
                 return Err(ComputeError::OutOfMemory);
             }
-            match sys::ggml_backend_graph_compute(self.backend, graph.raw.as_ptr()) {
+            let backend = self.stream.backend.as_ptr();
+            match sys::ggml_backend_graph_compute_async(backend, graph.raw.as_ptr()) {
                 sys::GGML_STATUS_SUCCESS => Ok(()),
                 sys::GGML_STATUS_ALLOC_FAILED => Err(ComputeError::OutOfMemory),
                 other => Err(ComputeError::Status(other)),
             }
         }
     }
+
+    /// Computes a graph. Its intermediate results are valid until the next call.
+    ///
+    /// # Errors
+    /// As [`Compute::start`].
+    pub fn run(&mut self, graph: &Graph) -> Result<(), ComputeError> {
+        self.start(graph)?;
+        self.stream.synchronize();
+        Ok(())
+    }
 }
 
 impl Drop for Compute {
     fn drop(&mut self) {
-        // SAFETY: each was created in `new` and is freed once; the backend is told to let go
-        // of the threads by being freed first.
-        unsafe {
-            sys::ggml_gallocr_free(self.scratch);
-            sys::ggml_backend_free(self.backend);
-            (self.free_pool)(self.pool);
-        }
+        // Before the scratch memory goes.
+        self.stream.synchronize();
+    }
+}
+
+/// ggml's allocator of intermediate results.
+#[derive(Debug)]
+struct Scratch(sys::ggml_gallocr_t);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // SAFETY: created in `Compute::on` and freed once.
+        unsafe { sys::ggml_gallocr_free(self.0) };
     }
 }

@@ -53,6 +53,13 @@ pub fn load(path: &Path, what: Load) -> Result<Arc<LlamaModel>, LlamaError> {
         return load_as_stored(path);
     }
     let params = LlamaModelParams::default()
+        // No device at all: with one, llama.cpp takes memory there for wide batches even of a
+        // model that has no layer on it.
+        .with_devices(&[])
+        .map_err(|error| LlamaError::Load {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })?
         .with_n_gpu_layers(0)
         .with_use_mmap(false)
         .with_vocab_only(what == Load::Vocabulary);
@@ -73,10 +80,12 @@ fn load_as_stored(path: &Path) -> Result<Arc<LlamaModel>, LlamaError> {
     };
     let name = CString::new(path.as_os_str().as_encoded_bytes())
         .map_err(|_| fail("its name holds a zero byte"))?;
-    // SAFETY: llama.cpp has been started (`load`), `name` outlives the call, and the default
-    // parameters hold no pointers that could dangle.
+    let mut no_devices = [std::ptr::null_mut()];
+    // SAFETY: llama.cpp has been started (`load`); `name` and the list of no devices outlive the
+    // call, and the default parameters hold no pointers that could dangle.
     let model = unsafe {
         let mut params = llama_cpp_sys_2::llama_model_default_params();
+        params.devices = no_devices.as_mut_ptr();
         params.n_gpu_layers = 0;
         params.use_extra_bufts = false;
         params.load_mode = llama_cpp_sys_2::LLAMA_LOAD_MODE_NONE;

@@ -12,18 +12,24 @@
 
 pub mod bare;
 mod compute;
+mod device;
 mod element;
 mod gguf;
 pub mod hook;
+mod link;
 pub mod llama;
 mod ops;
+mod stream;
 mod tensor;
 mod types;
 
 pub use compute::{Compute, ComputeError, Graph};
+pub use device::{Device, DeviceBuffer, DeviceCaps, MOST_PADDING, Place, Span};
 pub use element::GgmlType;
 pub use gguf::{GgufHeader, GgufHeaderError};
+pub use link::link_gb_s;
 pub use ops::{RopeKind, RopeParams};
+pub use stream::{Event, Stream};
 pub use tensor::{Context, Tensor};
 pub use types::{dequantize_row, quantize_rows, row_bytes};
 
@@ -85,6 +91,7 @@ pub fn init() -> Result<&'static LlamaBackend, InitError> {
                     searched.join(", ")
                 )));
             }
+            load_gpu(&folders);
             LlamaBackend::init().map_err(|e| InitError(e.to_string()))
         })
         .as_ref()
@@ -109,6 +116,74 @@ pub fn backend_folders() -> Vec<PathBuf> {
         folders.push(PathBuf::from(built));
     }
     folders
+}
+
+/// Why there is no GPU although one was asked for.
+static NO_GPU: OnceLock<String> = OnceLock::new();
+
+/// Why the GPU's library that `NMOS_GGML_CUDA` names is not in use, if so.
+pub fn no_gpu() -> Option<&'static str> {
+    NO_GPU.get().map(String::as_str)
+}
+
+/// Loads the GPU's library that `NMOS_GGML_CUDA` names: a file, or a folder that holds
+/// `libggml-cuda*.so`. One that lies beside the CPU's is loaded with them.
+fn load_gpu(cpu_folders: &[PathBuf]) {
+    let Some(told) = std::env::var_os("NMOS_GGML_CUDA").filter(|v| !v.is_empty()) else {
+        return;
+    };
+    let told = PathBuf::from(told);
+    let why = if told.is_dir() {
+        match gpu_library(&told) {
+            Some(_) if cpu_folders.contains(&told) && Device::gpu().is_some() => return,
+            Some(library) => load_library(&library),
+            None => Err(format!("{} holds no libggml-cuda*.so", told.display())),
+        }
+    } else {
+        load_library(&told)
+    };
+    let why = why.err().or_else(|| {
+        let none = "no GPU answers it (is its driver installed, and new enough?)";
+        Device::gpu()
+            .is_none()
+            .then(|| format!("{}: {none}", told.display()))
+    });
+    if let Some(why) = why {
+        tracing::warn!(why, "the GPU is not used");
+        let _ = NO_GPU.set(why);
+    }
+}
+
+fn gpu_library(folder: &Path) -> Option<PathBuf> {
+    let mut found: Vec<_> = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("libggml-cuda") && name.ends_with(".so")
+        })
+        .collect();
+    found.sort();
+    found.into_iter().next()
+}
+
+fn load_library(library: &Path) -> Result<(), String> {
+    let refused = || {
+        format!(
+            "{} cannot be loaded (not a backend of ggml, of another version, or the driver's \
+             library is missing; the log may say more)",
+            library.display()
+        )
+    };
+    let path = CString::new(library.as_os_str().as_encoded_bytes()).map_err(|_| refused())?;
+    // SAFETY: a NUL-terminated path; the call registers the library for good, and is made
+    // within `init`, before any other use of ggml.
+    let registry = unsafe { llama_cpp_sys_2::ggml_backend_load(path.as_ptr()) };
+    if registry.is_null() {
+        Err(refused())
+    } else {
+        Ok(())
+    }
 }
 
 fn load_backends(folder: &Path) {

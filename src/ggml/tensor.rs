@@ -1,5 +1,6 @@
 //! Contexts and tensors.
 
+use super::device::{Device, DeviceBuffer, Place, Span};
 use super::element::GgmlType;
 use super::types::raw;
 use crate::io::{Arena, Region};
@@ -18,6 +19,8 @@ pub(super) struct ContextInner {
     pub(super) raw: NonNull<sys::ggml_context>,
     /// Arenas that tensors of this context lie in, each with ggml's buffer over it.
     buffers: RefCell<Vec<ArenaBuffer>>,
+    /// Device memory that tensors of this context lie in.
+    on_device: RefCell<Vec<DeviceBuffer>>,
     /// Contexts whose tensors are sources of tensors here.
     sources: RefCell<Vec<Rc<ContextInner>>>,
 }
@@ -74,6 +77,7 @@ impl Context {
         Self(Rc::new(ContextInner {
             raw,
             buffers: RefCell::default(),
+            on_device: RefCell::default(),
             sources: RefCell::default(),
         }))
     }
@@ -165,18 +169,73 @@ impl Tensor {
             "a tensor's data is aligned to 32 bytes"
         );
         let buffer = self.ctx.buffer_over(region.arena());
-        // SAFETY: the tensor is alive; the address lies in `buffer`, which the context keeps.
+        // SAFETY: the address lies in `buffer`, which the context keeps.
+        unsafe { self.put_at(buffer, region.addr()) };
+    }
+
+    /// Puts its data at the start of `span`; may be called again with another span.
+    ///
+    /// # Panics
+    /// If the span is too short, or not aligned as the device asks for.
+    pub fn place_on(&self, span: &Span) {
+        assert!(
+            span.len() >= self.bytes(),
+            "a tensor of {} bytes in a span of {}",
+            self.bytes(),
+            span.len()
+        );
+        let buffer = span.buffer();
+        // SAFETY: the buffer is alive.
+        let alignment = unsafe { sys::ggml_backend_buffer_get_alignment(buffer.raw()) };
+        assert!(
+            span.addr().addr().is_multiple_of(alignment),
+            "a tensor's data is aligned to {alignment} bytes on this device"
+        );
+        let mut kept = self.ctx.on_device.borrow_mut();
+        if !kept.iter().any(|known| known.is(buffer)) {
+            kept.push(buffer.clone());
+        }
+        // SAFETY: the address lies in `buffer`, which the context keeps from now on.
+        unsafe { self.put_at(buffer.raw(), span.addr()) };
+    }
+
+    /// Puts its data at the start of `place`; see [`Tensor::place`] and [`Tensor::place_on`].
+    ///
+    /// # Panics
+    /// As those.
+    pub fn put(&self, place: &Place) {
+        match place {
+            Place::Host(region) => self.place(region),
+            Place::Device(span) => self.place_on(span),
+        }
+    }
+
+    /// # Safety
+    /// The tensor's bytes from `addr` lie in `buffer`, which the tensor's context keeps.
+    unsafe fn put_at(&self, buffer: sys::ggml_backend_buffer_t, addr: *mut u8) {
+        // SAFETY: the tensor is alive; the rest is the caller's promise.
         unsafe {
             let tensor = self.raw.as_ptr();
             if (*tensor).buffer == buffer {
-                (*tensor).data = region.addr().cast();
+                (*tensor).data = addr.cast();
             } else {
                 (*tensor).data = std::ptr::null_mut();
                 (*tensor).buffer = std::ptr::null_mut();
-                let status = sys::ggml_backend_tensor_alloc(buffer, tensor, region.addr().cast());
+                let status = sys::ggml_backend_tensor_alloc(buffer, tensor, addr.cast());
                 assert_eq!(status, sys::GGML_STATUS_SUCCESS, "ggml refuses a placement");
             }
         }
+    }
+
+    /// Bytes behind its data that kernels of `device` may read, and that must be zero; at most
+    /// [`super::MOST_PADDING`].
+    pub fn padding(&self, device: Device) -> usize {
+        // SAFETY: the tensor is alive, and the buffer type belongs to a device that is
+        // registered for good.
+        let taken = unsafe {
+            sys::ggml_backend_buft_get_alloc_size(device.buffer_type(), self.raw.as_ptr())
+        };
+        taken - self.bytes()
     }
 
     /// Copies its data (F32, contiguous) out.

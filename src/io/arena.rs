@@ -18,11 +18,25 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Reserved address space; see the module's text.
 #[derive(Debug)]
 pub struct Arena {
-    map: NonNull<c_void>,
-    map_len: usize,
+    memory: Memory,
     /// The first huge-page boundary of the mapping, where regions count from.
     base: NonNull<u8>,
     len: usize,
+}
+
+/// Who has the memory, and gives it back.
+enum Memory {
+    Mapped { map: NonNull<c_void>, len: usize },
+    Owned { _owner: Box<dyn Send + Sync> },
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Mapped { .. } => "mapped",
+            Self::Owned { .. } => "owned",
+        })
+    }
 }
 
 // SAFETY: an arena is an address range that belongs to this value until it is dropped;
@@ -33,6 +47,23 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
+    /// Where an arena begins, in bytes: a huge page.
+    pub const ALIGNMENT: usize = HUGE_PAGE;
+
+    /// An arena over memory that somebody else has, such as a device's driver, and that is
+    /// taken in whole already: discarding a part of it does nothing.
+    ///
+    /// # Safety
+    /// `len` bytes from `base`, which is aligned to [`Arena::ALIGNMENT`], are initialised host
+    /// memory that nobody else uses until `owner` is dropped.
+    pub unsafe fn owning(base: NonNull<u8>, len: usize, owner: Box<dyn Send + Sync>) -> Arc<Self> {
+        Arc::new(Self {
+            memory: Memory::Owned { _owner: owner },
+            base,
+            len,
+        })
+    }
+
     /// Reserves `len` bytes, zero when first read, in huge pages where the system grants them.
     ///
     /// # Errors
@@ -70,8 +101,7 @@ impl Arena {
         // in this kernel) costs a little speed and nothing else.
         let _ = unsafe { madvise(base.as_ptr().cast(), len, pages) };
         Ok(Arc::new(Self {
-            map,
-            map_len,
+            memory: Memory::Mapped { map, len: map_len },
             base,
             len,
         }))
@@ -107,9 +137,11 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and every region holds a reference to this arena, so
-        // that none is left that could reach it.
-        let _ = unsafe { munmap(self.map.as_ptr(), self.map_len) };
+        if let Memory::Mapped { map, len } = self.memory {
+            // SAFETY: the mapping is ours, and every region holds a reference to this arena, so
+            // that none is left that could reach it.
+            let _ = unsafe { munmap(map.as_ptr(), len) };
+        }
     }
 }
 
@@ -195,7 +227,7 @@ impl Region {
     pub fn discard(&self) {
         let start = self.offset.next_multiple_of(super::BLOCK);
         let end = (self.offset + self.len) / super::BLOCK * super::BLOCK;
-        if start < end {
+        if start < end && matches!(self.arena.memory, Memory::Mapped { .. }) {
             let at = self.arena.region(start, end - start);
             // SAFETY: whole pages of our own anonymous mapping; dropping them leaves zeros.
             let _ = unsafe { madvise(at.addr().cast(), at.len(), Advice::LinuxDontNeed) };

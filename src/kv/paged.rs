@@ -1,7 +1,8 @@
 //! The memory under the cells.
 
 use super::cells::CellIdx;
-use crate::io::{Arena, Region};
+use crate::ggml::{ComputeError, Device, Place, Span};
+use crate::io::Arena;
 use crate::telemetry::{KvPageView, KvView};
 use crate::units::Bytes;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ pub const LAYERS_PER_PAGE: usize = 8;
 /// Units: cells are tokens, a row is `row_bytes` long, a layer's range is `layer_bytes`.
 #[derive(Debug)]
 pub struct PagedKv {
-    arena: Arc<Arena>,
+    memory: Memory,
     layers: usize,
     row_bytes: usize,
     layer_bytes: usize,
@@ -25,7 +26,36 @@ pub struct PagedKv {
     mapped: usize,
 }
 
+#[derive(Debug)]
+enum Memory {
+    /// Addresses; memory follows the cells.
+    Host(Arc<Arena>),
+    /// Memory on a device, held whole from the start.
+    Device(Span),
+}
+
 impl PagedKv {
+    /// A cache in the memory of `device`, which is taken whole.
+    ///
+    /// # Errors
+    /// When the device has no such memory.
+    pub fn on_device(
+        device: Device,
+        layers: usize,
+        cells: usize,
+        row_bytes: usize,
+    ) -> Result<Self, ComputeError> {
+        let layer_bytes = Self::layer_bytes(cells, row_bytes);
+        let len = layers * layer_bytes;
+        Ok(Self {
+            memory: Memory::Device(device.buffer(len)?.span(0, len)),
+            layers,
+            row_bytes,
+            layer_bytes,
+            mapped: layer_bytes / GRANULE_BYTES,
+        })
+    }
+
     /// Reserves addresses for `cells` rows of `row_bytes` in each of `layers` layers. Takes no
     /// memory yet.
     ///
@@ -34,7 +64,7 @@ impl PagedKv {
     pub fn new(layers: usize, cells: usize, row_bytes: usize) -> std::io::Result<Self> {
         let layer_bytes = Self::layer_bytes(cells, row_bytes);
         Ok(Self {
-            arena: Arena::new(layers * layer_bytes)?,
+            memory: Memory::Host(Arena::new(layers * layer_bytes)?),
             layers,
             row_bytes,
             layer_bytes,
@@ -52,9 +82,17 @@ impl PagedKv {
     }
 
     /// A layer's whole range.
-    pub fn layer(&self, layer: usize) -> Region {
-        self.arena
-            .region(layer * self.layer_bytes, self.layer_bytes)
+    pub fn layer(&self, layer: usize) -> Place {
+        let (at, len) = (layer * self.layer_bytes, self.layer_bytes);
+        match &self.memory {
+            Memory::Host(arena) => Place::Host(arena.region(at, len)),
+            Memory::Device(all) => Place::Device(all.part(at, len)),
+        }
+    }
+
+    /// Rows that a layer's range has room for.
+    pub fn rows(&self) -> usize {
+        self.layer_bytes / self.row_bytes
     }
 
     pub fn row_bytes(&self) -> usize {
@@ -63,15 +101,15 @@ impl PagedKv {
 
     /// Makes sure that cells `[0, end)` have memory, and gives back granules behind them.
     pub fn map_to(&mut self, end: usize) {
+        let Memory::Host(arena) = &self.memory else {
+            return;
+        };
         let wanted = (end * self.row_bytes).div_ceil(GRANULE_BYTES);
         if wanted < self.mapped {
             for layer in 0..self.layers {
-                self.layer(layer)
-                    .part(
-                        wanted * GRANULE_BYTES,
-                        (self.mapped - wanted) * GRANULE_BYTES,
-                    )
-                    .discard();
+                let at = layer * self.layer_bytes + wanted * GRANULE_BYTES;
+                let len = (self.mapped - wanted) * GRANULE_BYTES;
+                arena.region(at, len).discard();
             }
         }
         // Anonymous memory is mapped by the first write; nothing to do for growth.
@@ -80,17 +118,22 @@ impl PagedKv {
 
     /// Moves rows in every layer, in the order given.
     pub fn move_rows(&self, moves: &[(CellIdx, CellIdx)]) {
-        let mut row = vec![0; self.row_bytes];
+        let rows = moves.iter().flat_map(|(from, to)| [from.0, to.0]);
+        let Some((first, last)) = rows.clone().min().zip(rows.max()) else {
+            return;
+        };
+        // All that moves is taken out and put back at once: a copy to or from a device costs
+        // the same for a row as for thousands.
+        let size = self.row_bytes;
+        let mut part = vec![0; (last + 1 - first) * size];
         for layer in 0..self.layers {
-            let range = self.layer(layer);
+            let place = self.layer(layer).part(first * size, part.len());
+            place.read(&mut part);
             for (from, to) in moves {
-                range
-                    .part(from.0 * self.row_bytes, self.row_bytes)
-                    .read(&mut row);
-                range
-                    .part(to.0 * self.row_bytes, self.row_bytes)
-                    .write(&row);
+                let from = (from.0 - first) * size;
+                part.copy_within(from..from + size, (to.0 - first) * size);
             }
+            place.write(&part);
         }
     }
 

@@ -20,7 +20,7 @@ mod toy;
 mod tree;
 
 pub use hooked::HookedOptions;
-pub use layer::{LayerOracle, LayerOracleOptions, PassShape, StepTimes};
+pub use layer::{DeviceOptions, LayerOracle, LayerOracleOptions, PassShape, StepTimes};
 pub use llama::LlamaOracle;
 pub use logits::{Logits, argmax};
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod ring;
 #[cfg(test)]
 mod ring_tests;
 mod shard;
+mod window;
 
 /// What [`ring`] synchronises with; `tests/ring_loom.rs` puts its model checker's in its place.
 mod sync {
@@ -29,6 +30,7 @@ mod sync {
 pub use plan::{Plan, PlanError};
 pub use reader::{ReadCounters, ReadFailure, ReadSizes};
 pub use shard::{Extent, Placed, Shard, ShardIdx, catalogue, catalogue_by_layer, total_bytes};
+pub use window::{Part, Window, WindowPlan, WindowTooSmall, layout};
 
 use crate::io::{Arena, BlockFile, BlockReader, FileChange, Region, open_reader};
 use crate::telemetry::{Hub, QueueItem, Residency, ShardView};
@@ -76,6 +78,8 @@ pub struct River {
     counters: Arc<ReadCounters>,
     hub: Arc<Hub>,
     taken: Option<Region>,
+    /// Streamed shards that are lent.
+    lent: usize,
     stall: Duration,
     hits: u64,
     misses: u64,
@@ -101,11 +105,39 @@ impl River {
         Self::start_with(io, files, shards, plan, sizes.bytes, hub)
     }
 
+    /// The same with weights in memory that `allocate` gives: what a device copies from.
+    ///
+    /// # Errors
+    /// As [`River::start`].
+    pub fn start_in(
+        allocate: impl FnOnce(usize) -> std::io::Result<Arc<Arena>>,
+        files: &[PathBuf],
+        shards: Vec<Shard>,
+        plan: Plan,
+        sizes: ReadSizes,
+        hub: Arc<Hub>,
+    ) -> Result<Self, RiverError> {
+        let io = open_reader(sizes.depth);
+        Self::begin(allocate, io, files, shards, plan, sizes.bytes, hub)
+    }
+
     /// The same with a reader of the caller's choice, in reads of `read_bytes`.
     ///
     /// # Errors
     /// As [`River::start`].
     pub fn start_with(
+        io: Box<dyn BlockReader>,
+        files: &[PathBuf],
+        shards: Vec<Shard>,
+        plan: Plan,
+        read_bytes: usize,
+        hub: Arc<Hub>,
+    ) -> Result<Self, RiverError> {
+        Self::begin(Arena::new, io, files, shards, plan, read_bytes, hub)
+    }
+
+    fn begin(
+        allocate: impl FnOnce(usize) -> std::io::Result<Arc<Arena>>,
         mut io: Box<dyn BlockReader>,
         files: &[PathBuf],
         shards: Vec<Shard>,
@@ -125,7 +157,7 @@ impl River {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let bytes = plan.pinned_bytes + plan.ring_bytes;
-        let arena = Arena::new(bytes).map_err(|source| RiverError::Memory {
+        let arena = allocate(bytes).map_err(|source| RiverError::Memory {
             bytes: Bytes(bytes as u64),
             source,
         })?;
@@ -167,6 +199,7 @@ impl River {
             files: files.clone(),
             shards: Arc::clone(&shards),
             pinned: Arc::clone(&pinned),
+            once: plan.leaves.clone(),
             ring: Arc::clone(&ring),
             counters: Arc::clone(&counters),
             hub: Arc::clone(&hub),
@@ -189,6 +222,7 @@ impl River {
             counters,
             hub,
             taken: None,
+            lent: 0,
             stall: Duration::ZERO,
             hits: 0,
             misses: 0,
@@ -283,7 +317,7 @@ impl River {
         } else {
             // A pass that ended early, or did without the head, left shards behind.
             loop {
-                let arrived = self.ring.wait_streamed()?;
+                let arrived = self.ring.wait_streamed(0)?;
                 if arrived.shard == shard {
                     break arrived.region;
                 }
@@ -326,6 +360,64 @@ impl River {
             Residency::Ram
         };
         self.show_residency(shard, residency);
+    }
+
+    /// Whether `shard`, the next in order, can be lent without waiting.
+    pub fn has_arrived(&self, shard: ShardIdx) -> bool {
+        if self.pinned[shard.0].is_some() {
+            self.ring.is_ready(shard, true)
+        } else {
+            self.ring.ready_count() > self.lent
+        }
+    }
+
+    /// The memory of `shard`, waited for, to copy it elsewhere; and whether it is to be given
+    /// back with [`River::settle`]. All shards are lent, in order of use, several at a time:
+    /// not for callers that take.
+    ///
+    /// # Errors
+    /// As [`River::take`].
+    ///
+    /// # Panics
+    /// If it is not the next in order.
+    pub fn lend(&mut self, shard: ShardIdx) -> Result<(Region, bool), RiverError> {
+        let hit = self.has_arrived(shard);
+        let began = Instant::now();
+        let home = self.pinned[shard.0].clone();
+        let passes = home.is_none();
+        let region = if let Some(region) = home {
+            self.ring.wait_pinned(shard)?;
+            region
+        } else {
+            let arrived = self.ring.wait_streamed(self.lent)?;
+            assert_eq!(arrived.shard, shard, "shards are lent in order");
+            self.lent += 1;
+            arrived.region
+        };
+        if hit {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+            self.stall += began.elapsed();
+        }
+        self.show(shard);
+        let residency = if self.plan.leaves[shard.0] {
+            Residency::Vram
+        } else if passes {
+            Residency::Disk
+        } else {
+            Residency::Ram
+        };
+        self.show_residency(shard, residency);
+        Ok((region, passes))
+    }
+
+    /// Gives the oldest shard that passes and is lent back to the reader.
+    pub fn settle(&mut self) {
+        if self.lent > 0 {
+            self.lent -= 1;
+            self.ring.release();
+        }
     }
 
     fn show_residency(&self, shard: ShardIdx, residency: Residency) {

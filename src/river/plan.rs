@@ -25,6 +25,9 @@ const RING_SHARDS_MIN: usize = 2;
 pub struct Plan {
     /// By [`super::ShardIdx`].
     pub pinned: Vec<bool>,
+    /// Those that leave memory for good when they have been taken once: a device keeps them.
+    /// They come through the ring.
+    pub leaves: Vec<bool>,
     /// Zero where nothing streams.
     pub ring_bytes: usize,
     pub pinned_bytes: usize,
@@ -60,6 +63,7 @@ impl Plan {
         if all <= budget_len {
             return Ok(Self {
                 pinned: vec![true; shards.len()],
+                leaves: vec![false; shards.len()],
                 ring_bytes: 0,
                 pinned_bytes: all,
                 streamed_bytes: 0,
@@ -78,40 +82,91 @@ impl Plan {
         let ring_bytes = (largest * ring_shards).min(budget_len);
         let mut room = budget_len - ring_bytes;
         let mut pinned = vec![false; shards.len()];
-        spread(shards, &mut pinned, &mut room);
+        let sizes: Vec<_> = shards.iter().map(|s| s.bytes).collect();
+        spread(&sizes, &mut pinned, &mut room);
         let pinned_bytes = budget_len - ring_bytes - room;
         Ok(Self {
+            leaves: vec![false; shards.len()],
             pinned,
             ring_bytes,
             pinned_bytes,
             streamed_bytes: all - pinned_bytes,
         })
     }
+
+    /// The same where a device keeps the shards that `leave` memory, and the others pass on to
+    /// it.
+    ///
+    /// # Errors
+    /// When not even two of the largest shard fit.
+    pub fn before_device(
+        shards: &[Shard],
+        leave: &[bool],
+        budget: Bytes,
+    ) -> Result<Self, PlanError> {
+        if !leave.contains(&true) {
+            return Self::new(shards, budget);
+        }
+        let others = shards.iter().zip(leave).filter(|(_, leaves)| !**leaves);
+        let remaining: usize = others.map(|(s, _)| s.bytes).sum();
+        let least = Self::least(shards);
+        let ring_bytes = usize::try_from(least.0).unwrap_or(usize::MAX);
+        if Bytes((remaining + ring_bytes) as u64) <= budget {
+            return Ok(Self {
+                pinned: leave.iter().map(|l| !l).collect(),
+                leaves: leave.to_vec(),
+                ring_bytes,
+                pinned_bytes: remaining,
+                streamed_bytes: 0,
+            });
+        }
+        let budget_len = usize::try_from(budget.0).unwrap_or(usize::MAX);
+        let given = budget_len.checked_sub(ring_bytes).ok_or(PlanError {
+            least,
+            given: budget,
+        })?;
+        let sizes: Vec<_> = shards.iter().map(|s| s.bytes).collect();
+        // What leaves counts as chosen, so that it takes no room.
+        let (mut pinned, mut room) = (leave.to_vec(), given);
+        spread(&sizes, &mut pinned, &mut room);
+        for (pinned, leaves) in pinned.iter_mut().zip(leave) {
+            *pinned &= !leaves;
+        }
+        let pinned_bytes = given - room;
+        Ok(Self {
+            pinned,
+            leaves: leave.to_vec(),
+            ring_bytes,
+            pinned_bytes,
+            streamed_bytes: remaining - pinned_bytes,
+        })
+    }
 }
 
-/// Pins shards at even distances, as Bresenham draws a line: whenever the share that
-/// ought to be pinned so far is ahead of what is. Then fills what room is left.
-fn spread(shards: &[Shard], pinned: &mut [bool], room: &mut usize) {
-    let open: usize = shards
+/// Chooses parts of these `sizes` at even distances, as Bresenham draws a line: whenever the
+/// share that ought to be chosen so far is ahead of what is. Then fills what room is left.
+/// What is chosen already stays so.
+pub(super) fn spread(sizes: &[usize], chosen: &mut [bool], room: &mut usize) {
+    let open: usize = sizes
         .iter()
-        .zip(&*pinned)
-        .filter(|(_, p)| !**p)
-        .map(|(s, _)| s.bytes)
+        .zip(&*chosen)
+        .filter(|(_, c)| !**c)
+        .map(|(s, _)| s)
         .sum();
     let share = *room as f64 / open.max(1) as f64;
     let mut due = 0.0;
-    for (slot, shard) in pinned.iter_mut().zip(shards).filter(|(p, _)| !**p) {
-        due += shard.bytes as f64 * share;
-        if due >= shard.bytes as f64 / 2.0 && shard.bytes <= *room {
+    for (slot, &bytes) in chosen.iter_mut().zip(sizes).filter(|(c, _)| !**c) {
+        due += bytes as f64 * share;
+        if due >= bytes as f64 / 2.0 && bytes <= *room {
             *slot = true;
-            *room -= shard.bytes;
-            due -= shard.bytes as f64;
+            *room -= bytes;
+            due -= bytes as f64;
         }
     }
-    for (slot, shard) in pinned.iter_mut().zip(shards).filter(|(p, _)| !**p) {
-        if shard.bytes <= *room {
+    for (slot, &bytes) in chosen.iter_mut().zip(sizes).filter(|(c, _)| !**c) {
+        if bytes <= *room {
             *slot = true;
-            *room -= shard.bytes;
+            *room -= bytes;
         }
     }
 }

@@ -84,6 +84,8 @@ pub(super) struct Reader {
     pub shards: Arc<Vec<Shard>>,
     /// A place for each pinned shard.
     pub pinned: Arc<Vec<Option<Region>>>,
+    /// Shards that are read once.
+    pub once: Vec<bool>,
     pub ring: Arc<Ring>,
     pub counters: Arc<ReadCounters>,
     pub hub: Arc<Hub>,
@@ -103,7 +105,7 @@ impl Reader {
     /// Reads until the ring is stopped.
     pub(super) fn run(mut self) {
         let _said = SayEnd(Arc::clone(&self.ring), self.files[0].path().to_owned());
-        let mut order = Order::new(&self.pinned);
+        let mut order = Order::new(&self.pinned, &self.once);
         let mut loading: VecDeque<Loading> = VecDeque::new();
         let mut first_seq = 0_u64;
         let mut todo: VecDeque<ReadRequest> = VecDeque::new();
@@ -328,7 +330,7 @@ fn set_residency(s: &mut crate::telemetry::Snapshot, shard: ShardIdx, residency:
     }
 }
 
-/// The endless order of shards: all of them once, then those that stream, round and round.
+/// The endless order of shards: all of them once, then those that stream for ever, round and round.
 struct Order {
     first_lap: std::ops::Range<usize>,
     streamed: Vec<ShardIdx>,
@@ -336,9 +338,9 @@ struct Order {
 }
 
 impl Order {
-    fn new(pinned: &[Option<Region>]) -> Self {
+    fn new(pinned: &[Option<Region>], once: &[bool]) -> Self {
         let streamed = (0..pinned.len())
-            .filter(|&i| pinned[i].is_none())
+            .filter(|&i| pinned[i].is_none() && !once[i])
             .map(ShardIdx)
             .collect();
         Self {

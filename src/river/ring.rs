@@ -109,9 +109,9 @@ impl Ring {
         })
     }
 
-    /// Waits for the next streamed shard in order.
-    pub(super) fn wait_streamed(&self) -> Result<Arrived, ReadFailure> {
-        self.wait_while(|s| match (&s.failure, s.ready.front()) {
+    /// Waits for the next streamed shard in order, behind as many that are in use.
+    pub(super) fn wait_streamed(&self, in_use: usize) -> Result<Arrived, ReadFailure> {
+        self.wait_while(|s| match (&s.failure, s.ready.get(in_use)) {
             (_, Some(arrived)) => Some(Ok(arrived.clone())),
             (Some(failure), None) => Some(Err(failure.clone())),
             (None, None) => None,

@@ -13,6 +13,8 @@
 //! Activations and logits grow with the most nodes that a pass may have. Where that number
 //! chooses itself, it is small where the memory that it takes would be missed by the weights.
 
+use super::vram::{VramBudget, VramTooSmall};
+use crate::ggml::Device;
 use crate::model::Blueprint;
 use crate::oracle::{LayerOracle, LlamaOracle, WidthClass};
 use crate::river::{Plan, Shard, catalogue, catalogue_by_layer};
@@ -44,6 +46,8 @@ pub struct Sizes {
     pub held: Bytes,
     pub ctx_tokens: usize,
     pub tree: TreeSize,
+    /// Where the oracle computes, if not on the CPU, and how much of its memory it may take.
+    pub device: Option<(Device, Bytes)>,
 }
 
 /// How the oracle is run, and who holds what.
@@ -55,6 +59,17 @@ pub struct Budget {
     pub form: Form,
     /// Sums to at most `ram`.
     pub owners: Vec<(&'static str, Bytes)>,
+    /// Who holds what of the memory of the device that computes, if one does.
+    pub device: Option<(Device, VramBudget)>,
+}
+
+/// Memory is too little.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BudgetError {
+    #[error(transparent)]
+    Ram(#[from] TooSmall),
+    #[error(transparent)]
+    Vram(#[from] VramTooSmall),
 }
 
 /// Which oracle the memory is enough for.
@@ -135,11 +150,20 @@ impl Budget {
         sizes: &Sizes,
         resident_weights: Bytes,
         model: &Blueprint,
-    ) -> Result<Self, TooSmall> {
-        let least = sizes.least_nodes();
-        Self::with_nodes(sizes, sizes.most_nodes(model), resident_weights, model)
-            .or_else(|| Self::with_nodes(sizes, least, resident_weights, model))
-            .ok_or_else(|| sizes.least(model))
+    ) -> Result<Self, BudgetError> {
+        let (most, least) = (sizes.most_nodes(model), sizes.least_nodes());
+        let (nodes, vram) = match sizes.vram(most, model) {
+            Err(_) => (least, sizes.vram(least, model)?),
+            Ok(vram) => (most, vram),
+        };
+        let on_device = vram.is_some();
+        let budget = Self::with_nodes(sizes, nodes, resident_weights, model, vram)
+            .or_else(|| {
+                let vram = sizes.vram(least, model).ok()?;
+                Self::with_nodes(sizes, least, resident_weights, model, vram)
+            })
+            .ok_or_else(|| sizes.least(model, on_device))?;
+        Ok(budget)
     }
 
     /// `None`: the memory is too little for so many nodes.
@@ -148,6 +172,7 @@ impl Budget {
         max_nodes: usize,
         resident_weights: Bytes,
         model: &Blueprint,
+        vram: Option<VramBudget>,
     ) -> Option<Self> {
         let &Sizes {
             ram,
@@ -163,6 +188,21 @@ impl Budget {
             max_nodes,
         );
         let mut owners = vec![(Self::HELD, held), (Self::MARGIN, MARGIN)];
+        if let (Some((device, _)), Some(vram)) = (sizes.device, vram) {
+            owners.extend(others(model, ctx_tokens, max_nodes, true));
+            let taken: u64 = owners.iter().map(|(_, bytes)| bytes.0).sum();
+            let weights = ram.saturating_sub(Bytes(taken));
+            let plan = Plan::before_device(&shards(model), &vram.window.stays, weights).ok()?;
+            owners.push(("weights that stay", Bytes(plan.pinned_bytes as u64)));
+            owners.push(("weights in flight", Bytes(plan.ring_bytes as u64)));
+            return Some(Self {
+                ram,
+                max_nodes,
+                form: Form::Streamed { weights, plan },
+                owners,
+                device: Some((device, vram)),
+            });
+        }
         let resident = held.0 + MARGIN.0 + resident_weights.0 + context.0;
         if resident <= ram.0 {
             owners.push(("context", context));
@@ -172,9 +212,10 @@ impl Budget {
                 max_nodes,
                 form: Form::Resident,
                 owners,
+                device: None,
             });
         }
-        owners.extend(others(model, ctx_tokens, max_nodes));
+        owners.extend(others(model, ctx_tokens, max_nodes, false));
         let taken: u64 = owners.iter().map(|(_, bytes)| bytes.0).sum();
         let weights = ram.saturating_sub(Bytes(taken));
         let plan = Plan::new(&shards(model), weights).ok()?;
@@ -189,6 +230,7 @@ impl Budget {
             max_nodes,
             form,
             owners,
+            device: None,
         })
     }
 }
@@ -200,7 +242,7 @@ impl Sizes {
             return self.least_nodes();
         };
         let bytes = |nodes| -> u64 {
-            let others = others(model, self.ctx_tokens, nodes);
+            let others = others(model, self.ctx_tokens, nodes, self.device.is_some());
             others.iter().map(|(_, bytes)| bytes.0).sum()
         };
         if (bytes(AUTO_NODES) - bytes(AUTO_NODES_SHORT)) * SHORT <= self.ram.0 {
@@ -218,9 +260,22 @@ impl Sizes {
         }
     }
 
+    /// How the device's memory is divided; `None` where the CPU computes, as it does for models
+    /// that we have no graphs for.
+    fn vram(
+        &self,
+        max_nodes: usize,
+        model: &Blueprint,
+    ) -> Result<Option<VramBudget>, VramTooSmall> {
+        let (Some((_, vram)), Blueprint::Layers(layout)) = (self.device, model) else {
+            return Ok(None);
+        };
+        VramBudget::new(vram, layout, &shards(model), self.ctx_tokens, max_nodes).map(Some)
+    }
+
     /// Says how little memory would be enough.
-    pub fn least(&self, model: &Blueprint) -> TooSmall {
-        let others = others(model, self.ctx_tokens, self.least_nodes());
+    pub fn least(&self, model: &Blueprint, on_device: bool) -> TooSmall {
+        let others = others(model, self.ctx_tokens, self.least_nodes(), on_device);
         let others: u64 = others.iter().map(|(_, bytes)| bytes.0).sum();
         let weights = Plan::least(&shards(model));
         let least = self.held.0 + MARGIN.0 + others + weights.0 + SLACK.0;
@@ -244,8 +299,16 @@ pub fn shards(model: &Blueprint) -> Vec<Shard> {
 }
 
 /// Memory that is not for shards, by owner.
-fn others(model: &Blueprint, ctx_tokens: usize, max_nodes: usize) -> Vec<(&'static str, Bytes)> {
+fn others(
+    model: &Blueprint,
+    ctx_tokens: usize,
+    max_nodes: usize,
+    on_device: bool,
+) -> Vec<(&'static str, Bytes)> {
     match model {
+        Blueprint::Layers(layout) if on_device => {
+            LayerOracle::host_bytes(layout, ctx_tokens, max_nodes).to_vec()
+        }
         Blueprint::Layers(layout) => {
             LayerOracle::other_bytes(layout, ctx_tokens, max_nodes).to_vec()
         }

@@ -5,11 +5,12 @@ use super::early::Early;
 use super::held::Held;
 use super::options::EngineOptions;
 use super::pairing::Pairing;
+use super::vram;
 use crate::ggml::bare::BareModel;
 use crate::ggml::llama::{self, Load};
 use crate::model::{ArchError, Blueprint, ChatTemplate, Gguf, Tokenizer};
 use crate::oracle::{
-    HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
+    DeviceOptions, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
 };
 use crate::river::ReadSizes;
 use crate::scout::HeuristicScout;
@@ -56,6 +57,8 @@ pub(super) fn load(
     let facts = system::memory();
     let ram = system::budget(options.ram, &facts, system::rss().unwrap_or_default())?;
     crate::ggml::init()?;
+    // The GPU's driver takes memory of the host as soon as it is asked for anything.
+    let device = vram::claim(options.vram)?;
 
     let Pairing { draft, left_out } = Pairing::of(options, &gguf)?;
     // The oracle's weights set out first, so that the disk brings them while vocabulary and
@@ -69,10 +72,14 @@ pub(super) fn load(
         held: held.total(),
         ctx_tokens,
         tree: options.tree,
+        device,
     };
     let budget = Budget::new(&sizes, Held::resident(&gguf)?, &blueprint)?;
     for (owner, bytes) in &budget.owners {
         tracing::info!(owner, %bytes, "memory");
+    }
+    for (owner, bytes) in budget.device.iter().flat_map(|(_, vram)| &vram.owners) {
+        tracing::info!(owner, %bytes, "the GPU's memory");
     }
     let bare_model = bare.as_ref().map(|bare| Arc::clone(bare.model()));
     let oracle = open_oracle(options, &gguf, &blueprint, bare, &budget, ctx_tokens, hub)?;
@@ -199,6 +206,10 @@ pub(super) fn open_oracle(
                 max_nodes: budget.max_nodes,
                 weight_bytes: *weights,
                 read_sizes,
+                device: budget.device.as_ref().map(|(device, vram)| DeviceOptions {
+                    device: *device,
+                    weight_bytes: vram.weights,
+                }),
             };
             Ok(Box::new(LayerOracle::open(gguf, layout, layer, hub)?))
         }

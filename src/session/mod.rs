@@ -19,14 +19,16 @@ mod options;
 mod pairing;
 pub mod predict;
 mod prompt;
+mod vram;
 
 pub use crate::speculate::{Sampling, TreeSize};
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
-pub use budget::{Budget, Form, Sizes, TooSmall, shards};
+pub use budget::{Budget, BudgetError, Form, Sizes, TooSmall, shards};
 pub use held::Held;
 pub use load::{open_bare, read_sizes};
 pub use options::EngineOptions;
 pub use pairing::{Pairing, check_draft, left_out};
+pub use vram::{NoVram, VramBudget, VramTooSmall};
 
 use crate::telemetry::{Hub, Phase};
 use crate::typing::{Clock, MonotonicClock};

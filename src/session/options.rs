@@ -20,6 +20,9 @@ pub struct EngineOptions {
     pub scout: bool,
     /// The most RAM the process may hold; `None` takes what is available less a margin.
     pub ram: Option<Bytes>,
+    /// The most of the GPU's memory; zero leaves the GPU alone, `None` takes what is free less
+    /// a margin where there is a GPU.
+    pub vram: Option<Bytes>,
     /// Tokens of context; at most what the model was trained for.
     pub ctx_tokens: usize,
     pub threads: usize,

@@ -6,7 +6,9 @@ pub mod cgroup;
 
 use nmos::ggml::llama::{self, Load};
 use nmos::model::{Gguf, ModelLayout};
-use nmos::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, TokenTree, WidthClass};
+use nmos::oracle::{
+    DeviceOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, TokenTree, WidthClass,
+};
 use nmos::river::ReadSizes;
 use nmos::session::{EngineHandle, EngineOptions, Event, Intent, Sampling, TreeSize, spawn};
 use nmos::telemetry::{AnswerStats, Hub};
@@ -55,6 +57,16 @@ pub fn layer_oracle(file: &str, weights: Bytes) -> LayerOracle {
 
 /// The streamed oracle with this much memory for weights and this many tokens of context.
 pub fn layer_oracle_with_context(file: &str, weights: Bytes, ctx_tokens: usize) -> LayerOracle {
+    open_oracle(file, weights, ctx_tokens, None)
+}
+
+/// The same on a device, or where the weights are.
+pub fn open_oracle(
+    file: &str,
+    weights: Bytes,
+    ctx_tokens: usize,
+    device: Option<DeviceOptions>,
+) -> LayerOracle {
     let gguf = Gguf::open(&model(file)).expect("a model");
     let layout = ModelLayout::from_gguf(&gguf).expect("a supported model");
     let options = LayerOracleOptions {
@@ -63,6 +75,7 @@ pub fn layer_oracle_with_context(file: &str, weights: Bytes, ctx_tokens: usize) 
         max_nodes: WidthClass::WIDE.max,
         weight_bytes: weights,
         read_sizes: ReadSizes::default(),
+        device,
     };
     LayerOracle::open(&gguf, &layout, options, &Hub::new()).expect("an oracle")
 }
@@ -118,6 +131,7 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         draft_absent: None,
         scout: false,
         ram: Some(ram),
+        vram: Some(Bytes(0)),
         ctx_tokens: 1024,
         threads: 2,
         tree: TreeSize::Auto,

@@ -2,6 +2,7 @@
 
 use super::Check;
 use crate::cli::version;
+use crate::ggml::{self, Device};
 use crate::system::{self, CpuFacts, HugePages, MemoryFacts};
 use crate::units::Bytes;
 
@@ -134,13 +135,37 @@ pub fn huge_pages(found: &HugePages) -> Check {
     }
 }
 
+/// The graphics processors that drivers name, and what ggml computes on of them.
 pub fn gpus(names: &[String]) -> Check {
+    const PIECE: usize = 64 << 20;
     let found = match names {
         [] => "none".to_owned(),
         names => names.join(", "),
     };
-    Check::ok(
-        "gpu",
-        format!("{found}; this version computes on the processor alone"),
-    )
+    let device = ggml::init().ok().and_then(|_| Device::gpu());
+    let Some(device) = device else {
+        return match (ggml::no_gpu(), names) {
+            (Some(why), _) => Check::warn("gpu", found, why),
+            (None, []) => Check::ok("gpu", found),
+            (None, _) => Check::warn(
+                "gpu",
+                format!("{found}; the processor computes"),
+                "put ggml's library for it (libggml-cuda.so) beside the other backends, or name \
+                 it in NMOS_GGML_CUDA",
+            ),
+        };
+    };
+    let (free, total) = device.memory();
+    let device_found = format!(
+        "{} ({}), {free} of {total} free",
+        device.description(),
+        device.name()
+    );
+    match ggml::link_gb_s(device, PIECE) {
+        Ok(gb_s) => Check::ok(
+            "gpu",
+            format!("{device_found}; {gb_s:.1} GB/s from memory, measured just now"),
+        ),
+        Err(error) => Check::warn("gpu", device_found, error.to_string()),
+    }
 }

@@ -124,6 +124,9 @@ pub fn limit(prospects: &anyhow::Result<Prospects>) -> Check {
                 bytes(prospects),
                 match &prospects.passes {
                     Some(passes) => limits(passes),
+                    None if prospects.outlook.budget.device.is_some() => {
+                        "how long the GPU computes is not known before it does".to_owned()
+                    }
                     None => format!(
                         "how long computing takes is not known for the architecture {}",
                         prospects.outlook.blueprint.arch()

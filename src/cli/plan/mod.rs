@@ -40,6 +40,8 @@ struct Report {
     ram_is_default: bool,
     /// Sums to `ram_bytes`.
     budget: Vec<Owner>,
+    /// Null where no GPU computes.
+    gpu: Option<Gpu>,
     shards_stay: usize,
     shards_stream: usize,
     predicted_bytes_a_pass: Bytes,
@@ -77,6 +79,22 @@ struct Model {
     bits_per_weight: f64,
     /// Bytes by element type, the most first.
     types: Vec<(String, Bytes)>,
+}
+
+/// The GPU that would compute.
+#[derive(Debug, Serialize)]
+struct Gpu {
+    name: String,
+    vram_bytes: Bytes,
+    /// `--vram` was not given: it is what is free less a margin.
+    vram_is_default: bool,
+    /// Sums to at most `vram_bytes`.
+    budget: Vec<Owner>,
+    shards_stay: usize,
+    shards_pass: usize,
+    window_slots: usize,
+    /// Sent to it in every pass.
+    predicted_bytes_a_pass: Bytes,
 }
 
 #[derive(Debug, Serialize)]
@@ -124,6 +142,10 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
     let passes = forecasts.map(|all| all.passes);
     let checked = match (args.check, &passes) {
         (Some(n), Some(passes)) => Some(predict::check(&outlook, &options, passes, n)?),
+        (Some(_), None) if outlook.budget.device.is_some() => bail!(
+            "--check has nothing to compare: how long passes take on a GPU is not predicted; \
+             leave --check out, or the GPU (--vram none)"
+        ),
         (Some(_), None) => bail!(
             "--check has nothing to compare: how long passes take is not predicted for the \
              architecture {}; leave --check out",
@@ -138,6 +160,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
     });
     let gb_s = computing_gb_s.unwrap_or(speed.gb_s());
     let disk_s = (streamed > 0 && speed.bytes.0 > 0).then(|| streamed as f64 / gb_s / 1e9);
+    let gpu = gpu(&outlook, options.vram.is_none());
     let single = passes.iter().flatten().find(|pass| pass.nodes == 1);
     Ok(Report {
         model: model(&outlook.gguf, &outlook.blueprint),
@@ -154,6 +177,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         ram_bytes: outlook.budget.ram,
         ram_is_default: options.ram.is_none(),
         budget: owners(&outlook.budget, outlook.held),
+        gpu,
         shards_stay: stay,
         shards_stream: n_shards - stay,
         predicted_bytes_a_pass: Bytes(streamed),
@@ -173,6 +197,32 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         predicted_passes_per_s: single.map(|pass| pass.predicted_tokens_per_s),
         passes,
         checked,
+    })
+}
+
+fn gpu(outlook: &Outlook, vram_is_default: bool) -> Option<Gpu> {
+    let (device, vram) = outlook.budget.device.as_ref()?;
+    let owners = vram.owners.iter().enumerate();
+    let window = &vram.window;
+    let passing = outlook.shards.iter().zip(&window.stays);
+    let passing = passing.filter(|(_, stays)| !**stays);
+    let tensors = passing.clone().flat_map(|(shard, _)| &shard.tensors);
+    Some(Gpu {
+        name: device.description(),
+        vram_bytes: vram.vram,
+        vram_is_default,
+        budget: owners
+            .map(|(i, &(owner, bytes))| Owner {
+                owner,
+                bytes,
+                // The driver's own comes first.
+                figure: if i == 0 { "fixed" } else { "predicted" },
+            })
+            .collect(),
+        shards_stay: window.stays.len() - passing.count(),
+        shards_pass: window.stays.iter().filter(|stays| !**stays).count(),
+        window_slots: window.slots,
+        predicted_bytes_a_pass: Bytes(tensors.map(|t| t.bytes as u64).sum()),
     })
 }
 

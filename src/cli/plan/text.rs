@@ -47,6 +47,27 @@ fn memory(report: &Report, out: &mut impl Write) -> io::Result<()> {
         let mib = o.bytes.0 as f64 / Bytes::MIB as f64;
         writeln!(out, "  {:<18} {mib:>9.1} MiB  {}", o.owner, o.figure)?;
     }
+    if let Some(gpu) = &report.gpu {
+        let source = if gpu.vram_is_default {
+            "what is free less a margin"
+        } else {
+            "as set"
+        };
+        writeln!(out, "\n{}: {} ({source})", gpu.name, gpu.vram_bytes)?;
+        for o in &gpu.budget {
+            let mib = o.bytes.0 as f64 / Bytes::MIB as f64;
+            writeln!(out, "  {:<18} {mib:>9.1} MiB  {}", o.owner, o.figure)?;
+        }
+        writeln!(
+            out,
+            "  of {} shards {} stay there, {} pass through {} slots: {} a pass (predicted)",
+            gpu.shards_stay + gpu.shards_pass,
+            gpu.shards_stay,
+            gpu.shards_pass,
+            gpu.window_slots,
+            gpu.predicted_bytes_a_pass
+        )?;
+    }
     writeln!(
         out,
         "\nform: {}; of {} shards {} stay, {} stream",
@@ -161,6 +182,13 @@ fn unknown(report: &Report, out: &mut impl Write) -> io::Result<()> {
             "at least {seconds:.3} s for that, {:.2} tokens/s at one token a pass (predicted)",
             seconds.recip()
         )?;
+    }
+    if report.gpu.is_some() {
+        return writeln!(
+            out,
+            "compute: not known for the GPU before the model runs; a pass takes the longest of \
+             disk, link and compute"
+        );
     }
     writeln!(
         out,

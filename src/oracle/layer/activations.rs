@@ -1,7 +1,7 @@
 //! What a pass works on: the hidden state, positions, cells, mask and a step's inner
 //! activations, at fixed addresses.
 
-use crate::ggml::{Context, Tensor};
+use crate::ggml::{Context, Device, Place, Tensor};
 use crate::io::{Arena, Region};
 use crate::kv::CellIdx;
 use crate::model::{GgmlType, ModelShape};
@@ -10,44 +10,71 @@ use crate::model::{GgmlType, ModelShape};
 pub(super) const OPEN: u16 = 0;
 pub(super) const MASKED: u16 = 0xFC00;
 
+/// Memory that one kind of tensor lies in.
+struct Slab {
+    /// Where it is written.
+    host: Region,
+    /// Where it is computed with.
+    place: Place,
+}
+
+impl Slab {
+    fn put(&self, i: usize, size: usize, bytes: &[u8]) {
+        self.host.part(i * size, size).write(bytes);
+    }
+
+    /// Copies the first `len` bytes to where they are computed with.
+    fn send(&self, len: usize) {
+        if let Place::Device(span) = &self.place {
+            span.fill(&self.host.part(0, len));
+        }
+    }
+}
+
 /// Memory for a pass of at most so many tokens.
 pub(super) struct Activations {
     n_embd: usize,
-    x: Region,
+    x: Slab,
     /// What a step hands on to its last product.
-    inner: Region,
-    position: Region,
-    cell: Region,
-    mask: Region,
-    wanted: Region,
+    inner: Slab,
+    position: Slab,
+    cell: Slab,
+    mask: Slab,
+    wanted: Slab,
 }
 
 impl Activations {
+    /// On `device`, with what is written by the host once more in memory that it copies from;
+    /// or where the CPU computes.
     pub(super) fn new(
         shape: &ModelShape,
         ctx_tokens: usize,
         max_width: usize,
-    ) -> std::io::Result<Self> {
+        device: Option<Device>,
+    ) -> anyhow::Result<Self> {
         let sizes = Self::sizes(shape, ctx_tokens, max_width);
-        let arena = Arena::new(sizes.iter().sum())?;
+        let len = sizes.iter().sum();
+        let arena = device.map_or_else(|| Arena::new(len), |device| device.pinned(len))?;
+        let buffer = device.map(|device| device.buffer(len)).transpose()?;
         let mut at = 0;
-        let mut next = sizes.iter().map(|&bytes| {
+        let mut slab = |kind: usize| {
+            let (offset, bytes) = (at, sizes[kind]);
             at += bytes;
-            arena.region(at - bytes, bytes)
-        });
-        // The closure yields one region for each size, in order.
-        let mut region = || {
-            next.next()
-                .ok_or_else(|| std::io::Error::other("a region is missing"))
+            let host = arena.region(offset, bytes);
+            let place = match &buffer {
+                Some(buffer) => Place::Device(buffer.span(offset, bytes)),
+                None => Place::Host(host.clone()),
+            };
+            Slab { host, place }
         };
         Ok(Self {
             n_embd: shape.n_embd,
-            x: region()?,
-            inner: region()?,
-            position: region()?,
-            cell: region()?,
-            mask: region()?,
-            wanted: region()?,
+            x: slab(0),
+            inner: slab(1),
+            position: slab(2),
+            cell: slab(3),
+            mask: slab(4),
+            wanted: slab(5),
         })
     }
 
@@ -70,7 +97,7 @@ impl Activations {
             max_width * cells * 2,
             max_width * 4,
         ]
-        .map(|bytes| bytes.next_multiple_of(64))
+        .map(|bytes| bytes.next_multiple_of(256))
     }
 
     /// Sets token `i` of the pass: its embedding, position, cell and mask (`n_kv` values).
@@ -82,13 +109,19 @@ impl Activations {
         cell: CellIdx,
         mask: &[u16],
     ) {
-        let put =
-            |region: &Region, size: usize, bytes: &[u8]| region.part(i * size, size).write(bytes);
-        put(&self.x, self.n_embd * 4, bytemuck::cast_slice(x));
+        self.x.put(i, self.n_embd * 4, bytemuck::cast_slice(x));
         let position = i32::try_from(position).unwrap_or(i32::MAX);
-        put(&self.position, 4, &position.to_ne_bytes());
-        put(&self.cell, 8, &(cell.0 as i64).to_ne_bytes());
-        put(&self.mask, mask.len() * 2, bytemuck::cast_slice(mask));
+        self.position.put(i, 4, &position.to_ne_bytes());
+        self.cell.put(i, 8, &(cell.0 as i64).to_ne_bytes());
+        self.mask.put(i, mask.len() * 2, bytemuck::cast_slice(mask));
+    }
+
+    /// Brings what has been set for `n` tokens over `n_kv` cells to where it is computed with.
+    pub(super) fn send(&self, n: usize, n_kv: usize) {
+        self.x.send(n * self.n_embd * 4);
+        self.position.send(n * 4);
+        self.cell.send(n * 8);
+        self.mask.send(n * n_kv * 2);
     }
 
     /// Names the tokens whose logits are wanted, padded to `rows` by repeating the first.
@@ -96,8 +129,9 @@ impl Activations {
         for row in 0..rows {
             let token = wanted.get(row).or(wanted.first()).copied().unwrap_or(0);
             let token = i32::try_from(token).unwrap_or(i32::MAX);
-            self.wanted.part(row * 4, 4).write(&token.to_ne_bytes());
+            self.wanted.put(row, 4, &token.to_ne_bytes());
         }
+        self.wanted.send(rows * 4);
     }
 
     /// The hidden state `[n_embd, n]`.
@@ -131,9 +165,9 @@ impl Activations {
         Self::tensor(ctx, &self.wanted, GgmlType::I32, &[rows])
     }
 
-    fn tensor(ctx: &Context, region: &Region, ty: GgmlType, ne: &[usize]) -> Tensor {
+    fn tensor(ctx: &Context, slab: &Slab, ty: GgmlType, ne: &[usize]) -> Tensor {
         let tensor = ctx.tensor(ty, ne);
-        tensor.place(region);
+        tensor.put(&slab.place);
         tensor
     }
 }

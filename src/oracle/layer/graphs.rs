@@ -22,8 +22,8 @@ pub(super) const FEWEST_QUERIES: usize = 2;
 
 /// `n` queries in as few runs as can be, of almost equal length: where each begins, and its
 /// length.
-fn query_runs(n: usize) -> impl ExactSizeIterator<Item = (usize, usize)> {
-    let runs = n.div_ceil(MOST_QUERIES).max(1);
+fn query_runs(n: usize, most: usize) -> impl ExactSizeIterator<Item = (usize, usize)> {
+    let runs = n.div_ceil(most).max(1);
     (0..runs).map(move |i| {
         let (from, to) = (i * n / runs, (i + 1) * n / runs);
         (from, to - from)
@@ -36,6 +36,8 @@ pub(super) struct Graphs {
     n: usize,
     n_kv: usize,
     pub width: WidthClass,
+    /// Of one attention.
+    most_queries: usize,
 }
 
 /// Scratch memory that the largest graph takes for a pass of `n` tokens: bytes, an upper bound.
@@ -47,8 +49,15 @@ pub(super) fn scratch_bytes(shape: &ModelShape, n: usize) -> usize {
 }
 
 impl Graphs {
-    pub(super) fn new(shape: &Rc<ModelShape>, n: usize, n_kv: usize, width: WidthClass) -> Self {
+    pub(super) fn new(
+        shape: &Rc<ModelShape>,
+        n: usize,
+        n_kv: usize,
+        width: WidthClass,
+        on_cpu: bool,
+    ) -> Self {
         Self {
+            most_queries: if on_cpu { MOST_QUERIES } else { usize::MAX },
             shape: Rc::clone(shape),
             n,
             n_kv,
@@ -66,7 +75,7 @@ impl Graphs {
     ) -> Graph {
         let (s, n, n_kv) = (&self.shape, self.n, self.n_kv);
         let (d, q_heads, kv_heads) = (s.head_dim, s.n_head, s.n_head_kv);
-        let more = TENSORS_A_RUN * query_runs(n).len();
+        let more = TENSORS_A_RUN * query_runs(n, self.most_queries).len();
         let ctx = Context::new(TENSORS + more, NODES + more);
         let graph = ctx.graph(NODES + more);
         let x = act.x(&ctx, n);
@@ -113,13 +122,13 @@ impl Graphs {
             let padded = ctx.repeat(&q, [d, q_heads, FEWEST_QUERIES]);
             let both = attend(&padded, &act.mask(&ctx, n_kv, FEWEST_QUERIES));
             ctx.view_2d(&both, [q_width, n], q_bytes, 0)
-        } else if n <= MOST_QUERIES {
+        } else if n <= self.most_queries {
             let attended = attend(&q, &act.mask(&ctx, n_kv, n));
             ctx.reshape_2d(&attended, q_width, n)
         } else {
             let all = act.inner(&ctx, q_width, n);
             let mask = act.mask(&ctx, n_kv, n);
-            for (from, len) in query_runs(n) {
+            for (from, len) in query_runs(n, self.most_queries) {
                 let q = ctx.view_3d(&q, [d, q_heads, len], [d * 4, q_bytes], from * q_bytes);
                 let mask = ctx.view_2d(&mask, [n_kv, len], n_kv * 2, from * n_kv * 2);
                 let run = ctx.reshape_2d(&attend(&q, &mask), q_width, len);
@@ -180,14 +189,17 @@ mod tests {
     fn runs_of_queries_are_neither_too_long_nor_too_short() {
         for n in 2..=1024 {
             let mut next = 0;
-            for (from, len) in query_runs(n) {
+            for (from, len) in query_runs(n, MOST_QUERIES) {
                 assert!((FEWEST_QUERIES..=MOST_QUERIES).contains(&len), "{n}: {len}");
                 assert_eq!(from, next);
                 next += len;
             }
             assert_eq!(next, n);
         }
-        assert_eq!(query_runs(63).len(), 1);
-        assert_eq!(query_runs(64).collect::<Vec<_>>(), [(0, 32), (32, 32)]);
+        assert_eq!(query_runs(63, MOST_QUERIES).len(), 1);
+        assert_eq!(
+            query_runs(64, MOST_QUERIES).collect::<Vec<_>>(),
+            [(0, 32), (32, 32)]
+        );
     }
 }

@@ -8,11 +8,16 @@
 //!  for each block of the head: logits[rows] = block * norm(x of the nodes that want them)
 //! ```
 //!
+//! On a device other than the CPU the same steps run over a [`Window`] of its memory: they are
+//! asked for one behind the other, and only logits are waited for.
+//!
 //! The graph of each step is built anew over the same few activations, so that compute on a
 //! part of a layer begins when that part has arrived.
 
 mod activations;
+mod device;
 mod graphs;
+mod memory;
 mod probe;
 mod weights;
 
@@ -23,15 +28,19 @@ use super::{
     Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass, check_width,
     max_width,
 };
-use crate::ggml::{Compute, Context, Tensor, dequantize_row};
+use crate::ggml::{Compute, Context, Device, Tensor, dequantize_row};
 use crate::io::RowFile;
 use crate::kv::{CellMap, PagedKv};
 use crate::model::{GgmlType, Gguf, ModelLayout, ModelShape, TensorInfo};
-use crate::river::{Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, catalogue};
+use crate::river::{
+    Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, Window, WindowPlan, catalogue,
+};
 use crate::telemetry::{Hub, ShardPart};
 use crate::units::Bytes;
 use activations::Activations;
+use device::{DeviceSide, Landing};
 use graphs::Graphs;
+use memory::largest_block;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -52,11 +61,17 @@ pub struct LayerOracleOptions {
     /// Memory for weights: what stays and what is in flight. See [`LayerOracle::other_bytes`].
     pub weight_bytes: Bytes,
     pub read_sizes: ReadSizes,
+    /// Where it computes, if not where the weights are.
+    pub device: Option<DeviceOptions>,
 }
 
-/// Most rows of the output matrix in one shard.
-fn largest_block(shards: &[Shard]) -> usize {
-    shards.iter().map(|s| s.rows.len()).max().unwrap_or(0)
+/// A device that an oracle computes on.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceOptions {
+    pub device: Device,
+    /// Its memory for weights: what stays there, and the window. See
+    /// [`LayerOracle::device_bytes`].
+    pub weight_bytes: Bytes,
 }
 
 /// See the module's text.
@@ -74,6 +89,10 @@ pub struct LayerOracle {
     max_nodes: usize,
     logits: Shelf,
     hub: Arc<Hub>,
+    /// `None` where the CPU computes on weights where they are.
+    side: Option<DeviceSide>,
+    /// The shape of pass that scratch memory is enough for: tokens, cells, wanted rows.
+    reserved: (usize, usize, usize),
 }
 
 impl LayerOracle {
@@ -101,81 +120,106 @@ impl LayerOracle {
         crate::ggml::init()?;
         let shape = Rc::new(layout.shape.clone());
         let files: Vec<PathBuf> = gguf.files.iter().map(|f| f.path.clone()).collect();
-        let plan = Plan::new(&shards, options.weight_bytes)?;
+        let device = options.device.map(|d| d.device);
+        let window = options
+            .device
+            .map(|d| WindowPlan::new(&shards, d.weight_bytes))
+            .transpose()?;
+        let plan = match &window {
+            Some(window) => Plan::before_device(&shards, &window.stays, options.weight_bytes)?,
+            None => Plan::new(&shards, options.weight_bytes)?,
+        };
         let embedding_file = RowFile::open(&files[layout.embedding.file])?;
-        let weights = Weights::new(layout, &shards, &files)?;
-        let kv = PagedKv::new(
-            shape.n_layer,
-            options.ctx_tokens,
-            Self::kv_row_bytes(&shape),
-        )?;
+        let weights = Weights::new(layout, &shards, &files, device)?;
+        let (layers, row_bytes) = (shape.n_layer, Self::kv_row_bytes(&shape));
+        let kv = match device {
+            Some(device) => PagedKv::on_device(device, layers, options.ctx_tokens, row_bytes)?,
+            None => PagedKv::new(layers, options.ctx_tokens, row_bytes)?,
+        };
         let kv_context = Context::new(shape.n_layer, 0);
         let kv_tensors = (0..shape.n_layer)
             .map(|layer| {
-                let range = kv.layer(layer);
-                let rows = range.len() / kv.row_bytes();
-                let tensor = kv_context.tensor(GgmlType::F16, &[2 * shape.kv_width(), rows]);
-                tensor.place(&range);
+                let tensor = kv_context.tensor(GgmlType::F16, &[2 * shape.kv_width(), kv.rows()]);
+                tensor.put(&kv.layer(layer));
                 tensor
             })
             .collect();
-        Ok(Self {
-            activations: Activations::new(
-                &shape,
-                options.ctx_tokens,
-                max_width(options.max_nodes),
+        let side = match (device, &window) {
+            (Some(device), Some(plan)) => {
+                let wanted = max_width(options.max_nodes);
+                let window = Window::new(device, plan, weights.layouts(&shards, device))?;
+                // A graph's scratch memory is measured before its weights have come: they must
+                // not count as a part of it.
+                for shard in (0..shards.len()).map(ShardIdx) {
+                    if let Some(span) = window.memory_of(shard) {
+                        weights.place_on(shard, window.layout(shard), span);
+                    }
+                }
+                Some(DeviceSide {
+                    device,
+                    window,
+                    landing: Landing::new(device, largest_block(&shards), wanted)?,
+                })
+            }
+            _ => None,
+        };
+        let compute = match device {
+            Some(device) => Compute::on(device, options.threads)?,
+            None => Compute::new(options.threads)?,
+        };
+        let activations = Activations::new(
+            &shape,
+            options.ctx_tokens,
+            max_width(options.max_nodes),
+            device,
+        )?;
+        let sizes = options.read_sizes;
+        let river = match device {
+            Some(device) => River::start_in(
+                |len| device.pinned(len),
+                &files,
+                shards,
+                plan,
+                sizes,
+                Arc::clone(hub),
             )?,
+            None => River::start(&files, shards, plan, sizes, Arc::clone(hub))?,
+        };
+        Ok(Self {
+            activations,
             max_nodes: options.max_nodes,
             logits: Shelf::default(),
             weights,
             kv,
             kv_tensors,
             cells: CellMap::new(options.ctx_tokens),
-            river: River::start(&files, shards, plan, options.read_sizes, Arc::clone(hub))?,
-            compute: Compute::new(options.threads)?,
+            river,
+            compute,
             embedding: layout.embedding.clone(),
             embedding_file,
             hub: Arc::clone(hub),
             shape,
+            side,
+            reserved: (0, 0, 0),
         })
-    }
-
-    /// Bytes of a token's keys and values in one layer.
-    fn kv_row_bytes(shape: &ModelShape) -> usize {
-        2 * shape.kv_width() * 2
-    }
-
-    /// Memory that is not for streamed or pinned shards, by owner.
-    pub fn other_bytes(
-        layout: &ModelLayout,
-        ctx_tokens: usize,
-        max_nodes: usize,
-    ) -> [(&'static str, Bytes); 4] {
-        let shape = &layout.shape;
-        let row = Self::kv_row_bytes(shape);
-        let width = max_width(max_nodes);
-        let activations =
-            Activations::bytes(shape, ctx_tokens, width) + graphs::scratch_bytes(shape, width);
-        // Those of a block of the head are there once more, padding counted in, until they are
-        // put into their rows.
-        let padded = max_nodes.max(WidthClass::BATCH.min);
-        let logits = max_nodes * shape.n_vocab + padded * largest_block(&catalogue(layout));
-        [
-            (
-                "KV cache",
-                PagedKv::max_bytes(shape.n_layer, ctx_tokens, row),
-            ),
-            ("activations", Bytes(activations as u64)),
-            ("logits", Bytes((logits * 4) as u64)),
-            (
-                "norms and biases",
-                Bytes(Weights::small_bytes(layout) as u64),
-            ),
-        ]
     }
 
     pub fn plan(&self) -> &Plan {
         self.river.plan()
+    }
+
+    /// Bytes of weights sent to the device so far; zero where there is none.
+    pub fn bytes_sent(&self) -> u64 {
+        self.side.as_ref().map_or(0, |s| s.window.bytes_sent())
+    }
+
+    /// Scratch memory that graphs take.
+    pub fn scratch_bytes(&self) -> usize {
+        self.compute.scratch_bytes()
+    }
+
+    fn on_cpu(&self) -> bool {
+        self.side.as_ref().is_none_or(|s| s.device.is_cpu())
     }
 
     /// What has been read so far, and what that cost.
@@ -195,7 +239,7 @@ impl LayerOracle {
             .cells
             .end()
             .next_multiple_of(KV_STEP)
-            .min(self.kv.layer(0).len() / self.kv.row_bytes());
+            .min(self.kv.rows());
         let row_bytes = crate::ggml::row_bytes(self.embedding.ty, self.shape.n_embd);
         let mut packed = vec![0; row_bytes];
         let mut row = vec![0.0; self.shape.n_embd];
@@ -234,6 +278,8 @@ impl LayerOracle {
                 mask[cells[ancestor].0] = activations::MASKED;
             }
         }
+        self.activations
+            .send(width.max(graphs::FEWEST_QUERIES), n_kv);
         self.kv.map_to(self.cells.end());
         Ok(n_kv)
     }
@@ -253,6 +299,17 @@ impl LayerOracle {
         graphs: &Graphs,
         step: impl FnOnce(&mut Self, &Graphs) -> Result<(), OracleError>,
     ) -> Result<(), OracleError> {
+        if let Some(side) = &mut self.side {
+            let stream = self.compute.stream();
+            let span = side.window.take(shard, &mut self.river, stream)?;
+            let parts = side.window.layout(shard);
+            self.weights.place_on(shard, parts, &span);
+            let result = step(self, graphs);
+            if let Some(side) = &mut self.side {
+                side.window.give(shard, self.compute.stream());
+            }
+            return result;
+        }
         let region = self.river.take(shard)?;
         self.weights
             .place(shard, &self.river.shards()[shard.0], &region);
@@ -266,21 +323,8 @@ impl LayerOracle {
         let Shard { layer, part, .. } = self.river.shards()[shard.0];
         let layer = layer.map_or(0, |l| l.0 as usize);
         self.with_shard(shard, graphs, |o, g| {
-            let weights = o.weights.layer(layer);
-            let graph = match part {
-                ShardPart::Attention => g.attention(
-                    &o.activations,
-                    weights,
-                    o.weights.rope_factors.as_ref(),
-                    &o.kv_tensors[layer],
-                ),
-                ShardPart::FeedForwardUp => g.feed_forward_up(&o.activations, weights),
-                ShardPart::FeedForwardDown => g.feed_forward_down(&o.activations, weights),
-                ShardPart::Head | ShardPart::Whole => {
-                    unreachable!("no step of a layer of ours")
-                }
-            };
-            Ok(o.compute.run(&graph)?)
+            let graph = o.layer_graph(g, layer, part);
+            Ok(o.compute.start(&graph)?)
         })
     }
 
@@ -299,9 +343,14 @@ impl LayerOracle {
             self.kv.move_rows(&moves);
         }
         let n_kv = self.load_tree(tree, n)?;
-        let graphs = Graphs::new(&self.shape, n, n_kv, width);
-        self.layers(&graphs)?;
+        let graphs = Graphs::new(&self.shape, n, n_kv, width, self.on_cpu());
         let mut logits = Logits::for_tree(tree, self.shape.n_vocab, &self.logits);
+        let wanted = match logits.nodes().len() {
+            0 => 0,
+            nodes => nodes.max(width.min),
+        };
+        self.reserve(&graphs, (n, n_kv, wanted))?;
+        self.layers(&graphs)?;
         if !logits.nodes().is_empty() {
             self.head(&graphs, &mut logits)?;
         }
@@ -313,6 +362,9 @@ impl LayerOracle {
         let mut block = Vec::new();
         for shard in self.shards_where(|part| part == ShardPart::Head) {
             self.head_step(shard, graphs, rows, &mut block, logits)?;
+        }
+        if let Some(side) = &mut self.side {
+            side.landing.finish(logits);
         }
         Ok(())
     }
@@ -339,7 +391,12 @@ impl LayerOracle {
             let weights = o.weights.head_block(shard);
             let norm = &o.weights.output_norm;
             let (graph, out) = g.head(&o.activations, weights, norm, rows);
-            o.compute.run(&graph)?;
+            o.compute.start(&graph)?;
+            if let Some(side) = &mut o.side {
+                let stream = o.compute.stream();
+                side.landing.fetch(stream, &out, range.clone(), logits);
+                return Ok(());
+            }
             block.resize(range.len() * rows, 0.0);
             out.read_f32(block);
             for row in 0..logits.nodes().len() {
@@ -373,7 +430,12 @@ impl Oracle for LayerOracle {
         let began = Instant::now();
         let stall_before = self.river.stall();
         self.river.begin_pass()?;
+        if let Some(side) = &mut self.side {
+            side.landing.clear(self.compute.stream());
+        }
         let logits = self.sweep(tree, width);
+        // What a pass wants is there when it ends; what the next one writes is in use by none.
+        self.compute.stream().synchronize();
         let ended = self.river.end_pass();
         let logits = logits?;
         ended?;
@@ -413,7 +475,13 @@ impl Oracle for LayerOracle {
     }
 
     fn streams(&self) -> bool {
-        self.river.plan().streamed_bytes > 0
+        let passes = |side: &DeviceSide| side.window.passes();
+        self.river.plan().streamed_bytes > 0 || self.side.as_ref().is_some_and(passes)
+    }
+
+    /// The CPU's kernels are known for it; other devices' divide sums by the width of a pass.
+    fn exact_trees(&self) -> bool {
+        self.on_cpu()
     }
 }
 

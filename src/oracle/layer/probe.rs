@@ -208,7 +208,7 @@ impl LayerOracle {
         };
         let n = shape.width();
         let n_kv = self.load_tree(&tree, n)?;
-        let graphs = Graphs::new(&self.shape, n, n_kv, shape.class);
+        let graphs = Graphs::new(&self.shape, n, n_kv, shape.class, self.on_cpu());
         let mut logits = Logits::for_tree(&tree, self.shape.n_vocab, &self.logits);
         samples.begin.push(lap());
         for shard in self.shards_where(|part| part != ShardPart::Head) {

@@ -1,10 +1,10 @@
 //! The model's weight tensors: small ones in memory for good, large ones placed wherever
 //! their shard is.
 
-use crate::ggml::{Context, Tensor};
+use crate::ggml::{Context, Device, Place, Span, Tensor};
 use crate::io::{Arena, Region, RowFile};
 use crate::model::{LayerTensors, ModelLayout, TensorInfo};
-use crate::river::{Shard, ShardIdx};
+use crate::river::{Part, Shard, ShardIdx, layout};
 use std::path::PathBuf;
 
 /// Tensors of one layer.
@@ -31,39 +31,44 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Describes all tensors and reads the small ones.
+    /// Describes all tensors and reads the small ones, to memory of `device` if there is one.
     pub(super) fn new(
         layout: &ModelLayout,
         shards: &[Shard],
         files: &[PathBuf],
-    ) -> std::io::Result<Self> {
+        device: Option<Device>,
+    ) -> anyhow::Result<Self> {
         let ctx = Context::new(layout.layers.len() * 12 + shards.len() + 8, 0);
-        let arena = Arena::new(Self::small_bytes(layout))?;
+        let len = Self::small_bytes(layout);
+        let memory = match device {
+            Some(device) => Place::Device(device.buffer(len)?.span(0, len)),
+            None => Place::Host(Arena::new(len)?.region(0, len)),
+        };
         let files = files
             .iter()
             .map(|f| RowFile::open(f))
             .collect::<Result<Vec<_>, _>>()?;
         let mut at = 0;
-        let mut small = |info: &TensorInfo| -> std::io::Result<Tensor> {
+        let mut load = |info: &TensorInfo| -> std::io::Result<Tensor> {
             let bytes = usize::try_from(info.bytes).unwrap_or(usize::MAX);
             let mut data = vec![0; bytes];
             files[info.file].read(info.offset, &mut data)?;
-            let region = arena.region(at, bytes.next_multiple_of(64));
-            region.write(&data);
-            at += region.len();
+            let place = memory.part(at, small(info));
+            place.write(&data);
+            at += small(info);
             let tensor = describe(&ctx, info);
-            tensor.place(&region);
+            tensor.put(&place);
             Ok(tensor)
         };
         let mut layers = Vec::with_capacity(layout.layers.len());
         for layer in &layout.layers {
             layers.push(LayerWeights {
-                attn_norm: small(&layer.attn_norm)?,
+                attn_norm: load(&layer.attn_norm)?,
                 qkv_bias: match &layer.qkv_bias {
-                    Some([q, k, v]) => Some([small(q)?, small(k)?, small(v)?]),
+                    Some([q, k, v]) => Some([load(q)?, load(k)?, load(v)?]),
                     None => None,
                 },
-                ffn_norm: small(&layer.ffn_norm)?,
+                ffn_norm: load(&layer.ffn_norm)?,
                 q: describe(&ctx, &layer.q),
                 k: describe(&ctx, &layer.k),
                 v: describe(&ctx, &layer.v),
@@ -73,8 +78,8 @@ impl Weights {
                 down: describe(&ctx, &layer.down),
             });
         }
-        let output_norm = small(&layout.output_norm)?;
-        let rope_factors = layout.rope_factors.as_ref().map(&mut small).transpose()?;
+        let output_norm = load(&layout.output_norm)?;
+        let rope_factors = layout.rope_factors.as_ref().map(&mut load).transpose()?;
         let mut by_shard = Vec::with_capacity(shards.len());
         for shard in shards {
             if let Some(layer) = shard.layer {
@@ -111,11 +116,7 @@ impl Weights {
         layers
             .chain([&layout.output_norm])
             .chain(&layout.rope_factors)
-            .map(|t| {
-                usize::try_from(t.bytes)
-                    .unwrap_or(usize::MAX)
-                    .next_multiple_of(64)
-            })
+            .map(small)
             .sum::<usize>()
             .next_multiple_of(2 << 20)
     }
@@ -129,12 +130,33 @@ impl Weights {
         &self.by_shard[shard.0][0]
     }
 
+    /// Where the tensors of each shard lie in the memory of `device`.
+    pub(super) fn layouts(&self, shards: &[Shard], device: Device) -> Vec<Vec<Part>> {
+        let of = |(shard, tensors): (&Shard, &Vec<Tensor>)| {
+            layout(shard, |i| tensors[i].padding(device))
+        };
+        shards.iter().zip(&self.by_shard).map(of).collect()
+    }
+
+    /// Puts the tensors of a shard into its memory on a device.
+    pub(super) fn place_on(&self, index: ShardIdx, parts: &[Part], span: &Span) {
+        for (tensor, part) in self.by_shard[index.0].iter().zip(parts) {
+            tensor.place_on(&span.part(part.to, part.bytes + part.padding));
+        }
+    }
+
     /// Puts the tensors of `shard` into its memory.
     pub(super) fn place(&self, index: ShardIdx, shard: &Shard, region: &Region) {
         for (tensor, placed) in self.by_shard[index.0].iter().zip(&shard.tensors) {
             tensor.place(&region.part(placed.at, placed.bytes));
         }
     }
+}
+
+/// Memory that a tensor takes which stays; a device places tensors at multiples of 256 bytes.
+fn small(info: &TensorInfo) -> usize {
+    let bytes = usize::try_from(info.bytes).unwrap_or(usize::MAX);
+    bytes.next_multiple_of(256)
 }
 
 fn describe(ctx: &Context, info: &TensorInfo) -> Tensor {

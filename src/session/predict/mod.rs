@@ -24,6 +24,7 @@ use super::held::Held;
 use super::load::{answer_width, open_bare, read_sizes};
 use super::options::EngineOptions;
 use super::pairing::Pairing;
+use super::vram;
 use crate::model::{Blueprint, Gguf};
 use crate::oracle::{LayerOracle, LayerOracleOptions, PassShape, StepTimes, WidthClass};
 use crate::river::{Plan, ReadSizes, Shard, total_bytes};
@@ -104,6 +105,7 @@ impl Outlook {
         let mut blueprint = Blueprint::from_gguf(&gguf)?;
         let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
         crate::ggml::init()?;
+        let device = vram::claim(options.vram)?;
         let program = system::rss().unwrap_or_default();
         // Only llama.cpp can say whether it knows the architecture, and which tensors it uses.
         open_bare(&gguf, &mut blueprint)?;
@@ -117,6 +119,7 @@ impl Outlook {
             held: held.total(),
             ctx_tokens,
             tree: options.tree,
+            device,
         };
         let budget = Budget::new(&sizes, resident, &blueprint)?;
         Ok(Self {
@@ -154,7 +157,8 @@ impl Outlook {
     }
 
     /// Measures the kernels, and the disk if weights stream, and predicts passes of every
-    /// shape. `None` for a model that we have no graphs for.
+    /// shape. `None` for a model that we have no graphs for, and where a GPU computes: its
+    /// kernels and its link are not measured before a session.
     ///
     /// # Errors
     /// Files that cannot be read.
@@ -162,6 +166,9 @@ impl Outlook {
         let Blueprint::Layers(layout) = &self.blueprint else {
             return Ok(None);
         };
+        if self.budget.device.is_some() {
+            return Ok(None);
+        }
         let layer = LayerOracleOptions {
             ctx_tokens: self.ctx_tokens,
             threads: options.threads,
@@ -171,6 +178,7 @@ impl Outlook {
                 Form::Streamed { weights, .. } | Form::Hooked { weights, .. } => *weights,
             },
             read_sizes: read_sizes(&options.oracle),
+            device: None,
         };
         let probe = || LayerOracle::probe(&self.gguf, layout, layer, &self.shapes(), PROBE_TIME);
         let plan = self.budget.form.plan();

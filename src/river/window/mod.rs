@@ -1,0 +1,269 @@
+//! The window: weights that come to a device just in time, through a few slots.
+//!
+//! ```text
+//!  RAM (pinned):   [ shard ][ shard ][ shard ] ...            ring: [ .. | .. ] <- SSD
+//!                       \       \        copy stream, in order of use, round and round
+//!  device:   slots [ in use | ready | arriving ]     [ shards that stay ... ]
+//!                       \
+//!                        compute stream: waits for the slot, computes, frees it
+//! ```
+//!
+//! The thread that computes asks for copies too: before each step as many as there are free
+//! slots, so that the link goes on while the device computes, and from the end of one pass into
+//! the next. It waits for the disk only where nothing is left to compute with.
+//!
+//! Invariants: shards arrive and are taken in one order, that of the model, round and round
+//! (without those that stay, after the first round); a slot is written to only behind the last
+//! graph that read it; host memory is given back only behind the copy out of it.
+
+mod order;
+mod plan;
+
+pub use plan::{Part, WindowPlan, WindowTooSmall, layout};
+
+use super::{River, RiverError, ShardIdx};
+use crate::ggml::{ComputeError, Device, Event, MOST_PADDING, Span, Stream};
+use crate::io::{Arena, Region};
+use order::{Next, Order};
+use std::collections::VecDeque;
+
+/// A slot, and the events between the two streams.
+struct Slot {
+    memory: Span,
+    /// It holds its shard.
+    full: Event,
+    /// The last graph over it has ended.
+    free: Event,
+    /// What is in it, from when its copy is asked for until it is given back.
+    shard: Option<ShardIdx>,
+    /// The copy into it is out of memory that the river wants back.
+    lent: bool,
+}
+
+/// See the module's text.
+pub struct Window {
+    order: Order,
+    copies: Stream,
+    slots: Vec<Slot>,
+    /// Where shards that stay are, and whether they are there.
+    homes: Vec<Option<(Span, bool)>>,
+    layouts: Vec<Vec<Part>>,
+    zeros: Region,
+    /// Slots whose host memory has not been given back, the oldest first.
+    lent: VecDeque<usize>,
+    taken: Option<ShardIdx>,
+    sent: u64,
+}
+
+impl Window {
+    /// Takes the device's memory for `plan`. `layouts` says where each shard's tensors lie.
+    ///
+    /// # Errors
+    /// When the device has no such memory, or does not start.
+    pub fn new(
+        device: Device,
+        plan: &WindowPlan,
+        layouts: Vec<Vec<Part>>,
+    ) -> Result<Self, ComputeError> {
+        let buffer = device.buffer(plan.bytes())?;
+        let mut at = 0;
+        let mut next = |bytes| {
+            at += bytes;
+            buffer.span(at - bytes, bytes)
+        };
+        let slots = (0..plan.slots)
+            .map(|_| Slot {
+                memory: next(plan.slot_bytes),
+                full: Event::new(device),
+                free: Event::new(device),
+                shard: None,
+                lent: false,
+            })
+            .collect();
+        let homes = layouts
+            .iter()
+            .zip(&plan.stays)
+            .map(|(parts, stays)| stays.then(|| (next(plan::size(parts)), false)))
+            .collect();
+        let zeros = Arena::new(MOST_PADDING).map_err(|_| ComputeError::OutOfMemory)?;
+        Ok(Self {
+            order: Order::new(plan),
+            copies: Stream::new(device)?,
+            slots,
+            homes,
+            layouts,
+            zeros: zeros.region(0, MOST_PADDING),
+            lent: VecDeque::new(),
+            taken: None,
+            sent: 0,
+        })
+    }
+
+    /// Where the tensors of `shard` lie in its memory.
+    pub fn layout(&self, shard: ShardIdx) -> &[Part] {
+        &self.layouts[shard.0]
+    }
+
+    /// Memory that `shard` can come to: its own, or a slot.
+    pub fn memory_of(&self, shard: ShardIdx) -> Option<&Span> {
+        match &self.homes[shard.0] {
+            Some((home, _)) => Some(home),
+            None => self.slots.first().map(|slot| &slot.memory),
+        }
+    }
+
+    /// Whether weights pass through it in every pass.
+    pub fn passes(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
+    /// Bytes of weights sent to the device so far.
+    pub fn bytes_sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The memory of `shard`; what `compute` is asked for from now on begins when it is there.
+    /// Shards are taken in order of use, one at a time, round and round; those that are left
+    /// out arrive all the same, and are skipped.
+    ///
+    /// # Errors
+    /// As [`River::take`].
+    ///
+    /// # Panics
+    /// If the shard before was not given back.
+    pub fn take(
+        &mut self,
+        shard: ShardIdx,
+        river: &mut River,
+        compute: &Stream,
+    ) -> Result<Span, RiverError> {
+        assert!(self.taken.is_none(), "a shard is still taken");
+        let memory = loop {
+            self.issue(river, false)?;
+            if let Some(home) = &self.homes[shard.0] {
+                if let (memory, true) = home {
+                    break memory.clone();
+                }
+            } else if let Some(slot) = self.front().map(|i| &self.slots[i])
+                && slot.shard == Some(shard)
+            {
+                compute.wait(&slot.full);
+                break slot.memory.clone();
+            }
+            if self.front().is_some() && self.order.peek() == Next::Nothing {
+                // A pass that ended early, or did without the head, left it behind.
+                self.free_front(compute);
+            } else {
+                self.issue(river, true)?;
+            }
+        };
+        self.taken = Some(shard);
+        Ok(memory)
+    }
+
+    /// Ends the use of `shard` by what `compute` has been asked for so far.
+    ///
+    /// # Panics
+    /// If it was not taken.
+    pub fn give(&mut self, shard: ShardIdx, compute: &Stream) {
+        assert_eq!(self.taken.take(), Some(shard), "another shard is taken");
+        if self.homes[shard.0].is_none() {
+            self.free_front(compute);
+        }
+    }
+
+    /// The oldest slot in use.
+    fn front(&self) -> Option<usize> {
+        let order = &self.order;
+        (order.issued > order.freed).then(|| order.slot(order.freed))
+    }
+
+    fn free_front(&mut self, compute: &Stream) {
+        let slot = self.order.free();
+        let slot = &mut self.slots[slot];
+        slot.shard = None;
+        compute.record(&slot.free);
+    }
+
+    /// Asks for copies for as long as there are slots and shards have arrived in RAM; for one at
+    /// least, waited for, where one `must` come.
+    fn issue(&mut self, river: &mut River, mut must: bool) -> Result<(), RiverError> {
+        loop {
+            let next = self.order.peek();
+            let (Next::Home(shard) | Next::Slot(shard, _)) = next else {
+                return Ok(());
+            };
+            if !river.has_arrived(shard) {
+                if !must {
+                    return Ok(());
+                }
+                // The reader may wait for the memory that copies are made from.
+                while let Some(slot) = self.lent.front().copied() {
+                    self.settle(slot, river);
+                }
+            }
+            let (region, lent) = river.lend(shard)?;
+            must = false;
+            match next {
+                Next::Slot(_, slot) => {
+                    self.settle(slot, river);
+                    let Slot { memory, free, .. } = &self.slots[slot];
+                    self.copies.wait(free);
+                    self.send(shard, &region, &memory.clone());
+                    let slot_state = &mut self.slots[slot];
+                    self.copies.record(&slot_state.full);
+                    slot_state.shard = Some(shard);
+                    slot_state.lent = lent;
+                    if lent {
+                        self.lent.push_back(slot);
+                    }
+                }
+                _ => {
+                    while let Some(slot) = self.lent.front().copied() {
+                        self.settle(slot, river);
+                    }
+                    if let Some((memory, _)) = self.homes[shard.0].clone() {
+                        self.send(shard, &region, &memory);
+                    }
+                    // Once in a session.
+                    self.copies.synchronize();
+                    if let Some((_, is_there)) = &mut self.homes[shard.0] {
+                        *is_there = true;
+                    }
+                    if lent {
+                        river.settle();
+                    }
+                }
+            }
+            self.order.advance();
+        }
+    }
+
+    fn send(&mut self, shard: ShardIdx, from: &Region, to: &Span) {
+        for part in &self.layouts[shard.0] {
+            let bytes = part.bytes + part.padding;
+            let into = to.part(part.to, bytes);
+            self.copies.send(&from.part(part.from, part.bytes), &into);
+            if part.padding > 0 {
+                let zeros = self.zeros.part(0, part.padding);
+                self.copies
+                    .send(&zeros, &into.part(part.bytes, part.padding));
+            }
+            self.sent += part.bytes as u64;
+        }
+    }
+
+    /// Gives the river back what the copy into `slot`, and copies before it, were made from.
+    fn settle(&mut self, slot: usize, river: &mut River) {
+        // Also where nothing was lent: it keeps this thread from running a pass ahead.
+        self.slots[slot].full.synchronize();
+        while self.slots[slot].lent {
+            let Some(oldest) = self.lent.pop_front() else {
+                return;
+            };
+            self.slots[oldest].full.synchronize();
+            self.slots[oldest].lent = false;
+            river.settle();
+        }
+    }
+}

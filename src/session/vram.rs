@@ -1,0 +1,133 @@
+//! Who gets how much of `--vram`.
+//!
+//! ```text
+//!  | driver, kernels | KV cache | activations, scratch | norms | weights: staying, window |
+//!    measured once     max for ctx                              what is left
+//! ```
+//!
+//! The driver counts what it takes for its own context and for the code of the kernels to the
+//! process: that is a part of the budget too.
+
+use crate::ggml::{self, Device};
+use crate::model::ModelLayout;
+use crate::oracle::LayerOracle;
+use crate::river::{Shard, WindowPlan};
+use crate::units::Bytes;
+
+/// What the driver takes for a process, and the code of the kernels that a pass uses.
+const DRIVER: Bytes = Bytes::mib(640);
+
+/// Part of the memory that is free which is left to others, and the least and most of it.
+const MARGIN_PART: u64 = 16;
+const MARGIN_LEAST: Bytes = Bytes::mib(256);
+const MARGIN_MOST: Bytes = Bytes::mib(2048);
+
+/// The GPU that was asked for cannot be had as asked.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NoVram {
+    #[error("--vram {asked} asks for a GPU: {why}")]
+    NoGpu { asked: Bytes, why: String },
+    #[error(
+        "--vram {asked} is more than the {free} that are free on {device}: give at most that, or \
+         leave --vram out"
+    )]
+    TooMuch {
+        asked: Bytes,
+        free: Bytes,
+        device: String,
+    },
+}
+
+/// The GPU to compute on and how much of its memory, when so much was `asked` for. `None`: the
+/// CPU computes.
+///
+/// # Errors
+/// Where a size was asked for that cannot be had.
+pub fn claim(asked: Option<Bytes>) -> Result<Option<(Device, Bytes)>, NoVram> {
+    if asked == Some(Bytes(0)) {
+        return Ok(None);
+    }
+    let Some(device) = Device::gpu() else {
+        let why = ggml::no_gpu().unwrap_or(
+            "none was found (its library libggml-cuda.so lies beside the other backends, or \
+             NMOS_GGML_CUDA names it)",
+        );
+        return match asked {
+            None => Ok(None),
+            Some(asked) => Err(NoVram::NoGpu {
+                asked,
+                why: why.to_owned(),
+            }),
+        };
+    };
+    let (free, _) = device.memory();
+    match asked {
+        Some(asked) if asked > free => Err(NoVram::TooMuch {
+            asked,
+            free,
+            device: device.description(),
+        }),
+        Some(asked) => Ok(Some((device, asked))),
+        None => {
+            let part = Bytes(free.0 / MARGIN_PART);
+            let margin = part.clamp(MARGIN_LEAST, MARGIN_MOST);
+            Ok(Some((device, free.saturating_sub(margin))))
+        }
+    }
+}
+
+/// Who holds what of the device's memory.
+#[derive(Clone, Debug)]
+pub struct VramBudget {
+    pub vram: Bytes,
+    /// For weights that stay and the window.
+    pub weights: Bytes,
+    pub window: WindowPlan,
+    /// Sums to at most `vram`.
+    pub owners: Vec<(&'static str, Bytes)>,
+}
+
+/// The device's memory is too small for a window.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "{vram} of the GPU's memory are too little for this model with this context: the least that \
+     works is {} MiB; give more with --vram, take a smaller --ctx or --tree, or compute without \
+     the GPU (--vram 0)",
+    least.0.div_ceil(Bytes::MIB)
+)]
+pub struct VramTooSmall {
+    pub vram: Bytes,
+    pub least: Bytes,
+}
+
+impl VramBudget {
+    /// Divides `vram` for a model cut into `shards`.
+    ///
+    /// # Errors
+    /// Says the least that works.
+    pub fn new(
+        vram: Bytes,
+        layout: &ModelLayout,
+        shards: &[Shard],
+        ctx_tokens: usize,
+        max_nodes: usize,
+    ) -> Result<Self, VramTooSmall> {
+        let mut owners = vec![("driver, kernels", DRIVER)];
+        owners.extend(LayerOracle::device_bytes(layout, ctx_tokens, max_nodes));
+        let taken: u64 = owners.iter().map(|(_, bytes)| bytes.0).sum();
+        let weights = vram.saturating_sub(Bytes(taken));
+        let window = WindowPlan::new(shards, weights).map_err(|why| VramTooSmall {
+            vram,
+            least: Bytes(taken + why.least.0),
+        })?;
+        let slots = window.slots * window.slot_bytes;
+        owners.push(("weights that stay", Bytes(window.staying_bytes as u64)));
+        owners.push(("window", Bytes(slots as u64)));
+        Ok(Self {
+            vram,
+            weights,
+            window,
+            owners,
+        })
+    }
+}

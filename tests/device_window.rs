@@ -1,0 +1,187 @@
+//! Weights that come to a device through a window: the same logits as without one, bit for bit,
+//! with the CPU as the device.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{ORACLE, SMOL, layer_oracle, open_oracle, rows, same_bits, tokens};
+use nmos::ggml::Device;
+use nmos::model::{Blueprint, Gguf, ModelLayout};
+use nmos::oracle::{DeviceOptions, LayerOracle, Oracle, TokenTree, TreeNode, WidthClass};
+use nmos::river::{Plan, Shard, WindowPlan, catalogue};
+use nmos::session::{Budget, BudgetError, Held, Sizes, TreeSize};
+use nmos::units::{Bytes, TokenId};
+
+fn shards(file: &str) -> Vec<Shard> {
+    let gguf = Gguf::open(&common::model(file)).unwrap();
+    catalogue(&ModelLayout::from_gguf(&gguf).unwrap())
+}
+
+fn on_cpu(file: &str, ram: Bytes, window: Bytes) -> LayerOracle {
+    nmos::ggml::init().unwrap();
+    let device = DeviceOptions {
+        device: Device::cpu().unwrap(),
+        weight_bytes: window,
+    };
+    open_oracle(file, ram, 2048, Some(device))
+}
+
+fn prompt() -> Vec<TokenId> {
+    tokens(&(0..70).map(|i| 300 + i * 37).collect::<Vec<_>>())
+}
+
+/// Two branches behind a root, and a third that shares half of one.
+fn tree() -> TokenTree {
+    let mut tree = TokenTree::new();
+    let parents = [
+        None,
+        Some(0),
+        Some(0),
+        Some(1),
+        Some(2),
+        Some(3),
+        Some(3),
+        Some(4),
+    ];
+    for (parent, id) in parents.into_iter().zip((0..).map(|i| 500 + 61 * i)) {
+        let token = tokens(&[id])[0];
+        let logits = true;
+        tree.push(TreeNode {
+            token,
+            parent,
+            logits,
+        });
+    }
+    tree
+}
+
+/// The logits of a prompt in passes of three widths, of a tree, and of a token behind a branch.
+fn logits(oracle: &mut dyn Oracle) -> Vec<Vec<f32>> {
+    let prompt = prompt();
+    let mut all = rows(oracle, &prompt[..40], WidthClass::BATCH.max);
+    all.extend(rows(oracle, &prompt[40..], 8));
+    let output = oracle.pass(&tree(), WidthClass::BATCH).unwrap();
+    all.extend((0..tree().len()).map(|node| output.logits.of(node).unwrap().to_vec()));
+    oracle.commit(&[0, 1, 3, 6]);
+    // Without logits: the head comes to the window all the same, and is skipped.
+    let quiet = TreeNode {
+        token: prompt[0],
+        parent: None,
+        logits: false,
+    };
+    let mut tree = TokenTree::new();
+    tree.push(quiet);
+    oracle.pass(&tree, WidthClass::BATCH).unwrap();
+    oracle.commit(&[0]);
+    all.extend(rows(oracle, &prompt[..1], 1));
+    all
+}
+
+fn compare(file: &str, expected: &[Vec<f32>], ram: Bytes, window: Bytes) {
+    let shards = shards(file);
+    let all: u64 = shards.iter().map(|s| s.bytes as u64).sum();
+    let plan = WindowPlan::new(&shards, window).unwrap();
+    let mut oracle = on_cpu(file, ram, window);
+    let seen = logits(&mut oracle);
+    assert_eq!(seen.len(), expected.len());
+    for (i, (seen, expected)) in seen.iter().zip(expected).enumerate() {
+        assert!(same_bits(seen, expected), "row {i} with {ram} and {window}");
+    }
+    // Every pass sends what does not stay, and a few slots of the next.
+    let passing: Vec<_> = (0..shards.len()).filter(|&i| !plan.stays[i]).collect();
+    let tensors = |shard: &Shard| shard.tensors.iter().map(|t| t.bytes as u64).sum::<u64>();
+    let a_pass: u64 = passing.iter().map(|&i| tensors(&shards[i])).sum();
+    let once: u64 = shards.iter().map(tensors).sum::<u64>() - a_pass;
+    let before = oracle.bytes_sent();
+    oracle.pass(&tree(), WidthClass::BATCH).unwrap();
+    assert_eq!(
+        oracle.bytes_sent() - before,
+        a_pass,
+        "a pass sends what does not stay"
+    );
+    let ahead = before.saturating_sub(once) % a_pass.max(1);
+    let slots = plan.slots as u64 * plan.slot_bytes as u64;
+    assert!(before >= once && ahead <= slots, "{before} {once} {ahead}");
+    if plan.slots == 0 {
+        assert_eq!(before, once, "all stays: sent once");
+        assert_eq!(oracle.bytes_read(), all, "and read once");
+    }
+}
+
+fn check(file: &str) {
+    let shards = shards(file);
+    let all = Bytes(shards.iter().map(|s| WindowPlan::bytes_of(s) as u64).sum());
+    let least = WindowPlan::least(&shards);
+    let plenty = Bytes::mib(2048);
+    let expected = logits(&mut layer_oracle(file, plenty));
+    for (ram, window) in [
+        // RAM holds all: the smallest window, one with shards that stay, and no window at all.
+        (plenty, least),
+        (plenty, Bytes(least.0 * 2 + all.0 / 3)),
+        (plenty, all),
+        // RAM holds part: from the disk through RAM to the device, to the smallest of both.
+        (Bytes(all.0 / 2), Bytes(least.0 * 2 + all.0 / 4)),
+        (Plan::least(&shards), least),
+    ] {
+        compare(file, &expected, ram, window);
+    }
+}
+
+#[test]
+fn smollm2_through_a_window_is_the_same_bits() {
+    check(SMOL);
+}
+
+#[test]
+fn qwen2_through_a_window_is_the_same_bits() {
+    check(ORACLE);
+}
+
+#[test]
+fn both_memories_are_divided_among_their_owners() {
+    nmos::ggml::init().unwrap();
+    let gguf = Gguf::open(&common::model(ORACLE)).unwrap();
+    let model = Blueprint::from_gguf(&gguf).unwrap();
+    let resident = Held::resident(&gguf).unwrap();
+    let sizes = |ram, vram| Sizes {
+        ram: Bytes::mib(ram),
+        held: Bytes::mib(60),
+        ctx_tokens: 1024,
+        tree: TreeSize::Fixed(64),
+        device: Some((Device::cpu().unwrap(), Bytes::mib(vram))),
+    };
+    let shards = shards(ORACLE);
+    let sum = |owners: &[(&str, Bytes)]| owners.iter().map(|(_, b)| b.0).sum::<u64>();
+    for (ram, vram) in [(4000, 1200), (600, 1200), (4000, 4000)] {
+        let budget = Budget::new(&sizes(ram, vram), resident, &model).unwrap();
+        let (_, on_device) = budget.device.as_ref().unwrap();
+        assert!(sum(&budget.owners) <= Bytes::mib(ram).0);
+        assert!(sum(&on_device.owners) <= Bytes::mib(vram).0);
+        let plan = budget.form.plan().unwrap();
+        assert_eq!(plan.leaves, on_device.window.stays);
+        for i in 0..shards.len() {
+            assert!(
+                !(plan.pinned[i] && plan.leaves[i]),
+                "shard {i} is held twice"
+            );
+        }
+        let stays = on_device.window.slots == 0;
+        assert_eq!(stays, vram == 4000, "all of it fits 4000 MiB");
+    }
+    let error = Budget::new(&sizes(4000, 500), resident, &model).unwrap_err();
+    let BudgetError::Vram(error) = error else {
+        panic!("the device's memory is what is too little: {error}");
+    };
+    let least = error.least.0.div_ceil(Bytes::MIB);
+    Budget::new(&sizes(4000, least), resident, &model).unwrap();
+    Budget::new(&sizes(4000, least - 1), resident, &model).unwrap_err();
+}
+
+#[test]
+fn a_window_of_less_than_two_shards_is_refused() {
+    let shards = shards(SMOL);
+    let least = WindowPlan::least(&shards);
+    let error = WindowPlan::new(&shards, Bytes(least.0 - 1)).unwrap_err();
+    assert_eq!((error.least, error.given), (least, Bytes(least.0 - 1)));
+}
