@@ -35,7 +35,8 @@ fn options(ram: u64, draft: bool) -> EngineOptions {
         vram: Some(Bytes(0)),
         ctx_tokens: 1024,
         threads: 2,
-        tree: TreeSize::Auto,
+        // Of one width class, whatever passes cost.
+        tree: TreeSize::Fixed(16),
         max_tokens: 64,
         fixed_length: false,
         system: "You are a helpful assistant.".into(),
@@ -111,7 +112,6 @@ fn greedy_answers_are_the_same_with_any_memory_and_any_draft() {
     let prompts = [PROMPTS[0], PROMPTS[3]];
     let plain = answers(options(BUDGETS[0], false), &prompts);
     assert!(plain.iter().all(|s| s.tokens >= 8), "{plain:?}");
-    assert!(plain.iter().all(|s| s.accept_rate.is_none()));
     for (ram, draft) in [
         (BUDGETS[1], false),
         (BUDGETS[2], false),

@@ -12,6 +12,7 @@ pub struct ToyOracle {
     /// The token of each node of the last pass.
     last: Vec<TokenId>,
     pub exact_trees: bool,
+    pub max_nodes: usize,
     /// Nodes of every pass so far.
     pub passes: Vec<usize>,
 }
@@ -25,6 +26,7 @@ impl ToyOracle {
             capacity,
             last: Vec::new(),
             exact_trees: true,
+            max_nodes: WidthClass::WIDE.max,
             passes: Vec::new(),
         }
     }
@@ -53,7 +55,7 @@ impl Oracle for ToyOracle {
     }
 
     fn max_nodes(&self) -> usize {
-        WidthClass::WIDE.max
+        self.max_nodes
     }
 
     fn exact_trees(&self) -> bool {
@@ -61,7 +63,8 @@ impl Oracle for ToyOracle {
     }
 
     fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError> {
-        assert!(!tree.is_empty() && tree.len() <= width.max);
+        let most = width.max.min(super::max_width(self.max_nodes()));
+        assert!(!tree.is_empty() && tree.len() <= most);
         if self.tokens.len() + tree.len() > self.capacity {
             return Err(CellsFull {
                 capacity: self.capacity,

@@ -223,7 +223,7 @@ proptest! {
         };
         let rules = rules(sampling, 48);
         let mut oracle = ToyOracle::new(400);
-        oracle.exact_trees = exact_trees;
+        (oracle.exact_trees, oracle.max_nodes) = (exact_trees, size);
         let draft = has_draft.then(|| Draft::new(wrong_every));
         let prompt = prompt(n);
         let cache = Cache::new(Box::new(oracle));

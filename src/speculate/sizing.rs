@@ -179,9 +179,11 @@ impl Sizing {
     }
 
     /// Most guesses of a pass. Memory for logits is for as many nodes as the cap, the tip among
-    /// them; what else is certain wants none.
+    /// them; what else is certain wants none. Memory for nodes is for a pass over a prompt, or
+    /// for the cap.
     fn most(&self, frame: &Frame) -> usize {
-        let nodes = frame.class.max.min(frame.room);
+        let widest = self.cap.max(WidthClass::BATCH.max);
+        let nodes = frame.class.max.min(frame.room).min(widest);
         nodes.saturating_sub(frame.certain).min(self.cap - 1)
     }
 
@@ -378,6 +380,14 @@ mod tests {
         assert!(sizing.ask(&frame, &[0.5], &[(0.4, 0.4)], 1e6, 16) > 0);
         // No child can be among the best 31 any more.
         assert_eq!(sizing.ask(&frame, &many, &[(0.11, 0.11)], 1e6, 16), 0);
+        // A pass that ends a prompt is no wider than there is memory for.
+        let wide = Sizing::new(TreeSize::Fixed(100), 512, None);
+        let frame = Frame {
+            class: WidthClass::WIDE,
+            certain: 60,
+            ..frame
+        };
+        assert_eq!(wide.cut(&frame, &[0.1; 200], 0.0), 40);
         let mut none = Sizing::new(TreeSize::Fixed(1), 512, None);
         assert_eq!(none.class(None), WidthClass::NARROW);
         assert_eq!(
