@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 /// One row of `n_vocab` floats for each node whose logits were wanted, in node order.
 ///
-/// Many rows are hundreds of megabytes: the memory goes back to the oracle's [`Shelf`] when the
+/// Many rows are hundreds of megabytes: the memory goes back to the oracle's `Shelf` when the
 /// logits are dropped, and the next pass finds it there.
 #[derive(Debug)]
 pub struct Logits {

@@ -20,7 +20,7 @@ const FEWEST_SLOTS: usize = 2;
 /// Which shards are in the device's memory for good, and what the others pass through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowPlan {
-    /// By [`ShardIdx`].
+    /// By [`ShardIdx`](crate::river::ShardIdx).
     pub stays: Vec<bool>,
     pub staying_bytes: usize,
     /// Zero where all shards stay.
