@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Budgets of the default oracle: little, some and most of it stays.
-pub const RAM: [Bytes; 3] = [Bytes::mib(700), Bytes::mib(960), Bytes::mib(1200)];
+pub const RAM: [Bytes; 3] = [Bytes::mib(760), Bytes::mib(960), Bytes::mib(1200)];
 
 /// Of models that were made larger.
 pub const FORGED_RAM: Bytes = Bytes::mib(2048);
