@@ -180,6 +180,8 @@ impl Budget {
             ctx_tokens,
             ..
         } = sizes;
+        let device = sizes.device.map(|(device, _)| device).zip(vram);
+        let mut owners = vec![(Self::HELD, held), (Self::MARGIN, MARGIN)];
         let context = LlamaOracle::context_bytes(
             model.n_layer(),
             model.kv_width(),
@@ -187,50 +189,34 @@ impl Budget {
             ctx_tokens,
             max_nodes,
         );
-        let mut owners = vec![(Self::HELD, held), (Self::MARGIN, MARGIN)];
-        if let (Some((device, _)), Some(vram)) = (sizes.device, vram) {
-            owners.extend(others(model, ctx_tokens, max_nodes, true));
-            let taken: u64 = owners.iter().map(|(_, bytes)| bytes.0).sum();
-            let weights = ram.saturating_sub(Bytes(taken));
-            let plan = Plan::before_device(&shards(model), &vram.window.stays, weights).ok()?;
-            owners.push(("weights that stay", Bytes(plan.pinned_bytes as u64)));
-            owners.push(("weights in flight", Bytes(plan.ring_bytes as u64)));
-            return Some(Self {
-                ram,
-                max_nodes,
-                form: Form::Streamed { weights, plan },
-                owners,
-                device: Some((device, vram)),
-            });
-        }
         let resident = held.0 + MARGIN.0 + resident_weights.0 + context.0;
-        if resident <= ram.0 {
+        let form = if device.is_none() && resident <= ram.0 {
             owners.push(("context", context));
             owners.push(("weights, vocabulary", resident_weights));
-            return Some(Self {
-                ram,
-                max_nodes,
-                form: Form::Resident,
-                owners,
-                device: None,
-            });
-        }
-        owners.extend(others(model, ctx_tokens, max_nodes, false));
-        let taken: u64 = owners.iter().map(|(_, bytes)| bytes.0).sum();
-        let weights = ram.saturating_sub(Bytes(taken));
-        let plan = Plan::new(&shards(model), weights).ok()?;
-        owners.push(("weights that stay", Bytes(plan.pinned_bytes as u64)));
-        owners.push(("weights in flight", Bytes(plan.ring_bytes as u64)));
-        let form = match model {
-            Blueprint::Layers(_) => Form::Streamed { weights, plan },
-            Blueprint::Graph(_) => Form::Hooked { weights, plan },
+            Form::Resident
+        } else {
+            owners.extend(others(model, ctx_tokens, max_nodes, device.is_some()));
+            let taken: u64 = owners.iter().map(|(_, bytes)| bytes.0).sum();
+            let weights = ram.saturating_sub(Bytes(taken));
+            let shards = shards(model);
+            let plan = match &device {
+                Some((_, vram)) => Plan::before_device(&shards, &vram.window.stays, weights),
+                None => Plan::new(&shards, weights),
+            };
+            let plan = plan.ok()?;
+            owners.push(("weights that stay", Bytes(plan.pinned_bytes as u64)));
+            owners.push(("weights in flight", Bytes(plan.ring_bytes as u64)));
+            match model {
+                Blueprint::Layers(_) => Form::Streamed { weights, plan },
+                Blueprint::Graph(_) => Form::Hooked { weights, plan },
+            }
         };
         Some(Self {
             ram,
             max_nodes,
             form,
             owners,
-            device: None,
+            device,
         })
     }
 }
