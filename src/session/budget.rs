@@ -1,7 +1,7 @@
 //! Who gets how much of `--ram`.
 //!
 //! The budget is for all that the process holds. The program is measured, vocabulary and draft
-//! are predicted from their files ([`Held`](super::held::Held)), so that weights can be placed
+//! are predicted from their files ([`Held`]), so that weights can be placed
 //! and set out before these load; the rest is known by size, a margin is left for what can be
 //! neither, and the weights get what remains:
 //!
@@ -13,9 +13,11 @@
 //! Activations and logits grow with the most nodes that a pass may have. Where that number
 //! chooses itself, it is small where the memory that it takes would be missed by the weights.
 
+use super::held::Held;
+use super::options::EngineOptions;
 use super::vram::{VramBudget, VramTooSmall};
 use crate::ggml::Device;
-use crate::model::Blueprint;
+use crate::model::{Blueprint, Gguf};
 use crate::oracle::{LayerOracle, LlamaOracle, WidthClass};
 use crate::river::{Plan, Shard, catalogue, catalogue_by_layer};
 use crate::speculate::TreeSize;
@@ -37,6 +39,41 @@ const AUTO_NODES_SHORT: usize = 16;
 /// Memory is short where the nodes from the smaller number to the larger would take more than
 /// this part of it.
 const SHORT: u64 = 20;
+
+/// Predicts what vocabulary and draft will hold and divides the memory, in the same way for a
+/// session and for what is said of one beforehand.
+///
+/// # Errors
+/// A header that lacks what every model has, and memory that is too little.
+pub(super) fn divide(
+    options: &EngineOptions,
+    gguf: &Gguf,
+    blueprint: &Blueprint,
+    draft: Option<&Gguf>,
+    machine: Machine,
+) -> anyhow::Result<(Held, Budget)> {
+    let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
+    let held = Held::predict(machine.program, gguf, blueprint, draft, ctx_tokens)?;
+    let sizes = Sizes {
+        ram: machine.ram,
+        held: held.total(),
+        ctx_tokens,
+        tree: options.tree,
+        device: machine.device,
+    };
+    let budget = Budget::new(&sizes, Held::resident(gguf)?, blueprint)?;
+    Ok((held, budget))
+}
+
+/// What there is to divide.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Machine {
+    pub ram: Bytes,
+    /// In use already, with llama.cpp started and no model open.
+    pub program: Bytes,
+    /// Where the oracle computes, if not on the CPU, and how much of its memory it may take.
+    pub device: Option<(Device, Bytes)>,
+}
 
 /// What a budget follows from, besides the model.
 #[derive(Clone, Copy, Debug)]

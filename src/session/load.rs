@@ -1,8 +1,7 @@
 //! From options to a running oracle, draft and scout.
 
-use super::budget::{Budget, Form, Sizes};
+use super::budget::{self, Budget, Form, Machine};
 use super::early::Early;
-use super::held::Held;
 use super::options::EngineOptions;
 use super::pairing::Pairing;
 use super::vram;
@@ -65,16 +64,13 @@ pub(super) fn load(
     // draft load. What these will hold is therefore predicted, not measured.
     begin("oracle")?;
     let program = system::rss().unwrap_or_default();
-    let held = Held::predict(program, &gguf, &blueprint, draft.as_ref(), ctx_tokens)?;
     let bare = open_bare(&gguf, &mut blueprint)?;
-    let sizes = Sizes {
+    let machine = Machine {
         ram,
-        held: held.total(),
-        ctx_tokens,
-        tree: options.tree,
+        program,
         device,
     };
-    let budget = Budget::new(&sizes, Held::resident(&gguf)?, &blueprint)?;
+    let (_, budget) = budget::divide(options, &gguf, &blueprint, draft.as_ref(), machine)?;
     for (owner, bytes) in &budget.owners {
         tracing::info!(owner, %bytes, "memory");
     }

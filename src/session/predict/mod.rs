@@ -19,7 +19,7 @@ mod pipeline;
 pub use check::{Checked, check};
 pub use pipeline::{Pipeline, Step};
 
-use super::budget::{self, Budget, Form, Sizes};
+use super::budget::{self, Budget, Form, Machine};
 use super::held::Held;
 use super::load::{answer_width, open_bare, read_sizes};
 use super::options::EngineOptions;
@@ -111,17 +111,13 @@ impl Outlook {
         open_bare(&gguf, &mut blueprint)?;
         let pairing = Pairing::of(options, &gguf)?;
         let ram = system::budget(options.ram, &system::memory(), program)?;
-        let draft = pairing.draft.as_ref();
-        let held = Held::predict(program, &gguf, &blueprint, draft, ctx_tokens)?;
-        let resident = Held::resident(&gguf)?;
-        let sizes = Sizes {
+        let machine = Machine {
             ram,
-            held: held.total(),
-            ctx_tokens,
-            tree: options.tree,
+            program,
             device,
         };
-        let budget = Budget::new(&sizes, resident, &blueprint)?;
+        let draft = pairing.draft.as_ref();
+        let (held, budget) = budget::divide(options, &gguf, &blueprint, draft, machine)?;
         Ok(Self {
             shards: budget::shards(&blueprint),
             gguf,
