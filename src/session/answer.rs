@@ -11,7 +11,7 @@
 
 use super::cache::Cache;
 use crate::ggml::llama::LlamaError;
-use crate::oracle::{OracleError, PassCost, TokenTree, WidthClass};
+use crate::oracle::{OracleError, PassCost, WidthClass};
 use crate::speculate::{
     Accepted, Cut, DraftTree, Growth, NodeKind, Sampler, Source, Speculator, accept_behind,
 };
@@ -160,9 +160,7 @@ impl Answer {
         if lost.is_empty() {
             return Ok(false);
         }
-        let part = &lost[..lost.len().min(width.max)];
-        let tree = TokenTree::chain(part, part.len());
-        cache.pass(&tree, width, |_| ((0..part.len()).collect(), ()))?;
+        cache.read(&lost[..lost.len().min(width.max)], width)?;
         Ok(true)
     }
 
@@ -180,12 +178,8 @@ impl Answer {
         let width = WidthClass::BATCH;
         let rest = &self.prompt[common..];
         if rest.len() > width.max {
-            let part = &rest[..width.max];
-            let tree = TokenTree::chain(part, part.len());
-            let cost = cache.pass(&tree, width, |output| {
-                ((0..part.len()).collect(), output.cost)
-            })?;
-            speculator.observe_pass(part.len(), width, cost);
+            let cost = cache.read(&rest[..width.max], width)?;
+            speculator.observe_pass(width.max, width, cost);
             return Ok(None);
         }
         let tree = DraftTree::certain(rest.iter().map(|&token| (token, NodeKind::Prompt)));

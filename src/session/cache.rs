@@ -1,6 +1,6 @@
 //! The oracle's committed tokens, and the passes that put them there.
 
-use crate::oracle::{Oracle, OracleError, PassOutput, TokenTree, WidthClass};
+use crate::oracle::{Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass};
 use crate::units::TokenId;
 
 /// An oracle together with the tokens that it has committed.
@@ -82,6 +82,21 @@ impl Cache {
         self.tokens
             .extend(path.iter().map(|&node| tree.nodes()[node].token));
         Ok(result)
+    }
+
+    /// Reads `tokens` in one pass and keeps them all; says what that cost.
+    ///
+    /// # Errors
+    /// As [`Cache::pass`].
+    pub(super) fn read(
+        &mut self,
+        tokens: &[TokenId],
+        width: WidthClass,
+    ) -> Result<PassCost, OracleError> {
+        let tree = TokenTree::chain(tokens, tokens.len());
+        self.pass(&tree, width, |output| {
+            ((0..tokens.len()).collect(), output.cost)
+        })
     }
 
     /// Starts to count passes anew: what is committed belongs to earlier prompts.

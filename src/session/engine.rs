@@ -20,7 +20,7 @@ use super::load::Loaded;
 use super::options::EngineOptions;
 use super::prompt::Prompt;
 use crate::model::{TextStream, Turn};
-use crate::oracle::{TokenTree, WidthClass};
+use crate::oracle::WidthClass;
 use crate::scout::HeuristicScout;
 use crate::speculate::Speculator;
 use crate::system;
@@ -338,12 +338,8 @@ impl Engine {
             self.hub.update(|s| s.phase = Phase::Anticipating);
             self.cache.truncate(common);
             let part = &stable[common..stable.len().min(common + WidthClass::BATCH.max)];
-            let tree = TokenTree::chain(part, part.len());
-            self.cache
-                .pass(&tree, WidthClass::BATCH, |_| {
-                    ((0..part.len()).collect(), ())
-                })
-                .map_err(StepError::from)
+            let read = self.cache.read(part, WidthClass::BATCH);
+            read.map(|_| ()).map_err(StepError::from)
         };
         self.show_work();
         match result {
