@@ -60,8 +60,14 @@ impl WidthClass {
 
     /// The class for passes of at most `nodes` nodes.
     pub fn of(nodes: usize) -> Self {
-        let fits = |class: &&Self| nodes <= class.max;
-        *Self::ALL.iter().find(fits).unwrap_or(&Self::WIDE)
+        Self::ALL[Self::holding(&Self::ALL, nodes)]
+    }
+
+    /// Which of `classes`, the narrowest first, is the first with room for `nodes` nodes; the
+    /// last where none has.
+    pub fn holding(classes: &[Self], nodes: usize) -> usize {
+        let found = classes.iter().position(|class| nodes <= class.max);
+        found.unwrap_or(classes.len().saturating_sub(1))
     }
 }
 

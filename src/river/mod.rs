@@ -101,8 +101,7 @@ impl River {
         sizes: ReadSizes,
         hub: Arc<Hub>,
     ) -> Result<Self, RiverError> {
-        let io = open_reader(sizes.depth);
-        Self::start_with(io, files, shards, plan, sizes.bytes, hub)
+        Self::start_in(Arena::new, files, shards, plan, sizes, hub)
     }
 
     /// The same with weights in memory that `allocate` gives: what a device copies from.

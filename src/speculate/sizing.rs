@@ -81,7 +81,7 @@ impl Sizing {
         Self {
             size,
             cap: cap.max(1),
-            classes: vec![WidthClass::NARROW, WidthClass::BATCH, WidthClass::WIDE],
+            classes: WidthClass::ALL.to_vec(),
             passes: PassTimes::default(),
             acceptance: Acceptance::new(decodes.is_some()),
             decodes,
@@ -121,13 +121,13 @@ impl Sizing {
 
     /// The width class for an answer that begins now.
     pub fn class(&mut self, label: Option<Label>) -> WidthClass {
+        // A wider one than holds all nodes has nothing to offer.
+        let widest = WidthClass::holding(&self.classes, self.cap);
         let class = match self.size {
-            TreeSize::Fixed(_) => self.classes[self.holding_cap()],
+            TreeSize::Fixed(_) => self.classes[widest],
             TreeSize::Auto => {
                 let rate = |class| self.expected_rate(class, label);
-                // A wider one than holds all nodes has nothing to offer.
-                let classes = &self.classes[..=self.holding_cap()];
-                let best = classes.iter().copied();
+                let best = self.classes[..=widest].iter().copied();
                 let best = best.max_by(|a, b| rate(*a).total_cmp(&rate(*b)));
                 let best = best.unwrap_or(WidthClass::BATCH);
                 match self.last {
@@ -138,13 +138,6 @@ impl Sizing {
         };
         self.last = Some(class);
         class
-    }
-
-    /// The narrowest class that holds as many nodes as a pass can have.
-    fn holding_cap(&self) -> usize {
-        let holds = |class: &WidthClass| self.cap <= class.max;
-        let found = self.classes.iter().position(holds);
-        found.unwrap_or(self.classes.len() - 1)
     }
 
     /// Tokens a millisecond of an answer in this class, with what is known of earlier ones.

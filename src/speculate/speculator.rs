@@ -114,11 +114,6 @@ impl Speculator {
         &self.calibration
     }
 
-    /// Time that drafting has taken since the last pass, in milliseconds.
-    pub fn spent_ms(&self) -> f64 {
-        self.spent_ms
-    }
-
     /// Adds guesses to `tree`, whose tip is the end of `text`, for as long as that pays.
     ///
     /// # Errors
