@@ -393,7 +393,8 @@ fn a_kill_leaves_no_model_that_is_not_whole() {
     let place = dir.path().join("killed.gguf");
     let source = std::fs::read(model(SMOL)).unwrap();
     let args = ["--size", "800MB", "--no-verify", place.to_str().unwrap()];
-    let mut child = command(&args)
+    let home = tempfile::tempdir().unwrap();
+    let mut child = command(home.path(), &args)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -412,11 +413,11 @@ fn a_kill_leaves_no_model_that_is_not_whole() {
 }
 
 fn nmos(args: &[&str]) -> Output {
-    command(args).output().unwrap()
+    let home = tempfile::tempdir().unwrap();
+    command(home.path(), args).output().unwrap()
 }
 
-fn command(args: &[&str]) -> Command {
-    let home = tempfile::tempdir().unwrap();
+fn command(home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nmos"));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -425,7 +426,7 @@ fn command(args: &[&str]) -> Command {
         }
     }
     command
-        .env("HOME", home.path())
+        .env("HOME", home)
         .args(["forge", "--draft", "none", "--oracle"])
         .arg(model(SMOL))
         .args(args);

@@ -37,6 +37,17 @@ fn ask(drafter: &mut ModelDrafter, tree: &mut DraftTree, nodes: &[DraftIdx]) -> 
     all
 }
 
+/// A drafter that has read the text and been asked what comes next.
+fn asked_once() -> (ModelDrafter, Vec<TokenId>, DraftTree, DraftIdx) {
+    let mut drafter = drafter();
+    let text = text(&drafter.tokenizer());
+    drafter.follow(&text).unwrap();
+    let mut tree = tree_at(&text);
+    let tip = tree.tip().unwrap();
+    ask(&mut drafter, &mut tree, &[tip]);
+    (drafter, text, tree, tip)
+}
+
 /// What a drafter says of a text that it reads in one go.
 fn alone(text: &[TokenId], sampler: Option<&Sampler>) -> Vec<Guess> {
     let mut fresh = drafter();
@@ -181,12 +192,7 @@ fn nothing_is_decoded_twice_along_an_answer() {
 #[test]
 fn a_text_that_changes_is_followed_from_where_it_does() {
     let _turn = common::turn();
-    let mut drafter = drafter();
-    let text = text(&drafter.tokenizer());
-    drafter.follow(&text).unwrap();
-    let mut tree = tree_at(&text);
-    let tip = tree.tip().unwrap();
-    ask(&mut drafter, &mut tree, &[tip]);
+    let (mut drafter, text, mut tree, tip) = asked_once();
     let children: Vec<_> = tree.children(tip).take(3).collect();
     ask(&mut drafter, &mut tree, &children);
     // Back to the middle of the text, and on in another way.
@@ -239,12 +245,7 @@ fn a_draft_that_ends_texts_with_another_token_is_refused_by_both_ids() {
 #[test]
 fn more_branches_than_there_is_room_for_are_left_alone() {
     let _turn = common::turn();
-    let mut drafter = drafter();
-    let text = text(&drafter.tokenizer());
-    drafter.follow(&text).unwrap();
-    let mut tree = tree_at(&text);
-    let tip = tree.tip().unwrap();
-    ask(&mut drafter, &mut tree, &[tip]);
+    let (mut drafter, text, mut tree, tip) = asked_once();
     let mut answered = 0;
     let mut level: Vec<_> = tree.children(tip).collect();
     while answered < DRAFT_SEQUENCES + DRAFT_BATCH && !level.is_empty() {

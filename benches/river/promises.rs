@@ -58,20 +58,14 @@ pub fn measure(
     disk: &Disk,
     args: &Args,
 ) -> anyhow::Result<Promise> {
-    let output = Command::new(NMOS)
-        .arg("plan")
-        .arg(format!("--check={}", args.rounds))
-        .args(["--json", "--draft", "none", "--ram", &ram.0.to_string()])
-        .args(["--threads", &args.threads.to_string(), "--oracle"])
-        .arg(oracle)
-        .stderr(Stdio::inherit())
-        .output()?;
-    anyhow::ensure!(
-        output.status.success(),
-        "nmos plan ended with {}",
-        output.status
-    );
-    let plan: Value = serde_json::from_slice(&output.stdout)?;
+    let plan = report(
+        Command::new(NMOS)
+            .arg("plan")
+            .arg(format!("--check={}", args.rounds))
+            .args(["--json", "--draft", "none", "--ram", &ram.0.to_string()])
+            .args(["--threads", &args.threads.to_string(), "--oracle"])
+            .arg(oracle),
+    )?;
     let streamed = number(&plan["predicted_bytes_a_pass"]);
     let disk_s = streamed / disk.bytes_per_s();
     let passes = list(&plan["checked"]).iter().map(|row| {
@@ -101,28 +95,35 @@ pub fn measure(
 }
 
 fn held(oracle: &Path, draft: &Path, ram: Bytes, group: Option<&Group>) -> anyhow::Result<Held> {
-    let output = command_in(group, NMOS)
-        .args(["run", "--json", "-n", "12", "--ctx", "1024", "--ram"])
-        .arg(ram.0.to_string())
-        .arg("--oracle")
-        .arg(oracle)
-        .arg("--draft")
-        .arg(draft)
-        .arg("Count from one to thirty.")
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()?;
-    anyhow::ensure!(
-        output.status.success(),
-        "nmos run ended with {}",
-        output.status
-    );
-    let stats: Value = serde_json::from_slice(&output.stdout)?;
+    let stats = report(
+        command_in(group, NMOS)
+            .args(["run", "--json", "-n", "12", "--ctx", "1024", "--ram"])
+            .arg(ram.0.to_string())
+            .arg("--oracle")
+            .arg(oracle)
+            .arg("--draft")
+            .arg(draft)
+            .arg("Count from one to thirty."),
+    )?;
     Ok(Held {
         peak: Bytes(number(&stats["rss_peak_bytes"]) as u64),
         bytes_a_pass: number(&stats["bytes_read"]) / number(&stats["passes"]),
         tokens_per_s: stats["tokens_per_s"].as_f64(),
     })
+}
+
+/// What a command of nmos prints as JSON.
+fn report(command: &mut Command) -> anyhow::Result<Value> {
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()?;
+    anyhow::ensure!(
+        output.status.success(),
+        "{command:?} ended with {}",
+        output.status
+    );
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn number(value: &Value) -> f64 {
