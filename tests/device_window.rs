@@ -143,7 +143,7 @@ fn both_memories_are_divided_among_their_owners() {
     nmos::ggml::init().unwrap();
     let gguf = Gguf::open(&common::model(ORACLE)).unwrap();
     let model = Blueprint::from_gguf(&gguf).unwrap();
-    let resident = Held::resident(&gguf).unwrap();
+    let resident = Held::resident(&gguf);
     let sizes = |ram, vram| Sizes {
         ram: Bytes::mib(ram),
         held: Bytes::mib(60),

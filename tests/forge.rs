@@ -14,7 +14,7 @@ use nmos::model::gguf::Value;
 use nmos::model::progress::Progress;
 use nmos::model::{Gguf, ModelLayout, Tokenizer};
 use nmos::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, WidthClass};
-use nmos::river::ReadSizes;
+use nmos::river::{Placement, ReadSizes};
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
 use std::fs::{File, read_dir};
@@ -68,6 +68,7 @@ fn layer_oracle(path: &Path) -> LayerOracle {
         threads: THREADS,
         max_nodes: WidthClass::BATCH.max,
         weight_bytes: Bytes::mib(512),
+        placement: Placement::Even,
         read_sizes: ReadSizes::default(),
         device: None,
     };

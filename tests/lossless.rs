@@ -39,6 +39,7 @@ fn options(ram: u64, draft: bool) -> EngineOptions {
         tree: TreeSize::Fixed(16),
         max_tokens: 64,
         fixed_length: false,
+        draft_waits: false,
         system: "You are a helpful assistant.".into(),
         anticipate: false,
         sampling: greedy(),

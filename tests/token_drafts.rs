@@ -5,7 +5,7 @@
 mod common;
 
 use common::{SMOL, model};
-use nmos::model::Tokenizer;
+use nmos::model::{Gguf, Tokenizer};
 use nmos::speculate::{
     DRAFT_BATCH, DRAFT_SEQUENCES, DraftIdx, DraftTree, Drafter, Guess, ModelDrafter, NodeKind,
     Sampler, Sampling, Source,
@@ -15,11 +15,11 @@ use nmos::units::TokenId;
 const TEXT: &str = "The capital of France is Paris, and the capital of Italy is Rome. The capital";
 
 fn drafter() -> ModelDrafter {
-    ModelDrafter::open(&model(SMOL), 512, 2).unwrap()
+    ModelDrafter::open(&Gguf::open(&model(SMOL)).unwrap(), 512, 2).unwrap()
 }
 
-fn text(tokenizer: &Tokenizer) -> Vec<TokenId> {
-    tokenizer.text(TEXT)
+fn text() -> Vec<TokenId> {
+    Tokenizer::open(&model(SMOL)).unwrap().text(TEXT)
 }
 
 fn tree_at(text: &[TokenId]) -> DraftTree {
@@ -40,7 +40,7 @@ fn ask(drafter: &mut ModelDrafter, tree: &mut DraftTree, nodes: &[DraftIdx]) -> 
 /// A drafter that has read the text and been asked what comes next.
 fn asked_once() -> (ModelDrafter, Vec<TokenId>, DraftTree, DraftIdx) {
     let mut drafter = drafter();
-    let text = text(&drafter.tokenizer());
+    let text = text();
     drafter.follow(&text).unwrap();
     let mut tree = tree_at(&text);
     let tip = tree.tip().unwrap();
@@ -90,7 +90,7 @@ fn branches_say_what_each_would_say_alone() {
         let sampler = Sampler::new(sampling, Vec::new());
         let mut drafter = drafter();
         drafter.choose_by(sampler.clone());
-        let text = text(&drafter.tokenizer());
+        let text = text();
         drafter.follow(&text).unwrap();
         let mut tree = tree_at(&text);
         let tip = tree.tip().unwrap();
@@ -132,7 +132,7 @@ fn branches_say_what_each_would_say_alone() {
 fn nothing_is_decoded_twice_along_an_answer() {
     let _turn = common::turn();
     let mut drafter = drafter();
-    let mut text = text(&drafter.tokenizer());
+    let mut text = text();
     let mut tree = tree_at(&text);
     let (mut asked, mut tips) = (0, text.len() - 1);
     let before = drafter.decoded();

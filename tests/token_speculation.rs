@@ -4,6 +4,7 @@
 mod common;
 
 use common::{SMOL, layer_oracle, llama_oracle, model};
+use nmos::model::Gguf;
 use nmos::oracle::{Oracle, TokenTree, WidthClass};
 use nmos::speculate::{
     DecodeTimes, DraftTree, Drafter, Growth, ModelDrafter, NodeKind, Sampler, Sampling, Sizing,
@@ -100,7 +101,7 @@ fn guessed(
 }
 
 fn draft(sampler: &Sampler) -> ModelDrafter {
-    let mut draft = ModelDrafter::open(&model(SMOL), 2048, 2).unwrap();
+    let mut draft = ModelDrafter::open(&Gguf::open(&model(SMOL)).unwrap(), 2048, 2).unwrap();
     draft.choose_by(sampler.clone());
     draft
 }
@@ -125,7 +126,10 @@ fn compare(oracle: &mut dyn Oracle, sizes: &[usize]) {
             let plain = alone(oracle, &prompt, class, &sampler);
             for with_draft in [false, true] {
                 let draft = with_draft.then(|| draft(&sampler));
-                let mut speculator = Speculator::new(TreeSize::Fixed(size), size, true, draft);
+                let mut speculator = Speculator::new(TreeSize::Fixed(size), size, true);
+                if let Some(draft) = draft {
+                    speculator.add_model(draft);
+                }
                 let told = guessed(oracle, &prompt, &mut speculator, &sampler);
                 let t = sampling.temperature;
                 println!(

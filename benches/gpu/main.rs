@@ -22,7 +22,7 @@ use nmos::model::{Gguf, ModelLayout, catalog};
 use nmos::oracle::{
     DeviceOptions, LayerOracle, LayerOracleOptions, Oracle, TokenTree, WidthClass, argmax,
 };
-use nmos::river::{ReadSizes, WindowPlan, catalogue};
+use nmos::river::{Placement, ReadSizes, WindowPlan, catalogue};
 use nmos::session::VramBudget;
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
@@ -140,6 +140,7 @@ impl Bench {
             threads: self.args.threads,
             max_nodes: self.args.nodes.iter().copied().max().unwrap_or(1),
             weight_bytes: self.args.weights.unwrap_or(Bytes(2 * all)),
+            placement: Placement::Even,
             read_sizes: ReadSizes::default(),
             device: window.map(|weight_bytes| DeviceOptions {
                 device: self.device,

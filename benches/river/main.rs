@@ -57,6 +57,7 @@ struct Report {
     memory: nmos::system::MemoryFacts,
     disk: disk::Disk,
     passes: Vec<passes::Row>,
+    placements: Vec<passes::Placements>,
     promises: Vec<promises::Promise>,
     start: start::Start,
 }
@@ -70,6 +71,8 @@ fn main() -> anyhow::Result<()> {
     disk.print();
     let passes = passes::measure(&oracle, &disk, args.rounds, args.threads)?;
     passes::print(&passes);
+    let placements = passes::placements(&oracle, args.rounds, args.threads)?;
+    passes::print_placements(&placements);
     let mut promises = Vec::new();
     for ram in promises::RAM {
         promises.push(promises::measure(&oracle, &draft, ram, &disk, &args)?);
@@ -94,6 +97,7 @@ fn main() -> anyhow::Result<()> {
             memory: nmos::system::memory(),
             disk,
             passes,
+            placements,
             promises,
             start,
         };

@@ -4,11 +4,12 @@ use crate::disk::Disk;
 use crate::stats::median;
 use nmos::model::{Gguf, ModelLayout};
 use nmos::oracle::{LayerOracle, LayerOracleOptions, Oracle, TokenTree, WidthClass};
-use nmos::river::{catalogue, total_bytes};
+use nmos::river::{Placement, catalogue, total_bytes};
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
 use serde::Serialize;
 use std::path::Path;
+use std::time::Duration;
 
 /// Nodes of a pass.
 const NODES: [usize; 4] = [1, 8, 16, 32];
@@ -52,11 +53,11 @@ pub fn measure(
     let gguf = Gguf::open(model)?;
     let layout = ModelLayout::from_gguf(&gguf)?;
     let all = total_bytes(&catalogue(&layout));
-    let mut resident = Bench::open(&gguf, &layout, all, threads)?;
+    let mut resident = Bench::open(&gguf, &layout, all, Placement::Even, threads)?;
     let mut rows = Vec::new();
     for share in SHARES {
         let weights = Bytes(all.0 * share / 100);
-        let mut streamed = Bench::open(&gguf, &layout, weights, threads)?;
+        let mut streamed = Bench::open(&gguf, &layout, weights, Placement::Even, threads)?;
         for nodes in NODES {
             let mut times = Vec::new();
             for _ in 0..rounds {
@@ -71,6 +72,68 @@ pub fn measure(
     Ok(rows)
 }
 
+/// Even spread against the first layers, with half of the weights resident.
+#[derive(Debug, Serialize)]
+pub struct Placements {
+    pub nodes: usize,
+    /// Medians of passes one after another, in seconds: even, first.
+    pub pass_s: [f64; 2],
+    /// The same of passes that find the ring full, as the first one after Enter does.
+    pub first_s: [f64; 2],
+    /// The first placement over the even one, median of pairs.
+    pub pass_ratio: f64,
+    pub first_ratio: f64,
+}
+
+/// Long enough for the ring to be full.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Both placements, a pass of each in turn.
+pub fn placements(model: &Path, rounds: usize, threads: usize) -> anyhow::Result<Vec<Placements>> {
+    let gguf = Gguf::open(model)?;
+    let layout = ModelLayout::from_gguf(&gguf)?;
+    let half = Bytes(total_bytes(&catalogue(&layout)).0 / 2);
+    let open = |placement| Bench::open(&gguf, &layout, half, placement, threads);
+    let mut both = [open(Placement::Even)?, open(Placement::First)?];
+    let mut rows = Vec::new();
+    for nodes in NODES {
+        let (mut passes, mut firsts) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let [even, first] = &mut both;
+            passes.push([even.pass(nodes)?.0, first.pass(nodes)?.0]);
+            std::thread::sleep(PAUSE);
+            firsts.push([even.once(nodes)?.0, first.once(nodes)?.0]);
+        }
+        let medians = |times: &[[f64; 2]]| [0, 1].map(|i| median(times.iter().map(|t| t[i])));
+        let ratio = |times: &[[f64; 2]]| median(times.iter().map(|t| t[1] / t[0]));
+        rows.push(Placements {
+            nodes,
+            pass_s: medians(&passes),
+            first_s: medians(&firsts),
+            pass_ratio: ratio(&passes),
+            first_ratio: ratio(&firsts),
+        });
+    }
+    Ok(rows)
+}
+
+pub fn print_placements(rows: &[Placements]) {
+    println!("\nhalf of the weights resident: evenly spread, or the first ones");
+    for row in rows {
+        println!(
+            "  {:>3} nodes  pass {:>4.0} or {:>4.0} ms ({:.3})   with the ring full {:>4.0} or \
+             {:>4.0} ms ({:.3})",
+            row.nodes,
+            row.pass_s[0] * 1e3,
+            row.pass_s[1] * 1e3,
+            row.pass_ratio,
+            row.first_s[0] * 1e3,
+            row.first_s[1] * 1e3,
+            row.first_ratio
+        );
+    }
+}
+
 /// An oracle with a prefix in its context and its first laps behind it.
 struct Bench {
     oracle: LayerOracle,
@@ -81,6 +144,7 @@ impl Bench {
         gguf: &Gguf,
         layout: &ModelLayout,
         weight_bytes: Bytes,
+        placement: Placement,
         threads: usize,
     ) -> anyhow::Result<Self> {
         let options = LayerOracleOptions {
@@ -88,6 +152,7 @@ impl Bench {
             threads,
             max_nodes: WidthClass::BATCH.max,
             weight_bytes,
+            placement,
             read_sizes: nmos::session::read_sizes(gguf.path()),
             device: None,
         };
@@ -104,6 +169,10 @@ impl Bench {
         // The pass before this one left the ring full, as a session's pauses do not: two in a
         // row, of which the second counts, are what an answer is made of.
         self.oracle.pass(&chain(nodes), WidthClass::BATCH)?;
+        self.once(nodes)
+    }
+
+    fn once(&mut self, nodes: usize) -> anyhow::Result<(f64, f64)> {
         let cost = self.oracle.pass(&chain(nodes), WidthClass::BATCH)?.cost;
         Ok((cost.wall_us as f64 / 1e6, cost.stall_us as f64 / 1e6))
     }

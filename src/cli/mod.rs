@@ -167,7 +167,10 @@ fn workbench(
 
 fn run_once(args: &args::RunArgs, settings: &Settings, out: &mut io::Stdout) -> anyhow::Result<()> {
     let prompt = run::prompt(args, io::stdin())?;
-    let options = engine_options(settings)?;
+    let options = EngineOptions {
+        draft_waits: true,
+        ..engine_options(settings)?
+    };
     let interrupts = run::interrupts()?;
     let engine = session::spawn(options);
     let answered = run::answer(

@@ -260,6 +260,7 @@ impl Settings {
             tree: self.tree.value,
             max_tokens: self.max_tokens.value,
             fixed_length: false,
+            draft_waits: false,
             system: self.system.value.clone(),
             anticipate: true,
             sampling: Sampling {

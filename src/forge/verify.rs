@@ -11,7 +11,7 @@ use crate::model::{ArchError, Gguf, GgufError, ModelLayout, Tokenizer};
 use crate::oracle::{
     LayerOracle, LayerOracleOptions, Oracle, OracleError, TokenTree, WidthClass, argmax,
 };
-use crate::river::ReadSizes;
+use crate::river::{Placement, ReadSizes};
 use crate::system;
 use crate::telemetry::Hub;
 use crate::units::{Bytes, TokenId};
@@ -167,6 +167,7 @@ fn open(path: &Path, check: Check) -> Result<LayerOracle, VerifyError> {
         threads: check.threads,
         max_nodes: ANSWER_TOKENS,
         weight_bytes: check.ram.saturating_sub(held),
+        placement: Placement::Even,
         read_sizes: ReadSizes::default(),
         device: None,
     };

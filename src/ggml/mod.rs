@@ -19,6 +19,7 @@ pub mod hook;
 mod link;
 pub mod llama;
 mod ops;
+mod overrides;
 mod stream;
 mod tensor;
 mod types;

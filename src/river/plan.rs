@@ -20,6 +20,17 @@ const RING_SHARE: usize = 16;
 /// Fewest of them that keep a pass going: one in use while the next arrives.
 const RING_SHARDS_MIN: usize = 2;
 
+/// Which shards stay where not all can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// At even distances, so that disk and compute threads work at the same time.
+    #[default]
+    Even,
+    /// The first of a pass: nothing to wait for at first, everything later. `make bench-river`
+    /// compares it with the even one; nothing else uses it.
+    First,
+}
+
 /// Where every shard lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -58,6 +69,18 @@ impl Plan {
     /// # Errors
     /// When not even two of the largest shard fit.
     pub fn new(shards: &[Shard], budget: Bytes) -> Result<Self, PlanError> {
+        Self::placed(shards, budget, Placement::Even)
+    }
+
+    /// The same with the shards that stay where `placement` says.
+    ///
+    /// # Errors
+    /// When not even two of the largest shard fit.
+    pub fn placed(
+        shards: &[Shard],
+        budget: Bytes,
+        placement: Placement,
+    ) -> Result<Self, PlanError> {
         let all: usize = shards.iter().map(|s| s.bytes).sum();
         let budget_len = usize::try_from(budget.0).unwrap_or(usize::MAX);
         if all <= budget_len {
@@ -83,7 +106,10 @@ impl Plan {
         let mut room = budget_len - ring_bytes;
         let mut pinned = vec![false; shards.len()];
         let sizes: Vec<_> = shards.iter().map(|s| s.bytes).collect();
-        spread(&sizes, &mut pinned, &mut room);
+        match placement {
+            Placement::Even => spread(&sizes, &mut pinned, &mut room),
+            Placement::First => fill(&sizes, &mut pinned, &mut room),
+        }
         let pinned_bytes = budget_len - ring_bytes - room;
         Ok(Self {
             leaves: vec![false; shards.len()],
@@ -163,6 +189,11 @@ pub(super) fn spread(sizes: &[usize], chosen: &mut [bool], room: &mut usize) {
             due -= bytes as f64;
         }
     }
+    fill(sizes, chosen, room);
+}
+
+/// Chooses whatever there is room for, from the first on.
+fn fill(sizes: &[usize], chosen: &mut [bool], room: &mut usize) {
     for (slot, &bytes) in chosen.iter_mut().zip(sizes).filter(|(c, _)| !**c) {
         if bytes <= *room {
             *slot = true;
@@ -229,5 +260,8 @@ mod tests {
         assert_eq!(plan.pinned.iter().filter(|p| **p).count(), 20);
         let longest_run = plan.pinned.chunk_by(|a, b| a == b).map(<[bool]>::len).max();
         assert_eq!(longest_run, Some(1), "{:?}", plan.pinned);
+        let first = Plan::placed(&shards, Bytes(3000 + 20_000), Placement::First).expect("fits");
+        assert!(first.pinned[..20].iter().all(|p| *p) && !first.pinned[20..].contains(&true));
+        assert_eq!(first.pinned_bytes, plan.pinned_bytes);
     }
 }

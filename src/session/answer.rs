@@ -85,6 +85,11 @@ impl Answer {
         &self.tokens
     }
 
+    /// Whether its first token is known.
+    pub(super) fn has_begun(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
     pub(super) fn end(&self) -> Option<AnswerEnd> {
         self.end
     }

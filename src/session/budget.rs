@@ -53,7 +53,7 @@ pub(super) fn divide(
     machine: Machine,
 ) -> anyhow::Result<(Held, Budget)> {
     let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
-    let held = Held::predict(machine.program, gguf, blueprint, draft, ctx_tokens)?;
+    let held = Held::predict(machine.program, gguf, draft, ctx_tokens)?;
     let sizes = Sizes {
         ram: machine.ram,
         held: held.total(),
@@ -61,7 +61,7 @@ pub(super) fn divide(
         tree: options.tree,
         device: machine.device,
     };
-    let budget = Budget::new(&sizes, Held::resident(gguf)?, blueprint)?;
+    let budget = Budget::new(&sizes, Held::resident(gguf), blueprint)?;
     Ok((held, budget))
 }
 
@@ -229,7 +229,7 @@ impl Budget {
         let resident = held.0 + MARGIN.0 + resident_weights.0 + context.0;
         let form = if device.is_none() && resident <= ram.0 {
             owners.push(("context", context));
-            owners.push(("weights, vocabulary", resident_weights));
+            owners.push(("weights", resident_weights));
             Form::Resident
         } else {
             owners.extend(others(model, ctx_tokens, max_nodes, device.is_some()));

@@ -16,6 +16,7 @@ use super::answer::{Answer, Rules, StepError};
 use super::api::{Event, Intent, Stamped};
 use super::cache::Cache;
 use super::figures::{Figures, Times};
+use super::late::LateDraft;
 use super::load::Loaded;
 use super::options::EngineOptions;
 use super::prompt::Prompt;
@@ -47,6 +48,9 @@ pub(super) struct Engine {
     cache: Cache,
     tokenizer: crate::model::Tokenizer,
     speculator: Speculator,
+    /// What `speculator` gets when there is time to load it.
+    draft: Option<LateDraft>,
+    draft_waits: bool,
     scout: Option<HeuristicScout>,
     rules: Rules,
     prompt: Prompt,
@@ -102,6 +106,8 @@ impl Engine {
             prompt: Prompt::new(loaded.template, &loaded.tokenizer, options.system.clone())?,
             tokenizer: loaded.tokenizer,
             speculator: loaded.speculator,
+            draft: loaded.draft,
+            draft_waits: options.draft_waits,
             scout: loaded.scout,
             rules: Rules {
                 sampler: loaded.sampler,
@@ -129,10 +135,17 @@ impl Engine {
     /// Runs until a shutdown is asked for, or nobody is left to ask for anything. `heard` was
     /// said while models were loading.
     pub(super) fn run(mut self, heard: Vec<Stamped>) {
-        self.say(Event::Ready);
         for intent in heard {
             self.take(intent);
         }
+        if let Next::Shutdown = self.take_intents() {
+            return;
+        }
+        // A prompt that waits already gets its first token before.
+        if self.waiting.is_empty() && !self.draft_waits {
+            self.load_draft();
+        }
+        self.say(Event::Ready);
         loop {
             if let Next::Shutdown = self.take_intents() {
                 return;
@@ -149,7 +162,8 @@ impl Engine {
                 }
                 continue;
             }
-            if self.work_ahead() {
+            let ahead = self.ahead.as_ref().is_some_and(Answer::has_begun);
+            if (ahead && self.load_draft()) || self.work_ahead() {
                 continue;
             }
             let composing = !self.composer.text().is_empty();
@@ -425,6 +439,14 @@ impl Engine {
                     outcome = Next::Shutdown;
                 }
             }
+            if answer.has_begun() {
+                let began = self.clock.now_us();
+                if self.load_draft() {
+                    let us = self.clock.now_us().saturating_sub(began);
+                    times = times.map(|times| times.after_loading(us));
+                    self.phase(Phase::Answering);
+                }
+            }
             let step = answer.step(&mut self.cache, &mut self.speculator, &self.rules);
             self.show_work();
             match step {
@@ -466,6 +488,19 @@ impl Engine {
             self.say(Event::Done(Box::new(stats)));
         }
         outcome
+    }
+
+    /// Loads the draft, if that has not been done. False: there was nothing to do.
+    fn load_draft(&mut self) -> bool {
+        let Some(draft) = self.draft.take() else {
+            return false;
+        };
+        self.phase(Phase::Loading("draft".to_owned()));
+        match draft.load() {
+            Ok(model) => self.speculator.add_model(model),
+            Err(error) => self.drop_draft(&error.to_string()),
+        }
+        true
     }
 
     fn drop_draft(&mut self, why: &str) {

@@ -29,6 +29,8 @@ pub(super) struct Times {
     /// Tokens shown at once then: those decoded before Enter among them.
     first_tokens: u64,
     last_us: u64,
+    /// Time since then in which the draft loaded: no part of how fast answers come.
+    loading_us: u64,
 }
 
 impl Times {
@@ -40,7 +42,16 @@ impl Times {
                 first_us: now,
                 first_tokens: tokens,
                 last_us: now,
+                loading_us: 0,
             })
+        }
+    }
+
+    /// The same where a draft has loaded for so long since.
+    pub(super) fn after_loading(self, us: u64) -> Self {
+        Self {
+            loading_us: self.loading_us + us,
+            ..self
         }
     }
 
@@ -126,10 +137,12 @@ impl Start {
     }
 }
 
-/// Tokens shown after the first ones over the time since then; `None` where none were.
+/// Tokens shown after the first ones over the time since then, that of loading a draft left out;
+/// `None` where none were.
 pub(super) fn rate(tokens: u64, times: Option<Times>) -> Option<f64> {
     let times = times?;
-    let seconds = times.last_us.saturating_sub(times.first_us) as f64 / 1e6;
+    let us = times.last_us.saturating_sub(times.first_us);
+    let seconds = us.saturating_sub(times.loading_us) as f64 / 1e6;
     let later = tokens.saturating_sub(times.first_tokens);
     (later > 0 && seconds > 0.0).then(|| later as f64 / seconds)
 }
@@ -146,5 +159,7 @@ mod tests {
         assert_eq!(rate(32, Some(later)), Some(2.0));
         assert!((later.ttft_ms(400_000) - 600.0).abs() < 1e-9);
         assert_eq!(rate(0, None), None);
+        let loaded = Times::at(Some(ready.after_loading(300_000)), 1_800_000, 32);
+        assert_eq!(rate(32, Some(loaded)), Some(2.0));
     }
 }

@@ -6,11 +6,11 @@
 //! ```text
 //!  program     what this process holds with llama.cpp started: measured
 //!  vocabulary  entries of llama.cpp's tables, by the sizes of their parts
-//!  draft       its tensors + its vocabulary + its keys and values for the whole context
-//!              + the activations of one decode, and logits for each of its branches
+//!  draft       its tensors + its keys and values for the whole context + the activations of
+//!              one decode, and logits for each of its branches
 //! ```
 
-use crate::model::{Blueprint, Gguf, GgufError};
+use crate::model::{Gguf, GgufError};
 use crate::speculate::{DRAFT_BATCH, DRAFT_NODES, DRAFT_SEQUENCES};
 use crate::units::Bytes;
 
@@ -42,22 +42,12 @@ impl Held {
     pub fn predict(
         program: Bytes,
         oracle: &Gguf,
-        blueprint: &Blueprint,
         draft: Option<&Gguf>,
         ctx_tokens: usize,
     ) -> Result<Self, GgufError> {
-        // A draft of the same vocabulary lends its own, unless llama.cpp holds the oracle too.
-        let shared = match (draft, blueprint) {
-            (Some(draft), Blueprint::Layers(_)) => oracle.has_vocabulary_of(draft)?,
-            _ => false,
-        };
         Ok(Self {
             program,
-            vocabulary: if shared {
-                Bytes(0)
-            } else {
-                vocabulary(oracle)?
-            },
+            vocabulary: vocabulary(oracle)?,
             draft: match draft {
                 Some(gguf) => whole_model(gguf, ctx_tokens as u64)?,
                 None => Bytes(0),
@@ -65,14 +55,9 @@ impl Held {
         })
     }
 
-    /// What llama.cpp takes for an oracle that it runs: its tensors, and the vocabulary that it
-    /// loads with them.
-    ///
-    /// # Errors
-    /// As [`Held::predict`].
-    pub fn resident(oracle: &Gguf) -> Result<Bytes, GgufError> {
-        let tensors: u64 = oracle.tensors().map(|t| t.bytes).sum();
-        Ok(Bytes(tensors + vocabulary(oracle)?.0))
+    /// What llama.cpp takes for an oracle that it runs: its tensors.
+    pub fn resident(oracle: &Gguf) -> Bytes {
+        Bytes(oracle.tensors().map(|t| t.bytes).sum())
     }
 
     pub fn total(&self) -> Bytes {
@@ -107,10 +92,7 @@ fn whole_model(gguf: &Gguf, ctx_tokens: u64) -> Result<Bytes, GgufError> {
     let batch = DRAFT_BATCH as u64;
     let activations = batch * (3 * inner + 2 * width) * 4;
     // A row for each branch that may be under way, and what a decode computes them in.
-    let n_vocab = gguf.array_len("tokenizer.ggml.tokens")?.unwrap_or(0);
+    let n_vocab = gguf.n_tokens()? as u64;
     let logits = (DRAFT_SEQUENCES as u64 + batch) * n_vocab * 4;
-    let tensors: u64 = gguf.tensors().map(|t| t.bytes).sum();
-    Ok(Bytes(
-        tensors + vocabulary(gguf)?.0 + kv + activations + logits,
-    ))
+    Ok(Bytes(Held::resident(gguf).0 + kv + activations + logits))
 }

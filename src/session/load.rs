@@ -2,22 +2,24 @@
 
 use super::budget::{self, Budget, Form, Machine};
 use super::early::Early;
+use super::late::LateDraft;
 use super::options::EngineOptions;
 use super::pairing::Pairing;
 use super::vram;
 use crate::ggml::bare::BareModel;
-use crate::ggml::llama::{self, Load};
+use crate::ggml::llama;
 use crate::model::{ArchError, Blueprint, ChatTemplate, Gguf, Tokenizer};
 use crate::oracle::{
     DeviceOptions, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
 };
-use crate::river::ReadSizes;
+use crate::river::{Placement, ReadSizes};
 use crate::scout::HeuristicScout;
-use crate::speculate::{ModelDrafter, Sampler, Speculator};
+use crate::speculate::{Sampler, Speculator};
 use crate::system;
 use crate::system::measure::Tuning;
 use crate::telemetry::{Hub, Phase};
 use crate::units::TokenId;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ pub(super) struct Loaded {
     pub tokenizer: Tokenizer,
     pub template: ChatTemplate,
     pub speculator: Speculator,
+    /// Loads behind the first token.
+    pub draft: Option<LateDraft>,
     pub sampler: Sampler,
     pub scout: Option<HeuristicScout>,
     /// Tokens that end an answer.
@@ -59,45 +63,43 @@ pub(super) fn load(
     // The GPU's driver takes memory of the host as soon as it is asked for anything.
     let device = vram::claim(options.vram)?;
 
-    let Pairing { draft, left_out } = Pairing::of(options, &gguf)?;
-    // The oracle's weights set out first, so that the disk brings them while vocabulary and
-    // draft load. What these will hold is therefore predicted, not measured.
-    begin("oracle")?;
     let program = system::rss().unwrap_or_default();
-    let bare = open_bare(&gguf, &mut blueprint)?;
     let machine = Machine {
         ram,
         program,
         device,
     };
-    let (_, budget) = budget::divide(options, &gguf, &blueprint, draft.as_ref(), machine)?;
-    for (owner, bytes) in &budget.owners {
-        tracing::info!(owner, %bytes, "memory");
-    }
-    for (owner, bytes) in budget.device.iter().flat_map(|(_, vram)| &vram.owners) {
-        tracing::info!(owner, %bytes, "the GPU's memory");
-    }
-    let bare_model = bare.as_ref().map(|bare| Arc::clone(bare.model()));
-    let oracle = open_oracle(options, &gguf, &blueprint, bare, &budget, ctx_tokens, hub)?;
-
-    begin("draft")?;
-    let draft = match draft {
-        Some(index) => {
-            let mut draft = ModelDrafter::open(index.path(), ctx_tokens, options.threads)?;
-            draft.limit_vocabulary(blueprint.n_vocab());
-            Some((draft, index))
+    // The oracle's weights set out while the vocabulary loads, so what that and the draft will
+    // hold is predicted, not measured.
+    begin("oracle")?;
+    let (tokenizer, oracle, budget, pairing) = std::thread::scope(|scope| {
+        let vocabulary = match blueprint {
+            Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(&options.oracle))),
+            // llama.cpp has the model open, with its vocabulary.
+            Blueprint::Graph(_) => None,
+        };
+        let pairing = Pairing::of(options, &gguf)?;
+        let bare = open_bare(&gguf, &mut blueprint)?;
+        let bare_model = bare.as_ref().map(|bare| Arc::clone(bare.model()));
+        let draft = pairing.draft.as_ref();
+        let (_, budget) = budget::divide(options, &gguf, &blueprint, draft, machine)?;
+        for (owner, bytes) in &budget.owners {
+            tracing::info!(owner, %bytes, "memory");
         }
-        None => None,
-    };
-    begin("vocabulary")?;
-    let tokenizer = match (&draft, bare_model) {
-        // llama.cpp's vocabulary takes some 50 MB: one is enough where both are the same.
-        (Some((draft, index)), _) if gguf.has_vocabulary_of(index)? => draft.tokenizer(),
-        (_, Some(model)) => Tokenizer::of(model),
-        _ => Tokenizer::open(&options.oracle)?,
-    };
+        for (owner, bytes) in budget.device.iter().flat_map(|(_, vram)| &vram.owners) {
+            tracing::info!(owner, %bytes, "the GPU's memory");
+        }
+        let oracle = open_oracle(options, &gguf, &blueprint, bare, &budget, ctx_tokens, hub)?;
+        begin("vocabulary")?;
+        let tokenizer = match (vocabulary, bare_model) {
+            (Some(thread), _) => thread.join().unwrap_or_else(|panic| resume_unwind(panic))?,
+            (None, Some(model)) => Tokenizer::of(model),
+            (None, None) => Tokenizer::open(&options.oracle)?,
+        };
+        Ok::<_, anyhow::Error>((tokenizer, oracle, budget, pairing))
+    })?;
+    let Pairing { draft, left_out } = pairing;
     let template = ChatTemplate::new(&tokenizer, gguf.str("tokenizer.chat_template")?)?;
-    let (mut draft, draft_name) = draft.map(|(draft, index)| (draft, index.name())).unzip();
     let ends: Vec<_> = (0..tokenizer.n_vocab())
         .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
         .filter(|&t| tokenizer.is_end(t))
@@ -108,14 +110,11 @@ pub(super) fn load(
         Vec::new()
     };
     let sampler = Sampler::new(options.sampling, banned);
-    if let Some(draft) = &mut draft {
-        draft.choose_by(sampler.clone());
-    }
     early.listen()?;
     hub.update(|s| {
         s.engine.oracle = gguf.name();
         s.engine.form = budget.form.name();
-        s.engine.draft = draft_name;
+        s.engine.draft = draft.as_ref().map(Gguf::name);
         s.engine.threads = options.threads;
         s.engine.ctx_tokens = ctx_tokens;
         s.speculation.max_nodes = budget.max_nodes;
@@ -125,12 +124,14 @@ pub(super) fn load(
     Ok(Loaded {
         tokenizer,
         template,
-        speculator: Speculator::new(
-            options.tree,
-            oracle.max_nodes(),
-            oracle.exact_trees(),
-            draft,
-        ),
+        speculator: Speculator::new(options.tree, oracle.max_nodes(), oracle.exact_trees()),
+        draft: draft.map(|index| LateDraft {
+            index,
+            ctx_tokens,
+            threads: options.threads,
+            n_vocab: blueprint.n_vocab(),
+            sampler: sampler.clone(),
+        }),
         oracle,
         sampler,
         scout: options.scout.then(HeuristicScout::new),
@@ -201,6 +202,7 @@ pub(super) fn open_oracle(
                 threads: options.threads,
                 max_nodes: budget.max_nodes,
                 weight_bytes: *weights,
+                placement: Placement::Even,
                 read_sizes,
                 device: budget.device.as_ref().map(|(device, vram)| DeviceOptions {
                     device: *device,
@@ -222,7 +224,9 @@ pub(super) fn open_oracle(
         }
         // Whatever fits.
         _ => {
-            let model = llama::load(&options.oracle, Load::WeightsAsStored)?;
+            // Repacked weights give a token other bits by its place in a pass.
+            let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
+            let model = llama::load_without_vocabulary(gguf.path(), arch, n_vocab, false)?;
             let oracle = LlamaOracle::new(&model, ctx_tokens, options.threads, budget.max_nodes)?;
             Ok(Box::new(oracle))
         }

@@ -14,6 +14,7 @@ mod early;
 mod engine;
 mod figures;
 mod held;
+mod late;
 mod load;
 mod options;
 mod pairing;

@@ -16,6 +16,9 @@ pub struct EngineOptions {
     pub draft_required: bool,
     /// Why the default draft is not `draft`, for a notice.
     pub draft_absent: Option<String>,
+    /// The draft loads when the first token is out, not before [`Ready`](super::Event::Ready):
+    /// for a session whose first prompt comes at once.
+    pub draft_waits: bool,
     /// Whether the scout reads along.
     pub scout: bool,
     /// The most RAM the process may hold; `None` takes what is available less a margin.

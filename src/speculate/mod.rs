@@ -33,7 +33,7 @@ pub use calibration::Calibration;
 pub use cost::{DecodeTimes, PassTimes};
 pub use guess::{Drafter, Guess, Source};
 pub use lookup::LookupDrafter;
-pub use model::{DRAFT_BATCH, DRAFT_NODES, DRAFT_SEQUENCES, ModelDrafter};
+pub use model::{DRAFT_BATCH, DRAFT_NODES, DRAFT_SEQUENCES, DraftOpenError, ModelDrafter};
 pub use sampler::{Ranked, Sampler, Sampling};
 pub use sizing::{Frame, Sizing, TreeSize};
 pub use speculator::{Growth, Speculator};

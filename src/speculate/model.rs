@@ -18,10 +18,9 @@
 use super::guess::{Drafter, Guess, Source};
 use super::sampler::{Sampler, Sampling};
 use super::tree::{DraftIdx, DraftTree};
-use crate::ggml::llama::{self, BatchToken, LlamaError, LlamaRun, Load, RunOptions};
-use crate::model::Tokenizer;
+use crate::ggml::llama::{self, BatchToken, LlamaError, LlamaRun, RunOptions};
+use crate::model::{Gguf, GgufError};
 use crate::units::TokenId;
-use std::path::Path;
 use std::time::Instant;
 
 /// Most tokens of a decode. Its scratch memory grows with this, its speed hardly from here on.
@@ -73,14 +72,23 @@ struct Pending {
     questions: Vec<(usize, usize, Vec<TokenId>)>,
 }
 
+/// A draft that cannot be had; names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum DraftOpenError {
+    #[error(transparent)]
+    File(#[from] GgufError),
+    #[error(transparent)]
+    Llama(#[from] LlamaError),
+}
+
 impl ModelDrafter {
-    /// Loads the model.
+    /// Loads the model: not its vocabulary, since its tokens are the oracle's.
     ///
     /// # Errors
-    /// llama.cpp's, naming the file.
-    pub fn open(path: &Path, ctx_tokens: usize, threads: usize) -> Result<Self, LlamaError> {
-        let model = llama::load(path, Load::Weights)?;
-        let n_vocab = usize::try_from(model.n_vocab()).unwrap_or(0);
+    /// A header that lacks what every model has, or llama.cpp's.
+    pub fn open(gguf: &Gguf, ctx_tokens: usize, threads: usize) -> Result<Self, DraftOpenError> {
+        let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
+        let model = llama::load_without_vocabulary(gguf.path(), arch, n_vocab, true)?;
         let options = RunOptions {
             ctx_tokens: ctx_tokens + DRAFT_NODES,
             batch: DRAFT_BATCH,
@@ -112,11 +120,6 @@ impl ModelDrafter {
             drafter.run.forget(0, 0);
         }
         Ok(drafter)
-    }
-
-    /// Its vocabulary.
-    pub fn tokenizer(&self) -> Tokenizer {
-        Tokenizer::of(std::sync::Arc::clone(self.run.model()))
     }
 
     /// Guesses what `sampler` would choose from its logits: the choice that the oracle's are

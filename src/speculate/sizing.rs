@@ -108,10 +108,10 @@ impl Sizing {
         }
     }
 
-    /// There is no drafter any more that computes.
-    pub fn lose_model(&mut self) {
-        self.decodes = None;
-        self.acceptance = Acceptance::new(false);
+    /// From now on there is a drafter that computes, and what asking it costs; or none any more.
+    pub fn set_model(&mut self, decodes: Option<DecodeTimes>) {
+        self.acceptance = Acceptance::new(decodes.is_some());
+        self.decodes = decodes;
     }
 
     /// Whether there is anything to choose a class by.

@@ -61,14 +61,11 @@ const LOOKUP: u8 = 1;
 const MODEL: u8 = 2;
 
 impl Speculator {
-    /// `cap` is the most nodes that the oracle takes in a pass, `trees` whether these may branch.
-    pub fn new(size: TreeSize, cap: usize, trees: bool, model: Option<ModelDrafter>) -> Self {
-        let decodes = model
-            .as_ref()
-            .map(|model| DecodeTimes::new(DRAFT_BATCH, model.warm_ms()));
-        let model = model.map(|model| Box::new(model) as Box<dyn Drafter>);
-        let sizing = Sizing::new(size, cap, decodes);
-        Self::with(model, if trees { sizing } else { sizing.of_chains() })
+    /// Without a model at first. `cap` is the most nodes that the oracle takes in a pass,
+    /// `trees` whether these may branch.
+    pub fn new(size: TreeSize, cap: usize, trees: bool) -> Self {
+        let sizing = Sizing::new(size, cap, None);
+        Self::with(None, if trees { sizing } else { sizing.of_chains() })
     }
 
     /// With a drafter that computes of the caller's choice.
@@ -87,10 +84,17 @@ impl Speculator {
         self.model.is_some()
     }
 
+    /// Takes a model in from now on.
+    pub fn add_model(&mut self, model: ModelDrafter) {
+        let decodes = DecodeTimes::new(DRAFT_BATCH, model.warm_ms());
+        self.sizing.set_model(Some(decodes));
+        self.model = Some(Box::new(model));
+    }
+
     /// Leaves the model out from now on.
     pub fn drop_model(&mut self) {
         self.model = None;
-        self.sizing.lose_model();
+        self.sizing.set_model(None);
     }
 
     /// Whether there is anything to choose an answer's class by: not before the first pass.

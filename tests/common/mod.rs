@@ -9,7 +9,7 @@ use nmos::model::{Gguf, ModelLayout};
 use nmos::oracle::{
     DeviceOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, TokenTree, WidthClass,
 };
-use nmos::river::ReadSizes;
+use nmos::river::{Placement, ReadSizes};
 use nmos::session::{EngineHandle, EngineOptions, Event, Intent, Sampling, TreeSize, spawn};
 use nmos::telemetry::{AnswerStats, Hub};
 use nmos::typing::{Edit, TypingEvent};
@@ -74,6 +74,7 @@ pub fn open_oracle(
         threads: 2,
         max_nodes: WidthClass::WIDE.max,
         weight_bytes: weights,
+        placement: Placement::Even,
         read_sizes: ReadSizes::default(),
         device,
     };
@@ -137,6 +138,7 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         tree: TreeSize::Auto,
         max_tokens: 64,
         fixed_length: false,
+        draft_waits: false,
         system: "You are a helpful assistant.".to_owned(),
         anticipate: false,
         sampling: Sampling::default(),

@@ -1,14 +1,25 @@
-//! Whether two files hold the same vocabulary, byte for byte.
+//! How large a file's vocabulary is, and whether two files hold the same, byte for byte.
 
 use super::cursor::{Cursor, MAX_STRING_BYTES};
 use super::error::GgufError;
 use super::metadata::{Value, ValueType};
-use super::{Gguf, open_mapped};
+use super::{Gguf, GgufFault, open_mapped};
 
 /// Keys of everything that text is cut into tokens by.
 const PREFIX: &str = "tokenizer.ggml.";
 
 impl Gguf {
+    /// Tokens of its vocabulary.
+    ///
+    /// # Errors
+    /// Where the file names none.
+    pub fn n_tokens(&self) -> Result<usize, GgufError> {
+        let key = "tokenizer.ggml.tokens";
+        let n = self.array_len(key)?;
+        let n = n.ok_or_else(|| GgufError::new(self.path(), GgufFault::MissingKey(key.into())))?;
+        Ok(usize::try_from(n).unwrap_or(usize::MAX))
+    }
+
     /// Whether both files cut any text into the same tokens: all of their tokenizer's metadata
     /// is equal. False is no proof that they differ (a padded vocabulary is not equal).
     ///

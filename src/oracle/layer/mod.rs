@@ -33,7 +33,7 @@ use crate::io::RowFile;
 use crate::kv::{CellMap, PagedKv};
 use crate::model::{GgmlType, Gguf, ModelLayout, ModelShape, TensorInfo};
 use crate::river::{
-    Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, Window, WindowPlan, catalogue,
+    Placement, Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, Window, WindowPlan, catalogue,
 };
 use crate::telemetry::{Hub, ShardPart};
 use crate::units::Bytes;
@@ -60,6 +60,7 @@ pub struct LayerOracleOptions {
     pub max_nodes: usize,
     /// Memory for weights: what stays and what is in flight. See [`LayerOracle::other_bytes`].
     pub weight_bytes: Bytes,
+    pub placement: Placement,
     pub read_sizes: ReadSizes,
     /// Where it computes, if not where the weights are.
     pub device: Option<DeviceOptions>,
@@ -127,7 +128,7 @@ impl LayerOracle {
             .transpose()?;
         let plan = match &window {
             Some(window) => Plan::before_device(&shards, &window.stays, options.weight_bytes)?,
-            None => Plan::new(&shards, options.weight_bytes)?,
+            None => Plan::placed(&shards, options.weight_bytes, options.placement)?,
         };
         let embedding_file = RowFile::open(&files[layout.embedding.file])?;
         let weights = Weights::new(layout, &shards, &files, device)?;

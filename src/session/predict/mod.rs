@@ -27,7 +27,7 @@ use super::pairing::Pairing;
 use super::vram;
 use crate::model::{Blueprint, Gguf};
 use crate::oracle::{LayerOracle, LayerOracleOptions, PassShape, StepTimes, WidthClass};
-use crate::river::{Plan, ReadSizes, Shard, total_bytes};
+use crate::river::{Placement, Plan, ReadSizes, Shard, total_bytes};
 use crate::system;
 use crate::system::measure::disk;
 use serde::Serialize;
@@ -173,6 +173,7 @@ impl Outlook {
                 Form::Resident => total_bytes(&self.shards),
                 Form::Streamed { weights, .. } | Form::Hooked { weights, .. } => *weights,
             },
+            placement: Placement::Even,
             read_sizes: read_sizes(&options.oracle),
             device: None,
         };

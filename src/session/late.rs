@@ -1,0 +1,38 @@
+//! A draft that is not loaded yet.
+//!
+//! Where a prompt waits when the oracle is there, or will at once, the draft loads behind the
+//! first token:
+//!
+//! ```text
+//!  oracle, vocabulary -> first pass -> first token -> draft -> passes that verify guesses
+//! ```
+//!
+//! The first pass has no guesses to verify in any case, since nothing is known yet of what a
+//! pass costs. Loading the draft before it would keep the reader waiting for twice as long.
+
+use crate::model::Gguf;
+use crate::speculate::{DraftOpenError, ModelDrafter, Sampler};
+
+/// A draft that fits the oracle and is not loaded yet.
+pub(super) struct LateDraft {
+    pub index: Gguf,
+    pub ctx_tokens: usize,
+    pub threads: usize,
+    /// Tokens that the oracle has.
+    pub n_vocab: usize,
+    /// How the oracle's choices are made.
+    pub sampler: Sampler,
+}
+
+impl LateDraft {
+    /// Loads it.
+    ///
+    /// # Errors
+    /// See [`ModelDrafter::open`].
+    pub(super) fn load(self) -> Result<ModelDrafter, DraftOpenError> {
+        let mut draft = ModelDrafter::open(&self.index, self.ctx_tokens, self.threads)?;
+        draft.limit_vocabulary(self.n_vocab);
+        draft.choose_by(self.sampler);
+        Ok(draft)
+    }
+}
