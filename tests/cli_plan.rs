@@ -121,7 +121,7 @@ fn the_most_nodes_of_a_pass_are_said_and_paid_for() {
     );
     let (one, many) = (
         plan(&["--ram", "185MiB", "--tree", "1"]),
-        plan(&["--ram", "240MiB", "--tree", "200"]),
+        plan(&["--ram", "220MiB", "--tree", "200"]),
     );
     let logits = |report: &Value| owner(report, "logits").unwrap();
     assert!(logits(&one) < logits(&little));
