@@ -12,7 +12,7 @@ forged := $(cache)/nmos/forged
 locked := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint build models deps screenshots bench-river bench-gpu bench-forged bench-rival
+.PHONY: help run test lint build models deps screenshots bench-river bench-gpu bench-forged bench-rival bench-trees
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ bench-forged: models ## the same with models of 4.7, 9 and 19 GB made for it (33
 
 bench-rival: models ## as root: the same answers by llama.cpp in a memory group of 1 GiB, an hour
 	benches/rival/rival.py --json rival.json
+
+bench-trees: models ## as root: token trees of every size and llama.cpp, 1.5 hours; goes on where it stopped
+	benches/trees/trees.py
 
 models: build ## fetch the default models (1.6 GB, once)
 	@"$(nmos)" models pull

@@ -1,8 +1,9 @@
 """The three contestants: their command lines, and what their output says.
 
-Every engine answers the same conversation (system prompt, user prompt) greedily
-with the same number of tokens. NMOS applies the model's chat template itself; the
-rivals are given the same text already in ChatML, the template of the Qwen models.
+Every engine answers the same conversation (system prompt, user prompt) with the
+same number of tokens, greedily unless the setting has a temperature. NMOS applies
+the model's chat template itself; the rivals are given the same text already in
+ChatML, the template of the Qwen models.
 
 What `tokens_per_s` means for each, all without loading and prompt:
 
@@ -43,12 +44,21 @@ class Setting:
     """What all engines share."""
 
     oracle: Path
-    draft: Path
+    # None: NMOS has no draft model.
+    draft: Path | None
     ram: str
     threads: int
     ctx: int
     chain: int
     system: str
+    # Zero is greedy. Above it tokens are drawn from all of the distribution.
+    temperature: float = 0.0
+    seed: int = 0
+    # NMOS's --tree; None leaves it out.
+    tree: str | None = None
+    # Whether llama.cpp copies the oracle's weights into the layout of its fastest
+    # kernels, as it does unless told otherwise. Without room for the copy that is slow.
+    repack: bool = False
 
     def chatml(self, prompt):
         return (
@@ -65,13 +75,18 @@ class Nmos:
         self.setting, self.binary = setting, binary
 
     def models(self):
-        return [self.setting.oracle, self.setting.draft]
+        return [path for path in (self.setting.oracle, self.setting.draft) if path]
 
     def argv(self, prompt, tokens):
         s = self.setting
+        sampling = ["--temp", str(s.temperature)]
+        if s.temperature > 0:
+            sampling += ["--top-k", "0", "--top-p", "1", "--min-p", "0", "--repeat-penalty", "1"]
+            sampling += ["--seed", str(s.seed)]
         return [
-            str(self.binary), "run", "--json", "--ram", s.ram, "-n", str(tokens), "--temp", "0",
-            "--oracle", str(s.oracle), "--draft", str(s.draft),
+            str(self.binary), "run", "--json", "--ram", s.ram, "-n", str(tokens), *sampling,
+            *(["--tree", s.tree] if s.tree else []),
+            "--oracle", str(s.oracle), "--draft", str(s.draft or "none"),
             "--threads", str(s.threads), "--ctx", str(s.ctx), "--system", s.system, prompt,
         ]  # fmt: skip
 
@@ -110,26 +125,35 @@ class Llama:
 
 
 class Speculative:
-    """llama.cpp with the same draft, a chain of fixed length a pass."""
+    """llama.cpp with guesses, a chain of at most a fixed length a pass.
+
+    `kind` says where they come from: `draft-simple` is NMOS's draft model, the others
+    are llama.cpp's own ways to look them up in the text so far.
+    """
 
     name = "spec"
-    label = "llama.cpp + draft"
 
-    def __init__(self, setting, directory):
-        self.setting, self.binary = setting, directory / "llama-speculative-simple"
+    def __init__(self, setting, directory, kind="draft-simple"):
+        self.setting, self.binary, self.kind = setting, directory / "llama-speculative-simple", kind
+        self.label = "llama.cpp + draft" if self._has_model() else f"llama.cpp {kind}"
+
+    def _has_model(self):
+        return self.kind.startswith("draft")
 
     def models(self):
-        return [self.setting.oracle, self.setting.draft]
+        return [self.setting.oracle, *([self.setting.draft] if self._has_model() else [])]
 
     def argv(self, prompt, tokens):
         s = self.setting
         # The other draft options stay at their defaults, of which n-min 0 and
         # p-min 0 mean: never drop a draft, never end a chain early.
-        return [
+        argv = [
             str(self.binary), *_shared_flags(s, prompt, tokens),
-            "--spec-type", "draft-simple", "--spec-draft-model", str(s.draft),
-            "--spec-draft-n-max", str(s.chain), "--spec-draft-threads", str(s.threads),
+            "--spec-type", self.kind, "--spec-draft-n-max", str(s.chain),
         ]  # fmt: skip
+        if self._has_model():
+            argv += ["--spec-draft-model", str(s.draft), "--spec-draft-threads", str(s.threads)]
+        return argv
 
     def parse(self, stdout, stderr):
         log = stdout + stderr
@@ -146,11 +170,15 @@ class Speculative:
 
 def _shared_flags(setting, prompt, tokens):
     s = setting
+    if s.temperature > 0:
+        sampling = ["--samplers", "temperature", "--temp", str(s.temperature), "--seed", str(s.seed)]
+    else:
+        sampling = ["--samplers", "top_k", "--top-k", "1", "--temp", "0"]
     return [
         "-m", str(s.oracle), "-p", s.chatml(prompt), "--no-escape",
         "-n", str(tokens), "-c", str(s.ctx), "-t", str(s.threads), "-tb", str(s.threads),
-        "--samplers", "top_k", "--top-k", "1", "--temp", "0",
-        "--load-mode", "mmap", "--no-repack", "--fit", "off", "--offline",
+        *sampling, *([] if s.repack else ["--no-repack"]),
+        "--load-mode", "mmap", "--fit", "off", "--offline",
     ]  # fmt: skip
 
 

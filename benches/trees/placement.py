@@ -1,0 +1,143 @@
+"""Which `--ram` leaves which share of the oracle's weights in memory.
+
+`nmos plan --json` divides a budget without loading a model. All but the weights takes the
+same whatever the budget is, so that one plan tells the budget of a share, and a second one
+confirms it; shards are whole, so that a share is met within a percent or two:
+
+    --ram | program, draft, KV cache, logits of a wide tree ... | stay | in flight |
+            fixed for a tree                                      share of the weights
+"""
+
+import json
+import re
+import subprocess
+from dataclasses import asdict, dataclass
+
+import cage
+from grid import NO_DRAFT, PINNED, WHOLE
+
+MIB = 1 << 20
+# What the program itself holds differs a little from run to run.
+SPARE_BYTES = 16 * MIB
+CLOSE = 0.005
+CLOSE_ENOUGH = 0.02
+ATTEMPTS = 6
+
+
+class Unsupported(cage.CageError):
+    """This NMOS does not know such a tree."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    ram_bytes: int
+    # resident, streamed or hooked.
+    form: str
+    # Of the oracle's weights, those that stay.
+    share: float
+    max_nodes: int
+
+    @property
+    def ram(self):
+        return f"{self.ram_bytes // MIB}MiB"
+
+
+class Planner:
+    """Asks `nmos plan`; `key` says what all answers depend on, `results` remembers them."""
+
+    def __init__(self, nmos, oracle, draft, ctx, threads, key, results):
+        self.nmos, self.oracle, self.draft = nmos, oracle, draft
+        self.ctx, self.threads = ctx, threads
+        self.key, self.results = key, results
+
+    def place(self, tree, with_draft, resident):
+        """The memory with which that part of the weights stays."""
+        find = {WHOLE: self._whole, PINNED: self._pinned}.get(resident, self._share(resident))
+        return self._remembered({"tree": tree, "draft": with_draft, "resident": resident},
+                                lambda: find(tree, with_draft))  # fmt: skip
+
+    def place_in(self, tree, with_draft, ram_bytes):
+        """What stays in that much memory."""
+        return self._remembered({"tree": tree, "draft": with_draft, "ram_bytes": ram_bytes},
+                                lambda: self._ask(tree, with_draft, ram_bytes))  # fmt: skip
+
+    def _remembered(self, what, find):
+        key = self.key | what
+        known = self.results.find("plan", key)
+        if known:
+            return Placement(**known["placement"])
+        found = _placement(find())
+        self.results.add({"kind": "plan", "key": key, "placement": asdict(found)})
+        return found
+
+    def _share(self, resident):
+        def find(tree, with_draft):
+            wanted = int(resident) / 100
+            ram, best = self._guess(tree, with_draft, wanted), None
+            for _ in range(ATTEMPTS):
+                report = self._ask(tree, with_draft, ram)
+                if report["form"] == "resident":
+                    ram = report["ram_bytes"] * 4 // 5
+                    continue
+                if best is None or abs(_stays(report) - wanted) < abs(_stays(best) - wanted):
+                    best = report
+                if abs(_stays(best) - wanted) <= CLOSE:
+                    break
+                ram = report["ram_bytes"] + int((wanted - _stays(report)) * _weights(report))
+            if best is None or abs(_stays(best) - wanted) > CLOSE_ENOUGH:
+                raise cage.CageError(f"no --ram found with which {resident}% of the weights stay (--tree {tree})")
+            return best
+
+        return find
+
+    def _whole(self, tree, with_draft):
+        report = self._ask(tree, with_draft, None)
+        if report["form"] != "resident":
+            raise cage.CageError(f"not all of the oracle fits in the memory there is (--tree {tree})")
+        return self._ask(tree, with_draft, report["ram_bytes"] - _owner(report, "not used") + SPARE_BYTES)
+
+    def _pinned(self, tree, with_draft):
+        report = self._share("50")(tree, with_draft)
+        others = report["ram_bytes"] - sum(_owner(report, name) for name in
+                                           ("weights that stay", "weights in flight", "not used"))  # fmt: skip
+        report = self._ask(tree, with_draft, others + _weights(report) + SPARE_BYTES)
+        if report["form"] == "resident" or report["predicted_bytes_a_pass"] > 0:
+            raise cage.CageError(f"no --ram found with which all weights stay in the streamed form (--tree {tree})")
+        return report
+
+    def _guess(self, tree, with_draft, share):
+        draft = self.draft.stat().st_size * 1.25 if with_draft and tree != NO_DRAFT else 0
+        return int(self.oracle.stat().st_size * share + draft + 256 * MIB)
+
+    def _ask(self, tree, with_draft, ram_bytes):
+        """One plan; where that is too little memory, one in the least that works."""
+        argv = [
+            str(self.nmos), "plan", "--json", "--tree", tree, "--ctx", str(self.ctx), "--threads", str(self.threads),
+            "--oracle", str(self.oracle), "--draft", str(self.draft if with_draft else "none"),
+        ]  # fmt: skip
+        if ram_bytes is not None:
+            argv += ["--ram", f"{-(-ram_bytes // MIB)}MiB"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return json.loads(done.stdout)
+        least = re.search(r"the least that works is (\d+) MiB", done.stderr)
+        if least and ram_bytes is not None and int(least[1]) * MIB > ram_bytes:
+            return self._ask(tree, with_draft, int(least[1]) * MIB)
+        kind = Unsupported if done.returncode == 2 else cage.CageError
+        raise kind(f"nmos plan --tree {tree}: {(done.stderr.strip() or 'no word').splitlines()[0]}")
+
+
+def _placement(report):
+    return Placement(report["ram_bytes"], report["form"], _stays(report), report["max_nodes"])
+
+
+def _stays(report):
+    return 1.0 if report["form"] == "resident" else _owner(report, "weights that stay") / _weights(report)
+
+
+def _weights(report):
+    return _owner(report, "weights that stay") + report["predicted_bytes_a_pass"]
+
+
+def _owner(report, name):
+    return sum(owner["bytes"] for owner in report["budget"] if owner["owner"] == name)
