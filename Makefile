@@ -57,7 +57,8 @@ bench-rival: models ## as root: the same answers by llama.cpp in a memory group 
 	benches/rival/rival.py --json rival.json
 
 bench-trees: models ## as root: token trees of every size and llama.cpp, 1.5 hours; goes on where it stopped
-	benches/trees/trees.py
+	@benches/trees/trees.py > /dev/null
+	benches/trees/trees.py --open60
 
 models: build ## fetch the default models (1.6 GB, once)
 	@"$(nmos)" models pull

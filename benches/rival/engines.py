@@ -79,13 +79,12 @@ class Nmos:
 
     def argv(self, prompt, tokens):
         s = self.setting
-        sampling = ["--temp", str(s.temperature)]
-        if s.temperature > 0:
-            sampling += ["--top-k", "0", "--top-p", "1", "--min-p", "0", "--repeat-penalty", "1"]
-            sampling += ["--seed", str(s.seed)]
         return [
-            str(self.binary), "run", "--json", "--ram", s.ram, "-n", str(tokens), *sampling,
+            str(self.binary), "run", "--json", "--ram", s.ram, "-n", str(tokens),
             *(["--tree", s.tree] if s.tree else []),
+            # All of them, so that none comes from the user's configuration.
+            "--temp", f"{s.temperature:g}", "--seed", str(s.seed),
+            "--top-k", "0", "--top-p", "1", "--min-p", "0", "--repeat-penalty", "1",
             "--oracle", str(s.oracle), "--draft", str(s.draft or "none"),
             "--threads", str(s.threads), "--ctx", str(s.ctx), "--system", s.system, prompt,
         ]  # fmt: skip
@@ -171,7 +170,7 @@ class Speculative:
 def _shared_flags(setting, prompt, tokens):
     s = setting
     if s.temperature > 0:
-        sampling = ["--samplers", "temperature", "--temp", str(s.temperature), "--seed", str(s.seed)]
+        sampling = ["--samplers", "temperature", "--temp", f"{s.temperature:g}", "--seed", str(s.seed)]
     else:
         sampling = ["--samplers", "top_k", "--top-k", "1", "--temp", "0"]
     return [

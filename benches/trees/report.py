@@ -14,12 +14,15 @@ DISTURBED = 0.05
 
 
 def of(records):
-    """All tables of the newest build in the file, and of the rivals."""
+    """All tables of the runs that are like the newest one in build, models and settings."""
     every = [record for record in records if record["kind"] == "run"]
     if not every:
         return ["no runs yet"]
     builds = [run["key"]["build"] for run in every if is_ours(run)]
-    runs = [run for run in every if not is_ours(run) or run["key"]["build"] == builds[-1]]
+    runs = [
+        run for run in every
+        if _common(run) == _common(every[-1]) and (not is_ours(run) or run["key"]["build"] == builds[-1])
+    ]  # fmt: skip
     lines = _head(records, runs, len(every) - len(runs), builds)
     gridded = [run for run in runs if run["key"]["suite"] == "grid"]
     if gridded:
@@ -28,6 +31,10 @@ def of(records):
     if sixty:
         lines += _open60(sixty)
     return lines + _texts(runs)
+
+
+def _common(run):
+    return [run["key"][name] for name in ("tokens", "ctx", "threads", "oracle", "draft")]
 
 
 def is_ours(run):
@@ -42,11 +49,10 @@ def _head(records, runs, others, builds):
     short = sum(run["tokens"] < run["key"]["tokens"] for run in runs)
     lines = [
         f"{builds[-1] if builds else 'rivals alone'}; {machine['cpu']}, {machine['cores']} cores",
-        f"{len(runs)} runs of {', '.join(sorted({str(run['key']['tokens']) for run in runs}))} tokens,"
-        f" {times[0]} to {times[-1]}",
+        f"{len(runs)} runs of {runs[0]['key']['tokens']} tokens, {times[0]} to {times[-1]}",
     ]
     if others:
-        lines.append(f"{others} runs of other builds are in the file and left out")
+        lines.append(f"{others} runs of other builds or settings are in the file and left out")
     if disturbed:
         lines.append(f"{disturbed} runs had more than {DISTURBED:.0%} of the CPU taken by other processes")
     if short:
@@ -110,13 +116,12 @@ def ratios(runs, base):
 
 
 def best_fixed(by_variant):
-    """The budget that is fastest in pairs with `auto`; without those, by its median."""
-    def speed(name):
-        pairs = ratios(by_variant[name], by_variant.get(grid.AUTO, []))
-        return median(pairs or [run["tokens_per_s"] or 0.0 for run in by_variant[name]])
-
-    budgets = [name for name in grid.BUDGETS if name in by_variant]
-    return max(budgets, key=speed, default=None)
+    """The budget that is fastest in pairs with `auto`; without any, the one of the best median."""
+    budgets = {name: by_variant[name] for name in grid.BUDGETS if name in by_variant}
+    values = {name: ratios(runs, by_variant.get(grid.AUTO, [])) for name, runs in budgets.items()}
+    if not any(values.values()):
+        values = {name: [run["tokens_per_s"] for run in runs if run["tokens_per_s"]] for name, runs in budgets.items()}
+    return max((name for name in values if values[name]), key=lambda name: median(values[name]), default=None)
 
 
 def judge(interval, bound):

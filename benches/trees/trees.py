@@ -15,9 +15,9 @@ sys.path.insert(0, str(HERE.parent / "rival"))
 import grid  # noqa: E402
 import open60  # noqa: E402
 import report  # noqa: E402
-import results as results_file  # noqa: E402
 from cage import CageError  # noqa: E402
 from engines import OutputError  # noqa: E402
+from results import Results, read  # noqa: E402
 from rival import CACHE, TARGET, machine, note  # noqa: E402
 from runner import Rebuilt, Runner  # noqa: E402
 
@@ -43,6 +43,8 @@ def arguments():
     parser.add_argument("--seed", type=int, default=1, help="of round 1; round 2 takes the next number")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rival-rounds", type=int, default=1)
+    parser.add_argument("--attempts", type=int, default=2,
+                        help="runs at the most until one is not disturbed by other processes; the calmest counts")
     parser.add_argument("--limit", type=int, help="with --open60: so many prompts of each label")
     parser.add_argument("--tokens", type=int, default=48, help="answer length")
     parser.add_argument("--headroom-mib", type=int, default=64, help="the memory group's limit above --ram")
@@ -57,12 +59,15 @@ def arguments():
     parser.add_argument("--draft", type=Path, default=models / "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
     args = parser.parse_args()
     try:
-        args.variants = chosen(args.only, grid.VARIANTS, "--only")
-        args.prompts = chosen_prompts(args.prompts)
+        args.variants = chosen(args.only, {variant.name: variant for variant in grid.VARIANTS}, "--only")
+        prompts = json.loads(RIVAL_PROMPTS.read_text())["prompts"]
+        args.prompts = chosen(args.prompts, {prompt["name"]: prompt for prompt in prompts}, "--prompts")
         args.resident = args.resident.split(",")
         args.temps = [float(text) for text in args.temps.split(",")]
     except ValueError as error:
         parser.error(str(error))
+    if args.attempts < 1:
+        parser.error("--attempts: at least 1")
     wrong = [text for text in args.resident if not grid.is_residency(text)]
     if wrong:
         parser.error(f"--resident: {wrong[0]!r} is neither 1 to 100 nor {grid.PINNED}")
@@ -72,22 +77,11 @@ def arguments():
 def chosen(names, known, option):
     """Those of `known` that are named, in their own order."""
     if names == "all":
-        return list(known)
-    wanted = names.split(",")
-    unknown = set(wanted) - {thing.name for thing in known}
+        return list(known.values())
+    unknown = set(names.split(",")) - set(known)
     if unknown:
         raise ValueError(f"{option}: there is no {', '.join(sorted(unknown))}")
-    return [thing for thing in known if thing.name in wanted]
-
-
-def chosen_prompts(names):
-    prompts = json.loads(RIVAL_PROMPTS.read_text())["prompts"]
-    if names == "all":
-        return prompts
-    unknown = set(names.split(",")) - {prompt["name"] for prompt in prompts}
-    if unknown:
-        raise ValueError(f"--prompts: there is no {', '.join(sorted(unknown))}")
-    return [prompt for prompt in prompts if prompt["name"] in names.split(",")]
+    return [thing for name, thing in known.items() if name in names.split(",")]
 
 
 def grid_jobs(args):
@@ -101,7 +95,7 @@ def grid_jobs(args):
 
 def measure(args):
     """Makes the runs that are missing; says whether all went well."""
-    results = results_file.Results(args.json, args.fresh)
+    results = Results(args.json, args.fresh)
     system = json.loads(RIVAL_PROMPTS.read_text())["system"]
     runner = Runner(args, system, results)
     results.add({
@@ -133,7 +127,7 @@ def main():
         note("trees.py: stopped; the same command goes on from here")
         status = 130
     try:
-        lines = report.of(results_file.read(args.json))
+        lines = report.of(read(args.json))
     except CageError as error:
         note(f"trees.py: {error}")
         return 1
