@@ -92,6 +92,7 @@ fn quant_parser() -> impl TypedValueParser<Value = Quant> {
 #[derive(Debug, Default, Serialize)]
 struct Report {
     device: String,
+    on_gpu: bool,
     model: String,
     model_bytes: u64,
     vram: u64,
@@ -215,6 +216,7 @@ impl Bench {
         );
         println!("{}", model.gguf.name());
         self.report.device = self.device.description();
+        self.report.on_gpu = !self.device.is_cpu();
         self.report.model = model.gguf.name();
         self.report.model_bytes = total_bytes(&model.shards).0;
         self.report.vram = self.args.vram.0;
