@@ -185,3 +185,43 @@ fn a_window_of_less_than_two_shards_is_refused() {
     let error = WindowPlan::new(&shards, Bytes(least.0 - 1)).unwrap_err();
     assert_eq!((error.least, error.given), (least, Bytes(least.0 - 1)));
 }
+
+/// What `nmos run` answers with this much of a device's memory, the processor being the device,
+/// and the passes that it took.
+fn answered(vram: &str, prompt: &str) -> (String, u64) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_nmos"))
+        .args(["run", "--json", "-n", "24", "--temp", "0", "--ram", "3GiB"])
+        .args([
+            "--vram",
+            vram,
+            "--ctx",
+            "512",
+            "--threads",
+            "2",
+            "--tree",
+            "16",
+        ])
+        .arg("--oracle")
+        .arg(common::model(ORACLE))
+        .arg("--draft")
+        .arg(common::model(common::DRAFT))
+        .arg(prompt)
+        .env("NMOS_GPU", "cpu")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = json["text"].as_str().unwrap().to_owned();
+    (text, json["passes"].as_u64().unwrap())
+}
+
+#[test]
+fn an_answer_through_a_window_is_the_same_text() {
+    let prompt = "Write a Rust function that adds two numbers.";
+    let (windowed, passes) = answered("1300MiB", prompt);
+    assert!(passes < 24, "guesses were right in {passes} passes");
+    let (whole, _) = answered("3GiB", prompt);
+    assert_eq!(windowed, whole);
+    assert!(!windowed.is_empty());
+}

@@ -1,34 +1,38 @@
-//! Measures passes on a device whose memory is smaller than the model: what a pass takes at
-//! several widths, against the link alone and against computing alone.
+//! Measures passes on a device whose memory is smaller than the model, and checks what it
+//! computes.
 //!
 //! ```text
-//!  link alone:     as many bytes as a pass sends, from pinned memory, nothing computed
-//!  compute alone:  the same passes with all weights on the device (where they fit)
-//!  pass:           the window, copies beside computing
+//!  --compare   whose logits differ from whose, and by how much      compare
+//!  --widths    at which widths a token keeps its bits               widths
+//!  passes      against the link, the disk and computing alone       passes, disk
 //! ```
 //!
-//! `--compare` first holds the device's logits against the CPU's. Without a GPU it fails, unless
-//! `--device cpu` asks for the stand-in.
+//! Without a GPU it fails, unless `--device cpu` asks for the stand-in. It fails as well where
+//! something that must hold does not; the report is written all the same.
 
 #![allow(
     clippy::unwrap_used,
     reason = "a benchmark may panic where it cannot go on"
 )]
 
+mod compare;
+mod disk;
+mod passes;
+mod widths;
+
 use anyhow::{Context, ensure};
 use clap::Parser;
-use nmos::ggml::{Device, link_gb_s};
-use nmos::model::{Gguf, ModelLayout, catalog};
-use nmos::oracle::{
-    DeviceOptions, LayerOracle, LayerOracleOptions, Oracle, TokenTree, WidthClass, argmax,
-};
-use nmos::river::{Placement, ReadSizes, WindowPlan, catalogue};
-use nmos::session::VramBudget;
+use clap::builder::TypedValueParser;
+use nmos::forge::{Forge, Growth, Quant, Watch};
+use nmos::ggml::Device;
+use nmos::model::{Gguf, ModelLayout, catalog, progress};
+use nmos::oracle::{DeviceOptions, LayerOracle, LayerOracleOptions, TokenTree};
+use nmos::river::{Placement, ReadSizes, Shard, WindowPlan, catalogue, total_bytes};
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
 use serde::Serialize;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 /// Tokens before those of the passes that are measured.
 const PREFIX: usize = 32;
@@ -51,16 +55,25 @@ struct Args {
     ctx: usize,
     #[arg(long, value_delimiter = ',', default_value = "1,64,256,512")]
     nodes: Vec<usize>,
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..).map(usize::from))]
     rounds: usize,
     /// Passes of one node in a row at the end, to see whether memory grows.
     #[arg(long, default_value_t = 0)]
     endurance: usize,
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Compare with the CPU's logits first.
+    /// Compare logits: the device's twice, through a window and without, the CPU's, llama.cpp's.
     #[arg(long)]
     compare: bool,
+    /// With `--compare`: copies of the model in these mixtures of types as well.
+    #[arg(long, value_delimiter = ',', value_parser = quant_parser())]
+    also: Vec<Quant>,
+    /// Find at which widths a token keeps its bits.
+    #[arg(long)]
+    widths: bool,
+    /// Do not measure passes.
+    #[arg(long)]
+    no_passes: bool,
     /// Measure computing alone: all weights on the device.
     #[arg(long)]
     compute_alone: bool,
@@ -71,37 +84,64 @@ struct Args {
     bench: bool,
 }
 
+fn quant_parser() -> impl TypedValueParser<Value = Quant> {
+    clap::builder::PossibleValuesParser::new(Quant::ALL.map(Quant::name))
+        .try_map(|name| Quant::from_name(&name).ok_or("no mixture of this name"))
+}
+
 #[derive(Debug, Default, Serialize)]
 struct Report {
     device: String,
+    on_gpu: bool,
     model: String,
     model_bytes: u64,
     vram: u64,
-    window: String,
-    link_gb_s: f64,
-    bytes_a_pass: u64,
-    link_s: f64,
-    /// Nodes, seconds.
-    pass_s: Vec<(usize, f64)>,
-    compute_s: Vec<(usize, f64)>,
+    compared: Vec<compare::Comparison>,
+    widths: Vec<widths::Row>,
+    passes: Option<passes::Passes>,
     /// In use on the device by the driver's figure, all processes.
     vram_used: Vec<(String, u64)>,
-    compared: Option<Compared>,
+    /// What should hold and does not.
+    failed: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Compared {
-    tokens: usize,
-    worst: f32,
-    mean: f32,
-    largest_logit: f32,
-    same_first: usize,
+/// A model, cut into shards.
+struct Model {
+    path: PathBuf,
+    gguf: Gguf,
+    layout: ModelLayout,
+    shards: Vec<Shard>,
+}
+
+impl Model {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let gguf = Gguf::open(path)?;
+        let layout = ModelLayout::from_gguf(&gguf)?;
+        Ok(Self {
+            path: path.to_owned(),
+            shards: catalogue(&layout),
+            gguf,
+            layout,
+        })
+    }
+
+    fn n_vocab(&self) -> usize {
+        self.layout.shape.n_vocab
+    }
+
+    /// Memory of a device for all of its weights.
+    fn whole(&self) -> Bytes {
+        Bytes(
+            self.shards
+                .iter()
+                .map(|s| WindowPlan::bytes_of(s) as u64)
+                .sum(),
+        )
+    }
 }
 
 struct Bench {
     args: Args,
-    gguf: Gguf,
-    layout: ModelLayout,
     device: Device,
     report: Report,
 }
@@ -115,39 +155,47 @@ fn main() -> anyhow::Result<()> {
     };
     let why = nmos::ggml::no_gpu().unwrap_or("no GPU; set NMOS_GGML_CUDA to ggml's library for it");
     let device = device.context(why)?;
-    let gguf = Gguf::open(&catalog::resolve(&args.model)?)?;
-    let layout = ModelLayout::from_gguf(&gguf)?;
+    let model = Model::open(&catalog::resolve(&args.model)?)?;
     let mut bench = Bench {
         args,
-        gguf,
-        layout,
         device,
         report: Report::default(),
     };
-    bench.measure()?;
+    bench.measure(&model)?;
     if let Some(path) = &bench.args.json {
         let json = serde_json::to_string_pretty(&bench.report)?;
         std::fs::write(path, json + "\n")?;
     }
+    let failed = &bench.report.failed;
+    ensure!(failed.is_empty(), "does not hold: {}", failed.join("; "));
     Ok(())
 }
 
 impl Bench {
-    fn open(&self, window: Option<Bytes>) -> anyhow::Result<LayerOracle> {
-        let all: u64 = catalogue(&self.layout).iter().map(|s| s.bytes as u64).sum();
+    fn max_nodes(&self) -> usize {
+        let nodes = self.args.nodes.iter().copied().max().unwrap_or(1);
+        if self.args.widths {
+            nodes.max(widths::WIDEST)
+        } else {
+            nodes
+        }
+    }
+
+    /// The model on the CPU, or on the device with this much of its memory for weights.
+    fn open(&self, model: &Model, on_device: Option<Bytes>) -> anyhow::Result<LayerOracle> {
         let options = LayerOracleOptions {
             ctx_tokens: self.args.ctx,
             threads: self.args.threads,
-            max_nodes: self.args.nodes.iter().copied().max().unwrap_or(1),
-            weight_bytes: self.args.weights.unwrap_or(Bytes(2 * all)),
+            max_nodes: self.max_nodes(),
+            weight_bytes: (self.args.weights).unwrap_or(Bytes(2 * total_bytes(&model.shards).0)),
             placement: Placement::Even,
             read_sizes: ReadSizes::default(),
-            device: window.map(|weight_bytes| DeviceOptions {
+            device: on_device.map(|weight_bytes| DeviceOptions {
                 device: self.device,
                 weight_bytes,
             }),
         };
-        LayerOracle::open(&self.gguf, &self.layout, options, &Hub::new())
+        LayerOracle::open(&model.gguf, &model.layout, options, &Hub::new())
     }
 
     /// What is in use on the device, by the driver's figure.
@@ -158,168 +206,66 @@ impl Bench {
         self.report.vram_used.push((when.to_owned(), used));
     }
 
-    fn measure(&mut self) -> anyhow::Result<()> {
-        let shards = catalogue(&self.layout);
+    fn measure(&mut self, model: &Model) -> anyhow::Result<()> {
         let (free, total) = self.device.memory();
-        self.report.device = self.device.description();
         println!(
             "{} ({}), {free} of {total} free, {:?}",
             self.device.name(),
             self.device.description(),
             self.device.caps()
         );
+        println!("{}", model.gguf.name());
+        self.report.device = self.device.description();
+        self.report.on_gpu = !self.device.is_cpu();
+        self.report.model = model.gguf.name();
+        self.report.model_bytes = total_bytes(&model.shards).0;
+        self.report.vram = self.args.vram.0;
         self.used("at the start");
         if self.args.compare {
-            self.compare()?;
-        }
-        let most = self.args.nodes.iter().copied().max().unwrap_or(1);
-        let budget = VramBudget::new(self.args.vram, &self.layout, &shards, self.args.ctx, most)?;
-        for (owner, bytes) in &budget.owners {
-            println!("  {owner}: {bytes}");
-        }
-        let plan = &budget.window;
-        let staying = plan.stays.iter().filter(|s| **s).count();
-        let window = format!(
-            "{} slots of {}, {staying} of {} shards stay ({})",
-            plan.slots,
-            Bytes(plan.slot_bytes as u64),
-            shards.len(),
-            Bytes(plan.staying_bytes as u64)
-        );
-        println!("window: {window}");
-        let passing = shards.iter().zip(&plan.stays).filter(|(_, stays)| !**stays);
-        let tensors = passing.flat_map(|(s, _)| &s.tensors);
-        let a_pass: u64 = tensors.map(|t| t.bytes as u64).sum();
-        self.report.model = self.gguf.name();
-        self.report.model_bytes = shards.iter().map(|s| s.bytes as u64).sum();
-        self.report.vram = self.args.vram.0;
-        self.report.window = window;
-        let gb_s = link_gb_s(self.device, plan.slot_bytes.max(1 << 20))?;
-        let link_s = a_pass as f64 / gb_s / 1e9;
-        println!(
-            "link alone: {gb_s:.2} GB/s; {} a pass: {link_s:.4} s",
-            Bytes(a_pass)
-        );
-        (self.report.link_gb_s, self.report.bytes_a_pass) = (gb_s, a_pass);
-        self.report.link_s = link_s;
-        let began = Instant::now();
-        let mut oracle = self.open(Some(budget.weights))?;
-        println!("opened in {:.1} s", began.elapsed().as_secs_f64());
-        self.report.pass_s = self.passes(&mut oracle, "pass")?;
-        println!("scratch: {}", Bytes(oracle.scratch_bytes() as u64));
-        self.used("after the passes");
-        let rss = || nmos::system::rss().unwrap_or_default();
-        if self.args.endurance > 0 {
-            println!("held by the process before: {}", rss());
-            for _ in 0..self.args.endurance {
-                let tree = chain(1, self.layout.shape.n_vocab);
-                oracle.pass(&tree, WidthClass::WIDE)?;
+            self.compare(model)?;
+            for quant in self.args.also.clone() {
+                self.compare_copy(model, quant)?;
             }
-            println!(
-                "held by the process after {}: {}",
-                self.args.endurance,
-                rss()
-            );
-            self.used("after the endurance passes");
+            compare::print(&self.report.compared);
+            let failed = self.report.compared.iter().filter_map(|c| c.failure());
+            self.report.failed.extend(failed);
         }
-        drop(oracle);
-        if self.args.compute_alone {
-            let all: usize = shards.iter().map(WindowPlan::bytes_of).sum();
-            let mut oracle = self.open(Some(Bytes(all as u64)))?;
-            self.report.compute_s = self.passes(&mut oracle, "compute alone")?;
+        if self.args.widths {
+            self.widths(model)?;
         }
-        let alone = self.report.compute_s.iter().map(|(_, s)| *s);
-        for ((nodes, pass), compute) in self.report.pass_s.iter().zip(alone) {
-            let floor = link_s.max(compute);
-            println!("{nodes} nodes: {:.3} of max(link, compute)", pass / floor);
+        if !self.args.no_passes {
+            self.passes(model)?;
         }
         Ok(())
     }
 
-    /// The median time of passes of every width, behind a few tokens.
-    fn passes(&self, oracle: &mut LayerOracle, what: &str) -> anyhow::Result<Vec<(usize, f64)>> {
-        let n_vocab = self.layout.shape.n_vocab;
-        oracle.pass(&chain(PREFIX, n_vocab), WidthClass::BATCH)?;
-        oracle.commit(&(0..PREFIX).collect::<Vec<_>>());
-        let mut rows = Vec::new();
-        for &nodes in &self.args.nodes {
-            let tree = chain(nodes, n_vocab);
-            let width = if nodes < WidthClass::WIDE.min {
-                WidthClass::NARROW
-            } else {
-                WidthClass::WIDE
-            };
-            let mut times = Vec::new();
-            // The first brings slots, scratch memory and kernels to this width.
-            for _ in 0..=self.args.rounds {
-                let began = Instant::now();
-                oracle.pass(&tree, width)?;
-                times.push(began.elapsed().as_secs_f64());
-            }
-            times.remove(0);
-            times.sort_by(f64::total_cmp);
-            let median = times[times.len() / 2];
-            println!(
-                "{what}, {nodes} nodes: {median:.4} s ({:.4} to {:.4})",
-                times[0],
-                times[times.len() - 1]
-            );
-            rows.push((nodes, median));
-        }
-        Ok(rows)
-    }
-
-    /// Holds the device's logits against the CPU's, on a chain with a prefix.
-    fn compare(&mut self) -> anyhow::Result<()> {
-        let tokens = 48;
-        let logits = |oracle: &mut LayerOracle| -> anyhow::Result<Vec<Vec<f32>>> {
-            let mut rows = Vec::new();
-            for part in 0..2 {
-                let tree = text(tokens, part * tokens, self.layout.shape.n_vocab);
-                let output = oracle.pass(&tree, WidthClass::BATCH)?;
-                let row = |i| output.logits.of(i).map(<[f32]>::to_vec);
-                rows.extend((0..tokens).filter_map(row));
-                oracle.commit(&(0..tokens).collect::<Vec<_>>());
-            }
-            Ok(rows)
+    /// Makes the model anew in the types of `quant`, compares that, and removes it.
+    fn compare_copy(&mut self, model: &Model, quant: Quant) -> anyhow::Result<()> {
+        let name = format!("nmos-gpu-{}-{}.gguf", std::process::id(), quant.name());
+        let path = std::env::temp_dir().join(name);
+        let forge = Forge::new(&model.path, &Growth::default(), Some(quant), 0)?;
+        let watch = Watch {
+            progress: &*progress::for_stderr(),
+            stop: &AtomicBool::new(false),
         };
-        let expected = logits(&mut self.open(None)?)?;
-        let shards = catalogue(&self.layout);
-        let all: u64 = shards.iter().map(|s| WindowPlan::bytes_of(s) as u64).sum();
-        let window = WindowPlan::least(&shards).0.max(all / 2);
-        let seen = logits(&mut self.open(Some(Bytes(window)))?)?;
-        ensure!(seen.len() == expected.len(), "rows are missing");
-        let (mut worst, mut sum, mut count, mut largest) = (0_f32, 0.0, 0, 0_f32);
-        let mut same_first = 0;
-        for (a, b) in seen.iter().zip(&expected) {
-            for (x, y) in a.iter().zip(b) {
-                ensure!(x.is_finite(), "a logit is no number");
-                worst = worst.max((x - y).abs());
-                largest = largest.max(y.abs());
-                sum += (x - y).abs();
-                count += 1;
-            }
-            same_first += usize::from(argmax(a) == argmax(b));
-        }
-        let compared = Compared {
-            tokens: seen.len(),
-            worst,
-            mean: sum / count as f32,
-            largest_logit: largest,
-            same_first,
-        };
-        println!("against the CPU: {compared:?}");
-        self.report.compared = Some(compared);
-        Ok(())
+        forge.make(&path, None, &watch)?;
+        let compared = Model::open(&path).and_then(|copy| self.compare(&copy));
+        std::fs::remove_file(&path)?;
+        compared
     }
 }
 
-fn chain(nodes: usize, n_vocab: usize) -> TokenTree {
-    text(nodes, 0, n_vocab)
-}
-
-fn text(nodes: usize, from: usize, n_vocab: usize) -> TokenTree {
+/// Tokens that make no sense, from the `from`th on.
+fn noise(count: usize, from: usize, n_vocab: usize) -> Vec<TokenId> {
     let token = |i: usize| TokenId(i32::try_from((i * 97 + 300) % n_vocab.min(40_000)).unwrap());
-    let tokens: Vec<_> = (from..from + nodes).map(token).collect();
-    TokenTree::chain(&tokens, 0)
+    (from..from + count).map(token).collect()
+}
+
+/// A chain of them, all of whose logits are wanted.
+fn chain(nodes: usize, n_vocab: usize) -> TokenTree {
+    TokenTree::chain(&noise(nodes, 0, n_vocab), 0)
+}
+
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits())
 }

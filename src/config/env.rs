@@ -12,12 +12,13 @@ pub(super) type Vars<'a> = &'a dyn Fn(&'static str) -> Option<OsString>;
 
 /// Variables that are no settings: the file, what other parts of the program read, and what
 /// cargo tells a program that it runs of how that was built.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 7] = [
     "NMOS_CONFIG",
     "NMOS_CACHE",
     "NMOS_BACKENDS",
     "NMOS_BACKENDS_DIR",
     "NMOS_GGML_CUDA",
+    "NMOS_GPU",
     "NMOS_COMMIT",
 ];
 

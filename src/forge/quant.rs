@@ -2,7 +2,8 @@
 //! that llama.cpp gives them.
 //!
 //! A mixture has one type for most matrices, and spends more bits where quality depends on
-//! them: on the head, on attention's values, on the feed-forward's way back.
+//! them: on the head, on attention's values, on the feed-forward's way back. Floats are for
+//! comparisons: kernels do not round activations to integers for them.
 
 use super::role::{Kind, Known};
 use crate::model::GgmlType;
@@ -17,6 +18,8 @@ pub enum Quant {
     Q5KM,
     Q6K,
     Q8_0,
+    F16,
+    F32,
 }
 
 /// What the choice depends on beside the tensor itself.
@@ -30,7 +33,7 @@ pub struct Model {
 }
 
 impl Quant {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Q2K,
         Self::Q3KM,
         Self::Q4_0,
@@ -38,6 +41,8 @@ impl Quant {
         Self::Q5KM,
         Self::Q6K,
         Self::Q8_0,
+        Self::F16,
+        Self::F32,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -49,6 +54,8 @@ impl Quant {
             Self::Q5KM => "q5_k_m",
             Self::Q6K => "q6_k",
             Self::Q8_0 => "q8_0",
+            Self::F16 => "f16",
+            Self::F32 => "f32",
         }
     }
 
@@ -66,6 +73,8 @@ impl Quant {
             Self::Q5KM => 17,
             Self::Q6K => 18,
             Self::Q8_0 => 7,
+            Self::F16 => 1,
+            Self::F32 => 0,
         }
     }
 
@@ -79,6 +88,8 @@ impl Quant {
             Self::Q5KM => GgmlType::Q5_K,
             Self::Q6K => GgmlType::Q6_K,
             Self::Q8_0 => GgmlType::Q8_0,
+            Self::F16 => GgmlType::F16,
+            Self::F32 => GgmlType::F32,
         }
     }
 
@@ -121,7 +132,9 @@ impl Quant {
 
     fn head(self, row: u64) -> GgmlType {
         let base = self.base();
-        if base == GgmlType::Q8_0 || !row.is_multiple_of(base.block_elems()) {
+        if matches!(base, GgmlType::F16 | GgmlType::F32) {
+            base
+        } else if base == GgmlType::Q8_0 || !row.is_multiple_of(base.block_elems()) {
             GgmlType::Q8_0
         } else {
             GgmlType::Q6_K
@@ -192,6 +205,8 @@ mod tests {
             (Quant::Q3KM, "blk.1.attn_v.weight", T::Q5_K),
             (Quant::Q3KM, "blk.9.ffn_up.weight", T::Q3_K),
             (Quant::Q8_0, "token_embd.weight", T::Q8_0),
+            (Quant::F16, "token_embd.weight", T::F16),
+            (Quant::F32, "blk.1.attn_v.weight", T::F32),
             (Quant::Q2K, "blk.4.attn_norm.weight", T::F32),
         ] {
             assert_eq!(type_of(quant, name, 1536), ty, "{} {name}", quant.name());

@@ -1,6 +1,7 @@
 //! llama.cpp's own models and contexts, owned together.
 
 use super::bare::BareModel;
+use super::device::Device;
 use super::hook::{Hook, Hooked};
 use super::overrides::{Overrides, Value};
 use super::{InitError, init};
@@ -98,6 +99,24 @@ pub fn load_without_vocabulary(
     load_raw(path, |params| {
         params.use_extra_bufts = repack;
         params.kv_overrides = overrides.as_ptr();
+    })
+}
+
+/// Loads a model with all of its layers on `device`, laid out as in the file. The embedding stays
+/// with the CPU, as llama.cpp has it.
+///
+/// # Errors
+/// As [`load`]; the device's memory may be too small.
+pub fn load_on(path: &Path, device: Device) -> Result<Arc<LlamaModel>, LlamaError> {
+    init()?;
+    let mut devices = [device.raw(), std::ptr::null_mut()];
+    load_raw(path, |params| {
+        params.use_extra_bufts = false;
+        if !device.is_cpu() {
+            params.devices = devices.as_mut_ptr();
+            // More than any model has: the head counts as one.
+            params.n_gpu_layers = i32::MAX;
+        }
     })
 }
 

@@ -38,6 +38,15 @@ pub enum NoVram {
     },
 }
 
+/// The GPU; or the processor in its place, where `NMOS_GPU=cpu` asks for the stand-in, so that
+/// sessions can be tried where there is no GPU.
+fn device() -> Option<Device> {
+    match std::env::var("NMOS_GPU").as_deref() {
+        Ok("cpu") => Device::cpu(),
+        _ => Device::gpu(),
+    }
+}
+
 /// The GPU to compute on and how much of its memory, when so much was `asked` for. `None`: the
 /// CPU computes.
 ///
@@ -47,7 +56,7 @@ pub fn claim(asked: Option<Bytes>) -> Result<Option<(Device, Bytes)>, NoVram> {
     if asked == Some(Bytes(0)) {
         return Ok(None);
     }
-    let Some(device) = Device::gpu() else {
+    let Some(device) = device() else {
         let why = ggml::no_gpu().unwrap_or(
             "none was found (its library libggml-cuda.so lies beside the other backends, or \
              NMOS_GGML_CUDA names it)",
