@@ -149,6 +149,7 @@ fn both_memories_are_divided_among_their_owners() {
         held: Bytes::mib(60),
         ctx_tokens: 1024,
         tree: TreeSize::Fixed(64),
+        drafted: true,
         device: Some((Device::cpu().unwrap(), Bytes::mib(vram))),
     };
     let shards = shards(ORACLE);

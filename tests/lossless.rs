@@ -159,6 +159,35 @@ fn sampled_answers_are_the_same_with_a_draft() {
     assert!(drafted.iter().any(|s| s.accept_rate.unwrap() > 0.0));
 }
 
+#[test]
+fn one_seed_gives_one_text_for_any_size_of_tree() {
+    let sampled = |tree| {
+        let options = EngineOptions {
+            sampling: Sampling {
+                temperature: 0.8,
+                seed: 3,
+                ..Sampling::default()
+            },
+            max_tokens: 32,
+            tree,
+            // Wide trees take memory.
+            ..options(BUDGETS[2] + 200, true)
+        };
+        answers(options, &PROMPTS[2..3]).remove(0)
+    };
+    use TreeSize::{Chain, Fixed};
+    for class in [
+        vec![Fixed(8), Chain(8), Fixed(24), Fixed(63)],
+        vec![Fixed(64), Chain(100), Fixed(256)],
+    ] {
+        let all: Vec<_> = class.iter().map(|&tree| sampled(tree)).collect();
+        assert!(all.iter().all(|s| s.passes < s.tokens), "{all:?}");
+        for (stats, tree) in all.iter().zip(&class) {
+            assert_eq!(stats.text, all[0].text, "{tree:?} and {:?}", class[0]);
+        }
+    }
+}
+
 /// Lets virtual time pass, a second whenever the session shows something new, until it has
 /// worked on all that it was given.
 fn settle(engine: &EngineHandle, clock: &VirtualClock, done: impl Fn(&Snapshot) -> bool) {

@@ -101,7 +101,8 @@ pub struct Shared {
     /// Threads that compute
     #[arg(long, global = true, value_name = "N", value_parser = |s: &str| limits::read(s, limits::threads))]
     pub threads: Option<usize>,
-    /// Most tokens of a pass, guesses counted in: 1 guesses nothing, `auto` takes what pays
+    /// Most tokens of a pass, guesses counted in: 1 guesses nothing, `auto` takes what pays,
+    /// `chain:N` is N guesses that do not branch
     #[arg(long, global = true, value_name = "N")]
     pub tree: Option<TreeSize>,
     /// on, or off to leave the mouse to the terminal, for selecting text

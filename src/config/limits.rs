@@ -45,6 +45,11 @@ pub fn tree(n: i64) -> Result<TreeSize, String> {
     whole("a number of nodes", n, 1, WidthClass::WIDE.max).map(TreeSize::Fixed)
 }
 
+/// Guesses of a pass that follow one another: the token that they follow has a place too.
+pub fn chain(n: i64) -> Result<TreeSize, String> {
+    whole("a number of guesses", n, 1, WidthClass::WIDE.max - 1).map(TreeSize::Chain)
+}
+
 /// Most tokens of an answer.
 pub fn max_tokens(n: i64) -> Result<usize, String> {
     whole("a number of answer tokens", n, 1, 1 << 20)

@@ -22,7 +22,7 @@ impl Settings {
             bare("ctx", &self.ctx),
             bare("threads", &self.threads),
             match self.tree.value {
-                TreeSize::Auto => text("tree", &self.tree),
+                TreeSize::Auto | TreeSize::Chain(_) => text("tree", &self.tree),
                 TreeSize::Fixed(_) => bare("tree", &self.tree),
             },
             bare("max-tokens", &self.max_tokens),

@@ -198,10 +198,13 @@ impl FromStr for TreeSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "auto" {
-            return Ok(Self::Auto);
+        use super::limits;
+        match text.strip_prefix("chain:") {
+            Some(guesses) => limits::read(guesses, limits::chain),
+            None if text == "auto" => Ok(Self::Auto),
+            None => limits::read(text, limits::tree)
+                .map_err(|error| format!("{error}, or chain:N, or auto")),
         }
-        super::limits::read(text, super::limits::tree).map_err(|error| format!("{error}, or auto"))
     }
 }
 
@@ -210,11 +213,12 @@ impl fmt::Display for TreeSize {
         match self {
             Self::Auto => f.pad("auto"),
             Self::Fixed(nodes) => f.pad(&nodes.to_string()),
+            Self::Chain(guesses) => f.pad(&format!("chain:{guesses}")),
         }
     }
 }
 
-/// A number, as every other count in the file, or the text `"auto"`.
+/// A number, as every other count in the file, or the text `"auto"` or `"chain:N"`.
 impl<'de> Deserialize<'de> for TreeSize {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         struct Nodes;
@@ -222,7 +226,7 @@ impl<'de> Deserialize<'de> for TreeSize {
             type Value = TreeSize;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of nodes from 1 to 512, or \"auto\"")
+                f.write_str("a number of nodes from 1 to 512, or \"auto\", or \"chain:N\"")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<TreeSize, E> {
@@ -344,7 +348,7 @@ mod tests {
         for text in ["heuristic", "none"] {
             assert_eq!(text.parse::<Scout>().unwrap().to_string(), text);
         }
-        for text in ["auto", "1", "512"] {
+        for text in ["auto", "1", "512", "chain:1", "chain:8"] {
             assert_eq!(text.parse::<TreeSize>().unwrap().to_string(), text);
         }
         for text in ["on", "off"] {
@@ -376,7 +380,9 @@ mod tests {
         assert!("".parse::<Draft>().is_err());
         let many = "513".parse::<TreeSize>().unwrap_err();
         assert!(many.contains("512") && many.contains("auto"), "{many}");
-        assert!("0".parse::<TreeSize>().is_err() && "many".parse::<TreeSize>().is_err());
+        for wrong in ["0", "many", "chain:0", "chain:512", "chain:", "chain"] {
+            assert!(wrong.parse::<TreeSize>().is_err(), "{wrong}");
+        }
         assert!("yes".parse::<Switch>().unwrap_err().contains("'on'"));
     }
 }

@@ -214,7 +214,7 @@ impl Answer {
             label: self.label,
             room: oracle.capacity().saturating_sub(oracle.len()),
             depth: rules.max_tokens.saturating_sub(self.tokens.len() + 1),
-            chain: !oracle.exact_trees(),
+            chain: !oracle.exact_trees() || !speculator.sizing().branches(),
             at_once: self.tokens.is_empty(),
         };
         let cut = if bare {

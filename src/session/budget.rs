@@ -31,8 +31,8 @@ const MARGIN: Bytes = Bytes::mib(28);
 /// must work.
 const SLACK: Bytes = Bytes::mib(16);
 
-/// Most nodes of a pass that chooses its size: a full batch, or where memory is short as many
-/// as cost hardly more than eight.
+/// Most nodes of a pass that chooses its size: a full batch, or where memory is short, or only
+/// repetitions are guessed, as many as cost hardly more than eight.
 const AUTO_NODES: usize = WidthClass::BATCH.max;
 const AUTO_NODES_SHORT: usize = 16;
 
@@ -59,6 +59,7 @@ pub(super) fn divide(
         held: held.total(),
         ctx_tokens,
         tree: options.tree,
+        drafted: draft.is_some(),
         device: machine.device,
     };
     let budget = Budget::new(&sizes, Held::resident(gguf), blueprint)?;
@@ -83,6 +84,8 @@ pub struct Sizes {
     pub held: Bytes,
     pub ctx_tokens: usize,
     pub tree: TreeSize,
+    /// A model guesses.
+    pub drafted: bool,
     /// Where the oracle computes, if not on the CPU, and how much of its memory it may take.
     pub device: Option<(Device, Bytes)>,
 }
@@ -261,9 +264,9 @@ impl Budget {
 impl Sizes {
     /// Most nodes of a pass, as far as memory allows.
     fn most_nodes(&self, model: &Blueprint) -> usize {
-        let TreeSize::Auto = self.tree else {
+        if self.tree != TreeSize::Auto || !self.drafted {
             return self.least_nodes();
-        };
+        }
         let bytes = |nodes| -> u64 {
             let others = others(model, self.ctx_tokens, nodes, self.device.is_some());
             others.iter().map(|(_, bytes)| bytes.0).sum()
@@ -277,10 +280,7 @@ impl Sizes {
 
     /// Most nodes of a pass where memory is short.
     fn least_nodes(&self) -> usize {
-        match self.tree {
-            TreeSize::Auto => AUTO_NODES_SHORT,
-            TreeSize::Fixed(nodes) => nodes,
-        }
+        self.tree.nodes().unwrap_or(AUTO_NODES_SHORT)
     }
 
     /// How the device's memory is divided; `None` where the CPU computes, as it does for models

@@ -1,11 +1,12 @@
 //! From options to a running oracle, draft and scout.
 
-use super::budget::{self, Budget, Form, Machine};
+use super::budget::{Budget, Form, Machine};
 use super::early::Early;
 use super::late::LateDraft;
 use super::options::EngineOptions;
 use super::pairing::Pairing;
 use super::vram;
+use super::worth;
 use crate::ggml::bare::BareModel;
 use crate::ggml::llama;
 use crate::model::{ArchError, Blueprint, ChatTemplate, Gguf, Tokenizer};
@@ -78,11 +79,10 @@ pub(super) fn load(
             // llama.cpp has the model open, with its vocabulary.
             Blueprint::Graph(_) => None,
         };
-        let pairing = Pairing::of(options, &gguf)?;
+        let mut pairing = Pairing::of(options, &gguf)?;
         let bare = open_bare(&gguf, &mut blueprint)?;
         let bare_model = bare.as_ref().map(|bare| Arc::clone(bare.model()));
-        let draft = pairing.draft.as_ref();
-        let (_, budget) = budget::divide(options, &gguf, &blueprint, draft, machine)?;
+        let (_, budget) = worth::divide(options, &gguf, &blueprint, &mut pairing, machine)?;
         for (owner, bytes) in &budget.owners {
             tracing::info!(owner, %bytes, "memory");
         }

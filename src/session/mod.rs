@@ -21,6 +21,7 @@ mod pairing;
 pub mod predict;
 mod prompt;
 mod vram;
+mod worth;
 
 pub use crate::speculate::{Sampling, TreeSize};
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};

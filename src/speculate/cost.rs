@@ -14,7 +14,7 @@
 //!
 //! Times are in milliseconds.
 
-/// Relative times of a pass by width, on a processor of two cores.
+/// Relative times of a pass by width, on a processor of [`PassTimes::CORES`].
 const PASS: [(usize, f64); 14] = [
     (1, 1.0),
     (2, 2.2),
@@ -113,6 +113,9 @@ impl Default for PassTimes {
 }
 
 impl PassTimes {
+    /// The processor whose times are taken as typical has so many.
+    pub const CORES: f64 = 2.0;
+
     /// Time of a pass that is `width` tokens wide, padding counted in. Before anything was
     /// measured, in an unknown unit: as good for comparing widths.
     pub fn ms(&self, width: usize) -> f64 {

@@ -30,6 +30,19 @@ pub enum TreeSize {
     Auto,
     /// As many as this, best first. One: no guesses.
     Fixed(usize),
+    /// So many guesses, one behind the other.
+    Chain(usize),
+}
+
+impl TreeSize {
+    /// Most nodes of a pass, the tip counted in, where that is fixed.
+    pub fn nodes(self) -> Option<usize> {
+        match self {
+            Self::Auto => None,
+            Self::Fixed(nodes) => Some(nodes),
+            Self::Chain(guesses) => Some(guesses + 1),
+        }
+    }
 }
 
 /// Another class must be so much better than the last one: what is measured is never exact, and
@@ -74,10 +87,7 @@ pub struct Sizing {
 impl Sizing {
     /// `cap` is the most nodes that the oracle takes in a pass.
     pub fn new(size: TreeSize, cap: usize, decodes: Option<DecodeTimes>) -> Self {
-        let cap = match size {
-            TreeSize::Auto => cap,
-            TreeSize::Fixed(nodes) => nodes.min(cap),
-        };
+        let cap = size.nodes().map_or(cap, |nodes| nodes.min(cap));
         Self {
             size,
             cap: cap.max(1),
@@ -99,6 +109,11 @@ impl Sizing {
     /// Most nodes of a pass.
     pub fn cap(&self) -> usize {
         self.cap
+    }
+
+    /// Whether guesses may branch.
+    pub fn branches(&self) -> bool {
+        !matches!(self.size, TreeSize::Chain(_))
     }
 
     /// Learns what a decode of so many nodes took.
@@ -124,13 +139,15 @@ impl Sizing {
         // A wider one than holds all nodes has nothing to offer.
         let widest = WidthClass::holding(&self.classes, self.cap);
         let class = match self.size {
-            TreeSize::Fixed(_) => self.classes[widest],
+            TreeSize::Fixed(_) | TreeSize::Chain(_) => self.classes[widest],
             TreeSize::Auto => {
                 let rate = |class| self.expected_rate(class, label);
                 let best = self.classes[..=widest].iter().copied();
                 let best = best.max_by(|a, b| rate(*a).total_cmp(&rate(*b)));
                 let best = best.unwrap_or(WidthClass::BATCH);
-                match self.last {
+                // With repetitions alone to guess, a wide class has to show that it pays.
+                let narrowest = self.decodes.is_none().then_some(self.classes[0]);
+                match self.last.or(narrowest) {
                     Some(last) if rate(best) < CLEARLY * rate(last) => last,
                     _ => best,
                 }
@@ -166,7 +183,7 @@ impl Sizing {
     /// `spent_ms` of drafting.
     pub fn cut(&self, frame: &Frame, worths: &[f64], spent_ms: f64) -> usize {
         match self.size {
-            TreeSize::Fixed(_) => worths.len().min(self.most(frame)),
+            TreeSize::Fixed(_) | TreeSize::Chain(_) => worths.len().min(self.most(frame)),
             TreeSize::Auto => self.best(frame, worths.iter().copied(), spent_ms).0,
         }
     }
@@ -221,7 +238,7 @@ impl Sizing {
         let Some(decodes) = self.decodes.as_ref().filter(|_| most > 0) else {
             return 0;
         };
-        if let TreeSize::Fixed(_) = self.size {
+        if self.size != TreeSize::Auto {
             // Until no child can be among the best any more.
             let last = most.checked_sub(1).and_then(|i| worths.get(i)).copied();
             let last = last.unwrap_or(0.0);
@@ -306,6 +323,19 @@ mod tests {
         assert_eq!(sizing.cut(&frame, &chain(0.6, 6), 0.0), 0);
         // A repetition that is all but sure costs no drafting and pays.
         assert_eq!(sizing.cut(&frame, &chain(0.99, 6), 0.0), 6);
+    }
+
+    #[test]
+    fn without_a_model_a_wide_class_must_clearly_pay() {
+        let mut sizing = Sizing::new(TreeSize::Auto, 16, None);
+        for _ in 0..20 {
+            // Reading, measured too slow while all else was read, takes as long as 16 tokens.
+            sizing.passes.observe(16, 145.0, 0.0);
+        }
+        sizing.passes.expect_stream(150.0);
+        assert_eq!(sizing.class(None), WidthClass::NARROW);
+        sizing.acceptance.observe(None, 300, 270);
+        assert_eq!(sizing.class(None), WidthClass::BATCH);
     }
 
     #[test]

@@ -65,6 +65,8 @@ struct Report {
 enum NodesFrom {
     Setting,
     Auto,
+    /// As many as repetitions, which are all that is guessed, may fill.
+    NoDraft,
     /// Fewer than there could be, since the weights need the memory more.
     ShortMemory,
 }
@@ -162,15 +164,17 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
     let disk_s = (streamed > 0 && speed.bytes.0 > 0).then(|| streamed as f64 / gb_s / 1e9);
     let gpu = gpu(&outlook, options.vram.is_none());
     let single = passes.iter().flatten().find(|pass| pass.nodes == 1);
+    let draft = outlook.pairing.draft.as_ref();
     Ok(Report {
         model: model(&outlook.gguf, &outlook.blueprint),
-        draft: outlook.pairing.draft.map(|gguf| gguf.path().to_owned()),
-        draft_left_out: outlook.pairing.left_out,
+        draft: draft.map(|gguf| gguf.path().to_owned()),
+        draft_left_out: outlook.pairing.left_out.clone(),
         form: outlook.budget.form.name(),
         ctx_tokens: outlook.ctx_tokens,
         max_nodes: outlook.budget.max_nodes,
         max_nodes_from: match options.tree {
-            TreeSize::Fixed(_) => NodesFrom::Setting,
+            TreeSize::Fixed(_) | TreeSize::Chain(_) => NodesFrom::Setting,
+            TreeSize::Auto if draft.is_none() => NodesFrom::NoDraft,
             TreeSize::Auto if outlook.budget.short_of_nodes() => NodesFrom::ShortMemory,
             TreeSize::Auto => NodesFrom::Auto,
         },

@@ -86,6 +86,7 @@ fn memory(report: &Report, out: &mut impl Write) -> io::Result<()> {
         match report.max_nodes_from {
             NodesFrom::Setting => "as set",
             NodesFrom::Auto => "auto: as many as pay, up to this",
+            NodesFrom::NoDraft => "auto: few, since only repetitions are guessed",
             NodesFrom::ShortMemory => "auto: few, since memory is short",
         }
     )

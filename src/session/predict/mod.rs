@@ -25,6 +25,7 @@ use super::load::{answer_width, open_bare, read_sizes};
 use super::options::EngineOptions;
 use super::pairing::Pairing;
 use super::vram;
+use super::worth;
 use crate::model::{Blueprint, Gguf};
 use crate::oracle::{LayerOracle, LayerOracleOptions, PassShape, StepTimes, WidthClass};
 use crate::river::{Placement, Plan, ReadSizes, Shard, total_bytes};
@@ -109,15 +110,14 @@ impl Outlook {
         let program = system::rss().unwrap_or_default();
         // Only llama.cpp can say whether it knows the architecture, and which tensors it uses.
         open_bare(&gguf, &mut blueprint)?;
-        let pairing = Pairing::of(options, &gguf)?;
+        let mut pairing = Pairing::of(options, &gguf)?;
         let ram = system::budget(options.ram, &system::memory(), program)?;
         let machine = Machine {
             ram,
             program,
             device,
         };
-        let draft = pairing.draft.as_ref();
-        let (held, budget) = budget::divide(options, &gguf, &blueprint, draft, machine)?;
+        let (held, budget) = worth::divide(options, &gguf, &blueprint, &mut pairing, machine)?;
         Ok(Self {
             shards: budget::shards(&blueprint),
             gguf,
@@ -134,7 +134,10 @@ impl Outlook {
         let streams = self.budget.form.plan().is_some();
         let answers = answer_width(streams);
         let class = |nodes| {
-            if nodes <= answers.max {
+            if nodes == 1 && self.pairing.draft.is_none() {
+                // Nothing to guess with: a token is computed alone wherever that is faster.
+                WidthClass::SINGLE
+            } else if nodes <= answers.max {
                 answers
             } else {
                 WidthClass::BATCH
