@@ -334,7 +334,7 @@ mod tests {
         }
         sizing.passes.expect_stream(150.0);
         assert_eq!(sizing.class(None), WidthClass::NARROW);
-        sizing.acceptance.observe(None, 300, 270);
+        sizing.acceptance.observe(None, 300, 297);
         assert_eq!(sizing.class(None), WidthClass::BATCH);
     }
 
