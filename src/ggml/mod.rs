@@ -188,6 +188,10 @@ fn load_library(library: &Path) -> Result<(), String> {
 }
 
 fn load_backends(folder: &Path) {
+    // One after the other is asked how well it suits this processor: with cold files each of them
+    // would wait for the disk anew.
+    let libraries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    libraries.for_each(|library| crate::io::read_ahead(&library.path()));
     let Ok(path) = CString::new(folder.as_os_str().as_encoded_bytes()) else {
         return;
     };

@@ -7,12 +7,14 @@
 //! therefore never unmapped. That the bytes are not *used* meanwhile is the ring's business
 //! (`river::ring`).
 
+mod ahead;
 mod arena;
 mod direct_file;
 pub mod map;
 mod reader;
 mod uring;
 
+pub use ahead::read_ahead;
 pub use arena::{Arena, Region};
 pub use direct_file::{BLOCK, BlockFile, FileChange, RowFile};
 pub use reader::{BlockReader, Completion, PreadReader, ReadRequest, open_reader};

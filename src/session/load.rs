@@ -55,16 +55,20 @@ pub(super) fn load(
         early.listen()
     };
     begin("the model's index")?;
-    let gguf = Gguf::open(&options.oracle)?;
-    let mut blueprint = Blueprint::from_gguf(&gguf)?;
+    // Both wait for the disk when files are cold.
+    let (gguf, mut blueprint) = std::thread::scope(|scope| {
+        let kernels = scope.spawn(crate::ggml::init);
+        let gguf = Gguf::open(&options.oracle)?;
+        let blueprint = Blueprint::from_gguf(&gguf)?;
+        kernels.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        Ok::<_, anyhow::Error>((gguf, blueprint))
+    })?;
     let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
-    let facts = system::memory();
-    let ram = system::budget(options.ram, &facts, system::rss().unwrap_or_default())?;
-    crate::ggml::init()?;
     // The GPU's driver takes memory of the host as soon as it is asked for anything.
     let device = vram::claim(options.vram)?;
 
     let program = system::rss().unwrap_or_default();
+    let ram = system::budget(options.ram, &system::memory(), program)?;
     let machine = Machine {
         ram,
         program,

@@ -137,7 +137,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
     let options = engine_options(settings)?;
     let outlook = Outlook::new(&options)?;
     let sizes = session::read_sizes(&options.oracle);
-    let speed = disk::measure(&options.oracle, sizes.depth, sizes.bytes)
+    let speed = disk::measure(&options.oracle, sizes.depth, sizes.bytes, 0)
         .with_context(|| format!("cannot read {}", options.oracle.display()))?;
     let forecasts = outlook.forecasts(&options)?;
     let computing_gb_s = forecasts.as_ref().and_then(|all| all.disk_gb_s);

@@ -55,19 +55,28 @@ impl ReadSpeed {
     }
 }
 
-/// Reads the file's beginning in order, with `depth` reads of `block_bytes` in flight, and
-/// with `O_DIRECT` where it is taken.
+/// Reads a part of the file in order, with `depth` reads of `block_bytes` in flight, and with
+/// `O_DIRECT` where it is taken. A large file has several `part`s, behind the last of which comes
+/// the first: what is read again and again may come from a memory of the disk's own.
 ///
 /// # Errors
 /// The system's own.
-pub fn measure(path: &Path, depth: usize, block_bytes: usize) -> std::io::Result<ReadSpeed> {
+pub fn measure(
+    path: &Path,
+    depth: usize,
+    block_bytes: usize,
+    part: u64,
+) -> std::io::Result<ReadSpeed> {
     let file = Arc::new(BlockFile::open(path)?);
     let mut reader = open_reader(depth);
     let slots = reader.depth();
     let memory = touched(slots * block_bytes)?;
     reader.register(std::slice::from_ref(&file), Some(&memory));
-    let end = file.len().min(MOST_BYTES);
-    let reads = (0..end).step_by(block_bytes);
+    let parts = file.len().div_ceil(MOST_BYTES).max(1);
+    let size = file.len().div_ceil(parts).next_multiple_of(block_bytes as u64);
+    let begin = part % parts * size;
+    let end = file.len().min(begin + size);
+    let reads = (begin..end).step_by(block_bytes);
     let start = Instant::now();
     let mut reads = reads.take_while(|_| start.elapsed() < MOST_TIME);
     let bytes = read_all(&mut *reader, &file, &memory, block_bytes, &mut reads)?;
@@ -283,17 +292,20 @@ mod tests {
         // Two reads and a part of one, so that the end is a short read.
         let length = (2 << 20) + 12_345;
         let (_dir, path) = file(length);
-        let speed = measure(&path, 4, 1 << 20).unwrap();
-        assert_eq!(speed.bytes, Bytes(length as u64));
-        assert!(speed.gb_s() > 0.0);
+        // A small file is of one part.
+        for part in [0, 3] {
+            let speed = measure(&path, 4, 1 << 20, part).unwrap();
+            assert_eq!(speed.bytes, Bytes(length as u64));
+            assert!(speed.gb_s() > 0.0);
+        }
     }
 
     #[test]
     fn what_is_empty_or_absent_has_no_speed() {
         let (_dir, path) = file(0);
-        assert_eq!(measure(&path, 4, 1 << 20).unwrap().bytes, Bytes(0));
+        assert_eq!(measure(&path, 4, 1 << 20, 0).unwrap().bytes, Bytes(0));
         assert_eq!(tune(&path).unwrap(), None);
-        assert!(measure(Path::new("/nowhere/model"), 4, 1 << 20).is_err());
+        assert!(measure(Path::new("/nowhere/model"), 4, 1 << 20, 0).is_err());
         assert!(tune(Path::new("/nowhere/model")).is_err());
     }
 
