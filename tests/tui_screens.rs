@@ -225,6 +225,8 @@ fn streamed() -> Snapshot {
             tokens_per_page: 512,
             cells_used: 1229,
             cells_max: 4096,
+            mapped_bytes: Bytes::mib(192),
+            on_device: false,
         },
         accept: AcceptView {
             recent: (0..21)

@@ -25,7 +25,7 @@ mod tensor;
 mod types;
 
 pub use compute::{Compute, ComputeError, Graph};
-pub use device::{Device, DeviceBuffer, DeviceCaps, MOST_PADDING, Place, Span};
+pub use device::{Device, DeviceBuffer, DeviceCaps, MOST_PADDING, Place, ReserveError, Span};
 pub use element::GgmlType;
 pub use gguf::{GgufHeader, GgufHeaderError};
 pub use link::link_gb_s;
