@@ -426,6 +426,20 @@ fn badges_and_a_frozen_zoomed_pane() {
 }
 
 #[test]
+fn the_page_map_says_when_pages_are_in_vram() {
+    let mut app = answered();
+    let mut snapshot = streamed();
+    snapshot.kv.on_device = true;
+    app.set_snapshot(snapshot);
+    render(&mut app, 120, 40);
+    let screen = text(&render(&mut app, 120, 40));
+    assert!(
+        screen.contains("12 in VRAM  · unmapped  page 16 MiB"),
+        "{screen}"
+    );
+}
+
+#[test]
 fn thousands_of_shards_are_grouped() {
     check("many_shards", || {
         let mut app = answered();

@@ -491,6 +491,13 @@ impl Oracle for LayerOracle {
     }
 }
 
+impl Drop for LayerOracle {
+    fn drop(&mut self) {
+        // Before the memory that it may still be computing in goes.
+        self.compute.stream().synchronize();
+    }
+}
+
 impl LayerOracle {
     fn show_cells(&self) {
         let view = self.kv.view(self.cells.end(), self.cells.capacity());
