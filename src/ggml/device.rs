@@ -402,48 +402,6 @@ impl Span {
     }
 }
 
-/// Where a tensor's data can lie.
-#[derive(Clone, Debug)]
-pub enum Place {
-    Host(Region),
-    Device(Span),
-}
-
-impl Place {
-    /// As [`Region::part`] and [`Span::part`].
-    ///
-    /// # Panics
-    /// If it does not lie within.
-    pub fn part(&self, offset: usize, len: usize) -> Self {
-        match self {
-            Self::Host(region) => Self::Host(region.part(offset, len)),
-            Self::Device(span) => Self::Device(span.part(offset, len)),
-        }
-    }
-
-    /// Copies from its start into `bytes`.
-    ///
-    /// # Panics
-    /// If it is shorter.
-    pub fn read(&self, bytes: &mut [u8]) {
-        match self {
-            Self::Host(region) => region.read(bytes),
-            Self::Device(span) => span.read(bytes),
-        }
-    }
-
-    /// Copies `bytes` to its start.
-    ///
-    /// # Panics
-    /// If they do not fit.
-    pub fn write(&self, bytes: &[u8]) {
-        match self {
-            Self::Host(region) => region.write(bytes),
-            Self::Device(span) => span.write(bytes),
-        }
-    }
-}
-
 /// Most bytes behind a tensor's data that a device's kernels may read: those of fewer than 512
 /// elements of a quantised type.
 pub const MOST_PADDING: usize = 768;

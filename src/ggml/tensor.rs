@@ -1,7 +1,8 @@
 //! Contexts and tensors.
 
-use super::device::{Device, DeviceBuffer, Place, Span};
+use super::device::{Device, DeviceBuffer, Span};
 use super::element::GgmlType;
+use super::place::Place;
 use super::types::raw;
 use crate::io::{Arena, Region};
 use llama_cpp_sys_2 as sys;
