@@ -16,7 +16,7 @@
 //!                  /  |   \
 //!              river  kv  model weights, cells, the model's shape and vocabulary
 //!                  \  |   /
-//!               ggml     io     the hardware edges: the only `unsafe` in the tree
+//!            ggml   cuda   io     the hardware edges: the only `unsafe` in the tree
 //!
 //!  telemetry, units             plain data, used by all
 //!  config, system               settings, and facts about the machine
@@ -26,6 +26,8 @@
 pub mod bench;
 pub mod cli;
 pub mod config;
+#[allow(unsafe_code)]
+pub mod cuda;
 pub mod forge;
 #[allow(unsafe_code)]
 pub mod ggml;

@@ -7,6 +7,7 @@ mod common;
 
 use common::{ORACLE, SMOL, layer_oracle, open_oracle, rows, same_bits, tokens};
 use nmos::ggml::Device;
+use nmos::kv::KvMemory;
 use nmos::model::{Blueprint, Gguf, ModelLayout};
 use nmos::oracle::{DeviceOptions, LayerOracle, Oracle, TokenTree, TreeNode, WidthClass};
 use nmos::river::{Plan, Shard, WindowPlan, catalogue};
@@ -23,6 +24,7 @@ fn on_cpu(file: &str, ram: Bytes, window: Bytes) -> LayerOracle {
     let device = DeviceOptions {
         device: Device::cpu().unwrap(),
         weight_bytes: window,
+        kv: KvMemory::Paged,
     };
     open_oracle(file, ram, 2048, Some(device))
 }

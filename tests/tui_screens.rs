@@ -225,6 +225,8 @@ fn streamed() -> Snapshot {
             tokens_per_page: 512,
             cells_used: 1229,
             cells_max: 4096,
+            mapped_bytes: Bytes::mib(192),
+            on_device: false,
         },
         accept: AcceptView {
             recent: (0..21)
@@ -421,6 +423,20 @@ fn badges_and_a_frozen_zoomed_pane() {
         press(&mut app, KeyCode::Char('f'));
         app
     });
+}
+
+#[test]
+fn the_page_map_says_when_pages_are_in_vram() {
+    let mut app = answered();
+    let mut snapshot = streamed();
+    snapshot.kv.on_device = true;
+    app.set_snapshot(snapshot);
+    render(&mut app, 120, 40);
+    let screen = text(&render(&mut app, 120, 40));
+    assert!(
+        screen.contains("12 in VRAM  · unmapped  page 16 MiB"),
+        "{screen}"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! ```text
 //!  --compare   whose logits differ from whose, and by how much      compare
 //!  --widths    at which widths a token keeps its bits               widths
+//!  --kv        what the KV cache's pages cost, and that they hold   kv
 //!  passes      against the link, the disk and computing alone       passes, disk
 //! ```
 //!
@@ -17,6 +18,7 @@
 
 mod compare;
 mod disk;
+mod kv;
 mod passes;
 mod widths;
 
@@ -25,6 +27,7 @@ use clap::Parser;
 use clap::builder::TypedValueParser;
 use nmos::forge::{Forge, Growth, Quant, Watch};
 use nmos::ggml::Device;
+use nmos::kv::KvMemory;
 use nmos::model::{Gguf, ModelLayout, catalog, progress};
 use nmos::oracle::{DeviceOptions, LayerOracle, LayerOracleOptions, TokenTree};
 use nmos::river::{Placement, ReadSizes, Shard, WindowPlan, catalogue, total_bytes};
@@ -71,6 +74,9 @@ struct Args {
     /// Find at which widths a token keeps its bits.
     #[arg(long)]
     widths: bool,
+    /// Map and unmap the KV cache's pages; compare them with memory that is held whole.
+    #[arg(long)]
+    kv: bool,
     /// Do not measure passes.
     #[arg(long)]
     no_passes: bool,
@@ -98,6 +104,7 @@ struct Report {
     vram: u64,
     compared: Vec<compare::Comparison>,
     widths: Vec<widths::Row>,
+    kv: Option<kv::Kv>,
     passes: Option<passes::Passes>,
     /// In use on the device by the driver's figure, all processes.
     vram_used: Vec<(String, u64)>,
@@ -193,6 +200,7 @@ impl Bench {
             device: on_device.map(|weight_bytes| DeviceOptions {
                 device: self.device,
                 weight_bytes,
+                kv: KvMemory::Paged,
             }),
         };
         LayerOracle::open(&model.gguf, &model.layout, options, &Hub::new())
@@ -232,6 +240,12 @@ impl Bench {
         }
         if self.args.widths {
             self.widths(model)?;
+        }
+        if self.args.kv
+            && let Err(error) = self.kv(model)
+        {
+            println!("KV pages: {error:#}");
+            self.report.failed.push(format!("KV pages: {error:#}"));
         }
         if !self.args.no_passes {
             self.passes(model)?;

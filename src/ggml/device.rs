@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  Device --buffer(len)--> DeviceBuffer  [ span | span | ... ]    tensors are placed in spans
+//!         --reserve(..)--> the same over addresses, under which memory comes and goes
 //!         --pinned(len)--> Arena         host memory that the device copies from by itself
 //! ```
 //!
@@ -11,6 +12,7 @@
 use super::compute::{ComputeError, cpu_device};
 use super::element::GgmlType;
 use super::tensor::{Context, Tensor};
+use crate::cuda::{CudaError, VirtualRange};
 use crate::io::{Arena, Region};
 use crate::units::Bytes;
 use llama_cpp_sys_2 as sys;
@@ -108,20 +110,25 @@ impl Device {
         unsafe { sys::ggml_backend_dev_buffer_type(self.raw()) }
     }
 
+    fn allocate(self, len: usize) -> Result<RawBuffer, ComputeError> {
+        // SAFETY: the buffer type belongs to the device; the buffer is freed once, in `drop`.
+        let raw = unsafe { sys::ggml_backend_buft_alloc_buffer(self.buffer_type(), len) };
+        NonNull::new(raw)
+            .map(RawBuffer)
+            .ok_or_else(|| ComputeError::DeviceMemory {
+                device: self.name(),
+                bytes: Bytes(len as u64),
+            })
+    }
+
     /// Memory of `len` bytes on the device, all zero.
     ///
     /// # Errors
     /// When the device has no such memory left.
     pub fn buffer(self, len: usize) -> Result<DeviceBuffer, ComputeError> {
         let len = len.max(1);
-        let none = || ComputeError::DeviceMemory {
-            device: self.name(),
-            bytes: Bytes(len as u64),
-        };
-        // SAFETY: the buffer type belongs to the device; the buffer is freed in `drop`.
-        let raw = unsafe { sys::ggml_backend_buft_alloc_buffer(self.buffer_type(), len) };
-        let raw = NonNull::new(raw).ok_or_else(none)?;
-        let buffer = RawBuffer(raw);
+        let buffer = self.allocate(len)?;
+        let raw = buffer.0;
         let ctx = Context::new(1, 0);
         let flat = ctx.tensor(GgmlType::I8, &[len]);
         // SAFETY: the buffer is `len` bytes long, as is the tensor, which lies at its start.
@@ -137,7 +144,43 @@ impl Device {
             buffer,
             base: base.cast(),
             len,
+            range: None,
         })))
+    }
+
+    /// A buffer over addresses alone, and the range that puts memory under granules of it: what
+    /// is not committed must not be touched. `None` where the device has no such thing.
+    ///
+    /// # Errors
+    /// The driver's own.
+    pub fn reserve(
+        self,
+        granules: usize,
+        granule_bytes: usize,
+    ) -> Result<Option<(DeviceBuffer, Rc<VirtualRange>)>, ReserveError> {
+        // Only CUDA's devices are called that, and they are numbered as the driver does.
+        let name = self.name();
+        let Some(ordinal) = name.strip_prefix("CUDA").and_then(|n| n.parse().ok()) else {
+            return Ok(None);
+        };
+        let Some(range) = VirtualRange::reserve(ordinal, granules, granule_bytes)? else {
+            return Ok(None);
+        };
+        let (range, len) = (Rc::new(range), granules * granule_bytes);
+        // Tensors name a buffer of the device's kind; how long it is nobody asks.
+        let stub = self.allocate(DeviceBuffer::ALIGNMENT)?;
+        let ctx = Context::new(1, 0);
+        let flat = ctx.tensor(GgmlType::I8, &[len]);
+        // SAFETY: the buffer is kept beside the tensor, whose bytes are all of the range.
+        unsafe { flat.put_beside(stub.0.as_ptr(), range.base()) };
+        let buffer = DeviceBuffer(Rc::new(Inner {
+            flat,
+            buffer: stub,
+            base: range.base(),
+            len,
+            range: Some(Rc::clone(&range)),
+        }));
+        Ok(Some((buffer, range)))
     }
 
     /// Host memory that the device copies from and to without the processor's help. Plain
@@ -169,6 +212,15 @@ impl Device {
         // SAFETY: host memory of that length that the arena now owns through `buffer`.
         Ok(unsafe { Arena::owning(base, len, Box::new(buffer)) })
     }
+}
+
+/// Addresses of a device that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReserveError {
+    #[error(transparent)]
+    Driver(#[from] CudaError),
+    #[error(transparent)]
+    Buffer(#[from] ComputeError),
 }
 
 fn text(raw: *const c_char) -> String {
@@ -208,6 +260,8 @@ struct Inner {
     buffer: RawBuffer,
     base: *mut u8,
     len: usize,
+    /// Where it lies, if not in `buffer`.
+    range: Option<Rc<VirtualRange>>,
 }
 
 impl DeviceBuffer {
@@ -241,6 +295,11 @@ impl DeviceBuffer {
 
     pub(super) fn raw(&self) -> sys::ggml_backend_buffer_t {
         self.0.buffer.0.as_ptr()
+    }
+
+    /// Whether it lies elsewhere than the buffer that ggml knows.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.0.range.is_some()
     }
 
     pub(super) fn is(&self, other: &Self) -> bool {
@@ -339,48 +398,6 @@ impl Span {
                 self.offset,
                 bytes.len(),
             );
-        }
-    }
-}
-
-/// Where a tensor's data can lie.
-#[derive(Clone, Debug)]
-pub enum Place {
-    Host(Region),
-    Device(Span),
-}
-
-impl Place {
-    /// As [`Region::part`] and [`Span::part`].
-    ///
-    /// # Panics
-    /// If it does not lie within.
-    pub fn part(&self, offset: usize, len: usize) -> Self {
-        match self {
-            Self::Host(region) => Self::Host(region.part(offset, len)),
-            Self::Device(span) => Self::Device(span.part(offset, len)),
-        }
-    }
-
-    /// Copies from its start into `bytes`.
-    ///
-    /// # Panics
-    /// If it is shorter.
-    pub fn read(&self, bytes: &mut [u8]) {
-        match self {
-            Self::Host(region) => region.read(bytes),
-            Self::Device(span) => span.read(bytes),
-        }
-    }
-
-    /// Copies `bytes` to its start.
-    ///
-    /// # Panics
-    /// If they do not fit.
-    pub fn write(&self, bytes: &[u8]) {
-        match self {
-            Self::Host(region) => region.write(bytes),
-            Self::Device(span) => span.write(bytes),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Contexts and tensors.
 
-use super::device::{Device, DeviceBuffer, Place, Span};
+use super::device::{Device, DeviceBuffer, Span};
 use super::element::GgmlType;
+use super::place::Place;
 use super::types::raw;
 use crate::io::{Arena, Region};
 use llama_cpp_sys_2 as sys;
@@ -196,7 +197,13 @@ impl Tensor {
             kept.push(buffer.clone());
         }
         // SAFETY: the address lies in `buffer`, which the context keeps from now on.
-        unsafe { self.put_at(buffer.raw(), span.addr()) };
+        unsafe {
+            if buffer.is_reserved() {
+                self.put_beside(buffer.raw(), span.addr());
+            } else {
+                self.put_at(buffer.raw(), span.addr());
+            }
+        }
     }
 
     /// Puts its data at the start of `place`; see [`Tensor::place`] and [`Tensor::place_on`].
@@ -224,6 +231,22 @@ impl Tensor {
                 let status = sys::ggml_backend_tensor_alloc(buffer, tensor, addr.cast());
                 assert_eq!(status, sys::GGML_STATUS_SUCCESS, "ggml refuses a placement");
             }
+        }
+    }
+
+    /// For memory of the buffer's device that is not the buffer's own. ggml asks a tensor's buffer
+    /// only for its kind, and takes the address as it is; placed by ggml itself, it would insist
+    /// on an address within.
+    ///
+    /// # Safety
+    /// The tensor's bytes from `addr` are addresses of the device of `buffer`; the tensor's
+    /// context keeps both.
+    pub(super) unsafe fn put_beside(&self, buffer: sys::ggml_backend_buffer_t, addr: *mut u8) {
+        // SAFETY: the tensor is alive; the rest is the caller's promise.
+        unsafe {
+            let tensor = self.raw.as_ptr();
+            (*tensor).buffer = buffer;
+            (*tensor).data = addr.cast();
         }
     }
 

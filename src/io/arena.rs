@@ -6,12 +6,19 @@
 //! Bytes are reached through copies in and out ([`Region::write`], [`Region::read`]) or by
 //! the kernel and ggml through the address. Nothing here hands out a Rust reference to
 //! arena memory, so that a writer elsewhere can never alias one.
+//!
+//! An arena of [`Arena::reserved`] is stricter: nothing of it can be touched before it is
+//! committed, as on a device whose memory is mapped by hand, and touching what is not ends the
+//! process instead of taking memory that nobody counted.
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap,
+};
 use std::ffi::c_void;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const HUGE_PAGE: usize = 2 << 20;
 
@@ -26,14 +33,26 @@ pub struct Arena {
 
 /// Who has the memory, and gives it back.
 enum Memory {
-    Mapped { map: NonNull<c_void>, len: usize },
-    Owned { _owner: Box<dyn Send + Sync> },
+    Mapped {
+        map: NonNull<c_void>,
+        len: usize,
+    },
+    Reserved {
+        map: NonNull<c_void>,
+        len: usize,
+        /// By huge page.
+        committed: Box<[AtomicBool]>,
+    },
+    Owned {
+        _owner: Box<dyn Send + Sync>,
+    },
 }
 
 impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Mapped { .. } => "mapped",
+            Self::Reserved { .. } => "reserved",
             Self::Owned { .. } => "owned",
         })
     }
@@ -72,6 +91,24 @@ impl Arena {
         Self::with_advice(len, Advice::LinuxHugepage)
     }
 
+    /// Reserves `len` bytes of addresses without memory; see [`Arena::commit`].
+    ///
+    /// # Errors
+    /// As [`Arena::new`].
+    pub fn reserved(len: usize) -> io::Result<Arc<Self>> {
+        let mapping = Mapping::new(len, ProtFlags::empty(), Advice::LinuxHugepage)?;
+        let pages = mapping.len / HUGE_PAGE;
+        Ok(Arc::new(Self {
+            memory: Memory::Reserved {
+                map: mapping.map,
+                len: mapping.map_len,
+                committed: (0..pages).map(|_| AtomicBool::new(false)).collect(),
+            },
+            base: mapping.base,
+            len: mapping.len,
+        }))
+    }
+
     /// Reserves `len` bytes of which little will be used, here and there: in small pages.
     ///
     /// # Errors
@@ -81,30 +118,78 @@ impl Arena {
     }
 
     fn with_advice(len: usize, pages: Advice) -> io::Result<Arc<Self>> {
-        let len = len.next_multiple_of(HUGE_PAGE).max(HUGE_PAGE);
-        let map_len = len + HUGE_PAGE;
-        // SAFETY: a new private anonymous mapping at an address of the kernel's choice
-        // touches no memory that exists.
-        let map = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                map_len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
-        }?;
-        let map = NonNull::new(map).ok_or_else(|| io::Error::other("mmap returned null"))?;
-        let skip = map.as_ptr().addr().next_multiple_of(HUGE_PAGE) - map.as_ptr().addr();
-        // SAFETY: `skip` < HUGE_PAGE, and the mapping is HUGE_PAGE longer than `len`.
-        let base = unsafe { map.cast::<u8>().add(skip) };
-        // SAFETY: advice on our own mapping; it changes no contents. Refusal (no huge pages
-        // in this kernel) costs a little speed and nothing else.
-        let _ = unsafe { madvise(base.as_ptr().cast(), len, pages) };
+        let mapping = Mapping::new(len, ProtFlags::READ | ProtFlags::WRITE, pages)?;
         Ok(Arc::new(Self {
-            memory: Memory::Mapped { map, len: map_len },
-            base,
-            len,
+            memory: Memory::Mapped {
+                map: mapping.map,
+                len: mapping.map_len,
+            },
+            base: mapping.base,
+            len: mapping.len,
         }))
+    }
+
+    /// Puts zeros under the `page`th huge page of a reserved arena; memory is taken as they are
+    /// written.
+    ///
+    /// # Errors
+    /// The system's own, when it promises no more memory.
+    ///
+    /// # Panics
+    /// If the page is not within the arena, or committed already.
+    pub fn commit(&self, page: usize) -> io::Result<()> {
+        let committed = self.page(page);
+        assert!(
+            !committed.load(Ordering::Acquire),
+            "page {page} is committed already"
+        );
+        self.protect(page, MprotectFlags::READ | MprotectFlags::WRITE)?;
+        committed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Gives the memory of a committed page back.
+    ///
+    /// # Panics
+    /// If the page is not within the arena, or not committed.
+    pub fn decommit(&self, page: usize) {
+        let committed = self.page(page);
+        assert!(
+            committed.swap(false, Ordering::AcqRel),
+            "page {page} is not committed"
+        );
+        // SAFETY: a page of our own mapping; dropping what it holds leaves zeros.
+        let _ = unsafe { madvise(self.at(page), HUGE_PAGE, Advice::LinuxDontNeed) };
+        // Refused (too many mappings), it can still be reached, and holds zeros.
+        let _ = self.protect(page, MprotectFlags::empty());
+    }
+
+    fn page(&self, page: usize) -> &AtomicBool {
+        match &self.memory {
+            Memory::Reserved { committed, .. } => &committed[page],
+            _ => panic!("only pages of a reserved arena are committed"),
+        }
+    }
+
+    fn at(&self, page: usize) -> *mut c_void {
+        self.base.as_ptr().wrapping_add(page * HUGE_PAGE).cast()
+    }
+
+    fn protect(&self, page: usize, access: MprotectFlags) -> io::Result<()> {
+        // SAFETY: a page of our own mapping, of which nobody has a Rust reference.
+        Ok(unsafe { mprotect(self.at(page), HUGE_PAGE, access) }?)
+    }
+
+    /// # Panics
+    /// If a part of the range has no memory.
+    fn assert_committed(&self, offset: usize, len: usize) {
+        if let Memory::Reserved { committed, .. } = &self.memory {
+            let pages = offset / HUGE_PAGE..(offset + len).div_ceil(HUGE_PAGE);
+            assert!(
+                len == 0 || committed[pages].iter().all(|c| c.load(Ordering::Acquire)),
+                "{offset}+{len} of an arena is not committed"
+            );
+        }
     }
 
     /// Usable bytes.
@@ -137,11 +222,49 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        if let Memory::Mapped { map, len } = self.memory {
+        if let Memory::Mapped { map, len } | Memory::Reserved { map, len, .. } = self.memory {
             // SAFETY: the mapping is ours, and every region holds a reference to this arena, so
             // that none is left that could reach it.
             let _ = unsafe { munmap(map.as_ptr(), len) };
         }
+    }
+}
+
+/// A new mapping, and the part of it that begins at a huge page.
+struct Mapping {
+    map: NonNull<c_void>,
+    map_len: usize,
+    base: NonNull<u8>,
+    len: usize,
+}
+
+impl Mapping {
+    fn new(len: usize, access: ProtFlags, pages: Advice) -> io::Result<Self> {
+        let len = len.next_multiple_of(HUGE_PAGE).max(HUGE_PAGE);
+        let map_len = len + HUGE_PAGE;
+        // SAFETY: a new private anonymous mapping at an address of the kernel's choice
+        // touches no memory that exists.
+        let map = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                map_len,
+                access,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }?;
+        let map = NonNull::new(map).ok_or_else(|| io::Error::other("mmap returned null"))?;
+        let skip = map.as_ptr().addr().next_multiple_of(HUGE_PAGE) - map.as_ptr().addr();
+        // SAFETY: `skip` < HUGE_PAGE, and the mapping is HUGE_PAGE longer than `len`.
+        let base = unsafe { map.cast::<u8>().add(skip) };
+        // SAFETY: advice on our own mapping; it changes no contents. Refusal (no huge pages
+        // in this kernel) costs a little speed and nothing else.
+        let _ = unsafe { madvise(base.as_ptr().cast(), len, pages) };
+        Ok(Self {
+            map,
+            map_len,
+            base,
+            len,
+        })
     }
 }
 
@@ -205,9 +328,10 @@ impl Region {
     /// Copies `bytes` to the region's start.
     ///
     /// # Panics
-    /// If they do not fit.
+    /// If they do not fit, or would lie where nothing is committed.
     pub fn write(&self, bytes: &[u8]) {
         assert!(bytes.len() <= self.len, "write past a region's end");
+        self.arena.assert_committed(self.offset, bytes.len());
         // SAFETY: the target is mapped for as long as `self` lives and `bytes` cannot lie in
         // it, since nobody has a reference into an arena.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.addr(), bytes.len()) };
@@ -216,9 +340,10 @@ impl Region {
     /// Copies from the region's start into `bytes`.
     ///
     /// # Panics
-    /// If the region is shorter.
+    /// If the region is shorter, or nothing is committed there.
     pub fn read(&self, bytes: &mut [u8]) {
         assert!(bytes.len() <= self.len, "read past a region's end");
+        self.arena.assert_committed(self.offset, bytes.len());
         // SAFETY: as in `write`; anonymous memory is always initialised.
         unsafe { std::ptr::copy_nonoverlapping(self.addr(), bytes.as_mut_ptr(), bytes.len()) };
     }
@@ -251,6 +376,30 @@ mod tests {
         region.discard();
         region.read(&mut back);
         assert_eq!(back, [0; 5]);
+    }
+
+    #[test]
+    fn a_page_of_a_reserved_arena_holds_zeros_whenever_it_is_committed() {
+        let arena = Arena::reserved(3 << 21).expect("addresses");
+        let region = arena.region((2 << 20) - 4, 8);
+        for _ in 0..2 {
+            arena.commit(0).expect("memory");
+            arena.commit(1).expect("memory");
+            let mut back = [1; 8];
+            region.read(&mut back);
+            assert_eq!(back, [0; 8]);
+            region.write(b"12345678");
+            arena.decommit(1);
+            arena.decommit(0);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "is not committed")]
+    fn what_is_only_reserved_cannot_be_written() {
+        let arena = Arena::reserved(3 << 21).expect("addresses");
+        arena.commit(0).expect("memory");
+        arena.region((2 << 20) - 4, 8).write(b"12345678");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The edge to the operating system: memory regions, files read around the page cache, and
-//! asynchronous block reads. One of the few places with `unsafe` (the other is `ggml`).
+//! asynchronous block reads. One of the few places with `unsafe` (the others are `ggml` and `cuda`).
 //!
 //! Ownership contract of a read in flight: a [`ReadRequest`] owns the [`Region`] that it
 //! fills (a reference to the arena), and the reader keeps the request until the kernel has

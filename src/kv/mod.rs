@@ -5,6 +5,12 @@
 //! * [`PagedKv`]: one contiguous address range a layer, in which memory is mapped in granules
 //!   of 2 MiB as cells are used; eight granules (the same tokens of eight consecutive layers)
 //!   are a page of 16 MiB, the unit of the page map.
+//! * [`PagePool`]: which pages have memory, and that they stay within the budget. Memory comes
+//!   from a [`PageSource`]: the host's, or CUDA's virtual memory.
+//!
+//! Attention sees contiguous tensors and knows nothing of pages. It reads whole runs of cells,
+//! also such as hold no token and are masked: a pass has memory under all that it reads, which
+//! is zero where nothing was written (what a masked cell holds must be finite).
 //!
 //! ```text
 //!            tokens 0..T          T..2T            T = 2 MiB / bytes of a token's K and V
@@ -16,6 +22,11 @@
 
 mod cells;
 mod paged;
+mod pool;
+mod source;
 
 pub use cells::{CellIdx, CellMap, CellsFull};
-pub use paged::{GRANULE_BYTES, LAYERS_PER_PAGE, PagedKv};
+pub use paged::{KvMemory, PagedKv};
+pub use pool::{
+    GRANULE_BYTES, LAYERS_PER_PAGE, PageError, PageId, PagePool, PageSource, SourceError,
+};

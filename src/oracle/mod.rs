@@ -27,7 +27,7 @@ pub use logits::{Logits, argmax};
 pub use toy::ToyOracle;
 pub use tree::{NodeIdx, TokenTree, TreeNode};
 
-use crate::kv::CellsFull;
+use crate::kv::{CellsFull, PageError};
 use crate::river::RiverError;
 
 /// Fewest and most tokens in a pass whose kernels are the same.
@@ -100,6 +100,8 @@ pub struct PassOutput {
 pub enum OracleError {
     #[error(transparent)]
     ContextFull(#[from] CellsFull),
+    #[error(transparent)]
+    Kv(#[from] PageError),
     #[error("{0}")]
     Weights(#[from] RiverError),
     #[error(transparent)]

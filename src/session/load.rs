@@ -9,6 +9,7 @@ use super::vram;
 use super::worth;
 use crate::ggml::bare::BareModel;
 use crate::ggml::llama;
+use crate::kv::KvMemory;
 use crate::model::{ArchError, Blueprint, ChatTemplate, Gguf, Tokenizer};
 use crate::oracle::{
     DeviceOptions, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
@@ -211,6 +212,7 @@ pub(super) fn open_oracle(
                 device: budget.device.as_ref().map(|(device, vram)| DeviceOptions {
                     device: *device,
                     weight_bytes: vram.weights,
+                    kv: KvMemory::Paged,
                 }),
             };
             Ok(Box::new(LayerOracle::open(gguf, layout, layer, hub)?))

@@ -137,6 +137,10 @@ pub struct KvView {
     pub tokens_per_page: usize,
     pub cells_used: usize,
     pub cells_max: usize,
+    /// Memory under the pages that are mapped; the last group of layers has smaller pages.
+    pub mapped_bytes: Bytes,
+    /// In the memory of the device that computes.
+    pub on_device: bool,
 }
 
 /// One page of the map.

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::ggml::{Compute, Context, Device, Tensor, dequantize_row};
 use crate::io::RowFile;
-use crate::kv::{CellMap, PagedKv};
+use crate::kv::{CellMap, KvMemory, PagedKv};
 use crate::model::{GgmlType, Gguf, ModelLayout, ModelShape, TensorInfo};
 use crate::river::{
     Placement, Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, Window, WindowPlan, catalogue,
@@ -73,6 +73,7 @@ pub struct DeviceOptions {
     /// Its memory for weights: what stays there, and the window. See
     /// [`LayerOracle::device_bytes`].
     pub weight_bytes: Bytes,
+    pub kv: KvMemory,
 }
 
 /// See the module's text.
@@ -133,9 +134,10 @@ impl LayerOracle {
         let embedding_file = RowFile::open(&files[layout.embedding.file])?;
         let weights = Weights::new(layout, &shards, &files, device)?;
         let (layers, row_bytes) = (shape.n_layer, Self::kv_row_bytes(&shape));
-        let kv = match device {
-            Some(device) => PagedKv::on_device(device, layers, options.ctx_tokens, row_bytes)?,
-            None => PagedKv::new(layers, options.ctx_tokens, row_bytes)?,
+        let cells = options.ctx_tokens;
+        let kv = match options.device {
+            Some(on) => PagedKv::on_device(on.device, on.kv, layers, cells, row_bytes)?,
+            None => PagedKv::new(layers, cells, row_bytes)?,
         };
         let kv_context = Context::new(shape.n_layer, 0);
         let kv_tensors = (0..shape.n_layer)
@@ -241,6 +243,9 @@ impl LayerOracle {
             .end()
             .next_multiple_of(KV_STEP)
             .min(self.kv.rows());
+        // What is masked is read as well. A tree's cells that are pruned stay: the next one's are
+        // the same.
+        self.kv.reach(n_kv)?;
         let row_bytes = crate::ggml::row_bytes(self.embedding.ty, self.shape.n_embd);
         let mut packed = vec![0; row_bytes];
         let mut row = vec![0.0; self.shape.n_embd];
@@ -281,7 +286,6 @@ impl LayerOracle {
         }
         self.activations
             .send(width.max(graphs::FEWEST_QUERIES), n_kv);
-        self.kv.map_to(self.cells.end());
         Ok(n_kv)
     }
 
@@ -342,6 +346,7 @@ impl LayerOracle {
         if self.cells.has_holes() && self.cells.end() + tree.len() > self.cells.capacity() {
             let moves = self.cells.close_holes();
             self.kv.move_rows(&moves);
+            self.kv.release_behind(self.cells.end());
         }
         let n_kv = self.load_tree(tree, n)?;
         let graphs = Graphs::new(&self.shape, n, n_kv, width, self.on_cpu());
@@ -459,7 +464,7 @@ impl Oracle for LayerOracle {
 
     fn truncate(&mut self, len: usize) {
         self.cells.truncate(len);
-        self.kv.map_to(self.cells.end());
+        self.kv.release_behind(self.cells.end());
         self.show_cells();
     }
 
@@ -483,6 +488,13 @@ impl Oracle for LayerOracle {
     /// The CPU's kernels are known for it; other devices' divide sums by the width of a pass.
     fn exact_trees(&self) -> bool {
         self.on_cpu()
+    }
+}
+
+impl Drop for LayerOracle {
+    fn drop(&mut self) {
+        // Before the memory that it may still be computing in goes.
+        self.compute.stream().synchronize();
     }
 }
 

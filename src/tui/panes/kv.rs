@@ -101,7 +101,10 @@ fn legend(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, pages_per_cell: usize) {
             ctx.span(Role::KvMapped, glyphs.levels[0]),
             ctx.span(Role::KvMapped, glyphs.levels[glyphs.levels.len() / 2]),
             ctx.span(Role::Value, format!(" {mapped}")),
-            ctx.span(Role::Muted, " mapped"),
+            ctx.span(
+                Role::Muted,
+                if kv.on_device { " in VRAM" } else { " mapped" },
+            ),
         ],
         vec![
             ctx.span(Role::KvUnmapped, glyphs.kv_unmapped),
@@ -120,6 +123,9 @@ fn legend(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, pages_per_cell: usize) {
         page.push(ctx.span(Role::Muted, tokens));
     }
     groups.push(page);
+    groups.push(vec![
+        ctx.span(Role::Muted, format!("{} in all", kv.mapped_bytes)),
+    ]);
     let line = ctx.joined(groups, area.width);
     buf.set_line(area.x, area.y, &line, area.width);
 }
