@@ -11,7 +11,7 @@ use nmos::kv::KvMemory;
 use nmos::model::{Blueprint, Gguf, ModelLayout};
 use nmos::oracle::{DeviceOptions, LayerOracle, Oracle, TokenTree, TreeNode, WidthClass};
 use nmos::river::{Plan, Shard, WindowPlan, catalogue};
-use nmos::session::{Budget, BudgetError, Held, Sizes, TreeSize};
+use nmos::session::{Budget, BudgetError, DraftPlace, Held, Sizes, TreeSize};
 use nmos::units::{Bytes, TokenId};
 
 fn shards(file: &str) -> Vec<Shard> {
@@ -153,6 +153,7 @@ fn both_memories_are_divided_among_their_owners() {
         tree: TreeSize::Fixed(64),
         drafted: true,
         device: Some((Device::cpu().unwrap(), Bytes::mib(vram))),
+        vram_draft: None,
     };
     let shards = shards(ORACLE);
     let sum = |owners: &[(&str, Bytes)]| owners.iter().map(|(_, b)| b.0).sum::<u64>();
@@ -182,6 +183,57 @@ fn both_memories_are_divided_among_their_owners() {
 }
 
 #[test]
+fn a_draft_on_the_device_takes_the_place_of_weights_that_would_stay() {
+    nmos::ggml::init().unwrap();
+    let gguf = Gguf::open(&common::model(ORACLE)).unwrap();
+    let model = Blueprint::from_gguf(&gguf).unwrap();
+    let budget = |draft: Option<Bytes>| {
+        let sizes = Sizes {
+            ram: Bytes::mib(4000),
+            held: Bytes::mib(60),
+            ctx_tokens: 1024,
+            tree: TreeSize::Fixed(64),
+            drafted: true,
+            device: Some((Device::cpu().unwrap(), Bytes::mib(1300))),
+            vram_draft: draft,
+        };
+        Budget::new(&sizes, Held::resident(&gguf), &model)
+    };
+    let (without, with) = (
+        budget(None).unwrap(),
+        budget(Some(Bytes::mib(200))).unwrap(),
+    );
+    assert!(without.draft_device().is_none());
+    assert_eq!(with.draft_device(), Device::cpu());
+    let vram = |budget: &Budget| budget.device.as_ref().unwrap().1.clone();
+    let (without, with) = (vram(&without), vram(&with));
+    assert!(with.owners.contains(&("draft", Bytes::mib(200))));
+    assert!(with.owners.iter().map(|(_, bytes)| bytes.0).sum::<u64>() <= with.vram.0);
+    assert_eq!(with.weights.0, without.weights.0 - Bytes::mib(200).0);
+    assert!(with.window.is_roomy() && with.window.slots == without.window.slots);
+    assert!(with.window.staying_bytes < without.window.staying_bytes);
+    // One that leaves no window is too much.
+    budget(Some(Bytes::mib(600))).unwrap_err();
+}
+
+/// The draft is held by one memory or the other, and by all of it that it needs.
+#[test]
+fn what_a_draft_holds_is_told_apart_by_where_it_is() {
+    let gguf = Gguf::open(&common::model(common::DRAFT)).unwrap();
+    let held = |place| Held::predict(Bytes(0), &gguf, Some(&gguf), 1024, place).unwrap();
+    let (host, device) = (held(DraftPlace::Host), held(DraftPlace::Device));
+    let (on_device, weights) = (device.vram_draft.unwrap(), Held::resident(&gguf));
+    assert_eq!(host.vram_draft, None);
+    assert!(host.draft > weights && on_device > weights);
+    // Its embedding is looked up in the host's memory, and is the output matrix of the device.
+    let embedding = gguf
+        .tensors()
+        .find(|t| t.name == "token_embd.weight")
+        .unwrap();
+    assert!(device.draft.0 > embedding.bytes && device.draft < host.draft);
+}
+
+#[test]
 fn a_window_of_less_than_two_shards_is_refused() {
     let shards = shards(SMOL);
     let least = WindowPlan::least(&shards);
@@ -189,21 +241,13 @@ fn a_window_of_less_than_two_shards_is_refused() {
     assert_eq!((error.least, error.given), (least, Bytes(least.0 - 1)));
 }
 
-/// What `nmos run` answers with this much of a device's memory, the processor being the device,
-/// and the passes that it took.
-fn answered(vram: &str, prompt: &str) -> (String, u64) {
+/// What `nmos run` answers with this much of a device's memory and this many nodes a pass, the
+/// processor being the device.
+fn answered(vram: &str, tree: &str, prompt: &str) -> serde_json::Value {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_nmos"))
         .args(["run", "--json", "-n", "24", "--temp", "0", "--ram", "3GiB"])
-        .args([
-            "--vram",
-            vram,
-            "--ctx",
-            "512",
-            "--threads",
-            "2",
-            "--tree",
-            "16",
-        ])
+        .args(["--vram", vram, "--tree", tree, "--ctx", "512"])
+        .args(["--threads", "2"])
         .arg("--oracle")
         .arg(common::model(ORACLE))
         .arg("--draft")
@@ -214,17 +258,21 @@ fn answered(vram: &str, prompt: &str) -> (String, u64) {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let text = json["text"].as_str().unwrap().to_owned();
-    (text, json["passes"].as_u64().unwrap())
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]
 fn an_answer_through_a_window_is_the_same_text() {
     let prompt = "Write a Rust function that adds two numbers.";
-    let (windowed, passes) = answered("1300MiB", prompt);
+    let windowed = answered("1300MiB", "16", prompt);
+    let passes = windowed["passes"].as_u64().unwrap();
     assert!(passes < 24, "guesses were right in {passes} passes");
-    let (whole, _) = answered("3GiB", prompt);
-    assert_eq!(windowed, whole);
-    assert!(!windowed.is_empty());
+    let whole = answered("3GiB", "16", prompt);
+    assert_eq!(windowed["text"], whole["text"]);
+    assert!(!windowed["text"].as_str().unwrap().is_empty());
+    // Trees that only branches fill.
+    let wide = answered("1300MiB", "100", prompt);
+    let nodes = wide["tree_nodes_mean"].as_f64().unwrap();
+    assert!(nodes > 64.0, "{nodes} nodes a pass");
+    assert_eq!(wide["text"], whole["text"]);
 }

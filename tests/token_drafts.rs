@@ -7,8 +7,8 @@ mod common;
 use common::{SMOL, model};
 use nmos::model::{Gguf, Tokenizer};
 use nmos::speculate::{
-    DRAFT_BATCH, DRAFT_SEQUENCES, DraftIdx, DraftTree, Drafter, Guess, ModelDrafter, NodeKind,
-    Sampler, Sampling, Source,
+    DraftIdx, DraftRoom, DraftTree, Drafter, Guess, ModelDrafter, NodeKind, Sampler, Sampling,
+    Source,
 };
 use nmos::units::TokenId;
 
@@ -248,7 +248,7 @@ fn more_branches_than_there_is_room_for_are_left_alone() {
     let (mut drafter, text, mut tree, tip) = asked_once();
     let mut answered = 0;
     let mut level: Vec<_> = tree.children(tip).collect();
-    while answered < DRAFT_SEQUENCES + DRAFT_BATCH && !level.is_empty() {
+    while answered < DraftRoom::HOST.sequences + DraftRoom::HOST.batch && !level.is_empty() {
         let said = ask(&mut drafter, &mut tree, &level);
         let some = said.iter().filter(|guesses| !guesses.is_empty()).count();
         if some == 0 {
@@ -260,7 +260,7 @@ fn more_branches_than_there_is_room_for_are_left_alone() {
             .flat_map(|node| tree.children(*node).take(3).collect::<Vec<_>>())
             .collect();
     }
-    assert!(answered >= DRAFT_SEQUENCES, "{answered}");
+    assert!(answered >= DraftRoom::HOST.sequences, "{answered}");
     // It goes on as if nothing had been.
     let next = tree.node(tree.children(tip).next().unwrap()).token;
     let longer = [text.as_slice(), &[next]].concat();

@@ -5,12 +5,13 @@ mod common;
 
 use common::{SMOL, layer_oracle, llama_oracle, model};
 use nmos::model::Gguf;
-use nmos::oracle::{Oracle, TokenTree, WidthClass};
+use nmos::oracle::{Oracle, TokenTree, Trees, WidthClass};
 use nmos::speculate::{
     DecodeTimes, DraftTree, Drafter, Growth, ModelDrafter, NodeKind, Sampler, Sampling, Sizing,
     Speculator, TreeSize, accept_behind,
 };
 use nmos::units::{Bytes, TokenId};
+use std::sync::atomic::AtomicBool;
 
 /// Repeats itself, so that lookups have something to find.
 const PROMPT: &str = "fn add(a: i32, b: i32) -> i32 {\n    a + b\n}\n\nfn sub(a: i32, b: i32) -> \
@@ -73,12 +74,19 @@ fn guessed(
             label: None,
             room: oracle.capacity() - oracle.len(),
             depth: TOKENS,
-            chain: !oracle.exact_trees(),
+            chain: !oracle.trees().branch(),
             at_once: false,
         };
         speculator.grow(&mut tree, &text, &growth).unwrap();
         let cut = speculator.cut(&tree, &growth);
         assert!(cut.nodes.len() <= class.max);
+        if speculator.works_ahead() {
+            // On another thread, but not at the same time: cores are the oracle's as well.
+            let never = AtomicBool::new(false);
+            let work = || speculator.grow_ahead(&mut tree, &text, &growth, &never);
+            let grown = std::thread::scope(|scope| scope.spawn(work).join().unwrap());
+            grown.unwrap();
+        }
         let output = oracle.pass(&cut.tree, class).unwrap();
         let found = accept_behind(&cut.tree, tree.n_certain() - 1, &output.logits, |row| {
             let token = sampler.choose(row, &text, text.len());
@@ -126,7 +134,7 @@ fn compare(oracle: &mut dyn Oracle, sizes: &[usize]) {
             let plain = alone(oracle, &prompt, class, &sampler);
             for with_draft in [false, true] {
                 let draft = with_draft.then(|| draft(&sampler));
-                let mut speculator = Speculator::new(TreeSize::Fixed(size), size, true);
+                let mut speculator = Speculator::new(TreeSize::Fixed(size), size, Trees::Exact);
                 if let Some(draft) = draft {
                     speculator.add_model(draft);
                 }
@@ -152,6 +160,27 @@ fn compare(oracle: &mut dyn Oracle, sizes: &[usize]) {
 fn trees_of_any_size_change_no_token() {
     let _turn = common::turn();
     compare(&mut layer_oracle(SMOL, Bytes::mib(200)), &[1, 4, 8, 16, 63]);
+}
+
+#[test]
+fn what_is_guessed_ahead_changes_no_token_and_is_kept() {
+    let _turn = common::turn();
+    let mut oracle = layer_oracle(SMOL, Bytes::mib(200));
+    let prompt = nmos::model::Tokenizer::open(&model(SMOL))
+        .unwrap()
+        .text(PROMPT);
+    let sampler = Sampler::new(Sampling::default(), Vec::new());
+    let told: Vec<_> = [false, true]
+        .into_iter()
+        .map(|ahead| {
+            let mut speculator = Speculator::new(TreeSize::Fixed(16), 16, Trees::Exact);
+            speculator.add_model(draft(&sampler));
+            speculator.set_ahead(ahead);
+            guessed(&mut oracle, &prompt, &mut speculator, &sampler)
+        })
+        .collect();
+    assert_eq!(told[1].tokens, told[0].tokens);
+    assert!(told[1].passes <= told[0].passes, "{told:?}");
 }
 
 #[test]

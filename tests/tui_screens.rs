@@ -108,6 +108,7 @@ fn speculation() -> SpeculationView {
     let mut view = SpeculationView {
         max_nodes: 63,
         draft_ms: Some(41.0),
+        draft_hidden_ms: Some(186.0),
         pass_ms: Some(233.0),
         ..SpeculationView::default()
     };

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{DRAFT, ORACLE, SMOL, layer_oracle, llama_oracle, rows, same_bits, tokens};
-use nmos::oracle::{Oracle, OracleError, TokenTree, TreeNode, WidthClass};
+use nmos::oracle::{Oracle, OracleError, TokenTree, TreeNode, Trees, WidthClass};
 use nmos::units::{Bytes, TokenId};
 
 /// Any tokens do; these are in all three vocabularies.
@@ -77,7 +77,7 @@ fn check(name: &str, oracle: &mut dyn Oracle, long: bool) {
         ));
         let widths = [8, 9, 16, 17, 31, 32, 33, 62];
         found.extend(faults(oracle, WidthClass::BATCH, prefix, (63, &widths)));
-        if oracle.exact_trees() {
+        if oracle.trees() == Trees::Exact {
             // Compared with the bits of `BATCH`.
             let widths = [8, 63, 64, 65, 127, 129, 200, 320];
             found.extend(faults(oracle, WidthClass::WIDE, prefix, (62, &widths)));

@@ -51,7 +51,7 @@ struct Row {
 impl Bench {
     pub(super) fn passes(&mut self, model: &Model) -> anyhow::Result<()> {
         let (vram, ctx, most) = (self.args.vram, self.args.ctx, self.max_nodes());
-        let budget = VramBudget::new(vram, &model.layout, &model.shards, ctx, most)?;
+        let budget = VramBudget::new(vram, &model.layout, &model.shards, (ctx, most), None)?;
         for (owner, bytes) in &budget.owners {
             println!("  {owner}: {bytes}");
         }

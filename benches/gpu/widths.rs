@@ -13,7 +13,7 @@
 //! do, passes of that one width do.
 
 use super::{Bench, Model, noise, same_bits};
-use nmos::oracle::{LayerOracle, Oracle, TokenTree, TreeNode, WidthClass};
+use nmos::oracle::{LayerOracle, Oracle, TokenTree, TreeNode, Trees, WidthClass};
 use nmos::units::TokenId;
 use serde::Serialize;
 
@@ -111,7 +111,7 @@ impl Bench {
     /// What the oracle says of itself must hold.
     fn check(&mut self, oracle: &LayerOracle, row: &Row) {
         let wide = WidthClass::WIDE.min..=WidthClass::WIDE.max;
-        if !oracle.exact_trees() || !wide.contains(&row.width) {
+        if oracle.trees() != Trees::Exact || !wide.contains(&row.width) {
             return;
         }
         let all = [row.moved, row.padded, row.in_a_tree];

@@ -73,18 +73,29 @@ pub fn load(path: &Path, what: Load) -> Result<Arc<LlamaModel>, LlamaError> {
         })
 }
 
-/// Loads a model's weights for the CPU, but without its vocabulary of `n_vocab` tokens: it
-/// computes with token numbers and knows no text. That takes less time, and 50 MB less for
-/// 152,000 tokens. `arch` is the architecture that the file names; `repack` allows another
-/// layout than the file's ([`Load::WeightsAsStored`]).
+/// Where weights are, and how they are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// For the CPU, in whatever layout llama.cpp finds fastest.
+    Fastest,
+    /// For the CPU, as in the file ([`Load::WeightsAsStored`]).
+    AsStored,
+    /// All layers on a device, as in the file. The embedding stays with the CPU, as llama.cpp
+    /// has it.
+    OnDevice(Device),
+}
+
+/// Loads a model's weights, but without its vocabulary of `n_vocab` tokens: it computes with
+/// token numbers and knows no text. That takes less time, and 50 MB less for 152,000 tokens.
+/// `arch` is the architecture that the file names.
 ///
 /// # Errors
-/// As [`load`].
+/// As [`load`]; a device's memory may be too small.
 pub fn load_without_vocabulary(
     path: &Path,
     arch: &str,
     n_vocab: usize,
-    repack: bool,
+    layout: Layout,
 ) -> Result<Arc<LlamaModel>, LlamaError> {
     init()?;
     let n_vocab = i64::try_from(n_vocab).unwrap_or(i64::MAX);
@@ -96,28 +107,47 @@ pub fn load_without_vocabulary(
         path: path.to_owned(),
         why: format!("the name of its architecture is too long: {arch}"),
     })?;
+    let mut devices = layout.devices();
     load_raw(path, |params| {
-        params.use_extra_bufts = repack;
+        layout.set(params, &mut devices);
         params.kv_overrides = overrides.as_ptr();
     })
 }
 
-/// Loads a model with all of its layers on `device`, laid out as in the file. The embedding stays
-/// with the CPU, as llama.cpp has it.
+/// Loads a model onto `device`: see [`Layout::OnDevice`].
 ///
 /// # Errors
 /// As [`load`]; the device's memory may be too small.
 pub fn load_on(path: &Path, device: Device) -> Result<Arc<LlamaModel>, LlamaError> {
     init()?;
-    let mut devices = [device.raw(), std::ptr::null_mut()];
-    load_raw(path, |params| {
-        params.use_extra_bufts = false;
-        if !device.is_cpu() {
-            params.devices = devices.as_mut_ptr();
+    let layout = Layout::OnDevice(device);
+    let mut devices = layout.devices();
+    load_raw(path, |params| layout.set(params, &mut devices))
+}
+
+impl Layout {
+    /// The devices that layers may be on, with an end mark; none for the CPU.
+    fn devices(self) -> [llama_cpp_sys_2::ggml_backend_dev_t; 2] {
+        let none = std::ptr::null_mut();
+        match self {
+            Self::OnDevice(device) if !device.is_cpu() => [device.raw(), none],
+            _ => [none, none],
+        }
+    }
+
+    /// Asks for it. `devices` are its own and must outlive the call that `params` is for.
+    fn set(
+        self,
+        params: &mut llama_cpp_sys_2::llama_model_params,
+        devices: &mut [llama_cpp_sys_2::ggml_backend_dev_t; 2],
+    ) {
+        params.use_extra_bufts = self == Self::Fastest;
+        params.devices = devices.as_mut_ptr();
+        if !devices[0].is_null() {
             // More than any model has: the head counts as one.
             params.n_gpu_layers = i32::MAX;
         }
-    })
+    }
 }
 
 /// Loads weights with parameters for which `llama-cpp-2` has no switch: without repacking (even
@@ -199,24 +229,33 @@ pub struct BatchToken {
     pub logits: bool,
 }
 
-/// A context, and the model that it runs.
-pub struct LlamaRun {
+/// A context, and the model that it runs. A context is bound to no thread: one that nothing
+/// hangs on can move to another, one with [`Hooks`] stays where its hook is.
+pub struct LlamaRun<H = ()> {
     // Declared, and so dropped, before the model and the hook that it points to.
     context: LlamaContext<'static>,
     batch: LlamaBatch<'static>,
     model: Arc<LlamaModel>,
+    _hooks: H,
+}
+
+/// What a context calls while it computes, if anything.
+#[derive(Default)]
+pub struct Hooks {
     _hooked: Option<Box<Hooked>>,
 }
 
-impl LlamaRun {
+impl<H: Default> LlamaRun<H> {
     /// Sets up a context over a loaded model.
     ///
     /// # Errors
     /// llama.cpp's reason, as a rule that memory is short.
     pub fn new(model: Arc<LlamaModel>, options: RunOptions) -> Result<Self, LlamaError> {
-        Self::with_params(model, options, options.params(), None)
+        Self::with_params(model, options, options.params(), H::default())
     }
+}
 
+impl LlamaRun<Hooks> {
     /// Sets up a context over a model whose weights `hook` places while it computes.
     ///
     /// # Errors
@@ -237,14 +276,19 @@ impl LlamaRun {
             .with_offload_kqv(false);
         // SAFETY: the box is kept beside the context, and dropped after it.
         unsafe { hooked.install(&mut params) };
-        Self::with_params(Arc::clone(model.model()), options, params, Some(hooked))
+        let hooks = Hooks {
+            _hooked: Some(hooked),
+        };
+        Self::with_params(Arc::clone(model.model()), options, params, hooks)
     }
+}
 
+impl<H> LlamaRun<H> {
     fn with_params(
         model: Arc<LlamaModel>,
         options: RunOptions,
         params: LlamaContextParams,
-        hooked: Option<Box<Hooked>>,
+        hooks: H,
     ) -> Result<Self, LlamaError> {
         let backend = init()?;
         // SAFETY: the context borrows the model, which the same value owns behind an `Arc`
@@ -262,7 +306,7 @@ impl LlamaRun {
             context,
             batch: LlamaBatch::new(options.batch, sequences),
             model,
-            _hooked: hooked,
+            _hooks: hooks,
         })
     }
 

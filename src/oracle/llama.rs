@@ -7,11 +7,12 @@
 use super::hooked::{Feed, HookedOptions};
 use super::logits::Shelf;
 use super::{
-    Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass, check_width,
+    Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees, WidthClass,
+    check_width,
 };
 use crate::ggml::bare::BareModel;
 use crate::ggml::hook::Hook;
-use crate::ggml::llama::{BatchToken, LlamaError, LlamaRun, RunOptions};
+use crate::ggml::llama::{BatchToken, Hooks, LlamaError, LlamaRun, RunOptions};
 use crate::io::{BlockReader, open_reader};
 use crate::kv::CellsFull;
 use crate::model::{Gguf, Outline};
@@ -31,7 +32,7 @@ const SEQUENCES: usize = MAX_LEAVES + 2;
 
 /// See the module's text.
 pub struct LlamaOracle {
-    run: LlamaRun,
+    run: LlamaRun<Hooks>,
     /// Where weights come from, if they stream.
     feed: Option<Rc<RefCell<Feed>>>,
     n_vocab: usize,
@@ -115,7 +116,7 @@ impl LlamaOracle {
     }
 
     fn with_run(
-        run: LlamaRun,
+        run: LlamaRun<Hooks>,
         feed: Option<Rc<RefCell<Feed>>>,
         ctx_tokens: usize,
         max_nodes: usize,
@@ -268,8 +269,8 @@ impl Oracle for LlamaOracle {
 
     /// A kept branch stays in whatever cells llama.cpp found for it, and the order of cells is the
     /// order of its sums.
-    fn exact_trees(&self) -> bool {
-        false
+    fn trees(&self) -> Trees {
+        Trees::Chains
     }
 
     fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError> {

@@ -9,6 +9,11 @@
 //! differ in the last bits. Within a class the logits of a token are the same bits whatever
 //! else is in the pass, so that an answer computed in one class does not depend on how much
 //! was drafted. A pass shorter than its class is padded.
+//!
+//! A GPU's kernels divide sums by the width of a pass and the number of cells, and no class keeps
+//! their bits. There every token of an answer is the oracle's own choice in the pass that
+//! verified it, and answers differ between trees of other shapes only where two logits are nearer
+//! to each other than rounding is wide. [`Trees`] says which of these an oracle promises.
 
 mod hooked;
 mod layer;
@@ -18,6 +23,7 @@ mod logits;
 #[cfg(test)]
 mod toy;
 mod tree;
+mod trees;
 
 pub use hooked::HookedOptions;
 pub use layer::{DeviceOptions, LayerOracle, LayerOracleOptions, PassShape, StepTimes};
@@ -26,6 +32,7 @@ pub use logits::{Logits, argmax};
 #[cfg(test)]
 pub use toy::ToyOracle;
 pub use tree::{NodeIdx, TokenTree, TreeNode};
+pub use trees::Trees;
 
 use crate::kv::{CellsFull, PageError};
 use crate::river::RiverError;
@@ -55,7 +62,10 @@ impl WidthClass {
     /// [`WidthClass::BATCH`], with room for more guesses where passes are dear.
     pub const WIDE: Self = Self { min: 8, max: 512 };
 
-    /// All of them, the narrowest first.
+    /// Any number of tokens, where kernels keep no bits in any case: nothing is padded.
+    pub const DEVICE: Self = Self { min: 1, max: 512 };
+
+    /// All of those that keep bits, the narrowest first.
     pub const ALL: [Self; 3] = [Self::NARROW, Self::BATCH, Self::WIDE];
 
     /// The class for passes of at most `nodes` nodes.
@@ -83,8 +93,8 @@ pub struct PassCost {
     pub wall_us: u64,
     /// Waiting for weights.
     pub stall_us: u64,
-    /// What reading the weights that stream in a pass takes, at the rate of all reading so far.
-    /// Zero where none do.
+    /// What the weights that stream in a pass take, at the rate of all reading so far or, where
+    /// that is longer, of the link to the device. Zero where none do.
     pub stream_us: u64,
 }
 
@@ -142,11 +152,21 @@ pub trait Oracle {
     /// as over a prompt, wants fewer of them.
     fn max_nodes(&self) -> usize;
 
-    /// Whether a token's logits are the same bits in a tree of branches as in a chain, in any pass
-    /// of [`WidthClass::WIDE`]. Where they are not, committing one of several branches is exact to
-    /// rounding only, and more than [`WidthClass::BATCH`] holds is refused.
-    fn exact_trees(&self) -> bool {
-        true
+    /// What trees it takes, and how exactly.
+    fn trees(&self) -> Trees {
+        Trees::Exact
+    }
+
+    /// The class of passes over prompts: as wide as there is memory for in any case, where wide
+    /// ones cost little.
+    fn prompt_class(&self) -> WidthClass {
+        match self.trees() {
+            Trees::Exact | Trees::Chains => WidthClass::BATCH,
+            Trees::Rounded => WidthClass {
+                max: max_width(self.max_nodes()).min(WidthClass::DEVICE.max),
+                ..WidthClass::DEVICE
+            },
+        }
     }
 
     /// Computes all nodes of `tree` behind the committed tokens, in a batch of `width`.

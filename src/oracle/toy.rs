@@ -1,7 +1,9 @@
 //! An oracle for tests, without a model: logits are a function of the last tokens.
 
 use super::logits::Shelf;
-use super::{Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass};
+use super::{
+    Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees, WidthClass,
+};
 use crate::kv::CellsFull;
 use crate::units::TokenId;
 
@@ -11,7 +13,7 @@ pub struct ToyOracle {
     capacity: usize,
     /// The token of each node of the last pass.
     last: Vec<TokenId>,
-    pub exact_trees: bool,
+    pub trees: Trees,
     pub max_nodes: usize,
     /// Nodes of every pass so far.
     pub passes: Vec<usize>,
@@ -25,7 +27,7 @@ impl ToyOracle {
             tokens: Vec::new(),
             capacity,
             last: Vec::new(),
-            exact_trees: true,
+            trees: Trees::Exact,
             max_nodes: WidthClass::WIDE.max,
             passes: Vec::new(),
         }
@@ -58,8 +60,8 @@ impl Oracle for ToyOracle {
         self.max_nodes
     }
 
-    fn exact_trees(&self) -> bool {
-        self.exact_trees
+    fn trees(&self) -> Trees {
+        self.trees
     }
 
     fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError> {

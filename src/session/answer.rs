@@ -4,11 +4,16 @@
 //! does both. An answer does not know whether its prompt has been submitted: the session also
 //! begins one at a pause, and adopts it if Enter finds the prompt unchanged.
 //!
-//! Prompts are read in passes of [`WidthClass::BATCH`], answers in a class that is chosen when
+//! Prompts are read in passes of [`Oracle::prompt_class`](crate::oracle::Oracle::prompt_class),
+//! answers in a class that is chosen when
 //! the first token is due and kept. Guesses share the prompt's last pass only where both are of
 //! one class, or of two that differ in room alone: what is verified there must have the bits of
 //! the answer's.
+//!
+//! Where the draft has cores of its own, or a device, it works while a pass runs: it reads what
+//! is certain and guesses what will follow what is being verified.
 
+use super::ahead::{Ahead, beside};
 use super::cache::Cache;
 use crate::ggml::llama::LlamaError;
 use crate::oracle::{OracleError, PassCost, WidthClass};
@@ -108,7 +113,8 @@ impl Answer {
     ///
     /// # Errors
     /// A failed pass leaves the answer as it was: another step may succeed. After a failed
-    /// draft the caller drops it and goes on.
+    /// draft the caller drops it and goes on; if it failed beside a pass, what that pass said is
+    /// part of the answer.
     pub(super) fn step(
         &mut self,
         cache: &mut Cache,
@@ -159,13 +165,14 @@ impl Answer {
         let common = cache.common(known);
         cache.truncate(common);
         let (lost, width) = match self.prompt.get(common..) {
-            Some(prompt) if !prompt.is_empty() => (prompt, WidthClass::BATCH),
+            Some(prompt) if !prompt.is_empty() => (prompt, cache.oracle().prompt_class()),
             _ => (&known[common..], self.class(speculator)),
         };
         if lost.is_empty() {
             return Ok(false);
         }
-        cache.read(&lost[..lost.len().min(width.max)], width)?;
+        let lost = &lost[..lost.len().min(width.max)];
+        Self::read(lost, width, known, cache, speculator)?;
         Ok(true)
     }
 
@@ -180,11 +187,10 @@ impl Answer {
         // The last token is read again if need be, since its logits were not kept.
         let common = cache.common(&self.prompt).min(self.prompt.len() - 1);
         cache.truncate(common);
-        let width = WidthClass::BATCH;
+        let width = cache.oracle().prompt_class();
         let rest = &self.prompt[common..];
         if rest.len() > width.max {
-            let cost = cache.read(&rest[..width.max], width)?;
-            speculator.observe_pass(width.max, width, cost);
+            Self::read(&rest[..width.max], width, &self.prompt, cache, speculator)?;
             return Ok(None);
         }
         let tree = DraftTree::certain(rest.iter().map(|&token| (token, NodeKind::Prompt)));
@@ -194,6 +200,27 @@ impl Answer {
         let (width, guesses) = (of_prompt.unwrap_or(width), of_prompt.is_some());
         let view = self.verify(tree, width, !guesses, cache, speculator, rules)?;
         Ok(guesses.then_some(view))
+    }
+
+    /// One pass over `tokens`, a part of `text`, which the draft reads meanwhile.
+    ///
+    /// # Errors
+    /// As [`Answer::step`].
+    pub(super) fn read(
+        tokens: &[TokenId],
+        width: WidthClass,
+        text: &[TokenId],
+        cache: &mut Cache,
+        speculator: &mut Speculator,
+    ) -> Result<(), StepError> {
+        let (cost, ahead) = beside(
+            speculator,
+            |speculator, stop| speculator.read_ahead(text, stop),
+            || cache.read(tokens, width),
+        );
+        ahead.drafted.map_err(StepError::Draft)?;
+        speculator.observe_pass(tokens.len(), width, cost?);
+        Ok(())
     }
 
     /// One pass over what is certain and, unless it is `bare`, guesses of what follows.
@@ -214,7 +241,7 @@ impl Answer {
             label: self.label,
             room: oracle.capacity().saturating_sub(oracle.len()),
             depth: rules.max_tokens.saturating_sub(self.tokens.len() + 1),
-            chain: !oracle.exact_trees() || !speculator.sizing().branches(),
+            chain: !oracle.trees().branch() || !speculator.sizing().branches(),
             at_once: self.tokens.is_empty(),
         };
         let cut = if bare {
@@ -225,27 +252,46 @@ impl Answer {
             }
             speculator.cut(&tree, &growth)
         };
-        let draft_ms = began.elapsed().as_secs_f64() * 1e3;
-        let (accepted, cost) = match Self::pass(&tree, &cut, class, &text, cache, rules) {
+        let drafted_ms = began.elapsed().as_secs_f64() * 1e3;
+        let certain = tree.n_certain();
+        let (done, ahead) = beside(
+            speculator,
+            |speculator, stop| match bare {
+                true => speculator.read_ahead(&text, stop),
+                false => speculator.grow_ahead(&mut tree, &text, &growth, stop),
+            },
+            || Self::pass(certain, &cut, class, &text, cache, rules),
+        );
+        let Ahead {
+            hidden_ms,
+            waited_ms,
+            drafted,
+        } = ahead;
+        let drafted = drafted.map_err(StepError::Draft);
+        let (accepted, cost) = match done {
             Ok(done) => done,
             Err(error) => {
                 self.tree = (!self.tokens.is_empty()).then_some(tree);
+                // A draft that failed as well must not be asked again.
+                drafted?;
                 return Err(error.into());
             }
         };
         speculator.observe_pass(cut.nodes.len(), class, cost);
         let path: Vec<_> = accepted.path.iter().map(|&node| cut.origin(node)).collect();
-        let reached = &path[tree.n_certain() - 1..];
+        let reached = &path[certain - 1..];
         let guesses = cut.n_guesses(&tree);
         let right = reached.len() - 1;
         let before = self.tokens.len();
         self.take(&accepted.chosen, rules);
         let ms = began.elapsed().as_secs_f64() * 1e3;
+        let draft_ms = drafted_ms + waited_ms;
         if !bare {
             let shown = &mut self.speculation;
             shown.count_pass(view(&tree, &cut, &accepted), self.tokens.len() - before);
             shown.max_nodes = speculator.sizing().cap();
             shown.draft_ms = speculator.has_model().then_some(draft_ms);
+            shown.draft_hidden_ms = hidden_ms;
             shown.pass_ms = Some(ms - draft_ms);
             speculator.learn(&mut tree, &cut, self.label, reached, &accepted.chosen);
             self.tree = Some(tree);
@@ -255,7 +301,9 @@ impl Answer {
         self.passes += 1;
         self.drafted += guesses as u64;
         self.accepted += right as u64;
-        tracing::debug!(guesses, right, draft_ms, pass_ms = ms - draft_ms, "pass");
+        let pass_ms = ms - draft_ms;
+        tracing::debug!(guesses, right, draft_ms, hidden_ms, pass_ms, "pass");
+        drafted?;
         Ok(PassView {
             drafted: guesses,
             accepted: right,
@@ -263,9 +311,10 @@ impl Answer {
         })
     }
 
-    /// Computes and commits; says what the oracle chose, and what that cost.
+    /// Computes and commits; says what the oracle chose, and what that cost. What is certain
+    /// comes first in a cut, in order.
     fn pass(
-        tree: &DraftTree,
+        certain: usize,
         cut: &Cut,
         class: WidthClass,
         text: &[TokenId],
@@ -274,8 +323,7 @@ impl Answer {
     ) -> Result<(Accepted, PassCost), OracleError> {
         cache.pass(&cut.tree, class, |output| {
             let mut history = text.to_vec();
-            // What is certain comes first in a cut, in order.
-            let accepted = accept_behind(&cut.tree, tree.n_certain() - 1, &output.logits, |row| {
+            let accepted = accept_behind(&cut.tree, certain - 1, &output.logits, |row| {
                 let token = rules.sampler.choose(row, &history, history.len());
                 history.push(token);
                 token

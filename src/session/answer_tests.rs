@@ -3,14 +3,18 @@
 use super::answer::{Answer, Rules, StepError};
 use super::cache::Cache;
 use crate::ggml::llama::LlamaError;
-use crate::oracle::{ToyOracle, argmax};
+use crate::oracle::{
+    NodeIdx, Oracle, OracleError, PassOutput, TokenTree, ToyOracle, Trees, WidthClass, argmax,
+};
 use crate::speculate::{
     DecodeTimes, DraftIdx, DraftTree, Drafter, Guess, Sampler, Sampling, Sizing, Source,
     Speculator, TreeSize,
 };
 use crate::telemetry::AnswerEnd;
 use crate::units::TokenId;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use proptest::prelude::*;
+use std::thread::ThreadId;
 
 /// Guesses by the oracle's own logits, of which a share is shifted to other tokens.
 struct Draft {
@@ -20,6 +24,8 @@ struct Draft {
     asked: usize,
     /// Fails when it has been asked so often.
     fails_at: Option<usize>,
+    /// Fails on any thread but this, and then tells that it did.
+    fails_beside: Option<(ThreadId, Sender<()>)>,
 }
 
 impl Draft {
@@ -29,6 +35,7 @@ impl Draft {
             wrong_every,
             asked: 0,
             fails_at: None,
+            fails_beside: None,
         }
     }
 }
@@ -53,6 +60,12 @@ impl Drafter for Draft {
             p,
             source: Source::Model,
         };
+        if let Some((home, failed)) = &self.fails_beside
+            && std::thread::current().id() != *home
+        {
+            let _ = failed.send(());
+            return Err(LlamaError::Decode("out of luck beside a pass".to_owned()));
+        }
         nodes
             .iter()
             .map(|&node| {
@@ -72,9 +85,14 @@ impl Drafter for Draft {
 }
 
 fn speculator(size: usize, draft: Option<Draft>) -> Speculator {
+    speculator_of(Trees::Exact, size, draft)
+}
+
+fn speculator_of(trees: Trees, size: usize, draft: Option<Draft>) -> Speculator {
     let decodes = draft.as_ref().map(|_| DecodeTimes::new(1, 1.0));
     let draft = draft.map(|draft| Box::new(draft) as Box<dyn Drafter>);
-    Speculator::with(draft, Sizing::new(TreeSize::Fixed(size), size, decodes))
+    let sizing = Sizing::new(TreeSize::Fixed(size), size, decodes).of(trees);
+    Speculator::with(draft, sizing)
 }
 
 fn rules(sampling: Sampling, max_tokens: usize) -> Rules {
@@ -168,6 +186,99 @@ fn a_draft_that_fails_is_left_out_and_the_answer_goes_on() {
     }
 }
 
+/// Ends a pass over guesses when it has been told to, or nobody can tell it any more.
+struct Waiting {
+    oracle: ToyOracle,
+    told: Receiver<()>,
+}
+
+impl Oracle for Waiting {
+    fn n_vocab(&self) -> usize {
+        self.oracle.n_vocab()
+    }
+
+    fn capacity(&self) -> usize {
+        self.oracle.capacity()
+    }
+
+    fn len(&self) -> usize {
+        self.oracle.len()
+    }
+
+    fn max_nodes(&self) -> usize {
+        self.oracle.max_nodes()
+    }
+
+    fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError> {
+        if tree.nodes().iter().filter(|node| node.logits).count() > 1 {
+            let _ = self.told.recv();
+        }
+        self.oracle.pass(tree, width)
+    }
+
+    fn commit(&mut self, path: &[NodeIdx]) {
+        self.oracle.commit(path);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.oracle.truncate(len);
+    }
+}
+
+#[test]
+fn a_draft_that_fails_beside_a_pass_is_left_out_and_the_pass_counts() {
+    let rules = rules(Sampling::default(), 40);
+    let prompt = prompt(20);
+    let (failed, told) = unbounded();
+    let draft = Draft {
+        fails_beside: Some((std::thread::current().id(), failed)),
+        ..Draft::new(3)
+    };
+    let mut speculator = speculator(8, Some(draft));
+    speculator.set_ahead(true);
+    let oracle = ToyOracle::new(400);
+    let cache = Cache::new(Box::new(Waiting { oracle, told }));
+    let ended = answer_in(cache, &prompt, &mut speculator, &rules);
+    assert_eq!(ended.draft_failures, 1);
+    assert!(!speculator.has_model());
+    assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
+    assert!(ended.answer.accepted > 0, "the first pass was of use");
+}
+
+#[test]
+fn on_a_device_a_pass_is_as_wide_as_its_tree_and_the_prompt_fills_it() {
+    let rules = rules(Sampling::default(), 30);
+    let prompt = prompt(150);
+    for size in [4, 100] {
+        let mut oracle = ToyOracle::new(400);
+        (oracle.trees, oracle.max_nodes) = (Trees::Rounded, size);
+        let cache = Cache::new(Box::new(oracle));
+        let mut speculator = speculator_of(Trees::Rounded, size, Some(Draft::new(3)));
+        let ended = answer_in(cache, &prompt, &mut speculator, &rules);
+        assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
+        assert_eq!(ended.answer.width(), Some(WidthClass::DEVICE));
+        // The pass that ended the prompt verified guesses, however few these may be.
+        assert_eq!(ended.answer.passes, ended.answer.trees);
+        assert!(ended.answer.speculation.by_depth.len() > 2);
+        // What came before it was as wide as memory allows.
+        let read = if size == 4 { 2 } else { 1 };
+        assert_eq!(ended.cache.passes(), ended.answer.passes + read);
+    }
+}
+
+#[test]
+fn what_the_draft_does_beside_a_pass_is_told_apart() {
+    let rules = rules(Sampling::default(), 40);
+    for ahead in [false, true] {
+        let mut speculator = speculator(8, Some(Draft::new(3)));
+        speculator.set_ahead(ahead);
+        let ended = answer(&prompt(20), &mut speculator, &rules);
+        let shown = &ended.answer.speculation;
+        assert!(shown.draft_ms.is_some());
+        assert_eq!(shown.draft_hidden_ms.is_some(), ahead);
+    }
+}
+
 #[test]
 fn a_full_context_ends_the_answer_with_every_token_that_fits() {
     let rules = rules(Sampling::default(), 1000);
@@ -211,7 +322,8 @@ proptest! {
         size in prop_oneof![1usize..20, Just(63), Just(200)],
         wrong_every in 0usize..5,
         has_draft in any::<bool>(),
-        exact_trees in any::<bool>(),
+        trees in prop_oneof![Just(Trees::Exact), Just(Trees::Rounded), Just(Trees::Chains)],
+        ahead in any::<bool>(),
         warm in any::<bool>(),
         seed in any::<u64>(),
     ) {
@@ -223,11 +335,13 @@ proptest! {
         };
         let rules = rules(sampling, 48);
         let mut oracle = ToyOracle::new(400);
-        (oracle.exact_trees, oracle.max_nodes) = (exact_trees, size);
+        (oracle.trees, oracle.max_nodes) = (trees, size);
         let draft = has_draft.then(|| Draft::new(wrong_every));
         let prompt = prompt(n);
         let cache = Cache::new(Box::new(oracle));
-        let ended = answer_in(cache, &prompt, &mut speculator(size, draft), &rules);
+        let mut speculator = speculator_of(trees, size, draft);
+        speculator.set_ahead(ahead);
+        let ended = answer_in(cache, &prompt, &mut speculator, &rules);
         prop_assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
         prop_assert!(size > 1 || ended.answer.drafted == 0);
         prop_assert!(ended.answer.nodes <= ended.answer.trees * size as u64);

@@ -13,7 +13,7 @@
 //! Activations and logits grow with the most nodes that a pass may have. Where that number
 //! chooses itself, it is small where the memory that it takes would be missed by the weights.
 
-use super::held::Held;
+use super::held::{DraftPlace, Held};
 use super::options::EngineOptions;
 use super::vram::{VramBudget, VramTooSmall};
 use crate::ggml::Device;
@@ -36,6 +36,9 @@ const SLACK: Bytes = Bytes::mib(16);
 const AUTO_NODES: usize = WidthClass::BATCH.max;
 const AUTO_NODES_SHORT: usize = 16;
 
+/// The same where a device computes, whose wide passes cost hardly more while weights stream.
+const AUTO_NODES_DEVICE: [usize; 3] = [WidthClass::DEVICE.max, 256, 128];
+
 /// Memory is short where the nodes from the smaller number to the larger would take more than
 /// this part of it.
 const SHORT: u64 = 20;
@@ -53,17 +56,29 @@ pub(super) fn divide(
     machine: Machine,
 ) -> anyhow::Result<(Held, Budget)> {
     let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
-    let held = Held::predict(machine.program, gguf, draft, ctx_tokens)?;
-    let sizes = Sizes {
-        ram: machine.ram,
-        held: held.total(),
-        ctx_tokens,
-        tree: options.tree,
-        drafted: draft.is_some(),
-        device: machine.device,
+    let with = |place| -> anyhow::Result<(Held, Budget)> {
+        let held = Held::predict(machine.program, gguf, draft, ctx_tokens, place)?;
+        let sizes = Sizes {
+            ram: machine.ram,
+            held: held.total(),
+            ctx_tokens,
+            tree: options.tree,
+            drafted: draft.is_some(),
+            device: machine.device,
+            vram_draft: held.vram_draft,
+        };
+        let budget = Budget::new(&sizes, Held::resident(gguf), blueprint)?;
+        Ok((held, budget))
     };
-    let budget = Budget::new(&sizes, Held::resident(gguf), blueprint)?;
-    Ok((held, budget))
+    let on_gpu = machine.device.is_some_and(|(device, _)| !device.is_cpu());
+    if on_gpu
+        && draft.is_some()
+        && let Ok((held, budget)) = with(DraftPlace::Device)
+        && budget.leaves_room_beside_draft()
+    {
+        return Ok((held, budget));
+    }
+    with(DraftPlace::Host)
 }
 
 /// What there is to divide.
@@ -88,6 +103,8 @@ pub struct Sizes {
     pub drafted: bool,
     /// Where the oracle computes, if not on the CPU, and how much of its memory it may take.
     pub device: Option<(Device, Bytes)>,
+    /// What the draft takes of that, where it is to be there.
+    pub vram_draft: Option<Bytes>,
 }
 
 /// How the oracle is run, and who holds what.
@@ -191,19 +208,35 @@ impl Budget {
         resident_weights: Bytes,
         model: &Blueprint,
     ) -> Result<Self, BudgetError> {
-        let (most, least) = (sizes.most_nodes(model), sizes.least_nodes());
-        let (nodes, vram) = match sizes.vram(most, model) {
-            Err(_) => (least, sizes.vram(least, model)?),
-            Ok(vram) => (most, vram),
-        };
-        let on_device = vram.is_some();
-        let budget = Self::with_nodes(sizes, nodes, resident_weights, model, vram)
-            .or_else(|| {
-                let vram = sizes.vram(least, model).ok()?;
-                Self::with_nodes(sizes, least, resident_weights, model, vram)
-            })
-            .ok_or_else(|| sizes.least(model, on_device))?;
-        Ok(budget)
+        let least = sizes.least_nodes();
+        for nodes in sizes.affordable_nodes(model) {
+            let Ok(vram) = sizes.vram(nodes, model) else {
+                continue;
+            };
+            let cramped = vram.as_ref().is_some_and(|v| !v.window.is_roomy());
+            if cramped && nodes > least {
+                continue;
+            }
+            if let Some(budget) = Self::with_nodes(sizes, nodes, resident_weights, model, vram) {
+                return Ok(budget);
+            }
+        }
+        let on_device = sizes.vram(least, model)?.is_some();
+        Err(sizes.least(model, on_device).into())
+    }
+
+    /// Whether the draft is on the device and leaves the window as many slots as are of use. What
+    /// else it displaces are weights that would stay: sending a gigabyte of them costs a pass 20
+    /// ms, and a draft there is several times faster than on the CPU.
+    fn leaves_room_beside_draft(&self) -> bool {
+        let vram = self.device.as_ref().map(|(_, vram)| vram);
+        vram.is_some_and(|v| v.holds_draft && v.window.is_roomy())
+    }
+
+    /// Where the draft computes, if not on the CPU.
+    pub fn draft_device(&self) -> Option<Device> {
+        let (device, vram) = self.device.as_ref()?;
+        vram.holds_draft.then_some(*device)
     }
 
     /// `None`: the memory is too little for so many nodes.
@@ -262,20 +295,22 @@ impl Budget {
 }
 
 impl Sizes {
-    /// Most nodes of a pass, as far as memory allows.
-    fn most_nodes(&self, model: &Blueprint) -> usize {
+    /// Most nodes of a pass that memory is enough for, the larger numbers first: the last is
+    /// the least that a session has.
+    fn affordable_nodes(&self, model: &Blueprint) -> Vec<usize> {
+        let least = self.least_nodes();
         if self.tree != TreeSize::Auto || !self.drafted {
-            return self.least_nodes();
+            return vec![least];
         }
         let bytes = |nodes| -> u64 {
             let others = others(model, self.ctx_tokens, nodes, self.device.is_some());
             others.iter().map(|(_, bytes)| bytes.0).sum()
         };
-        if (bytes(AUTO_NODES) - bytes(AUTO_NODES_SHORT)) * SHORT <= self.ram.0 {
-            AUTO_NODES
-        } else {
-            AUTO_NODES_SHORT
-        }
+        let affordable = |&nodes: &usize| (bytes(nodes) - bytes(least)) * SHORT <= self.ram.0;
+        let on_gpu = self.device.is_some_and(|(device, _)| !device.is_cpu());
+        let wide = AUTO_NODES_DEVICE.into_iter().filter(|_| on_gpu);
+        let many = wide.chain([AUTO_NODES]).filter(affordable);
+        many.chain([least]).collect()
     }
 
     /// Most nodes of a pass where memory is short.
@@ -293,7 +328,8 @@ impl Sizes {
         let (Some((_, vram)), Blueprint::Layers(layout)) = (self.device, model) else {
             return Ok(None);
         };
-        VramBudget::new(vram, layout, &shards(model), self.ctx_tokens, max_nodes).map(Some)
+        let pass = (self.ctx_tokens, max_nodes);
+        VramBudget::new(vram, layout, &shards(model), pass, self.vram_draft).map(Some)
     }
 
     /// Says how little memory would be enough.

@@ -21,7 +21,6 @@ use super::load::Loaded;
 use super::options::EngineOptions;
 use super::prompt::Prompt;
 use crate::model::{TextStream, Turn};
-use crate::oracle::WidthClass;
 use crate::scout::HeuristicScout;
 use crate::speculate::Speculator;
 use crate::system;
@@ -351,9 +350,10 @@ impl Engine {
             self.start_figures();
             self.hub.update(|s| s.phase = Phase::Anticipating);
             self.cache.truncate(common);
-            let part = &stable[common..stable.len().min(common + WidthClass::BATCH.max)];
-            let read = self.cache.read(part, WidthClass::BATCH);
-            read.map(|_| ()).map_err(StepError::from)
+            let (cache, speculator) = (&mut self.cache, &mut self.speculator);
+            let width = cache.oracle().prompt_class();
+            let part = &stable[common..stable.len().min(common + width.max)];
+            Answer::read(part, width, &stable, cache, speculator)
         };
         self.show_work();
         match result {

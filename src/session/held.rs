@@ -9,9 +9,12 @@
 //!  draft       its tensors + its keys and values for the whole context + the activations of
 //!              one decode, and logits for each of its branches
 //! ```
+//!
+//! Of a draft on a GPU all of that is there, but its embedding, which llama.cpp looks up in the
+//! host's memory, and the logits that it is asked for.
 
 use crate::model::{Gguf, GgufError};
-use crate::speculate::{DRAFT_BATCH, DRAFT_NODES, DRAFT_SEQUENCES};
+use crate::speculate::DraftRoom;
 use crate::units::Bytes;
 
 /// llama.cpp keeps for a token: a record with its text (40 bytes), a node of the table from
@@ -26,12 +29,31 @@ const MERGE_BYTES: u64 = 96 + 8 + 32;
 /// Cells of llama.cpp's cache come in runs of this many.
 const CELL_RUN: u64 = 256;
 
+/// What a draft takes of a GPU's memory beyond what can be derived: its backend's own buffers,
+/// the code of kernels that the oracle does not use, and what allocations are rounded up by. Set
+/// high: what is too much of it costs weights that would stay, 2 ms a pass for each 128 MiB.
+const ON_DEVICE: Bytes = Bytes::mib(160);
+
+/// And of the host's: what it is filled from and copied to.
+const BESIDE_DEVICE: Bytes = Bytes::mib(16);
+
+/// Where a draft is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DraftPlace {
+    Host,
+    /// Where the oracle computes.
+    Device,
+}
+
 /// What is predicted, by owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     pub program: Bytes,
     pub vocabulary: Bytes,
+    /// What the draft holds of the host's memory.
     pub draft: Bytes,
+    /// What it holds of the device's, if it is there.
+    pub vram_draft: Option<Bytes>,
 }
 
 impl Held {
@@ -44,14 +66,24 @@ impl Held {
         oracle: &Gguf,
         draft: Option<&Gguf>,
         ctx_tokens: usize,
+        place: DraftPlace,
     ) -> Result<Self, GgufError> {
+        let (draft, vram_draft) = match (draft, place) {
+            (None, _) => (Bytes(0), None),
+            (Some(gguf), DraftPlace::Host) => {
+                let parts = DraftParts::of(gguf, ctx_tokens, DraftRoom::HOST)?;
+                (parts.total(), None)
+            }
+            (Some(gguf), DraftPlace::Device) => {
+                let parts = DraftParts::of(gguf, ctx_tokens, DraftRoom::DEVICE)?;
+                (parts.beside_device(), Some(parts.on_device()))
+            }
+        };
         Ok(Self {
             program,
             vocabulary: vocabulary(oracle)?,
-            draft: match draft {
-                Some(gguf) => whole_model(gguf, ctx_tokens as u64)?,
-                None => Bytes(0),
-            },
+            draft,
+            vram_draft,
         })
     }
 
@@ -72,27 +104,68 @@ fn vocabulary(gguf: &Gguf) -> Result<Bytes, GgufError> {
     Ok(Bytes(tokens * TOKEN_BYTES + merges * MERGE_BYTES))
 }
 
-/// A model that llama.cpp runs as a draft.
-fn whole_model(gguf: &Gguf, ctx_tokens: u64) -> Result<Bytes, GgufError> {
-    let arch = gguf.architecture()?;
-    let need = |name: &str| gguf.require_u32(&format!("{arch}.{name}")).map(u64::from);
-    let find = |name: &str| {
-        gguf.u32(&format!("{arch}.{name}"))
-            .map(|n| n.map(u64::from))
-    };
-    let (layers, width) = (need("block_count")?, need("embedding_length")?);
-    let heads = need("attention.head_count")?.max(1);
-    let kv_heads = find("attention.head_count_kv")?.unwrap_or(heads);
-    let head = find("attention.key_length")?.unwrap_or(width / heads);
-    let cells = (ctx_tokens + DRAFT_NODES as u64).next_multiple_of(CELL_RUN);
-    // Keys and values, two bytes an element.
-    let kv = cells * layers * kv_heads * head * 2 * 2;
-    // The widest step of a decode holds the gated inner state three times, as floats.
-    let inner = find("feed_forward_length")?.unwrap_or(4 * width);
-    let batch = DRAFT_BATCH as u64;
-    let activations = batch * (3 * inner + 2 * width) * 4;
-    // A row for each branch that may be under way, and what a decode computes them in.
-    let n_vocab = gguf.n_tokens()? as u64;
-    let logits = (DRAFT_SEQUENCES as u64 + batch) * n_vocab * 4;
-    Ok(Bytes(Held::resident(gguf).0 + kv + activations + logits))
+/// What a model that llama.cpp runs as a draft consists of, in bytes.
+struct DraftParts {
+    tensors: u64,
+    embedding: u64,
+    /// The output matrix is the embedding, or a copy of it where that is elsewhere.
+    tied: bool,
+    kv: u64,
+    /// Of a token.
+    activations: u64,
+    logits: u64,
+    room: DraftRoom,
+}
+
+impl DraftParts {
+    fn of(gguf: &Gguf, ctx_tokens: usize, room: DraftRoom) -> Result<Self, GgufError> {
+        let arch = gguf.architecture()?;
+        let need = |name: &str| gguf.require_u32(&format!("{arch}.{name}")).map(u64::from);
+        let find = |name: &str| {
+            gguf.u32(&format!("{arch}.{name}"))
+                .map(|n| n.map(u64::from))
+        };
+        let (layers, width) = (need("block_count")?, need("embedding_length")?);
+        let heads = need("attention.head_count")?.max(1);
+        let kv_heads = find("attention.head_count_kv")?.unwrap_or(heads);
+        let head = find("attention.key_length")?.unwrap_or(width / heads);
+        let cells = (ctx_tokens as u64 + room.nodes as u64).next_multiple_of(CELL_RUN);
+        let inner = find("feed_forward_length")?.unwrap_or(4 * width);
+        let bytes = |name: &str| gguf.tensors().find(|t| t.name == name).map(|t| t.bytes);
+        Ok(Self {
+            tensors: Held::resident(gguf).0,
+            embedding: bytes("token_embd.weight").unwrap_or(0),
+            tied: bytes("output.weight").is_none(),
+            // Keys and values, two bytes an element.
+            kv: cells * layers * kv_heads * head * 2 * 2,
+            // The widest step of a decode holds the gated inner state three times, as floats.
+            activations: (3 * inner + 2 * width) * 4,
+            logits: gguf.n_tokens()? as u64 * 4,
+            room,
+        })
+    }
+
+    /// Where all is in the host's memory: what a decode uses of its scratch memory.
+    fn total(&self) -> Bytes {
+        let scratch = self.room.batch as u64 * (self.activations + self.logits);
+        Bytes(self.tensors + self.kv + scratch + self.kept_logits())
+    }
+
+    /// On a device: scratch memory is taken for a token of every branch, used or not.
+    fn on_device(&self) -> Bytes {
+        let elsewhere = if self.tied { 0 } else { self.embedding };
+        let tokens = self.room.batch.max(self.room.sequences) as u64;
+        let scratch = tokens * (self.activations + self.logits);
+        Bytes(self.tensors - elsewhere + self.kv + scratch + ON_DEVICE.0)
+    }
+
+    /// In the host's memory where the rest is on a device.
+    fn beside_device(&self) -> Bytes {
+        Bytes(self.embedding + self.kept_logits() + BESIDE_DEVICE.0)
+    }
+
+    /// A row for each branch that may be under way.
+    fn kept_logits(&self) -> u64 {
+        self.room.sequences as u64 * self.logits
+    }
 }

@@ -10,6 +10,7 @@
 //! The first pass has no guesses to verify in any case, since nothing is known yet of what a
 //! pass costs. Loading the draft before it would keep the reader waiting for twice as long.
 
+use crate::ggml::Device;
 use crate::model::Gguf;
 use crate::speculate::{DraftOpenError, ModelDrafter, Sampler};
 
@@ -18,6 +19,8 @@ pub(super) struct LateDraft {
     pub index: Gguf,
     pub ctx_tokens: usize,
     pub threads: usize,
+    /// Where it computes, if not on the CPU.
+    pub device: Option<Device>,
     /// Tokens that the oracle has.
     pub n_vocab: usize,
     /// How the oracle's choices are made.
@@ -30,7 +33,11 @@ impl LateDraft {
     /// # Errors
     /// See [`ModelDrafter::open`].
     pub(super) fn load(self) -> Result<ModelDrafter, DraftOpenError> {
-        let mut draft = ModelDrafter::open(&self.index, self.ctx_tokens, self.threads)?;
+        let (index, ctx_tokens, threads) = (&self.index, self.ctx_tokens, self.threads);
+        let mut draft = match self.device {
+            Some(device) => ModelDrafter::open_on(device, index, ctx_tokens, threads)?,
+            None => ModelDrafter::open(index, ctx_tokens, threads)?,
+        };
         draft.limit_vocabulary(self.n_vocab);
         draft.choose_by(self.sampler);
         Ok(draft)

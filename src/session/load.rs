@@ -1,5 +1,6 @@
 //! From options to a running oracle, draft and scout.
 
+use super::ahead::{DraftCores, OnDevice};
 use super::budget::{Budget, Form, Machine};
 use super::early::Early;
 use super::late::LateDraft;
@@ -8,7 +9,7 @@ use super::pairing::Pairing;
 use super::vram;
 use super::worth;
 use crate::ggml::bare::BareModel;
-use crate::ggml::llama;
+use crate::ggml::llama::{self, Layout};
 use crate::kv::KvMemory;
 use crate::model::{ArchError, Blueprint, ChatTemplate, Gguf, Tokenizer};
 use crate::oracle::{
@@ -61,7 +62,9 @@ pub(super) fn load(
         let kernels = scope.spawn(crate::ggml::init);
         let gguf = Gguf::open(&options.oracle)?;
         let blueprint = Blueprint::from_gguf(&gguf)?;
-        kernels.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        kernels
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))?;
         Ok::<_, anyhow::Error>((gguf, blueprint))
     })?;
     let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
@@ -99,7 +102,7 @@ pub(super) fn load(
         let tokenizer = match (vocabulary, bare_model) {
             (Some(thread), _) => thread.join().unwrap_or_else(|panic| resume_unwind(panic))?,
             (None, Some(model)) => Tokenizer::of(model),
-            (None, None) => Tokenizer::open(&options.oracle)?,
+            (None, None) => unreachable!("a model without a thread for its vocabulary is open"),
         };
         Ok::<_, anyhow::Error>((tokenizer, oracle, budget, pairing))
     })?;
@@ -116,6 +119,14 @@ pub(super) fn load(
     };
     let sampler = Sampler::new(options.sampling, banned);
     early.listen()?;
+    let draft_device = budget.draft_device();
+    let on = OnDevice {
+        oracle: budget.device.as_ref().is_some_and(|(d, _)| !d.is_cpu()),
+        draft: draft_device.is_some(),
+    };
+    let draft_cores = DraftCores::new(on, options.threads, system::cores());
+    let mut speculator = Speculator::new(options.tree, oracle.max_nodes(), oracle.trees());
+    speculator.set_ahead(draft_cores.ahead);
     hub.update(|s| {
         s.engine.oracle = gguf.name();
         s.engine.form = budget.form.name();
@@ -129,11 +140,12 @@ pub(super) fn load(
     Ok(Loaded {
         tokenizer,
         template,
-        speculator: Speculator::new(options.tree, oracle.max_nodes(), oracle.exact_trees()),
+        speculator,
         draft: draft.map(|index| LateDraft {
             index,
             ctx_tokens,
-            threads: options.threads,
+            threads: draft_cores.threads,
+            device: draft_device,
             n_vocab: blueprint.n_vocab(),
             sampler: sampler.clone(),
         }),
@@ -232,7 +244,8 @@ pub(super) fn open_oracle(
         _ => {
             // Repacked weights give a token other bits by its place in a pass.
             let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
-            let model = llama::load_without_vocabulary(gguf.path(), arch, n_vocab, false)?;
+            let model =
+                llama::load_without_vocabulary(gguf.path(), arch, n_vocab, Layout::AsStored)?;
             let oracle = LlamaOracle::new(&model, ctx_tokens, options.threads, budget.max_nodes)?;
             Ok(Box::new(oracle))
         }

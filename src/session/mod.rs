@@ -4,6 +4,7 @@
 //! [`EngineHandle`] that it returns. Models load behind it: intents are taken from the first
 //! moment, and worked on when the models are ready.
 
+mod ahead;
 mod answer;
 #[cfg(test)]
 mod answer_tests;
@@ -26,7 +27,7 @@ mod worth;
 pub use crate::speculate::{Sampling, TreeSize};
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
 pub use budget::{Budget, BudgetError, Form, Sizes, TooSmall, shards};
-pub use held::Held;
+pub use held::{DraftPlace, Held};
 pub use load::{open_bare, read_sizes};
 pub use options::EngineOptions;
 pub use pairing::{Pairing, check_draft, left_out};

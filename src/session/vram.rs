@@ -1,8 +1,8 @@
 //! Who gets how much of `--vram`.
 //!
 //! ```text
-//!  | driver, kernels | KV cache | activations, scratch | norms | weights: staying, window |
-//!    measured once     max for ctx                              what is left
+//!  | driver, kernels | KV cache | activations, scratch | norms | draft | weights: staying, window |
+//!    measured once     max for ctx                              predicted  what is left
 //! ```
 //!
 //! The driver counts what it takes for its own context and for the code of the kernels to the
@@ -92,6 +92,8 @@ pub struct VramBudget {
     /// For weights that stay and the window.
     pub weights: Bytes,
     pub window: WindowPlan,
+    /// The draft is there too.
+    pub holds_draft: bool,
     /// Sums to at most `vram`.
     pub owners: Vec<(&'static str, Bytes)>,
 }
@@ -110,7 +112,8 @@ pub struct VramTooSmall {
 }
 
 impl VramBudget {
-    /// Divides `vram` for a model cut into `shards`.
+    /// Divides `vram` for a model cut into `shards`, passes of so many tokens of context and
+    /// nodes, and a draft that takes so much, if it is to be there.
     ///
     /// # Errors
     /// Says the least that works.
@@ -118,11 +121,12 @@ impl VramBudget {
         vram: Bytes,
         layout: &ModelLayout,
         shards: &[Shard],
-        ctx_tokens: usize,
-        max_nodes: usize,
+        (ctx_tokens, max_nodes): (usize, usize),
+        draft: Option<Bytes>,
     ) -> Result<Self, VramTooSmall> {
         let mut owners = vec![("driver, kernels", DRIVER)];
         owners.extend(LayerOracle::device_bytes(layout, ctx_tokens, max_nodes));
+        owners.extend(draft.map(|bytes| ("draft", bytes)));
         let taken: u64 = owners.iter().map(|(_, bytes)| bytes.0).sum();
         let weights = vram.saturating_sub(Bytes(taken));
         let window = WindowPlan::new(shards, weights).map_err(|why| VramTooSmall {
@@ -136,6 +140,7 @@ impl VramBudget {
             vram,
             weights,
             window,
+            holds_draft: draft.is_some(),
             owners,
         })
     }

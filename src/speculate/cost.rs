@@ -12,6 +12,10 @@
 //!     +---+----+----+-----------+--- width
 //! ```
 //!
+//! A device waits for weights by itself, and a pass that is no longer than the link takes says
+//! nothing of computing. Until a wider one was longer, computing is taken to hide behind the link:
+//! the next tree is wide, and tells.
+//!
 //! Times are in milliseconds.
 
 /// Relative times of a pass by width, on a processor of [`PassTimes::CORES`].
@@ -32,6 +36,23 @@ const PASS: [(usize, f64); 14] = [
     (512, 70.0),
 ];
 
+/// The same on a GPU, without the link. From an H100 over 35 GB of weights: 42, 99, 292 and 549
+/// ms at 1, 64, 256 and 512 tokens; evenly between.
+const PASS_ON_DEVICE: [(usize, f64); 8] = [
+    (1, 1.0),
+    (8, 1.15),
+    (16, 1.32),
+    (32, 1.67),
+    (64, 2.36),
+    (128, 3.89),
+    (256, 6.95),
+    (512, 13.07),
+];
+
+/// Up to this width a pass on a device that is longer than the link was thought to take is so
+/// because of the link.
+const NARROW: usize = 64;
+
 /// Relative times of a draft's decode by its tokens.
 const DECODE: [(usize, f64); 5] = [(1, 1.0), (2, 2.4), (4, 3.2), (8, 4.2), (16, 5.5)];
 
@@ -40,6 +61,9 @@ const FRESH: f64 = 0.2;
 
 /// A pass that waits for weights for more than this share of its time is as long as reading.
 const STALLED: f64 = 0.05;
+
+/// Nor does a pass on a device tell of computing that is not longer than reading by this part.
+const HIDDEN: f64 = 0.05;
 
 /// Times by width.
 #[derive(Clone, Debug)]
@@ -101,6 +125,9 @@ impl Curve {
 pub struct PassTimes {
     compute: Curve,
     stream_ms: Option<f64>,
+    on_device: bool,
+    /// A pass has been measured.
+    are_known: bool,
 }
 
 impl Default for PassTimes {
@@ -108,6 +135,8 @@ impl Default for PassTimes {
         Self {
             compute: Curve::new(&PASS),
             stream_ms: None,
+            on_device: false,
+            are_known: false,
         }
     }
 }
@@ -116,13 +145,24 @@ impl PassTimes {
     /// The processor whose times are taken as typical has so many.
     pub const CORES: f64 = 2.0;
 
+    /// Of an oracle on a device that weights are sent to, or stay on.
+    pub fn on_device() -> Self {
+        Self {
+            compute: Curve::new(&PASS_ON_DEVICE),
+            on_device: true,
+            ..Self::default()
+        }
+    }
+
     /// Time of a pass that is `width` tokens wide, padding counted in. Before anything was
     /// measured, in an unknown unit: as good for comparing widths.
     pub fn ms(&self, width: usize) -> f64 {
-        let compute = self
-            .compute
-            .ms(width)
-            .unwrap_or_else(|| self.compute.nominal(width));
+        let hides = self.on_device && self.stream_ms.is_some();
+        let compute = match self.compute.ms(width) {
+            Some(ms) => ms,
+            None if hides => 0.0,
+            None => self.compute.nominal(width),
+        };
         compute.max(self.stream_ms.unwrap_or(0.0))
     }
 
@@ -131,7 +171,14 @@ impl PassTimes {
         if wall_ms <= 0.0 {
             return;
         }
-        if !self.are_known() {
+        let first = !std::mem::replace(&mut self.are_known, true);
+        if self.on_device {
+            if !first {
+                self.observe_on_device(width, wall_ms, stall_ms);
+            }
+            return;
+        }
+        if first {
             // The first one waits for the weights that stay, too: no later pass does.
         } else if stall_ms > STALLED * wall_ms {
             let stream = self.stream_ms.get_or_insert(wall_ms);
@@ -143,6 +190,19 @@ impl PassTimes {
         self.compute.observe(width, wall_ms - stall_ms);
     }
 
+    fn observe_on_device(&mut self, width: usize, wall_ms: f64, stall_ms: f64) {
+        match &mut self.stream_ms {
+            Some(stream)
+                if width <= NARROW
+                    || wall_ms <= *stream * (1.0 + HIDDEN)
+                    || stall_ms > STALLED * wall_ms =>
+            {
+                *stream += FRESH * (wall_ms - *stream);
+            }
+            _ => self.compute.observe(width, wall_ms),
+        }
+    }
+
     /// Takes this as the time of reading until a pass has waited for it.
     pub fn expect_stream(&mut self, ms: f64) {
         if self.stream_ms.is_none() && ms > 0.0 {
@@ -152,7 +212,7 @@ impl PassTimes {
 
     /// Whether any pass has been measured.
     pub fn are_known(&self) -> bool {
-        self.compute.scale.is_some()
+        self.are_known
     }
 
     /// Whether a pass of this width waits for weights.
@@ -236,6 +296,50 @@ mod tests {
             times.observe(16, 180.0, 80.0);
         }
         assert!((times.ms(16) - 180.0).abs() < 1.0);
+    }
+
+    /// An H100 over 35 GB through a window, in the median: the link takes 607 ms.
+    const H100: [(usize, f64); 4] = [(1, 611.0), (64, 619.0), (256, 635.0), (512, 666.0)];
+
+    #[test]
+    fn on_a_device_what_the_link_hides_is_free() {
+        let mut times = PassTimes::on_device();
+        // The first pass sends what stays, too.
+        times.observe(40, 9000.0, 0.0);
+        times.expect_stream(607.0);
+        assert!(times.are_known());
+        // Nothing is known of computing, and wide passes are worth a try.
+        assert!((times.ms(512) - 607.0).abs() < 1.0);
+        for _ in 0..4 {
+            for (width, ms) in H100 {
+                times.observe(width, ms, 0.0);
+            }
+        }
+        for (width, ms) in H100 {
+            let found = times.ms(width);
+            assert!(
+                (found / ms - 1.0).abs() < 0.05,
+                "{found} for {width}, not {ms}"
+            );
+        }
+    }
+
+    #[test]
+    fn on_a_device_a_wide_pass_that_is_too_long_is_found_out() {
+        // Computing alone, since all weights stay: the first figures of H100 twice as long.
+        let mut times = PassTimes::on_device();
+        times.observe(40, 9000.0, 0.0);
+        times.observe(1, 84.0, 0.0);
+        assert!((times.ms(64) - 198.0).abs() < 2.0);
+        assert!((times.ms(512) - 1098.0).abs() < 2.0);
+        // A little passes through: the link's 50 ms hide less than was hoped for.
+        let mut times = PassTimes::on_device();
+        times.observe(40, 9000.0, 0.0);
+        times.expect_stream(50.0);
+        times.observe(512, 549.0, 0.0);
+        assert!((times.ms(512) - 549.0).abs() < 1.0);
+        assert!((times.ms(64) - 99.0).abs() < 1.0);
+        assert!((times.ms(1) - 50.0).abs() < 1.0);
     }
 
     #[test]

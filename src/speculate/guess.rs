@@ -22,8 +22,8 @@ pub struct Guess {
     pub source: Source,
 }
 
-/// Guesses what follows.
-pub trait Drafter {
+/// Guesses what follows. It may be asked on another thread, while the oracle computes.
+pub trait Drafter: Send {
     /// The most nodes that it computes at a time; `None` for one that need not compute.
     fn batch(&self) -> Option<usize> {
         None

@@ -14,12 +14,14 @@
 
 mod accept;
 mod acceptance;
+mod ahead;
 mod calibration;
 mod cost;
 mod guess;
 mod lookup;
 mod model;
 mod noise;
+mod room;
 mod sampler;
 mod sizing;
 mod speculator;
@@ -33,7 +35,8 @@ pub use calibration::Calibration;
 pub use cost::{DecodeTimes, PassTimes};
 pub use guess::{Drafter, Guess, Source};
 pub use lookup::LookupDrafter;
-pub use model::{DRAFT_BATCH, DRAFT_NODES, DRAFT_SEQUENCES, DraftOpenError, ModelDrafter};
+pub use model::{DraftOpenError, ModelDrafter};
+pub use room::DraftRoom;
 pub use sampler::{Ranked, Sampler, Sampling};
 pub use sizing::{Frame, Sizing, TreeSize};
 pub use speculator::{Growth, Speculator};

@@ -16,21 +16,14 @@
 //! is decoded twice.
 
 use super::guess::{Drafter, Guess, Source};
+use super::room::DraftRoom;
 use super::sampler::{Sampler, Sampling};
 use super::tree::{DraftIdx, DraftTree};
-use crate::ggml::llama::{self, BatchToken, LlamaError, LlamaRun, RunOptions};
+use crate::ggml::Device;
+use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
 use crate::model::{Gguf, GgufError};
 use crate::units::TokenId;
 use std::time::Instant;
-
-/// Most tokens of a decode. Its scratch memory grows with this, its speed hardly from here on.
-pub const DRAFT_BATCH: usize = 16;
-
-/// Most branches at a time. llama.cpp keeps a row of logits for each.
-pub const DRAFT_SEQUENCES: usize = 32;
-
-/// Cells for guesses, beside those for the text.
-pub const DRAFT_NODES: usize = 256;
 
 /// Guesses for a node.
 const GUESSES: usize = 8;
@@ -47,7 +40,8 @@ pub struct ModelDrafter {
     /// Decoded guesses behind the text, parents first. None where the text's end is not decoded.
     nodes: Vec<Decoded>,
     /// The position behind the last token of each sequence; `None` for one that is not in use.
-    ends: [Option<usize>; DRAFT_SEQUENCES],
+    ends: Vec<Option<usize>>,
+    room: DraftRoom,
     decoded: u64,
     warm_ms: f64,
 }
@@ -82,17 +76,42 @@ pub enum DraftOpenError {
 }
 
 impl ModelDrafter {
-    /// Loads the model: not its vocabulary, since its tokens are the oracle's.
+    /// Loads the model for the CPU: not its vocabulary, since its tokens are the oracle's.
     ///
     /// # Errors
     /// A header that lacks what every model has, or llama.cpp's.
     pub fn open(gguf: &Gguf, ctx_tokens: usize, threads: usize) -> Result<Self, DraftOpenError> {
+        let layout = Layout::Fastest;
+        Self::with_room(gguf, ctx_tokens, threads, layout, DraftRoom::HOST)
+    }
+
+    /// The same onto a device, all but its embedding.
+    ///
+    /// # Errors
+    /// As [`ModelDrafter::open`]; the device's memory may be too small.
+    pub fn open_on(
+        device: Device,
+        gguf: &Gguf,
+        ctx_tokens: usize,
+        threads: usize,
+    ) -> Result<Self, DraftOpenError> {
+        let layout = Layout::OnDevice(device);
+        Self::with_room(gguf, ctx_tokens, threads, layout, DraftRoom::DEVICE)
+    }
+
+    fn with_room(
+        gguf: &Gguf,
+        ctx_tokens: usize,
+        threads: usize,
+        layout: Layout,
+        room: DraftRoom,
+    ) -> Result<Self, DraftOpenError> {
         let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
-        let model = llama::load_without_vocabulary(gguf.path(), arch, n_vocab, true)?;
+        let model = llama::load_without_vocabulary(gguf.path(), arch, n_vocab, layout)?;
         let options = RunOptions {
-            ctx_tokens: ctx_tokens + DRAFT_NODES,
-            batch: DRAFT_BATCH,
-            sequences: DRAFT_SEQUENCES,
+            ctx_tokens: ctx_tokens + room.nodes,
+            batch: room.batch,
+            sequences: room.sequences,
             threads,
         };
         let mut drafter = Self {
@@ -103,7 +122,8 @@ impl ModelDrafter {
             read: 0,
             trunk: 0,
             nodes: Vec::new(),
-            ends: [None; DRAFT_SEQUENCES],
+            ends: vec![None; room.sequences],
+            room,
             decoded: 0,
             warm_ms: 0.0,
         };
@@ -112,7 +132,7 @@ impl ModelDrafter {
         // is measured after this stays true; the second tells how fast it is.
         for _ in 0..2 {
             let began = Instant::now();
-            let warm: Vec<_> = (0..DRAFT_BATCH)
+            let warm: Vec<_> = (0..room.batch)
                 .map(|i| token_at(TokenId(0), i, 0, true))
                 .collect();
             drafter.run.decode(&warm)?;
@@ -138,9 +158,10 @@ impl ModelDrafter {
         self.decoded
     }
 
-    /// What a decode of [`DRAFT_BATCH`] tokens took when it was opened, in milliseconds.
-    pub fn warm_ms(&self) -> f64 {
-        self.warm_ms
+    /// The most tokens of a decode, and what one of as many took when it was opened, in
+    /// milliseconds.
+    pub fn warm(&self) -> (usize, f64) {
+        (self.room.batch, self.warm_ms)
     }
 
     /// The decoded guess that `path` leads to from the text's end; `Some(None)` for the end.
@@ -178,7 +199,7 @@ impl ModelDrafter {
             }
         }
         self.nodes = kept;
-        let mut ends = [None; DRAFT_SEQUENCES];
+        let mut ends = vec![None; self.room.sequences];
         ends[self.trunk] = Some(self.read);
         for node in &self.nodes {
             let end: &mut Option<usize> = &mut ends[node.sequence];
@@ -194,14 +215,15 @@ impl ModelDrafter {
 
     /// Reads text that nobody asks about, so that what is left of it fits a decode.
     fn read_ahead(&mut self) -> Result<(), LlamaError> {
-        while self.text.len() - self.read > DRAFT_BATCH {
-            let part = &self.text[self.read..self.read + DRAFT_BATCH];
+        let most = self.room.batch;
+        while self.text.len() - self.read > most {
+            let part = &self.text[self.read..self.read + most];
             let batch: Vec<_> = (self.read..)
                 .zip(part)
                 .map(|(position, &t)| token_at(t, position, self.trunk, false))
                 .collect();
             self.decode(&batch)?;
-            self.read += DRAFT_BATCH;
+            self.read += most;
             self.ends[self.trunk] = Some(self.read);
         }
         Ok(())
@@ -246,7 +268,7 @@ impl ModelDrafter {
         let Some(parent) = self.find(above).filter(|_| self.read == self.text.len()) else {
             return Ok(());
         };
-        if self.nodes.len() >= DRAFT_NODES || self.child(parent, token).is_some() {
+        if self.nodes.len() >= self.room.nodes || self.child(parent, token).is_some() {
             return Ok(());
         }
         let (of_parent, position) = match parent {
@@ -259,7 +281,7 @@ impl ModelDrafter {
             .batch
             .iter()
             .any(|t| t.position + 1 == position && t.sequences == [id(of_parent)]);
-        if pending.batch.len() >= DRAFT_BATCH || (!continues && in_batch) {
+        if pending.batch.len() >= self.room.batch || (!continues && in_batch) {
             self.flush(pending, answers)?;
         }
         let sequence = if continues {
@@ -318,7 +340,7 @@ impl ModelDrafter {
 
 impl Drafter for ModelDrafter {
     fn batch(&self) -> Option<usize> {
-        Some(DRAFT_BATCH)
+        Some(self.room.batch)
     }
 
     fn unread(&self, text: &[TokenId]) -> usize {

@@ -19,7 +19,7 @@
 
 use super::acceptance::Acceptance;
 use super::cost::{DecodeTimes, PassTimes};
-use crate::oracle::WidthClass;
+use crate::oracle::{Trees, WidthClass};
 use crate::telemetry::Label;
 
 /// Most nodes of a pass.
@@ -76,7 +76,7 @@ pub struct Sizing {
     /// Most nodes of a pass.
     cap: usize,
     /// Those that an answer can have, the narrowest first.
-    classes: Vec<WidthClass>,
+    classes: &'static [WidthClass],
     pub passes: PassTimes,
     /// `None` where no drafter computes.
     pub decodes: Option<DecodeTimes>,
@@ -91,7 +91,7 @@ impl Sizing {
         Self {
             size,
             cap: cap.max(1),
-            classes: WidthClass::ALL.to_vec(),
+            classes: Trees::Exact.classes(),
             passes: PassTimes::default(),
             acceptance: Acceptance::new(decodes.is_some()),
             decodes,
@@ -99,10 +99,14 @@ impl Sizing {
         }
     }
 
-    /// For an oracle that takes chains only, and to which one token alone is a class of its own.
+    /// For an oracle of these trees.
     #[must_use]
-    pub fn of_chains(mut self) -> Self {
-        self.classes = vec![WidthClass::SINGLE, WidthClass::BATCH];
+    pub fn of(mut self, trees: Trees) -> Self {
+        self.classes = trees.classes();
+        self.passes = match trees {
+            Trees::Exact | Trees::Chains => PassTimes::default(),
+            Trees::Rounded => PassTimes::on_device(),
+        };
         self
     }
 
@@ -137,7 +141,7 @@ impl Sizing {
     /// The width class for an answer that begins now.
     pub fn class(&mut self, label: Option<Label>) -> WidthClass {
         // A wider one than holds all nodes has nothing to offer.
-        let widest = WidthClass::holding(&self.classes, self.cap);
+        let widest = WidthClass::holding(self.classes, self.cap);
         let class = match self.size {
             TreeSize::Fixed(_) | TreeSize::Chain(_) => self.classes[widest],
             TreeSize::Auto => {

@@ -11,11 +11,11 @@ use super::calibration::Calibration;
 use super::cost::DecodeTimes;
 use super::guess::{Drafter, Guess};
 use super::lookup::LookupDrafter;
-use super::model::{DRAFT_BATCH, ModelDrafter};
+use super::model::ModelDrafter;
 use super::sizing::{Frame, Sizing, TreeSize};
 use super::tree::{Cut, DraftIdx, DraftTree, NodeKind};
 use crate::ggml::llama::LlamaError;
-use crate::oracle::{PassCost, WidthClass};
+use crate::oracle::{PassCost, Trees, WidthClass};
 use crate::telemetry::Label;
 use crate::units::TokenId;
 use std::time::Instant;
@@ -46,10 +46,12 @@ pub struct Growth {
 
 /// See the module's text.
 pub struct Speculator {
-    lookup: LookupDrafter,
-    model: Option<Box<dyn Drafter>>,
+    pub(super) lookup: LookupDrafter,
+    pub(super) model: Option<Box<dyn Drafter>>,
     calibration: Calibration,
-    sizing: Sizing,
+    pub(super) sizing: Sizing,
+    /// See [`Speculator::works_ahead`].
+    ahead: bool,
     /// Guesses have been judged since a class was chosen.
     has_judged: bool,
     /// Time that the present tree has taken since the last pass.
@@ -59,13 +61,14 @@ pub struct Speculator {
 /// Bits of [`super::tree::DraftNode::asked`].
 const LOOKUP: u8 = 1;
 const MODEL: u8 = 2;
+/// The model had nothing to say, or no room: it may have when the text has gone on.
+const REFUSED: u8 = 4;
 
 impl Speculator {
     /// Without a model at first. `cap` is the most nodes that the oracle takes in a pass,
-    /// `trees` whether these may branch.
-    pub fn new(size: TreeSize, cap: usize, trees: bool) -> Self {
-        let sizing = Sizing::new(size, cap, None);
-        Self::with(None, if trees { sizing } else { sizing.of_chains() })
+    /// `trees` which of them.
+    pub fn new(size: TreeSize, cap: usize, trees: Trees) -> Self {
+        Self::with(None, Sizing::new(size, cap, None).of(trees))
     }
 
     /// With a drafter that computes of the caller's choice.
@@ -75,6 +78,7 @@ impl Speculator {
             model,
             calibration: Calibration::default(),
             sizing,
+            ahead: false,
             has_judged: false,
             spent_ms: 0.0,
         }
@@ -86,7 +90,8 @@ impl Speculator {
 
     /// Takes a model in from now on.
     pub fn add_model(&mut self, model: ModelDrafter) {
-        let decodes = DecodeTimes::new(DRAFT_BATCH, model.warm_ms());
+        let (batch, ms) = model.warm();
+        let decodes = DecodeTimes::new(batch, ms);
         self.sizing.set_model(Some(decodes));
         self.model = Some(Box::new(model));
     }
@@ -95,6 +100,16 @@ impl Speculator {
     pub fn drop_model(&mut self) {
         self.model = None;
         self.sizing.set_model(None);
+    }
+
+    /// Lets the model work while a pass runs, where it has cores of its own or a device.
+    pub fn set_ahead(&mut self, ahead: bool) {
+        self.ahead = ahead;
+    }
+
+    /// Whether the model may work while a pass runs, and there is one.
+    pub fn works_ahead(&self) -> bool {
+        self.ahead && self.has_model()
     }
 
     /// Whether there is anything to choose an answer's class by: not before the first pass.
@@ -142,7 +157,7 @@ impl Speculator {
             let open = open(tree, growth);
             let worths = worths(tree);
             let pairs: Vec<_> = open.iter().map(|&(_, worth, free)| (worth, free)).collect();
-            let batch = model.batch().unwrap_or(DRAFT_BATCH);
+            let batch = model.batch().unwrap_or(1);
             if growth.at_once && !followed && model.unread(text) > batch {
                 return Ok(());
             }
@@ -159,19 +174,38 @@ impl Speculator {
             }
             let nodes: Vec<_> = open[..n].iter().map(|&(node, ..)| node).collect();
             let began = Instant::now();
-            let guesses = model.expand(tree, &nodes)?;
+            self.expand(tree, &nodes, growth)?;
             let ms = began.elapsed().as_secs_f64() * 1e3;
             self.sizing.observe_decode(n, ms);
             self.spent_ms += ms;
-            for (&node, guesses) in nodes.iter().zip(&guesses) {
-                tree.node_mut(node).asked |= MODEL;
-                self.add(tree, node, guesses, growth);
-            }
         }
     }
 
+    /// Asks the model what follows `nodes`.
+    pub(super) fn expand(
+        &mut self,
+        tree: &mut DraftTree,
+        nodes: &[DraftIdx],
+        growth: &Growth,
+    ) -> Result<(), LlamaError> {
+        let Some(model) = &mut self.model else {
+            return Ok(());
+        };
+        let guesses = model.expand(tree, nodes)?;
+        for (&node, guesses) in nodes.iter().zip(&guesses) {
+            let said = if guesses.is_empty() { REFUSED } else { MODEL };
+            tree.node_mut(node).asked |= said;
+            self.add(tree, node, guesses, growth);
+        }
+        Ok(())
+    }
+
     /// Asks for repetitions wherever that has not been done, new guesses included.
-    fn look_up(&mut self, tree: &mut DraftTree, growth: &Growth) -> Result<(), LlamaError> {
+    pub(super) fn look_up(
+        &mut self,
+        tree: &mut DraftTree,
+        growth: &Growth,
+    ) -> Result<(), LlamaError> {
         let first = tree.tip().map_or(0, |tip| tip.0);
         let mut at = first;
         while at < tree.len() {
@@ -245,6 +279,7 @@ impl Speculator {
         }
         if let (Some(&last), Some(&next)) = (path.last(), chosen.last()) {
             tree.advance(last, next);
+            tree.ask_again(REFUSED);
         }
         self.spent_ms = 0.0;
     }
@@ -287,7 +322,7 @@ fn is_open(tree: &DraftTree, node: DraftIdx, growth: &Growth) -> bool {
 
 /// Nodes that the model has not been asked about, the most worthy first and so parents before
 /// their children: their worth, and what of it is not guessed yet.
-fn open(tree: &DraftTree, growth: &Growth) -> Vec<(DraftIdx, f64, f64)> {
+pub(super) fn open(tree: &DraftTree, growth: &Growth) -> Vec<(DraftIdx, f64, f64)> {
     let mut guessed = vec![0.0_f64; tree.len()];
     for guess in tree.guesses() {
         let node = tree.node(guess);
@@ -298,7 +333,9 @@ fn open(tree: &DraftTree, growth: &Growth) -> Vec<(DraftIdx, f64, f64)> {
     tree.tip()
         .into_iter()
         .chain(tree.ranked())
-        .filter(|&node| tree.node(node).asked & MODEL == 0 && is_open(tree, node, growth))
+        .filter(|&node| {
+            tree.node(node).asked & (MODEL | REFUSED) == 0 && is_open(tree, node, growth)
+        })
         .map(|node| {
             let worth = f64::from(tree.node(node).path_p());
             (node, worth, worth * (1.0 - guessed[node.0]).max(0.0))

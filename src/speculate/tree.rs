@@ -227,6 +227,11 @@ impl DraftTree {
         Cut { tree, nodes }
     }
 
+    /// Forgets that drafters, those of the bits `of`, have been asked what follows the nodes.
+    pub(super) fn ask_again(&mut self, of: u8) {
+        self.nodes.iter_mut().for_each(|node| node.asked &= !of);
+    }
+
     /// Roots the tree anew after a pass: `last` is the last node that stands and `next` the
     /// token that the oracle chose behind it. What was guessed below that token stays.
     pub fn advance(&mut self, last: DraftIdx, next: TokenId) {

@@ -16,8 +16,12 @@ pub struct SpeculationView {
     pub tree: TreeView,
     /// Most nodes that a pass may have.
     pub max_nodes: usize,
-    /// Time that drafting took before the last pass, in milliseconds; `None` where nothing drafts.
+    /// Time that the last pass's drafting was waited for, in milliseconds; `None` where nothing
+    /// drafts.
     pub draft_ms: Option<f64>,
+    /// Time that the draft worked while the last pass ran, in milliseconds; `None` where it does
+    /// not.
+    pub draft_hidden_ms: Option<f64>,
     /// Wall time of the last pass, in milliseconds.
     pub pass_ms: Option<f64>,
     /// Passes by the answer tokens that they yielded: entry `i` counts those with `i + 1`.

@@ -26,6 +26,8 @@ use std::path::PathBuf;
 struct Report {
     model: Model,
     draft: Option<PathBuf>,
+    /// Where the draft would compute; null without one.
+    draft_on: Option<Computes>,
     /// Why the default draft is not used.
     draft_left_out: Option<String>,
     /// `resident`, `streamed` or `hooked`.
@@ -57,6 +59,14 @@ struct Report {
     passes: Option<Vec<Forecast>>,
     /// Null without `--check`.
     checked: Option<Vec<Checked>>,
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Computes {
+    Cpu,
+    Gpu,
 }
 
 /// What the most nodes of a pass follow from.
@@ -165,7 +175,12 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
     let gpu = gpu(&outlook, options.vram.is_none());
     let single = passes.iter().flatten().find(|pass| pass.nodes == 1);
     let draft = outlook.pairing.draft.as_ref();
+    let draft_on = match outlook.budget.draft_device() {
+        Some(_) => Computes::Gpu,
+        None => Computes::Cpu,
+    };
     Ok(Report {
+        draft_on: draft.map(|_| draft_on),
         model: model(&outlook.gguf, &outlook.blueprint),
         draft: draft.map(|gguf| gguf.path().to_owned()),
         draft_left_out: outlook.pairing.left_out.clone(),

@@ -1,6 +1,6 @@
 //! The plan in lines for people.
 
-use super::{NodesFrom, Report};
+use super::{Computes, NodesFrom, Report};
 use crate::session::predict::Limit;
 use crate::units::Bytes;
 use std::io::{self, Write};
@@ -26,7 +26,11 @@ fn model(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let types = types.join(", ");
     writeln!(out, "  {:.2} bits a weight: {types}", m.bits_per_weight)?;
     match &report.draft {
-        Some(path) => writeln!(out, "draft: {}", path.display())?,
+        Some(path) => {
+            let on_gpu = report.draft_on == Some(Computes::Gpu);
+            let place = if on_gpu { " (on the GPU)" } else { "" };
+            writeln!(out, "draft: {}{place}", path.display())?;
+        }
         None => writeln!(out, "draft: none")?,
     }
     match &report.draft_left_out {

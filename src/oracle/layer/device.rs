@@ -49,6 +49,11 @@ impl Landing {
         })
     }
 
+    /// Memory that the device copies from, while nothing lands in it.
+    pub(super) fn room(&self) -> &Region {
+        &self.places[0].0
+    }
+
     /// Forgets what a pass that failed left behind.
     pub(super) fn clear(&mut self, stream: &Stream) {
         if !self.on_the_way.is_empty() {

@@ -25,8 +25,8 @@ pub use probe::{PassShape, StepTimes};
 
 use super::logits::Shelf;
 use super::{
-    Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass, check_width,
-    max_width,
+    Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees, WidthClass,
+    check_width, max_width,
 };
 use crate::ggml::{Compute, Context, Device, Tensor, dequantize_row};
 use crate::io::RowFile;
@@ -150,7 +150,9 @@ impl LayerOracle {
         let side = match (device, &window) {
             (Some(device), Some(plan)) => {
                 let wanted = max_width(options.max_nodes);
-                let window = Window::new(device, plan, weights.layouts(&shards, device))?;
+                let mut window = Window::new(device, plan, weights.layouts(&shards, device))?;
+                let landing = Landing::new(device, largest_block(&shards), wanted)?;
+                window.measure_link(landing.room());
                 // A graph's scratch memory is measured before its weights have come: they must
                 // not count as a part of it.
                 for shard in (0..shards.len()).map(ShardIdx) {
@@ -161,7 +163,7 @@ impl LayerOracle {
                 Some(DeviceSide {
                     device,
                     window,
-                    landing: Landing::new(device, largest_block(&shards), wanted)?,
+                    landing,
                 })
             }
             _ => None,
@@ -219,6 +221,11 @@ impl LayerOracle {
     /// Scratch memory that graphs take.
     pub fn scratch_bytes(&self) -> usize {
         self.compute.scratch_bytes()
+    }
+
+    /// Time to send what passes through the window in a pass, in microseconds.
+    fn link_us(&self) -> u64 {
+        self.side.as_ref().map_or(0, |side| side.window.lap_us())
     }
 
     fn on_cpu(&self) -> bool {
@@ -452,7 +459,7 @@ impl Oracle for LayerOracle {
             cost: PassCost {
                 wall_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
                 stall_us: u64::try_from(stall.as_micros()).unwrap_or(u64::MAX),
-                stream_us: self.river.lap_us(),
+                stream_us: self.river.lap_us().max(self.link_us()),
             },
         })
     }
@@ -486,8 +493,12 @@ impl Oracle for LayerOracle {
     }
 
     /// The CPU's kernels are known for it; other devices' divide sums by the width of a pass.
-    fn exact_trees(&self) -> bool {
-        self.on_cpu()
+    fn trees(&self) -> Trees {
+        if self.on_cpu() {
+            Trees::Exact
+        } else {
+            Trees::Rounded
+        }
     }
 }
 

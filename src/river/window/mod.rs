@@ -26,6 +26,11 @@ use crate::ggml::{ComputeError, Device, Event, MOST_PADDING, Span, Stream};
 use crate::io::{Arena, Region};
 use order::{Next, Order};
 use std::collections::VecDeque;
+use std::time::Instant;
+
+/// Copies that the link is measured with, one behind the other, and how often.
+const COPIES: usize = 8;
+const ROUNDS: usize = 3;
 
 /// A slot, and the events between the two streams.
 struct Slot {
@@ -53,6 +58,8 @@ pub struct Window {
     lent: VecDeque<usize>,
     taken: Option<ShardIdx>,
     sent: u64,
+    /// Of the link, in bytes a second; zero before it was measured.
+    rate: f64,
 }
 
 impl Window {
@@ -96,6 +103,7 @@ impl Window {
             lent: VecDeque::new(),
             taken: None,
             sent: 0,
+            rate: 0.0,
         })
     }
 
@@ -115,6 +123,37 @@ impl Window {
     /// Whether weights pass through it in every pass.
     pub fn passes(&self) -> bool {
         !self.slots.is_empty()
+    }
+
+    /// Measures how fast the link is, with copies of `from` to a slot. To be called before the
+    /// first shard is taken: what is in the slot afterwards is of no use.
+    pub fn measure_link(&mut self, from: &Region) {
+        let Some(slot) = self.slots.first() else {
+            return;
+        };
+        let bytes = from.len().min(slot.memory.len());
+        let part = from.part(0, bytes);
+        let seconds = (0..ROUNDS).map(|_| {
+            let began = Instant::now();
+            for _ in 0..COPIES {
+                self.copies.send(&part, &slot.memory);
+            }
+            self.copies.synchronize();
+            began.elapsed().as_secs_f64()
+        });
+        let best = seconds.fold(f64::INFINITY, f64::min);
+        self.rate = (bytes * COPIES) as f64 / best.max(1e-9);
+    }
+
+    /// Time to send what passes through in a pass, in microseconds, at the measured rate.
+    pub fn lap_us(&self) -> u64 {
+        if self.rate <= 0.0 {
+            return 0;
+        }
+        let passing = self.layouts.iter().zip(&self.homes);
+        let passing = passing.filter(|(_, home)| home.is_none());
+        let bytes: usize = passing.flat_map(|(parts, _)| parts).map(|p| p.bytes).sum();
+        (bytes as f64 / self.rate * 1e6) as u64
     }
 
     /// Bytes of weights sent to the device so far.

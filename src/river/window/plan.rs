@@ -86,6 +86,11 @@ impl WindowPlan {
         })
     }
 
+    /// Whether it has as many slots as are of use, or needs none.
+    pub fn is_roomy(&self) -> bool {
+        self.slots == 0 || self.slots == MOST_SLOTS
+    }
+
     /// All of the device's memory that it takes.
     pub fn bytes(&self) -> usize {
         self.staying_bytes + self.slots * self.slot_bytes

@@ -73,7 +73,10 @@ pub fn measure(
     let memory = touched(slots * block_bytes)?;
     reader.register(std::slice::from_ref(&file), Some(&memory));
     let parts = file.len().div_ceil(MOST_BYTES).max(1);
-    let size = file.len().div_ceil(parts).next_multiple_of(block_bytes as u64);
+    let size = file
+        .len()
+        .div_ceil(parts)
+        .next_multiple_of(block_bytes as u64);
     let begin = part % parts * size;
     let end = file.len().min(begin + size);
     let reads = (begin..end).step_by(block_bytes);

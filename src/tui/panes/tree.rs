@@ -50,7 +50,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     }
     let figures = [
         sources(ctx, area.width),
-        tokens_a_pass(ctx),
+        tokens_a_pass(ctx, area.width),
         depths(ctx),
         calibration(ctx, area.width),
     ];
@@ -113,15 +113,20 @@ fn levels(ctx: &Ctx<'_>, shares: impl Iterator<Item = f64>) -> Span<'static> {
     ctx.span(Role::Value, shares.map(glyph).collect::<String>())
 }
 
-/// A column for each number of tokens from one up, as high as passes yielded it often.
-fn tokens_a_pass(ctx: &Ctx<'_>) -> Line<'static> {
-    let counts = &ctx.snap.speculation.tokens_a_pass;
+/// A column for each number of tokens from one up, as high as passes yielded it often; where
+/// there is room, what the last pass hid of the draft's time.
+fn tokens_a_pass(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
+    let view = &ctx.snap.speculation;
+    let counts = &view.tokens_a_pass;
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
-    Line::from(vec![
+    let columns = vec![
         ctx.span(Role::Muted, "tokens a pass 1 "),
         levels(ctx, counts.iter().map(|&n| n as f64 / most as f64)),
         ctx.span(Role::Muted, format!(" {}", counts.len())),
-    ])
+    ];
+    let hidden = view.draft_hidden_ms.map(text::ms);
+    let hidden = hidden.map(|ms| ctx.pair("draft hidden", ms).to_vec());
+    ctx.joined([columns].into_iter().chain(hidden).collect(), width)
 }
 
 /// A column for each depth, as high as guesses of that depth were kept.

@@ -1,0 +1,35 @@
+//! What an oracle promises of trees.
+
+use super::WidthClass;
+
+/// Which trees an oracle takes, and what their shape does to the bits of a token's logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trees {
+    /// Branches: within a class the logits of a token are the same bits in any tree. So are the
+    /// texts of answers.
+    Exact,
+    /// Branches: the logits of a token differ by rounding between trees of other shapes. Every
+    /// token is the oracle's own choice in the pass that verified it; another tree's text
+    /// differs only behind a token whose logit another's was nearer to than that.
+    Rounded,
+    /// Chains of at most [`WidthClass::BATCH`]: committing one of several branches would change
+    /// bits. Within a class chains are exact.
+    Chains,
+}
+
+impl Trees {
+    /// Whether several guesses may follow a token.
+    pub fn branch(self) -> bool {
+        self != Self::Chains
+    }
+
+    /// The classes that an answer can have, the narrowest first. One token alone is a class of
+    /// its own to an oracle of chains.
+    pub fn classes(self) -> &'static [WidthClass] {
+        match self {
+            Self::Exact => &WidthClass::ALL,
+            Self::Rounded => &[WidthClass::DEVICE],
+            Self::Chains => &[WidthClass::SINGLE, WidthClass::BATCH],
+        }
+    }
+}

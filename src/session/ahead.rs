@@ -1,0 +1,168 @@
+//! The draft beside a pass: where it may work then, and how that is done.
+//!
+//! ggml's threads wait for each other by spinning. Where the draft's and the oracle's share
+//! cores, each stands still while the others spin, and both become ten times slower. So the
+//! draft works beside a pass only on cores that the pass does not need:
+//!
+//! ```text
+//!  oracle on      draft on    cores of the draft                     beside a pass
+//!  the device     the device  one, which asks the device             with 2 cores
+//!  the device     the CPU     all but two, up to --threads           with 3 cores
+//!  the CPU        the CPU     those beyond --threads                 where these are 2
+//!                             (as many as --threads, where not)
+//! ```
+
+use crate::ggml::llama::LlamaError;
+use crate::speculate::Speculator;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Cores that a pass on a device needs: one asks for its work, one reads from the disk.
+const FEEDING: usize = 2;
+
+/// Fewest cores beside a pass on the CPU that are worth keeping the draft to.
+const FEWEST_SPARE: usize = 2;
+
+/// What the draft may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DraftCores {
+    pub threads: usize,
+    /// It may work while a pass runs.
+    pub ahead: bool,
+}
+
+/// Which of the two compute on a device of their own memory, and not on the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OnDevice {
+    pub oracle: bool,
+    pub draft: bool,
+}
+
+impl DraftCores {
+    /// See the module's text. `threads` is what was asked for, `cores` what this process has.
+    pub(super) fn new(on: OnDevice, threads: usize, cores: usize) -> Self {
+        let spare = cores.saturating_sub(if on.oracle { FEEDING } else { threads });
+        match on {
+            OnDevice { draft: true, .. } => Self {
+                threads: 1,
+                ahead: on.oracle && cores >= 2,
+            },
+            OnDevice { oracle: true, .. } => Self {
+                threads: threads.min(spare).max(1),
+                ahead: spare > 0,
+            },
+            _ if spare >= FEWEST_SPARE => Self {
+                threads: spare,
+                ahead: true,
+            },
+            _ => Self {
+                threads,
+                ahead: false,
+            },
+        }
+    }
+}
+
+/// What the draft did beside a pass.
+pub(super) struct Ahead {
+    /// Time of it that the pass hid; `None` where the draft does not work then.
+    pub hidden_ms: Option<f64>,
+    /// Time that the pass's end waited for a decode under way.
+    pub waited_ms: f64,
+    pub drafted: Result<(), LlamaError>,
+}
+
+/// Runs `pass`, and `work` on another thread meanwhile, where the draft may: work is to end
+/// soon after the flag is set.
+pub(super) fn beside<T>(
+    speculator: &mut Speculator,
+    work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), LlamaError> + Send,
+    pass: impl FnOnce() -> T,
+) -> (T, Ahead) {
+    if !speculator.works_ahead() {
+        let ahead = Ahead {
+            hidden_ms: None,
+            waited_ms: 0.0,
+            drafted: Ok(()),
+        };
+        return (pass(), ahead);
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let working = scope.spawn(|| {
+            let began = Instant::now();
+            let drafted = work(speculator, &stop);
+            (drafted, ms_since(began))
+        });
+        let result = {
+            // Set as well where the pass panics: the scope waits for the thread.
+            let _stops = Stops(&stop);
+            pass()
+        };
+        let ended = Instant::now();
+        let (drafted, worked_ms) = working
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let waited_ms = ms_since(ended).min(worked_ms);
+        let ahead = Ahead {
+            hidden_ms: Some(worked_ms - waited_ms),
+            waited_ms,
+            drafted,
+        };
+        (result, ahead)
+    })
+}
+
+/// Sets its flag in the end.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn ms_since(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cores(oracle: bool, draft: bool, threads: usize, cores: usize) -> (usize, bool) {
+        let found = DraftCores::new(OnDevice { oracle, draft }, threads, cores);
+        (found.threads, found.ahead)
+    }
+
+    #[test]
+    fn pass_and_draft_never_share_cores() {
+        for cores in 1..40 {
+            for threads in 1..40 {
+                let found =
+                    |oracle, draft| DraftCores::new(OnDevice { oracle, draft }, threads, cores);
+                let beside = found(false, false);
+                assert!(!beside.ahead || beside.threads + threads <= cores);
+                for beside in [found(true, false), found(true, true)] {
+                    assert!(!beside.ahead || beside.threads < cores);
+                    assert!(beside.threads <= threads);
+                }
+                assert!(beside.threads > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn the_draft_works_beside_a_pass_where_cores_are_left() {
+        // All cores compute passes.
+        assert_eq!(cores(false, false, 16, 16), (16, false));
+        assert_eq!(cores(false, false, 15, 16), (15, false));
+        assert_eq!(cores(false, false, 12, 16), (4, true));
+        // None do.
+        assert_eq!(cores(true, false, 16, 16), (14, true));
+        assert_eq!(cores(true, false, 4, 16), (4, true));
+        assert_eq!(cores(true, false, 2, 2), (1, false));
+        assert_eq!(cores(true, true, 16, 16), (1, true));
+        assert_eq!(cores(true, true, 1, 1), (1, false));
+    }
+}

@@ -1,0 +1,28 @@
+//! What there is room for in a draft: known before it is loaded, so that its memory can be counted.
+
+/// How much of a tree a draft holds, and how much of it it computes at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DraftRoom {
+    /// Most tokens of a decode. Scratch memory grows with this.
+    pub batch: usize,
+    /// Most branches at a time. llama.cpp keeps a row of logits for each.
+    pub sequences: usize,
+    /// Cells for guesses, beside those for the text.
+    pub nodes: usize,
+}
+
+impl DraftRoom {
+    /// Of a draft on the CPU, whose speed hardly grows from here on.
+    pub const HOST: Self = Self {
+        batch: 16,
+        sequences: 32,
+        nodes: 256,
+    };
+
+    /// Of one on a GPU, for trees of some hundred nodes.
+    pub const DEVICE: Self = Self {
+        batch: 32,
+        sequences: 128,
+        nodes: 1024,
+    };
+}
