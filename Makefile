@@ -12,7 +12,7 @@ forged := $(cache)/nmos/forged
 locked := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint build models deps screenshots bench-river bench-gpu bench-forged bench-rival bench-trees
+.PHONY: help run test lint build models deps screenshots bench-river bench-streaming bench-gpu bench-forged bench-rival bench-trees
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,8 @@ screenshots: models ## draw the pictures under screenshots/ by the program itsel
 bench-river: models ## measure streaming: the disk's share, the cost of a pass, the start
 	cargo bench $(locked) --bench river -- --json river.json
 
+bench-streaming: bench-forged bench-rival ## as root: all figures of streaming, the rival's beside them
+
 bench-gpu: models ## measure passes on a GPU against its link and its kernels (model=FILE for a larger one)
 	cargo bench $(locked) --bench gpu -- $(model) --vram 4GiB --compare --widths --kv --compute-alone --json gpu.json
 
@@ -53,7 +55,7 @@ bench-forged: models ## the same with models of 4.7, 9 and 19 GB made for it (33
 	@test -e "$(forged)/19.gguf" || "$(nmos)" forge --shape 32b --size 19GB "$(forged)/19.gguf"
 	cargo bench $(locked) --bench river -- --json river.json --forged "$(forged)/4.7.gguf" "$(forged)/9.gguf" "$(forged)/19.gguf"
 
-bench-rival: models ## as root: the same answers by llama.cpp in a memory group of 1 GiB, an hour
+bench-rival: models ## as root: the same answers by llama.cpp in a memory group of 1 GiB, 1.25 hours
 	benches/rival/rival.py --json rival.json
 
 bench-trees: models ## as root: token trees of every size and llama.cpp, 1.5 hours; goes on where it stopped

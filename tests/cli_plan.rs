@@ -72,13 +72,19 @@ fn a_streamed_plan_accounts_for_every_byte() {
 
 #[test]
 fn passes_are_predicted_from_kernels_and_disk() {
-    let report = json(&plan(&model(ORACLE), None, &["--ram", "640MiB", "--json"]));
+    // Where a draft guesses, one node is padded to the eight of its width class.
+    predicted(None, "640MiB", (16, "no_draft"), 1);
+    predicted(Some(&model(DRAFT)), "1100MiB", (63, "auto"), 8);
+}
+
+fn predicted(draft: Option<&Path>, ram: &str, (most, from): (u64, &str), width: u64) {
+    let report = json(&plan(&model(ORACLE), draft, &["--ram", ram, "--json"]));
     let passes = report["passes"].as_array().unwrap();
-    let nodes: Vec<_> = passes
+    let sizes: Vec<_> = passes
         .iter()
         .map(|p| p["nodes"].as_u64().unwrap())
         .collect();
-    assert_eq!(nodes, [1, 8, 16, 32, 63]);
+    assert_eq!(sizes, [1, 8, 16, 32, 63]);
     for pass in passes {
         let number = |name: &str| pass[name].as_f64().unwrap();
         let (compute, disk) = (number("predicted_compute_s"), number("predicted_disk_s"));
@@ -91,10 +97,9 @@ fn passes_are_predicted_from_kernels_and_disk() {
     }
     assert_eq!(
         (&report["max_nodes"], &report["max_nodes_from"]),
-        (&63.into(), &"auto".into())
+        (&most.into(), &from.into())
     );
-    // One node is padded to the eight of its width class.
-    assert_eq!(passes[0]["width"], 8);
+    assert_eq!(passes[0]["width"], width);
     // Printed and read again, numbers may differ in the last digit.
     for (whole, pass) in [
         ("compute_s_a_pass", "predicted_compute_s"),
@@ -109,19 +114,20 @@ fn passes_are_predicted_from_kernels_and_disk() {
 
 #[test]
 fn the_most_nodes_of_a_pass_are_said_and_paid_for() {
+    let smol = model(SMOL);
     let plan = |more: &[&str]| {
         let more = [&["--ctx", "512", "--json"], more].concat();
-        json(&plan(&model(SMOL), None, &more))
+        json(&plan(&smol, Some(&smol), &more))
     };
     // Logits of a node take 0.2 MB: those of 63 are too many for little memory.
-    let little = plan(&["--ram", "185MiB"]);
+    let little = plan(&["--ram", "290MiB"]);
     assert_eq!(
         (&little["max_nodes"], &little["max_nodes_from"]),
         (&16.into(), &"short_memory".into())
     );
     let (one, many) = (
         plan(&["--ram", "185MiB", "--tree", "1"]),
-        plan(&["--ram", "220MiB", "--tree", "200"]),
+        plan(&["--ram", "345MiB", "--tree", "200"]),
     );
     let logits = |report: &Value| owner(report, "logits").unwrap();
     assert!(logits(&one) < logits(&little));
@@ -185,13 +191,13 @@ fn too_little_memory_says_how_much_is_enough() {
 
 #[test]
 fn the_text_says_what_is_measured_and_what_is_predicted() {
-    let output = plan(&model(ORACLE), None, &["--ram", "640MiB"]);
+    let output = plan(&model(ORACLE), Some(&model(DRAFT)), &["--ram", "1100MiB"]);
     let text = String::from_utf8(output.stdout).unwrap();
     for words in [
         "measured just now",
         "(predicted)",
         "predicted, from kernels and disk as just measured",
-        "640 MiB (as set)",
+        "1.07 GiB (as set)",
         "padded to 8",
     ] {
         assert!(text.contains(words), "{words} is not in\n{text}");

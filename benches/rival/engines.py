@@ -1,4 +1,4 @@
-"""The three contestants: their command lines, and what their output says.
+"""The contestants: their command lines, and what their output says.
 
 Every engine answers the same conversation (system prompt, user prompt) with the
 same number of tokens, greedily unless the setting has a temperature. NMOS applies
@@ -15,9 +15,14 @@ What `tokens_per_s` means for each, all without loading and prompt:
 """
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+
+# A draft that NMOS is not told of.
+UNSAID = "unsaid"
 
 
 class OutputError(Exception):
@@ -44,8 +49,8 @@ class Setting:
     """What all engines share."""
 
     oracle: Path
-    # None: NMOS has no draft model.
-    draft: Path | None
+    # None: NMOS has no draft model. UNSAID: it decides for itself whether the default one pays.
+    draft: Path | str | None
     ram: str
     threads: int
     ctx: int
@@ -68,24 +73,23 @@ class Setting:
 
 
 class Nmos:
-    name = "nmos"
-    label = "nmos"
-
     def __init__(self, setting, binary):
         self.setting, self.binary = setting, binary
+        drafts = isinstance(setting.draft, Path)
+        self.name, self.label = ("nmos-draft", "nmos + draft") if drafts else ("nmos", "nmos")
 
     def models(self):
-        return [path for path in (self.setting.oracle, self.setting.draft) if path]
+        return [path for path in (self.setting.oracle, self.setting.draft) if path not in (None, UNSAID)]
 
     def argv(self, prompt, tokens):
         s = self.setting
         return [
-            str(self.binary), "run", "--json", "--ram", s.ram, "-n", str(tokens),
+            str(self.binary), "--config", os.devnull, "run", "--json", "--ram", s.ram, "-n", str(tokens),
             *(["--tree", s.tree] if s.tree else []),
-            # All of them, so that none comes from the user's configuration.
             "--temp", f"{s.temperature:g}", "--seed", str(s.seed),
             "--top-k", "0", "--top-p", "1", "--min-p", "0", "--repeat-penalty", "1",
-            "--oracle", str(s.oracle), "--draft", str(s.draft or "none"),
+            "--oracle", str(s.oracle),
+            *([] if s.draft == UNSAID else ["--draft", str(s.draft or "none")]),
             "--threads", str(s.threads), "--ctx", str(s.ctx), "--system", s.system, prompt,
         ]  # fmt: skip
 

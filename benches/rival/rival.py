@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cage
@@ -19,12 +20,14 @@ HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nmos"
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or CACHE / "target")
 MIB = 1 << 20
+ENGINES = ("nmos", "nmos-draft", "llama", "spec")
 
 
 def arguments():
     models = CACHE / "models"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--only", default="nmos,llama,spec", help="engines to run, of nmos, llama, spec")
+    parser.add_argument("--only", default=",".join(ENGINES),
+                        help="engines to run: nmos decides whether the draft model pays, nmos-draft has it")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each engine on each prompt")
     parser.add_argument("--tokens", type=int, default=128, help="answer length")
     parser.add_argument("--short", type=int, default=16,
@@ -70,16 +73,17 @@ def chosen_prompts(names):
 
 def chosen_engines(args, setting):
     wanted = args.only.split(",")
-    unknown = set(wanted) - {"nmos", "llama", "spec"}
+    unknown = set(wanted) - set(ENGINES)
     if unknown:
         raise cage.CageError(f"--only: no engine named {', '.join(sorted(unknown))}")
-    if not hasattr(args, "rivals") and wanted != ["nmos"]:
+    if not hasattr(args, "rivals") and not {"llama", "spec"}.isdisjoint(wanted):
         built = subprocess.run([HERE / "build.sh"], stdout=subprocess.PIPE, text=True, check=False)
         if built.returncode != 0:
             raise cage.CageError("the rivals could not be built (see above)")
         args.rivals = Path(built.stdout.strip())
     every = [
-        ("nmos", lambda: engines.Nmos(setting, args.nmos.absolute())),
+        ("nmos", lambda: engines.Nmos(replace(setting, draft=engines.UNSAID), args.nmos.absolute())),
+        ("nmos-draft", lambda: engines.Nmos(setting, args.nmos.absolute())),
         ("llama", lambda: engines.Llama(setting, args.rivals.absolute())),
         ("spec", lambda: engines.Speculative(setting, args.rivals.absolute())),
     ]

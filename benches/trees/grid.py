@@ -13,15 +13,22 @@ runs of one prompt and round make a pair.
 
 from dataclasses import dataclass
 
+from engines import UNSAID
+
 # Most nodes of a pass; 1 is no guesses and no draft model.
 BUDGETS = ("1", "8", "16", "64", "256")
 NO_DRAFT = "1"
 AUTO = "auto"
 # No draft model, in the memory that `auto` gets with one.
 NO_DRAFT_SAME_MEMORY = "1@auto"
+# Neither a tree nor a draft is named, in that memory too: NMOS decides both.
+DEFAULT = "default"
 # llama.cpp's chain of guesses, in NMOS.
 CHAIN = "chain:8"
 CHAIN_TOKENS = 8
+
+# A variant's draft that is the one the benchmark is given.
+NAMED = "named"
 
 # Residencies besides a share of the weights in percent.
 WHOLE = "100"  # all fits, and llama.cpp's graph runs it
@@ -34,7 +41,8 @@ class Variant:
     # nmos, llama (no guesses), draft (a chain of the draft model's) or ngram.
     engine: str = "nmos"
     tree: str | None = None
-    with_draft: bool = True
+    # NAMED, None or UNSAID: NMOS decides whether the default draft pays.
+    draft: str | None = NAMED
     # The tree whose memory it gets; None: what it needs itself.
     memory_of: str | None = None
 
@@ -46,6 +54,7 @@ class Variant:
 OURS = (
     *(Variant(name, tree=name) for name in (*BUDGETS, AUTO, CHAIN)),
     Variant(NO_DRAFT_SAME_MEMORY, tree=NO_DRAFT, memory_of=AUTO),
+    Variant(DEFAULT, draft=UNSAID, memory_of=AUTO),
 )
 RIVALS = tuple(Variant(f"llama-{engine}" if engine != "llama" else "llama", engine=engine, memory_of=AUTO)
                for engine in ("llama", "draft", "ngram"))  # fmt: skip
@@ -80,5 +89,5 @@ def jobs(variants, residencies, temperatures, prompts, rounds, seed):
 
 
 def _makes_sense(variant, resident):
-    # Where all stays, more memory changes nothing.
-    return variant.name != NO_DRAFT_SAME_MEMORY or resident not in (WHOLE, PINNED)
+    # Where all stays, more memory changes nothing, and a draft takes none from the weights.
+    return variant.name not in (NO_DRAFT_SAME_MEMORY, DEFAULT) or resident not in (WHOLE, PINNED)

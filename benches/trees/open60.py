@@ -19,8 +19,8 @@ RESIDENT = "25"
 SUITE = "open60"
 AUTO = grid.Variant(grid.AUTO, tree=grid.AUTO)
 WITNESSES = {
-    1: grid.Variant("witness-1", tree="1", with_draft=False),
-    8: grid.Variant("witness-8", tree="8", with_draft=False),
+    1: grid.Variant("witness-1", tree="1", draft=None),
+    8: grid.Variant("witness-8", tree="8", draft=None),
 }
 
 

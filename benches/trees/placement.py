@@ -9,11 +9,14 @@ confirms it; shards are whole, so that a share is met within a percent or two:
 """
 
 import json
+import os
 import re
 import subprocess
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import cage
+from engines import UNSAID
 from grid import NO_DRAFT, PINNED, WHOLE
 
 MIB = 1 << 20
@@ -43,23 +46,26 @@ class Placement:
 
 
 class Planner:
-    """Asks `nmos plan`; `key` says what all answers depend on, `results` remembers them."""
+    """Asks `nmos plan`; `key` says what all answers depend on, `results` remembers them.
 
-    def __init__(self, nmos, oracle, draft, ctx, threads, key, results):
-        self.nmos, self.oracle, self.draft = nmos, oracle, draft
+    A draft is a file, None or UNSAID, as in engines.Setting.
+    """
+
+    def __init__(self, nmos, oracle, ctx, threads, key, results):
+        self.nmos, self.oracle = nmos, oracle
         self.ctx, self.threads = ctx, threads
         self.key, self.results = key, results
 
-    def place(self, tree, with_draft, resident):
+    def place(self, tree, draft, resident):
         """The memory with which that part of the weights stays."""
         find = {WHOLE: self._whole, PINNED: self._pinned}.get(resident, self._share(resident))
-        return self._remembered({"tree": tree, "draft": with_draft, "resident": resident},
-                                lambda: find(tree, with_draft))  # fmt: skip
+        return self._remembered({"tree": tree, "draft": _named(draft), "resident": resident},
+                                lambda: find(tree, draft))  # fmt: skip
 
-    def place_in(self, tree, with_draft, ram_bytes):
+    def place_in(self, tree, draft, ram_bytes):
         """What stays in that much memory."""
-        return self._remembered({"tree": tree, "draft": with_draft, "ram_bytes": ram_bytes},
-                                lambda: self._ask(tree, with_draft, ram_bytes))  # fmt: skip
+        return self._remembered({"tree": tree, "draft": _named(draft), "ram_bytes": ram_bytes},
+                                lambda: self._ask(tree, draft, ram_bytes))  # fmt: skip
 
     def _remembered(self, what, find):
         key = self.key | what
@@ -71,11 +77,11 @@ class Planner:
         return found
 
     def _share(self, resident):
-        def find(tree, with_draft):
+        def find(tree, draft):
             wanted = int(resident) / 100
-            ram, best = self._guess(tree, with_draft, wanted), None
+            ram, best = self._guess(tree, draft, wanted), None
             for _ in range(ATTEMPTS):
-                report = self._ask(tree, with_draft, ram)
+                report = self._ask(tree, draft, ram)
                 if report["form"] == "resident":
                     ram = report["ram_bytes"] * 4 // 5
                     continue
@@ -90,30 +96,31 @@ class Planner:
 
         return find
 
-    def _whole(self, tree, with_draft):
-        report = self._ask(tree, with_draft, None)
+    def _whole(self, tree, draft):
+        report = self._ask(tree, draft, None)
         if report["form"] != "resident":
             raise cage.CageError(f"not all of the oracle fits in the memory there is (--tree {tree})")
-        return self._ask(tree, with_draft, report["ram_bytes"] - _owner(report, "not used") + SPARE_BYTES)
+        return self._ask(tree, draft, report["ram_bytes"] - _owner(report, "not used") + SPARE_BYTES)
 
-    def _pinned(self, tree, with_draft):
-        report = self._share("50")(tree, with_draft)
+    def _pinned(self, tree, draft):
+        report = self._share("50")(tree, draft)
         others = report["ram_bytes"] - sum(_owner(report, name) for name in
                                            ("weights that stay", "weights in flight", "not used"))  # fmt: skip
-        report = self._ask(tree, with_draft, others + _weights(report) + SPARE_BYTES)
+        report = self._ask(tree, draft, others + _weights(report) + SPARE_BYTES)
         if report["form"] == "resident" or report["predicted_bytes_a_pass"] > 0:
             raise cage.CageError(f"no --ram found with which all weights stay in the streamed form (--tree {tree})")
         return report
 
-    def _guess(self, tree, with_draft, share):
-        draft = self.draft.stat().st_size * 1.25 if with_draft and tree != NO_DRAFT else 0
-        return int(self.oracle.stat().st_size * share + draft + 256 * MIB)
+    def _guess(self, tree, draft, share):
+        drafting = draft.stat().st_size * 1.25 if draft and tree != NO_DRAFT else 0
+        return int(self.oracle.stat().st_size * share + drafting + 256 * MIB)
 
-    def _ask(self, tree, with_draft, ram_bytes):
+    def _ask(self, tree, draft, ram_bytes):
         """One plan; where that is too little memory, one in the least that works."""
         argv = [
-            str(self.nmos), "plan", "--json", "--tree", tree, "--ctx", str(self.ctx), "--threads", str(self.threads),
-            "--oracle", str(self.oracle), "--draft", str(self.draft if with_draft else "none"),
+            str(self.nmos), "--config", os.devnull, "plan", "--json", *(["--tree", tree] if tree else []),
+            "--ctx", str(self.ctx), "--threads", str(self.threads), "--oracle", str(self.oracle),
+            *([] if draft == UNSAID else ["--draft", str(draft or "none")]),
         ]  # fmt: skip
         if ram_bytes is not None:
             argv += ["--ram", f"{-(-ram_bytes // MIB)}MiB"]
@@ -122,9 +129,13 @@ class Planner:
             return json.loads(done.stdout)
         least = re.search(r"the least that works is (\d+) MiB", done.stderr)
         if least and ram_bytes is not None and int(least[1]) * MIB > ram_bytes:
-            return self._ask(tree, with_draft, int(least[1]) * MIB)
+            return self._ask(tree, draft, int(least[1]) * MIB)
         kind = Unsupported if done.returncode == 2 else cage.CageError
         raise kind(f"nmos plan --tree {tree}: {(done.stderr.strip() or 'no word').splitlines()[0]}")
+
+
+def _named(draft):
+    return draft.name if isinstance(draft, Path) else draft
 
 
 def _placement(report):

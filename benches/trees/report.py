@@ -175,28 +175,29 @@ def _settings(runs):
                 f"{_show(spread(ratios(some, by_variant.get(best, []))), 'x'):24}".rstrip()
             )
         verdicts += [f"{title}:", *(f"    {line}" for line in _verdicts(by_variant, best))]
-    return [*lines, "", "DOES AUTO CHOOSE WELL?", *verdicts]
+    return [*lines, "", "DOES NMOS CHOOSE WELL?", *verdicts]
 
 
 def _verdicts(by_variant, best):
     """In words, of one setting and kind of prompt."""
-    auto = by_variant.get(grid.AUTO)
-    if not auto:
-        return ["auto was not run"]
+    chosen = [name for name in (grid.AUTO, grid.DEFAULT) if name in by_variant]
+    if not chosen:
+        return ["neither auto nor default was run"]
     lines = []
-    pairs = ratios(auto, by_variant.get(best, []))
-    if pairs:
-        interval = spread(pairs)
-        lines.append(f"within 5% of the best fixed budget, {best}: {judge(interval, WITHIN)}; {_show(interval, 'x')}"
-                     f" of {len(pairs)} pairs")  # fmt: skip
-    for name, words in ((grid.NO_DRAFT, "as fast as no draft with as much of the weights resident"),
-                        (grid.NO_DRAFT_SAME_MEMORY, "as fast as no draft in the same memory")):  # fmt: skip
-        pairs = ratios(auto, by_variant.get(name, []))
+    for name in chosen:
+        pairs = ratios(by_variant[name], by_variant.get(best, []))
         if pairs:
-            interval, slower = spread(pairs), sum(pair < 1 for pair in pairs)
-            lines.append(f"{words}: {judge(interval, 1)}; {_show(interval, 'x')}, slower in {slower} of {len(pairs)}"
-                         " pairs")  # fmt: skip
-    return lines or ["nothing to compare it with was run"]
+            interval = spread(pairs)
+            lines.append(f"{name} within 5% of the best fixed budget, {best}: {judge(interval, WITHIN)};"
+                         f" {_show(interval, 'x')} of {len(pairs)} pairs")  # fmt: skip
+        for other, words in ((grid.NO_DRAFT, "no draft with as much of the weights resident"),
+                             (grid.NO_DRAFT_SAME_MEMORY, "no draft in the same memory")):  # fmt: skip
+            pairs = ratios(by_variant[name], by_variant.get(other, []))
+            if pairs:
+                interval, slower = spread(pairs), sum(pair < 1 for pair in pairs)
+                lines.append(f"{name} as fast as {words}: {judge(interval, 1)}; {_show(interval, 'x')}, slower in"
+                             f" {slower} of {len(pairs)} pairs")  # fmt: skip
+    return lines or ["nothing to compare them with was run"]
 
 
 def _open60(runs):

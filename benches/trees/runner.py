@@ -44,7 +44,7 @@ class Runner:
             "oracle": args.oracle.name, "draft": args.draft.name,
         }  # fmt: skip
         place_key = {key: self.common[key] for key in self.common if key != "tokens"} | {"build": self.build}
-        self.planner = Planner(self.binary, args.oracle, args.draft, args.ctx, args.threads, place_key, results)
+        self.planner = Planner(self.binary, args.oracle, args.ctx, args.threads, place_key, results)
         self.rivals = args.rivals.absolute() if args.rivals else None
         self.unsupported = set()
 
@@ -148,17 +148,20 @@ class Runner:
         return calmest
 
     def _placement(self, variant, resident):
-        lent = variant.memory_of
-        own = self.planner.place(lent or variant.tree, variant.with_draft, resident)
-        if lent and not variant.is_rival:
-            return self.planner.place_in(variant.tree, variant.with_draft, own.ram_bytes)
-        return own
+        lent, draft = variant.memory_of, self._draft(variant)
+        if not lent:
+            return self.planner.place(variant.tree, draft, resident)
+        own = self.planner.place(lent, self.args.draft, resident)
+        return own if variant.is_rival else self.planner.place_in(variant.tree, draft, own.ram_bytes)
+
+    def _draft(self, variant):
+        return self.args.draft if variant.draft == grid.NAMED else variant.draft
 
     def _engine(self, job, placement):
         variant = job.variant
         setting = replace(
             self.setting, ram=placement.ram, temperature=job.temperature, seed=job.seed, tree=variant.tree,
-            draft=self.args.draft if variant.with_draft else None,
+            draft=self._draft(variant),
             # The copy has room only where all fits.
             repack=job.resident == grid.WHOLE,
         )  # fmt: skip
