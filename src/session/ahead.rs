@@ -5,16 +5,17 @@
 //! draft works beside a pass only on cores that the pass does not need:
 //!
 //! ```text
-//!  oracle on      draft on    cores of the draft                     beside a pass
-//!  the device     the device  one, which asks the device             with 2 cores
-//!  the device     the CPU     all but two, up to --threads           with 3 cores
-//!  the CPU        the CPU     those beyond --threads                 where these are 2
+//!  oracle on      draft on    cores of the draft                       beside a pass
+//!  the device     the device  one, which asks the device               with 2 cores
+//!  the device     the CPU     all but two, up to --threads             with 3 cores
+//!  the CPU        the CPU     those beyond --threads, up to --threads  where there are 2
 //!                             (as many as --threads, where not)
 //! ```
 
 use crate::ggml::llama::LlamaError;
 use crate::speculate::Speculator;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
 use std::time::Instant;
 
 /// Cores that a pass on a device needs: one asks for its work, one reads from the disk.
@@ -52,7 +53,7 @@ impl DraftCores {
                 ahead: spare > 0,
             },
             _ if spare >= FEWEST_SPARE => Self {
-                threads: spare,
+                threads: spare.min(threads),
                 ahead: true,
             },
             _ => Self {
@@ -72,28 +73,48 @@ pub(super) struct Ahead {
     pub drafted: Result<(), LlamaError>,
 }
 
-/// Runs `pass`, and `work` on another thread meanwhile, where the draft may: work is to end
-/// soon after the flag is set.
+impl Ahead {
+    /// It did nothing.
+    const IDLE: Self = Self {
+        hidden_ms: None,
+        waited_ms: 0.0,
+        drafted: Ok(()),
+    };
+}
+
+/// Runs `pass`, and `work` on another thread meanwhile, where the draft may and a thread can be
+/// had: work is to end soon after the flag is set.
 pub(super) fn beside<T>(
     speculator: &mut Speculator,
     work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), LlamaError> + Send,
     pass: impl FnOnce() -> T,
 ) -> (T, Ahead) {
     if !speculator.works_ahead() {
-        let ahead = Ahead {
-            hidden_ms: None,
-            waited_ms: 0.0,
-            drafted: Ok(()),
-        };
-        return (pass(), ahead);
+        return (pass(), Ahead::IDLE);
     }
+    beside_on(Builder::new().name("draft".into()), speculator, work, pass)
+}
+
+fn beside_on<T>(
+    thread: Builder,
+    speculator: &mut Speculator,
+    work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), LlamaError> + Send,
+    pass: impl FnOnce() -> T,
+) -> (T, Ahead) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let working = scope.spawn(|| {
+        let working = thread.spawn_scoped(scope, || {
             let began = Instant::now();
             let drafted = work(speculator, &stop);
             (drafted, ms_since(began))
         });
+        let working = match working {
+            Ok(working) => working,
+            Err(error) => {
+                tracing::warn!(%error, "no thread for the draft beside this pass");
+                return (pass(), Ahead::IDLE);
+            }
+        };
         let result = {
             // Set as well where the pass panics: the scope waits for the thread.
             let _stops = Stops(&stop);
@@ -129,6 +150,8 @@ fn ms_since(began: Instant) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oracle::Trees;
+    use crate::speculate::TreeSize;
 
     fn cores(oracle: bool, draft: bool, threads: usize, cores: usize) -> (usize, bool) {
         let found = DraftCores::new(OnDevice { oracle, draft }, threads, cores);
@@ -143,11 +166,11 @@ mod tests {
                     |oracle, draft| DraftCores::new(OnDevice { oracle, draft }, threads, cores);
                 let beside = found(false, false);
                 assert!(!beside.ahead || beside.threads + threads <= cores);
-                for beside in [found(true, false), found(true, true)] {
-                    assert!(!beside.ahead || beside.threads < cores);
-                    assert!(beside.threads <= threads);
+                for on_device in [found(true, false), found(true, true)] {
+                    assert!(!on_device.ahead || on_device.threads < cores);
+                    assert!((1..=threads).contains(&on_device.threads));
                 }
-                assert!(beside.threads > 0);
+                assert!((1..=threads).contains(&beside.threads));
             }
         }
     }
@@ -158,11 +181,27 @@ mod tests {
         assert_eq!(cores(false, false, 16, 16), (16, false));
         assert_eq!(cores(false, false, 15, 16), (15, false));
         assert_eq!(cores(false, false, 12, 16), (4, true));
+        assert_eq!(cores(false, false, 3, 16), (3, true));
         // None do.
         assert_eq!(cores(true, false, 16, 16), (14, true));
         assert_eq!(cores(true, false, 4, 16), (4, true));
         assert_eq!(cores(true, false, 2, 2), (1, false));
         assert_eq!(cores(true, true, 16, 16), (1, true));
         assert_eq!(cores(true, true, 1, 1), (1, false));
+    }
+
+    #[test]
+    fn where_no_thread_can_be_had_the_pass_runs_alone() {
+        let mut speculator = Speculator::new(TreeSize::Fixed(8), 8, Trees::Exact);
+        let mut worked = false;
+        // Of a stack larger than all addresses.
+        let thread = Builder::new().stack_size(1 << 50);
+        let work = |_: &mut Speculator, _: &AtomicBool| {
+            worked = true;
+            Ok(())
+        };
+        let (passed, ahead) = beside_on(thread, &mut speculator, work, || 7);
+        assert_eq!((passed, ahead.hidden_ms, worked), (7, None, false));
+        assert!(ahead.drafted.is_ok());
     }
 }
