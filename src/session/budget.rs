@@ -37,7 +37,10 @@ const AUTO_NODES: usize = WidthClass::BATCH.max;
 const AUTO_NODES_SHORT: usize = 16;
 
 /// The same where a device computes, whose wide passes cost hardly more while weights stream.
-const AUTO_NODES_DEVICE: [usize; 3] = [WidthClass::DEVICE.max, 256, 128];
+const AUTO_NODES_DEVICE: [usize; 3] = [WidthClass::DEVICE.max, 256, WIDE_ENOUGH];
+
+/// Nodes that a draft on the device leaves to a pass: of more, few are ever right.
+const WIDE_ENOUGH: usize = 128;
 
 /// Memory is short where the nodes from the smaller number to the larger would take more than
 /// this part of it.
@@ -76,9 +79,21 @@ pub(super) fn divide(
         && let Ok((held, budget)) = with(DraftPlace::Device)
         && budget.leaves_room_beside_draft()
     {
-        return Ok((held, budget));
+        let host = with(DraftPlace::Host);
+        let nodes_on_host = host.as_ref().map_or(0, |(_, budget)| budget.max_nodes);
+        return if is_wide_enough(budget.max_nodes, nodes_on_host) {
+            Ok((held, budget))
+        } else {
+            host
+        };
     }
     with(DraftPlace::Host)
+}
+
+/// Whether passes beside a draft on the device have nodes enough, where they could have so many
+/// with the draft on the host: what a fast draft guesses is of no use where it is not verified.
+fn is_wide_enough(nodes: usize, nodes_on_host: usize) -> bool {
+    nodes >= nodes_on_host.min(WIDE_ENOUGH)
 }
 
 /// What there is to divide.
@@ -225,9 +240,10 @@ impl Budget {
         Err(sizes.least(model, on_device).into())
     }
 
-    /// Whether the draft is on the device and leaves the window as many slots as are of use. What
-    /// else it displaces are weights that would stay: sending a gigabyte of them costs a pass 20
-    /// ms, and a draft there is several times faster than on the CPU.
+    /// Whether the draft is on the device and leaves the window as many slots as are of use. It
+    /// displaces weights that would stay as well: sending a gigabyte of them costs a pass 20 ms,
+    /// and a draft there is several times faster than on the CPU. What it takes of a pass's nodes
+    /// is judged by [`is_wide_enough`].
     fn leaves_room_beside_draft(&self) -> bool {
         let vram = self.device.as_ref().map(|(_, vram)| vram);
         vram.is_some_and(|v| v.holds_draft && v.window.is_roomy())
@@ -374,5 +390,21 @@ fn others(
         Blueprint::Graph(outline) => {
             LlamaOracle::other_bytes(outline, ctx_tokens, max_nodes).to_vec()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_goes_to_the_device_where_passes_stay_wide() {
+        assert!(is_wide_enough(512, 512));
+        assert!(is_wide_enough(128, 512));
+        assert!(!is_wide_enough(16, 512));
+        assert!(!is_wide_enough(16, 63));
+        // A size that was asked for, or that is all there is in any case.
+        assert!(is_wide_enough(16, 16));
+        assert!(is_wide_enough(16, 0));
     }
 }
