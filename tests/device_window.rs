@@ -231,6 +231,11 @@ fn what_a_draft_holds_is_told_apart_by_where_it_is() {
         .find(|t| t.name == "token_embd.weight")
         .unwrap();
     assert!(device.draft.0 > embedding.bytes && device.draft < host.draft);
+    // Cells cost their keys and values, and on a device their part of the mask of 128 tokens.
+    let longer = |place| Held::predict(Bytes(0), &gguf, Some(&gguf), 2048, place).unwrap();
+    let kv = longer(DraftPlace::Host).draft.0 - host.draft.0;
+    let on_device = longer(DraftPlace::Device).vram_draft.unwrap().0 - on_device.0;
+    assert_eq!(on_device, kv + 1024 * 128 * 2);
 }
 
 #[test]

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Of a draft on a GPU all of that is there, but its embedding, which llama.cpp looks up in the
-//! host's memory, and the logits that it is asked for.
+//! host's memory, and the logits that it is asked for. There llama.cpp reserves what a decode of
+//! a token of every branch behind a full cache would use, its attention mask among it.
 
 use crate::model::{Gguf, GgufError};
 use crate::speculate::DraftRoom;
@@ -111,6 +112,7 @@ struct DraftParts {
     /// The output matrix is the embedding, or a copy of it where that is elsewhere.
     tied: bool,
     kv: u64,
+    cells: u64,
     /// Of a token.
     activations: u64,
     logits: u64,
@@ -138,6 +140,7 @@ impl DraftParts {
             tied: bytes("output.weight").is_none(),
             // Keys and values, two bytes an element.
             kv: cells * layers * kv_heads * head * 2 * 2,
+            cells,
             // The widest step of a decode holds the gated inner state three times, as floats.
             activations: (3 * inner + 2 * width) * 4,
             logits: gguf.n_tokens()? as u64 * 4,
@@ -156,7 +159,9 @@ impl DraftParts {
         let elsewhere = if self.tied { 0 } else { self.embedding };
         let tokens = self.room.batch.max(self.room.sequences) as u64;
         let scratch = tokens * (self.activations + self.logits);
-        Bytes(self.tensors - elsewhere + self.kv + scratch + ON_DEVICE.0)
+        // Whether a token sees a cell, two bytes each.
+        let mask = tokens * self.cells * 2;
+        Bytes(self.tensors - elsewhere + self.kv + scratch + mask + ON_DEVICE.0)
     }
 
     /// In the host's memory where the rest is on a device.
