@@ -223,6 +223,22 @@ fn answers_that_disagree_are_a_fault() {
 }
 
 #[test]
+fn answers_that_rounding_may_tell_apart_are_none() {
+    let engine = engine(|n, got| {
+        let mut answer = done(&format!("answer {n}"), 1.0);
+        if let Event::Done(stats) = &mut answer {
+            stats.rounded = true;
+        }
+        vec![submitted(got), answer]
+    });
+    let (_, rows) = run(engine, &[hello("a")], true);
+    assert_eq!(rows[0].texts_agree, Some(false));
+    assert!(rows[0].faults().is_empty());
+    assert_eq!(rows[0].notices.len(), 1);
+    assert!(bench::row_line(&rows[0]).starts_with(' '));
+}
+
+#[test]
 fn an_error_costs_its_row_alone_and_a_late_end_is_not_the_next_runs() {
     let engine = engine(|n, got| match n {
         0 => vec![

@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::cache::Cache;
-use crate::oracle::{Oracle, WidthClass};
+use crate::oracle::{Oracle, Trees, WidthClass};
 use crate::system;
 use crate::telemetry::{AnswerEnd, AnswerStats, Label};
 
@@ -119,6 +119,7 @@ impl Figures {
             text,
             end: answer.end().unwrap_or(AnswerEnd::Stopped),
             width_class: (width.min, width.max),
+            rounded: cache.oracle().trees() == Trees::Rounded,
             prompt_tokens: self.prompt_tokens as u64,
             prompt_tokens_ready: self.ready_tokens as u64,
         }

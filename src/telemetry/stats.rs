@@ -43,6 +43,9 @@ pub struct AnswerStats {
     pub end: AnswerEnd,
     /// Fewest and most tokens in a pass: within it the text does not depend on the tree.
     pub width_class: (usize, usize),
+    /// Not even within it: trees of other sizes round logits otherwise. Two answers to one prompt
+    /// can then part where two tokens are nearly as likely.
+    pub rounded: bool,
     /// Tokens of the prompt, and how many of them were in the cache when its answer began: at
     /// Enter, or when the answers before it had ended.
     pub prompt_tokens: u64,
