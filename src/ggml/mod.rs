@@ -161,13 +161,15 @@ fn gpu_library(folder: &Path) -> Option<PathBuf> {
     let mut found: Vec<_> = std::fs::read_dir(folder)
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("libggml-cuda") && name.ends_with(".so")
-        })
+        .filter(|path| is_library(path, "libggml-cuda"))
         .collect();
     found.sort();
     found.into_iter().next()
+}
+
+fn is_library(path: &Path, begins: &str) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with(begins) && name.ends_with(".so")
 }
 
 fn load_library(library: &Path) -> Result<(), String> {
@@ -191,13 +193,29 @@ fn load_library(library: &Path) -> Result<(), String> {
 
 fn load_backends(folder: &Path) {
     // One after the other is asked how well it suits this processor: with cold files each of them
-    // would wait for the disk anew.
-    let libraries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    libraries.for_each(|library| crate::io::read_ahead(&library.path()));
+    // would wait for the disk anew. A GPU's library is many times as large, and of one kind.
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files
+        .map(|file| file.path())
+        .filter(|path| is_library(path, "libggml-cpu-"))
+        .for_each(|library| crate::io::read_ahead(&library));
     let Ok(path) = CString::new(folder.as_os_str().as_encoded_bytes()) else {
         return;
     };
     // SAFETY: a NUL-terminated path; the call registers the libraries it finds and is made
     // once, before any other use of ggml (see `init`).
     unsafe { llama_cpp_sys_2::ggml_backend_load_all_from_path(path.as_ptr()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_told_apart_by_name() {
+        let is_cpu = |name: &str| is_library(Path::new(name), "libggml-cpu-");
+        assert!(is_cpu("backends/libggml-cpu-haswell.so"));
+        assert!(!is_cpu("backends/libggml-cuda.so"));
+        assert!(!is_cpu("libggml-cpu-haswell.so.txt"));
+    }
 }
