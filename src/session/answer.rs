@@ -218,9 +218,11 @@ impl Answer {
             |speculator, stop| speculator.read_ahead(text, stop),
             || cache.read(tokens, width),
         );
-        ahead.drafted.map_err(StepError::Draft)?;
-        speculator.observe_pass(tokens.len(), width, cost?);
-        Ok(())
+        match cost {
+            Ok(cost) => speculator.observe_pass(tokens.len(), width, cost),
+            Err(error) => return Err(failed(error, ahead.drafted)),
+        }
+        ahead.drafted.map_err(StepError::Draft)
     }
 
     /// One pass over what is certain and, unless it is `bare`, guesses of what follows.
@@ -267,14 +269,11 @@ impl Answer {
             waited_ms,
             drafted,
         } = ahead;
-        let drafted = drafted.map_err(StepError::Draft);
         let (accepted, cost) = match done {
             Ok(done) => done,
             Err(error) => {
                 self.tree = (!self.tokens.is_empty()).then_some(tree);
-                // A draft that failed as well must not be asked again.
-                drafted?;
-                return Err(error.into());
+                return Err(failed(error, drafted));
             }
         };
         speculator.observe_pass(cut.nodes.len(), class, cost);
@@ -303,7 +302,7 @@ impl Answer {
         self.accepted += right as u64;
         let pass_ms = ms - draft_ms;
         tracing::debug!(guesses, right, draft_ms, hidden_ms, pass_ms, "pass");
-        drafted?;
+        drafted.map_err(StepError::Draft)?;
         Ok(PassView {
             drafted: guesses,
             accepted: right,
@@ -344,6 +343,18 @@ impl Answer {
                 self.end = Some(AnswerEnd::Length);
                 break;
             }
+        }
+    }
+}
+
+/// What a failed pass leads to. A draft that failed beside it must not be asked again, so that this
+/// is told; the step that is tried then tells whether passes still fail.
+fn failed(pass: OracleError, drafted: Result<(), LlamaError>) -> StepError {
+    match drafted {
+        Ok(()) => pass.into(),
+        Err(draft) => {
+            tracing::error!(error = %pass, "a pass failed, and the draft beside it");
+            StepError::Draft(draft)
         }
     }
 }

@@ -12,9 +12,10 @@ use crate::speculate::{
 };
 use crate::telemetry::AnswerEnd;
 use crate::units::TokenId;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use proptest::prelude::*;
 use std::thread::ThreadId;
+use std::time::Duration;
 
 /// Guesses by the oracle's own logits, of which a share is shifted to other tokens.
 struct Draft {
@@ -24,8 +25,37 @@ struct Draft {
     asked: usize,
     /// Fails when it has been asked so often.
     fails_at: Option<usize>,
-    /// Fails on any thread but this, and then tells that it did.
-    fails_beside: Option<(ThreadId, Sender<()>)>,
+    beside: Option<Beside>,
+}
+
+/// How a draft works on any thread but that which made it, its home. It tells of each decode there.
+struct Beside {
+    home: ThreadId,
+    told: Sender<()>,
+    conduct: Conduct,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Conduct {
+    Fails,
+    /// Right, as at home are only the guesses behind the first node.
+    KnowsMore,
+}
+
+impl Beside {
+    fn new(conduct: Conduct) -> (Self, Receiver<()>) {
+        let (told, hears) = unbounded();
+        let beside = Self {
+            home: std::thread::current().id(),
+            told,
+            conduct,
+        };
+        (beside, hears)
+    }
+
+    fn is_home(&self) -> bool {
+        std::thread::current().id() == self.home
+    }
 }
 
 impl Draft {
@@ -35,7 +65,7 @@ impl Draft {
             wrong_every,
             asked: 0,
             fails_at: None,
-            fails_beside: None,
+            beside: None,
         }
     }
 }
@@ -60,11 +90,16 @@ impl Drafter for Draft {
             p,
             source: Source::Model,
         };
-        if let Some((home, failed)) = &self.fails_beside
-            && std::thread::current().id() != *home
-        {
-            let _ = failed.send(());
-            return Err(LlamaError::Decode("out of luck beside a pass".to_owned()));
+        let mut knows_less = false;
+        if let Some(beside) = &self.beside {
+            if beside.is_home() {
+                knows_less = beside.conduct == Conduct::KnowsMore;
+            } else {
+                let _ = beside.told.send(());
+                if beside.conduct == Conduct::Fails {
+                    return Err(LlamaError::Decode("out of luck beside a pass".to_owned()));
+                }
+            }
         }
         nodes
             .iter()
@@ -76,7 +111,8 @@ impl Drafter for Draft {
                 let text = [self.text.as_slice(), &tree.path(node)].concat();
                 let best = argmax(&ToyOracle::logits_after(&text));
                 let other = TokenId((best.0 + 1) % ToyOracle::N_VOCAB as i32);
-                let wrong = self.wrong_every > 0 && self.asked.is_multiple_of(self.wrong_every);
+                let wrong = self.wrong_every > 0 && self.asked.is_multiple_of(self.wrong_every)
+                    || knows_less && self.asked > 1;
                 let (first, second) = if wrong { (other, best) } else { (best, other) };
                 Ok(vec![guess(first, 0.7), guess(second, 0.2)])
             })
@@ -186,11 +222,17 @@ fn a_draft_that_fails_is_left_out_and_the_answer_goes_on() {
     }
 }
 
-/// Ends a pass over guesses when it has been told to, or nobody can tell it any more.
+/// Ends its first pass that wants so many rows of logits when it has been told so often, or nobody
+/// can tell it any more.
 struct Waiting {
     oracle: ToyOracle,
+    rows: usize,
     told: Receiver<()>,
+    times: usize,
 }
+
+/// Ends a test that would hang.
+const HANGS: Duration = Duration::from_secs(10);
 
 impl Oracle for Waiting {
     fn n_vocab(&self) -> usize {
@@ -210,10 +252,16 @@ impl Oracle for Waiting {
     }
 
     fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError> {
-        if tree.nodes().iter().filter(|node| node.logits).count() > 1 {
-            let _ = self.told.recv();
+        if tree.nodes().iter().filter(|node| node.logits).count() >= self.rows {
+            for _ in 0..std::mem::take(&mut self.times) {
+                let told = self.told.recv_timeout(HANGS);
+                let hangs = told == Err(RecvTimeoutError::Timeout);
+                assert!(!hangs, "nobody asks the draft beside the pass");
+            }
         }
-        self.oracle.pass(tree, width)
+        let mut output = self.oracle.pass(tree, width)?;
+        output.cost.wall_us = 1000;
+        Ok(output)
     }
 
     fn commit(&mut self, path: &[NodeIdx]) {
@@ -229,20 +277,99 @@ impl Oracle for Waiting {
 fn a_draft_that_fails_beside_a_pass_is_left_out_and_the_pass_counts() {
     let rules = rules(Sampling::default(), 40);
     let prompt = prompt(20);
-    let (failed, told) = unbounded();
+    let (beside, told) = Beside::new(Conduct::Fails);
     let draft = Draft {
-        fails_beside: Some((std::thread::current().id(), failed)),
+        beside: Some(beside),
         ..Draft::new(3)
     };
     let mut speculator = speculator(8, Some(draft));
     speculator.set_ahead(true);
-    let oracle = ToyOracle::new(400);
-    let cache = Cache::new(Box::new(Waiting { oracle, told }));
+    let cache = Cache::new(Box::new(Waiting {
+        oracle: ToyOracle::new(400),
+        rows: 2,
+        told,
+        times: 1,
+    }));
     let ended = answer_in(cache, &prompt, &mut speculator, &rules);
     assert_eq!(ended.draft_failures, 1);
     assert!(!speculator.has_model());
     assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
     assert!(ended.answer.accepted > 0, "the first pass was of use");
+}
+
+#[test]
+fn what_the_draft_guesses_beside_a_pass_is_verified_by_the_next() {
+    let rules = rules(Sampling::default(), 40);
+    let prompt = prompt(20);
+    let kept = |ahead| {
+        let (beside, told) = Beside::new(Conduct::KnowsMore);
+        let draft = Draft {
+            beside: Some(beside),
+            ..Draft::new(0)
+        };
+        // A guess a pass: the draft is asked for no more before it.
+        let mut speculator = speculator(2, Some(draft));
+        speculator.set_ahead(ahead);
+        // The third decode begins when what the second said, two tokens on, is in the tree.
+        let cache = Cache::new(Box::new(Waiting {
+            oracle: ToyOracle::new(400),
+            rows: 2,
+            told,
+            times: if ahead { 3 } else { 0 },
+        }));
+        let ended = answer_in(cache, &prompt, &mut speculator, &rules);
+        assert_eq!(ended.draft_failures, 0);
+        assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
+        let [by_model, _] = ended.answer.speculation.by_source;
+        by_model.kept
+    };
+    assert_eq!(kept(false), 1);
+    assert!(kept(true) > 1, "only what was guessed beforehand is kept");
+}
+
+/// Has all of the text to read, and fails at that.
+struct Illiterate(Sender<()>);
+
+impl Drafter for Illiterate {
+    fn batch(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn unread(&self, text: &[TokenId]) -> usize {
+        text.len()
+    }
+
+    fn follow(&mut self, _: &[TokenId]) -> Result<(), LlamaError> {
+        let _ = self.0.send(());
+        Err(LlamaError::Decode("out of luck with reading".to_owned()))
+    }
+
+    fn expand(&mut self, _: &DraftTree, _: &[DraftIdx]) -> Result<Vec<Vec<Guess>>, LlamaError> {
+        unreachable!("it follows nothing")
+    }
+}
+
+#[test]
+fn a_pass_counts_beside_which_the_draft_fails_to_read() {
+    let prompt = prompt(20);
+    // In the second case the pass fails as well.
+    for (capacity, counts) in [(400, true), (4, false)] {
+        let (failed, told) = unbounded();
+        let sizing = Sizing::new(TreeSize::Auto, 8, Some(DecodeTimes::new(1, 1.0)));
+        let mut speculator = Speculator::with(Some(Box::new(Illiterate(failed))), sizing);
+        speculator.set_ahead(true);
+        let mut cache = Cache::new(Box::new(Waiting {
+            oracle: ToyOracle::new(capacity),
+            rows: 0,
+            told,
+            times: 1,
+        }));
+        let class = WidthClass::BATCH;
+        let read = Answer::read(&prompt, class, &prompt, &mut cache, &mut speculator);
+        assert!(matches!(read, Err(StepError::Draft(_))), "{read:?}");
+        assert_eq!(cache.tokens().len(), if counts { 20 } else { 0 });
+        assert_eq!(speculator.can_choose(), counts);
+    }
 }
 
 #[test]
