@@ -1,33 +1,9 @@
-//! A device of the driver, and what goes wrong there.
+//! A device of the driver.
 
-use cudarc::driver::{result, sys};
+use super::call::{self, CudaError};
+use cudarc::driver::sys;
 use std::ffi::c_int;
 use std::sync::OnceLock;
-
-/// A call of the driver that failed.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{call}: {why}")]
-pub struct CudaError {
-    /// The driver's own name of it.
-    pub call: &'static str,
-    /// The driver's own words.
-    pub why: String,
-}
-
-/// The result of `call`.
-pub(super) fn check(call: &'static str, result: sys::CUresult) -> Result<(), CudaError> {
-    named(call, result.result())
-}
-
-fn named<T>(call: &'static str, result: Result<T, result::DriverError>) -> Result<T, CudaError> {
-    result.map_err(|error| CudaError {
-        call,
-        why: error.error_string().map_or_else(
-            |_| format!("error {}", error.0 as u32),
-            |text| text.to_string_lossy().into_owned(),
-        ),
-    })
-}
 
 /// A device's primary context: the one that the CUDA runtime, and so ggml, works in. Held until
 /// dropped.
@@ -46,26 +22,30 @@ impl Primary {
         if !is_present() {
             return Ok(None);
         }
-        named("cuInit", result::init())?;
-        let device = named("cuDeviceGet", result::device::get(ordinal))?;
         let ability =
             sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED;
-        // SAFETY: the driver gave the device.
-        let able = unsafe { result::device::get_attribute(device, ability) };
-        if named("cuDeviceGetAttribute", able)? == 0 {
-            return Ok(None);
+        let (mut device, mut able) = (0, 0);
+        let mut context = std::ptr::null_mut();
+        // SAFETY: the driver is present; the places live through the calls. The context is
+        // released once, in `drop`.
+        unsafe {
+            call::cuInit(0)?;
+            call::cuDeviceGet(&raw mut device, ordinal)?;
+            call::cuDeviceGetAttribute(&raw mut able, ability, device)?;
+            if able == 0 {
+                return Ok(None);
+            }
+            call::cuDevicePrimaryCtxRetain(&raw mut context, device)?;
         }
-        // SAFETY: as above; released once, in `drop`.
-        let context = unsafe { result::primary_ctx::retain(device) };
-        let context = named("cuDevicePrimaryCtxRetain", context)?;
         let mut primary = Self {
             device,
             context,
-            stream: result::stream::null(),
+            stream: std::ptr::null_mut(),
         };
         primary.enter()?;
-        let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
-        primary.stream = named("cuStreamCreate", stream)?;
+        let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING;
+        // SAFETY: the place lives through the call; the stream is destroyed once, in `drop`.
+        unsafe { call::cuStreamCreate(&raw mut primary.stream, flags)? };
         Ok(Some(primary))
     }
 
@@ -73,8 +53,7 @@ impl Primary {
     /// on the thread; the runtime sets another before it uses another.
     pub(super) fn enter(&self) -> Result<(), CudaError> {
         // SAFETY: the context is held.
-        let entered = unsafe { result::ctx::set_current(self.context) };
-        named("cuCtxSetCurrent", entered)
+        unsafe { call::cuCtxSetCurrent(self.context) }
     }
 
     /// Writes zeros from `at` on; they are there when [`Primary::settle`] returns.
@@ -83,16 +62,14 @@ impl Primary {
     /// `len` bytes from `at` are mapped on this device, and nobody else uses them.
     pub(super) unsafe fn zero(&self, at: sys::CUdeviceptr, len: usize) -> Result<(), CudaError> {
         // SAFETY: the caller's promise; the stream lives as long as this value.
-        let zeroed = unsafe { result::memset_d8_async(at, 0, len, self.stream) };
-        named("cuMemsetD8Async", zeroed)
+        unsafe { call::cuMemsetD8Async(at, 0, len, self.stream) }
     }
 
     /// Waits for what [`Primary::zero`] has begun, and for nothing else: what other streams copy,
     /// compute or record goes on.
     pub(super) fn settle(&self) -> Result<(), CudaError> {
         // SAFETY: the stream lives as long as this value.
-        let settled = unsafe { result::stream::synchronize(self.stream) };
-        named("cuStreamSynchronize", settled)
+        unsafe { call::cuStreamSynchronize(self.stream) }
     }
 
     pub(super) fn device(&self) -> sys::CUdevice {
@@ -106,9 +83,9 @@ impl Drop for Primary {
         // stream of ours. What fails leaves it held.
         unsafe {
             if !self.stream.is_null() && self.enter().is_ok() {
-                let _ = result::stream::destroy(self.stream);
+                let _ = call::cuStreamDestroy_v2(self.stream);
             }
-            let _ = result::primary_ctx::release(self.device);
+            let _ = call::cuDevicePrimaryCtxRelease_v2(self.device);
         }
     }
 }

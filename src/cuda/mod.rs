@@ -4,8 +4,9 @@
 //! The driver's library is looked for when a device asks for memory, never before: without one
 //! the program starts and runs on the CPU.
 
+mod call;
 mod driver;
 mod range;
 
-pub use driver::CudaError;
+pub use call::CudaError;
 pub use range::VirtualRange;

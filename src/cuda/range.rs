@@ -7,7 +7,8 @@
 //!
 //! The driver maps a handle whole, so that every granule has a handle of its own.
 
-use super::driver::{CudaError, Primary, check};
+use super::call::{self, CudaError};
+use super::driver::Primary;
 use cudarc::driver::sys;
 use std::cell::RefCell;
 use std::ffi::c_int;
@@ -40,22 +41,20 @@ impl VirtualRange {
         let properties = properties(primary.device());
         let mut least = 0;
         // SAFETY: both places live through the call.
-        check("cuMemGetAllocationGranularity", unsafe {
-            sys::cuMemGetAllocationGranularity(
+        unsafe {
+            call::cuMemGetAllocationGranularity(
                 &raw mut least,
                 &raw const properties,
                 sys::CUmemAllocationGranularity_flags::CU_MEM_ALLOC_GRANULARITY_MINIMUM,
             )
-        })?;
+        }?;
         if least == 0 || !granule_bytes.is_multiple_of(least) {
             return Ok(None);
         }
         let (len, mut base) = (granules * granule_bytes, 0);
         // SAFETY: the place lives through the call; the driver picks the addresses, aligned to a
         // granule of its own, and they are freed in `drop`.
-        check("cuMemAddressReserve", unsafe {
-            sys::cuMemAddressReserve(&raw mut base, len, 0, 0, 0)
-        })?;
+        unsafe { call::cuMemAddressReserve(&raw mut base, len, 0, 0, 0) }?;
         Ok(Some(Self {
             base,
             granule_bytes,
@@ -106,22 +105,17 @@ impl VirtualRange {
         };
         let mut handle = 0;
         // SAFETY: both places live through the call.
-        check("cuMemCreate", unsafe {
-            sys::cuMemCreate(&raw mut handle, len, &raw const properties, 0)
-        })?;
+        unsafe { call::cuMemCreate(&raw mut handle, len, &raw const properties, 0) }?;
         // SAFETY: the granule lies in the reserved range and nothing is mapped there; the handle
         // is as long as a granule.
-        if let Err(error) = check("cuMemMap", unsafe { sys::cuMemMap(at, len, 0, handle, 0) }) {
+        if let Err(error) = unsafe { call::cuMemMap(at, len, 0, handle, 0) } {
             // SAFETY: created above, mapped nowhere.
-            let _ = unsafe { sys::cuMemRelease(handle) };
+            let _ = unsafe { call::cuMemRelease(handle) };
             return Err(error);
         }
         self.handles.borrow_mut()[granule] = Some(handle);
         // SAFETY: the granule has just been mapped, and is used by nobody yet.
-        let ready = check("cuMemSetAccess", unsafe {
-            sys::cuMemSetAccess(at, len, &raw const access, 1)
-        })
-        .and_then(|()| {
+        let ready = unsafe { call::cuMemSetAccess(at, len, &raw const access, 1) }.and_then(|()| {
             // SAFETY: as above.
             unsafe { self.primary.zero(at, len) }
         });
@@ -152,12 +146,10 @@ impl VirtualRange {
         };
         // SAFETY: the granule is mapped and in use by nobody; a fault of a device that is lost is
         // the driver's to report, and leaves nothing to be done.
-        let unmapped = check("cuMemUnmap", unsafe {
-            sys::cuMemUnmap(self.address(granule), self.granule_bytes)
-        });
+        let unmapped = unsafe { call::cuMemUnmap(self.address(granule), self.granule_bytes) };
         // SAFETY: created in `commit_one` and released once; memory that is still mapped stays
         // until it is not.
-        let released = check("cuMemRelease", unsafe { sys::cuMemRelease(handle) });
+        let released = unsafe { call::cuMemRelease(handle) };
         if let Err(error) = unmapped.and(released) {
             tracing::warn!(%error, granule, "the GPU's memory is not given back");
         }
@@ -178,9 +170,7 @@ impl Drop for VirtualRange {
         self.decommit(&committed);
         let len = self.handles.borrow().len() * self.granule_bytes;
         // SAFETY: reserved in `reserve`; nothing is mapped there any more.
-        let freed = check("cuMemAddressFree", unsafe {
-            sys::cuMemAddressFree(self.base, len)
-        });
+        let freed = unsafe { call::cuMemAddressFree(self.base, len) };
         if let Err(error) = freed {
             tracing::warn!(%error, "the GPU's addresses are not given back");
         }
@@ -203,5 +193,33 @@ fn properties(device: sys::CUdevice) -> sys::CUmemAllocationProp {
             usage: 0,
             reserved: [0; 4],
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says nothing without a GPU.
+    #[test]
+    fn memory_comes_goes_and_comes_again() {
+        let granule = 2 << 20;
+        let range = match VirtualRange::reserve(0, 4, granule) {
+            Ok(Some(range)) => range,
+            Ok(None) => return,
+            Err(error) if error.call == "cuInit" => return,
+            Err(error) => panic!("{error}"),
+        };
+        range.commit(&[1, 3]).expect("memory");
+        range.decommit(&[1]);
+        range.commit(&[0, 1]).expect("memory");
+        drop(range);
+        // More than there is of addresses.
+        let error = VirtualRange::reserve(0, 1 << 40, granule).expect_err("too much");
+        assert_eq!(error.call, "cuMemAddressReserve");
+        assert!(
+            !error.why.is_empty() && !error.why.starts_with("error"),
+            "{error}"
+        );
     }
 }
