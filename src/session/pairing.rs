@@ -2,7 +2,8 @@
 //!
 //! A draft that was asked for must fit: a session that cannot have it does not start. One that
 //! nobody asked for, the default, is left out where it is absent or does not fit, and that is
-//! said. Sessions, `plan` and `doctor` all decide by this.
+//! said; `super::worth` leaves it out as well where its memory is better used. Sessions, `plan` and
+//! `doctor` all go by both.
 
 use super::options::EngineOptions;
 use crate::model::{Gguf, Tokenizer};

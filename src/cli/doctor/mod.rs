@@ -149,6 +149,9 @@ fn examine(settings: &Settings, config: Check) -> Report {
         all.extend(speed::keep(oracle, tuned));
     }
     let prospects = tuned.as_ref().map(|_| prospects(settings));
+    if let Some(Ok(Prospects { outlook, .. })) = &prospects {
+        checks::leave_out_draft(&mut all, outlook.pairing.left_out.as_deref());
+    }
     all.extend(prospects.as_ref().map(speed::limit));
     all.push(config);
     all.push(checks::log(settings));
@@ -254,6 +257,20 @@ mod tests {
              warn  disk           slow\n                     very\n                     \
              -> buy another\n\nfit to run, 1 to look at\n"
         );
+    }
+
+    #[test]
+    fn a_draft_that_sessions_leave_out_is_told_of_unless_it_is_unsound() {
+        let found = |check, why| {
+            let mut all = vec![Check::ok("oracle", "o.gguf"), check];
+            checks::leave_out_draft(&mut all, why);
+            all.remove(1).found
+        };
+        let sound = || Check::ok("draft", "d.gguf");
+        assert_eq!(found(sound(), Some("no room")), "d.gguf; but no room");
+        assert_eq!(found(sound(), None), "d.gguf");
+        let absent = Check::warn("draft", "absent", "pull it");
+        assert_eq!(found(absent, Some("no room")), "absent");
     }
 
     #[test]
