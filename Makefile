@@ -47,7 +47,7 @@ bench-river: models ## measure streaming: the disk's share, the cost of a pass, 
 bench-streaming: bench-forged bench-rival ## as root: all figures of streaming, the rival's beside them
 
 bench-gpu: models ## measure passes on a GPU against its link and its kernels (model=FILE for a larger one)
-	cargo bench $(locked) --bench gpu -- $(model) --vram 4GiB --compare --widths --kv --compute-alone --json gpu.json
+	cargo bench $(locked) --bench gpu -- $(model) --vram 4GiB --compare --widths --kv --compute-alone --timeline --json gpu.json
 
 bench-forged: models ## the same with models of 4.7, 9 and 19 GB made for it (33 GB of disk) in 2 GiB
 	@mkdir -p "$(forged)"

@@ -20,6 +20,7 @@ mod compare;
 mod disk;
 mod kv;
 mod passes;
+mod timeline;
 mod widths;
 
 use anyhow::{Context, ensure};
@@ -83,6 +84,9 @@ struct Args {
     /// Measure computing alone: all weights on the device.
     #[arg(long)]
     compute_alone: bool,
+    /// Show when each shard was copied and computed with, in a pass of every width.
+    #[arg(long)]
+    timeline: bool,
     #[arg(long)]
     json: Option<PathBuf>,
     /// Given by cargo to every benchmark.

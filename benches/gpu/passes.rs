@@ -7,6 +7,7 @@
 //!  pass:           the window, reads and copies beside computing
 //! ```
 
+use super::timeline::Timeline;
 use super::{Bench, Model, PREFIX, chain, disk};
 use nmos::ggml::link_gb_s;
 use nmos::oracle::{LayerOracle, Oracle, WidthClass};
@@ -26,6 +27,7 @@ pub struct Passes {
     link_s: f64,
     disk: Option<Disk>,
     rows: Vec<Row>,
+    timelines: Vec<Timeline>,
     rss: Vec<(String, u64)>,
 }
 
@@ -46,6 +48,15 @@ struct Row {
     compute_s: Option<f64>,
     /// `pass_s` over the longest of what bounds it.
     of_floor: f64,
+}
+
+/// The width class that a pass of so many nodes is made in.
+pub fn class(nodes: usize) -> WidthClass {
+    if nodes < WidthClass::WIDE.min {
+        WidthClass::NARROW
+    } else {
+        WidthClass::WIDE
+    }
 }
 
 impl Bench {
@@ -84,6 +95,7 @@ impl Bench {
             link_s,
             disk: None,
             rows: Vec::new(),
+            timelines: Vec::new(),
             rss: Vec::new(),
         };
         let began = Instant::now();
@@ -93,6 +105,9 @@ impl Bench {
         found.rows = self.times(model, &mut oracle, "pass")?;
         println!("scratch: {}", Bytes(oracle.scratch_bytes() as u64));
         self.used("after the passes");
+        if self.args.timeline {
+            found.timelines = self.timelines(model, &mut oracle)?;
+        }
         if self.args.endurance > 0 {
             found.rss = self.endure(model, &mut oracle)?;
         }
@@ -173,11 +188,7 @@ impl Bench {
         let mut rows = Vec::new();
         for &nodes in &self.args.nodes {
             let tree = chain(nodes, model.n_vocab());
-            let width = if nodes < WidthClass::WIDE.min {
-                WidthClass::NARROW
-            } else {
-                WidthClass::WIDE
-            };
+            let width = class(nodes);
             // The first brings slots, scratch memory and kernels to this width.
             oracle.pass(&tree, width)?;
             let before = oracle.bytes_read();

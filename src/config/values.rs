@@ -203,7 +203,7 @@ impl FromStr for TreeSize {
             Some(guesses) => limits::read(guesses, limits::chain),
             None if text == "auto" => Ok(Self::Auto),
             None => limits::read(text, limits::tree)
-                .map_err(|error| format!("{error}, or chain:N, or auto")),
+                .map_err(|error| format!("{error}, chain:N or auto")),
         }
     }
 }

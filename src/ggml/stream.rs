@@ -145,6 +145,10 @@ impl Drop for Stream {
 #[derive(Debug)]
 pub struct Event(Option<NonNull<sys::ggml_backend_event>>);
 
+// SAFETY: ggml's events are handles of the driver's, which any thread may wait for; there is no
+// way to record one but through a stream, which stays on its thread.
+unsafe impl Send for Event {}
+
 impl Event {
     /// An event of `device`; on one without events, recording it waits for the stream.
     pub fn new(device: Device) -> Self {

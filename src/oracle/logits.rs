@@ -54,6 +54,13 @@ impl Logits {
         &mut self.values[row * self.n_vocab..][..self.n_vocab]
     }
 
+    /// All rows, in the order of [`Logits::nodes`].
+    pub(super) fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.values
+            .chunks_exact_mut(self.n_vocab)
+            .take(self.nodes.len())
+    }
+
     /// The logits of `node`, if it asked for them.
     pub fn of(&self, node: NodeIdx) -> Option<&[f32]> {
         let row = self.nodes.binary_search(&node).ok()?;

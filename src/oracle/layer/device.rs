@@ -7,10 +7,18 @@ use crate::io::Region;
 use crate::river::Window;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Blocks of the head that may be on their way to the host: while one is put into its rows,
 /// others are computed.
 const LANDINGS: usize = 4;
+
+/// Most threads that put a block into its rows. A single one is slower than the link, so that
+/// the head of a wide pass would wait for it.
+const SORTERS: usize = 8;
+
+/// Bytes of a block for which another thread is worth starting.
+const SORTED_ALONE: usize = 512 << 10;
 
 /// See the module's text.
 pub(super) struct DeviceSide {
@@ -25,6 +33,7 @@ pub(super) struct Landing {
     /// Places in use, the oldest first: what rows of the output matrix each holds.
     on_the_way: VecDeque<(usize, Range<usize>)>,
     next: usize,
+    threads: usize,
 }
 
 impl Landing {
@@ -38,7 +47,13 @@ impl Landing {
         (rows * wanted * 4).next_multiple_of(256)
     }
 
-    pub(super) fn new(device: Device, rows: usize, wanted: usize) -> std::io::Result<Self> {
+    /// As for [`Landing::bytes`]; `threads` is how many may compute.
+    pub(super) fn new(
+        device: Device,
+        rows: usize,
+        wanted: usize,
+        threads: usize,
+    ) -> std::io::Result<Self> {
         let block = Self::block(rows, wanted);
         let arena = device.pinned(LANDINGS * block)?;
         let place = |i| (arena.region(i * block, block), Event::new(device));
@@ -46,6 +61,7 @@ impl Landing {
             places: (0..LANDINGS).map(place).collect(),
             on_the_way: VecDeque::new(),
             next: 0,
+            threads: threads.min(SORTERS),
         })
     }
 
@@ -95,12 +111,22 @@ impl Landing {
         let (region, event) = &self.places[place];
         event.synchronize();
         let bytes = rows.len() * 4;
-        for row in 0..logits.nodes().len() {
-            let into = &mut logits.row_mut(row)[rows.clone()];
-            region
-                .part(row * bytes, bytes)
-                .read(bytemuck::cast_slice_mut(into));
-        }
+        let threads = (logits.nodes().len() * bytes / SORTED_ALONE).min(self.threads);
+        let left = Mutex::new(logits.rows_mut().enumerate());
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let sort = || {
+            while let Some((row, into)) = next() {
+                let into = bytemuck::cast_slice_mut(&mut into[rows.clone()]);
+                region.part(row * bytes, bytes).read(into);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                // Those that cannot be started leave the rows to others.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, sort);
+            }
+            sort();
+        });
     }
 }
 

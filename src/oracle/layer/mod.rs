@@ -33,7 +33,8 @@ use crate::io::RowFile;
 use crate::kv::{CellMap, KvMemory, PagedKv};
 use crate::model::{GgmlType, Gguf, ModelLayout, ModelShape, TensorInfo};
 use crate::river::{
-    Placement, Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, Window, WindowPlan, catalogue,
+    Mark, Placement, Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, Window, WindowPlan,
+    catalogue,
 };
 use crate::telemetry::{Hub, ShardPart};
 use crate::units::Bytes;
@@ -44,6 +45,7 @@ use memory::largest_block;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 use weights::Weights;
 
@@ -151,7 +153,8 @@ impl LayerOracle {
             (Some(device), Some(plan)) => {
                 let wanted = max_width(options.max_nodes);
                 let mut window = Window::new(device, plan, weights.layouts(&shards, device))?;
-                let landing = Landing::new(device, largest_block(&shards), wanted)?;
+                let landing =
+                    Landing::new(device, largest_block(&shards), wanted, options.threads)?;
                 window.measure_link(landing.room());
                 // A graph's scratch memory is measured before its weights have come: they must
                 // not count as a part of it.
@@ -221,6 +224,14 @@ impl LayerOracle {
     /// Scratch memory that graphs take.
     pub fn scratch_bytes(&self) -> usize {
         self.compute.scratch_bytes()
+    }
+
+    /// Tells `watcher` of what a device copies and computes, where one computes; see
+    /// [`Window::watch`](crate::river::Window::watch).
+    pub fn watch(&mut self, watcher: Option<Sender<Mark>>) {
+        if let Some(side) = &mut self.side {
+            side.window.watch(watcher);
+        }
     }
 
     /// Time to send what passes through the window in a pass, in microseconds.

@@ -26,6 +26,7 @@ use crate::ggml::{ComputeError, Device, Event, MOST_PADDING, Span, Stream};
 use crate::io::{Arena, Region};
 use order::{Next, Order};
 use std::collections::VecDeque;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 /// Copies that the link is measured with, one behind the other, and how often.
@@ -60,6 +61,24 @@ pub struct Window {
     sent: u64,
     /// Of the link, in bytes a second; zero before it was measured.
     rate: f64,
+    /// Who is told what the streams are asked for.
+    watcher: Option<Sender<Mark>>,
+}
+
+/// What a stream is asked for, as a watcher is told.
+#[derive(Debug)]
+pub struct Mark {
+    pub shard: ShardIdx,
+    pub work: Work,
+    /// Marks its end.
+    pub event: Event,
+}
+
+/// Work on a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    Copy,
+    Compute,
 }
 
 impl Window {
@@ -104,6 +123,7 @@ impl Window {
             taken: None,
             sent: 0,
             rate: 0.0,
+            watcher: None,
         })
     }
 
@@ -161,6 +181,21 @@ impl Window {
         self.sent
     }
 
+    /// Tells `watcher`, from now on, of all copies and computing; nobody where it is `None`.
+    pub fn watch(&mut self, watcher: Option<Sender<Mark>>) {
+        self.watcher = watcher;
+    }
+
+    fn tell(&self, shard: ShardIdx, work: Work, stream: &Stream) {
+        let Some(watcher) = &self.watcher else {
+            return;
+        };
+        let event = Event::new(stream.device());
+        stream.record(&event);
+        // One that has left need not know.
+        let _ = watcher.send(Mark { shard, work, event });
+    }
+
     /// The memory of `shard`; what `compute` is asked for from now on begins when it is there.
     /// Shards are taken in order of use, one at a time, round and round; those that are left
     /// out arrive all the same, and are skipped.
@@ -209,6 +244,7 @@ impl Window {
         if self.homes[shard.0].is_none() {
             self.free_front(compute);
         }
+        self.tell(shard, Work::Compute, compute);
     }
 
     /// The oldest slot in use.
@@ -249,8 +285,9 @@ impl Window {
                     let Slot { memory, free, .. } = &self.slots[slot];
                     self.copies.wait(free);
                     self.send(shard, &region, &memory.clone());
+                    self.copies.record(&self.slots[slot].full);
+                    self.tell(shard, Work::Copy, &self.copies);
                     let slot_state = &mut self.slots[slot];
-                    self.copies.record(&slot_state.full);
                     slot_state.shard = Some(shard);
                     slot_state.lent = lent;
                     if lent {
