@@ -19,7 +19,7 @@ pub struct CudaError {
 macro_rules! functions {
     ($(fn $name:ident($($arg:ident: $of:ty),*);)*) => {$(
         /// # Safety
-        /// [`is_present`], and what the driver's manual asks for.
+        /// The driver is present, and what the driver's manual asks for.
         #[allow(non_snake_case, reason = "the driver's own name")]
         pub(super) unsafe fn $name($($arg: $of),*) -> Result<(), CudaError> {
             type Function = unsafe extern "C" fn($($of),*) -> u32;
