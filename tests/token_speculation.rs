@@ -125,10 +125,14 @@ fn samplings() -> [Sampling; 2] {
     [Sampling::default(), warm]
 }
 
+fn prompt() -> Vec<TokenId> {
+    let tokenizer = nmos::model::Tokenizer::open(&model(SMOL)).unwrap();
+    tokenizer.text(PROMPT)
+}
+
 /// Compares answers with guesses of every kind to those without, for each of `sizes`.
 fn compare(oracle: &mut dyn Oracle, sizes: &[usize]) {
-    let tokenizer = nmos::model::Tokenizer::open(&model(SMOL)).unwrap();
-    let prompt = tokenizer.text(PROMPT);
+    let prompt = prompt();
     for sampling in samplings() {
         let sampler = Sampler::new(sampling, Vec::new());
         for &size in sizes {
@@ -168,9 +172,7 @@ fn trees_of_any_size_change_no_token() {
 fn what_is_guessed_ahead_changes_no_token_and_is_kept() {
     let _turn = common::turn();
     let mut oracle = layer_oracle(SMOL, Bytes::mib(200));
-    let prompt = nmos::model::Tokenizer::open(&model(SMOL))
-        .unwrap()
-        .text(PROMPT);
+    let prompt = prompt();
     let sampler = Sampler::new(Sampling::default(), Vec::new());
     let mut told = |ahead| {
         let decodes = Arc::default();
@@ -260,9 +262,7 @@ impl Drafter for Wrong {
 fn a_draft_that_is_always_wrong_costs_no_token_and_is_soon_not_believed() {
     let _turn = common::turn();
     let mut oracle = layer_oracle(SMOL, Bytes::mib(200));
-    let prompt = nmos::model::Tokenizer::open(&model(SMOL))
-        .unwrap()
-        .text(PROMPT);
+    let prompt = prompt();
     let sampler = Sampler::new(Sampling::default(), Vec::new());
     let plain = alone(&mut oracle, &prompt, WidthClass::BATCH, &sampler);
     let sizing = Sizing::new(TreeSize::Fixed(8), 8, Some(DecodeTimes::new(1, 1.0)));

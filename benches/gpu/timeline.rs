@@ -6,7 +6,7 @@
 
 use super::{Bench, Model, chain, passes};
 use nmos::oracle::{LayerOracle, Oracle};
-use nmos::river::{Mark, Work};
+use nmos::river::{Mark, Watcher};
 use serde::Serialize;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, channel};
@@ -45,21 +45,11 @@ impl Bench {
             oracle.pass(&tree, width)?;
             let (copies, copied) = channel();
             let (computes, computed) = channel();
-            let (marks, all) = channel::<Mark>();
             let timeline = std::thread::scope(|scope| {
                 let began = Instant::now();
-                scope.spawn(move || {
-                    for mark in all {
-                        let of = match mark.work {
-                            Work::Copy => &copies,
-                            Work::Compute => &computes,
-                        };
-                        let _ = of.send(mark);
-                    }
-                });
                 let copied = scope.spawn(move || ends(&copied, began));
                 let computed = scope.spawn(move || ends(&computed, began));
-                oracle.watch(Some(marks));
+                oracle.watch(Some(Watcher { copies, computes }));
                 let passed = oracle.pass(&tree, width);
                 let pass_ms = began.elapsed().as_secs_f64() * 1e3;
                 oracle.watch(None);

@@ -30,7 +30,7 @@ mod sync {
 pub use plan::{Placement, Plan, PlanError};
 pub use reader::{ReadCounters, ReadFailure, ReadSizes};
 pub use shard::{Extent, Placed, Shard, ShardIdx, catalogue, catalogue_by_layer, total_bytes};
-pub use window::{Mark, Part, Window, WindowPlan, WindowTooSmall, Work, layout};
+pub use window::{Mark, Part, Watcher, Window, WindowPlan, WindowTooSmall, layout};
 
 use crate::io::{Arena, BlockFile, BlockReader, FileChange, Region, open_reader};
 use crate::telemetry::{Hub, QueueItem, Residency, ShardView};

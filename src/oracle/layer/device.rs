@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 /// others are computed.
 const LANDINGS: usize = 4;
 
-/// Most threads that put a block into its rows. A single one is slower than the link, so that
+/// Most threads that put a block into its rows. A single one may be slower than the link, and
 /// the head of a wide pass would wait for it.
 const SORTERS: usize = 8;
 

@@ -33,7 +33,7 @@ use crate::io::RowFile;
 use crate::kv::{CellMap, KvMemory, PagedKv};
 use crate::model::{GgmlType, Gguf, ModelLayout, ModelShape, TensorInfo};
 use crate::river::{
-    Mark, Placement, Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, Window, WindowPlan,
+    Placement, Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, Watcher, Window, WindowPlan,
     catalogue,
 };
 use crate::telemetry::{Hub, ShardPart};
@@ -45,7 +45,6 @@ use memory::largest_block;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Instant;
 use weights::Weights;
 
@@ -228,7 +227,7 @@ impl LayerOracle {
 
     /// Tells `watcher` of what a device copies and computes, where one computes; see
     /// [`Window::watch`](crate::river::Window::watch).
-    pub fn watch(&mut self, watcher: Option<Sender<Mark>>) {
+    pub fn watch(&mut self, watcher: Option<Watcher>) {
         if let Some(side) = &mut self.side {
             side.window.watch(watcher);
         }

@@ -61,24 +61,32 @@ pub struct Window {
     sent: u64,
     /// Of the link, in bytes a second; zero before it was measured.
     rate: f64,
-    /// Who is told what the streams are asked for.
-    watcher: Option<Sender<Mark>>,
+    watcher: Option<Watcher>,
 }
 
-/// What a stream is asked for, as a watcher is told.
+/// Who is told what the streams are asked for, in its order.
+#[derive(Debug)]
+pub struct Watcher {
+    pub copies: Sender<Mark>,
+    pub computes: Sender<Mark>,
+}
+
+/// Work on a shard.
 #[derive(Debug)]
 pub struct Mark {
     pub shard: ShardIdx,
-    pub work: Work,
     /// Marks its end.
     pub event: Event,
 }
 
-/// Work on a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    Copy,
-    Compute,
+impl Mark {
+    /// Sends one for what `stream` was asked for last.
+    fn tell(watcher: &Sender<Self>, shard: ShardIdx, stream: &Stream) {
+        let event = Event::new(stream.device());
+        stream.record(&event);
+        // One that has left need not know.
+        let _ = watcher.send(Self { shard, event });
+    }
 }
 
 impl Window {
@@ -182,18 +190,8 @@ impl Window {
     }
 
     /// Tells `watcher`, from now on, of all copies and computing; nobody where it is `None`.
-    pub fn watch(&mut self, watcher: Option<Sender<Mark>>) {
+    pub fn watch(&mut self, watcher: Option<Watcher>) {
         self.watcher = watcher;
-    }
-
-    fn tell(&self, shard: ShardIdx, work: Work, stream: &Stream) {
-        let Some(watcher) = &self.watcher else {
-            return;
-        };
-        let event = Event::new(stream.device());
-        stream.record(&event);
-        // One that has left need not know.
-        let _ = watcher.send(Mark { shard, work, event });
     }
 
     /// The memory of `shard`; what `compute` is asked for from now on begins when it is there.
@@ -244,7 +242,9 @@ impl Window {
         if self.homes[shard.0].is_none() {
             self.free_front(compute);
         }
-        self.tell(shard, Work::Compute, compute);
+        if let Some(watcher) = &self.watcher {
+            Mark::tell(&watcher.computes, shard, compute);
+        }
     }
 
     /// The oldest slot in use.
@@ -286,7 +286,9 @@ impl Window {
                     self.copies.wait(free);
                     self.send(shard, &region, &memory.clone());
                     self.copies.record(&self.slots[slot].full);
-                    self.tell(shard, Work::Copy, &self.copies);
+                    if let Some(watcher) = &self.watcher {
+                        Mark::tell(&watcher.copies, shard, &self.copies);
+                    }
                     let slot_state = &mut self.slots[slot];
                     slot_state.shard = Some(shard);
                     slot_state.lent = lent;
