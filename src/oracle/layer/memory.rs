@@ -2,8 +2,9 @@
 //! pass on a device.
 
 use super::activations::Activations;
-use super::device::{self, Landing};
+use super::device;
 use super::graphs::{self, Graphs};
+use super::landing::Landing;
 use super::weights::Weights;
 use super::{LayerOracle, OracleError, WidthClass, max_width};
 use crate::ggml::Graph;

@@ -17,6 +17,8 @@
 mod activations;
 mod device;
 mod graphs;
+mod head;
+mod landing;
 mod memory;
 mod probe;
 mod weights;
@@ -39,8 +41,9 @@ use crate::river::{
 use crate::telemetry::{Hub, ShardPart};
 use crate::units::Bytes;
 use activations::Activations;
-use device::{DeviceSide, Landing};
+use device::DeviceSide;
 use graphs::Graphs;
+use landing::Landing;
 use memory::largest_block;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -378,56 +381,6 @@ impl LayerOracle {
             self.head(&graphs, &mut logits)?;
         }
         Ok(logits)
-    }
-
-    fn head(&mut self, graphs: &Graphs, logits: &mut Logits) -> Result<(), OracleError> {
-        let rows = self.begin_head(graphs, logits);
-        let mut block = Vec::new();
-        for shard in self.shards_where(|part| part == ShardPart::Head) {
-            self.head_step(shard, graphs, rows, &mut block, logits)?;
-        }
-        if let Some(side) = &mut self.side {
-            side.landing.finish(logits);
-        }
-        Ok(())
-    }
-
-    /// Names the tokens whose logits are wanted; says how many rows are computed for them.
-    fn begin_head(&mut self, graphs: &Graphs, logits: &Logits) -> usize {
-        // The head is a batch of its own, with kernels picked by its own width.
-        let rows = logits.nodes().len().max(graphs.width.min);
-        self.activations.set_wanted(logits.nodes(), rows);
-        rows
-    }
-
-    /// The step of a shard of the head. `block` is room for what it computes.
-    fn head_step(
-        &mut self,
-        shard: ShardIdx,
-        graphs: &Graphs,
-        rows: usize,
-        block: &mut Vec<f32>,
-        logits: &mut Logits,
-    ) -> Result<(), OracleError> {
-        let range = self.river.shards()[shard.0].rows.clone();
-        self.with_shard(shard, graphs, |o, g| {
-            let weights = o.weights.head_block(shard);
-            let norm = &o.weights.output_norm;
-            let (graph, out) = g.head(&o.activations, weights, norm, rows);
-            o.compute.start(&graph)?;
-            if let Some(side) = &mut o.side {
-                let stream = o.compute.stream();
-                side.landing.fetch(stream, &out, range.clone(), logits);
-                return Ok(());
-            }
-            block.resize(range.len() * rows, 0.0);
-            out.read_f32(block);
-            for row in 0..logits.nodes().len() {
-                logits.row_mut(row)[range.clone()]
-                    .copy_from_slice(&block[row * range.len()..][..range.len()]);
-            }
-            Ok(())
-        })
     }
 }
 
