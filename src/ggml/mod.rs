@@ -10,6 +10,7 @@
 //! `model::arch` checks every one of them before a tensor is made. Should it abort all the same,
 //! whoever asked for it ([`on_abort`]) is told first, so that the terminal is not left as it is.
 
+mod amx;
 pub mod bare;
 mod compute;
 mod device;
@@ -82,6 +83,7 @@ pub fn init() -> Result<&'static LlamaBackend, InitError> {
             let folders = backend_folders();
             for folder in folders.iter().filter(|f| f.is_dir()) {
                 load_backends(folder);
+                amx::avoid(folder);
                 if compute::cpu_device().is_some() {
                     break;
                 }
