@@ -31,10 +31,14 @@ const MARGIN: Bytes = Bytes::mib(28);
 /// must work.
 const SLACK: Bytes = Bytes::mib(16);
 
-/// Most nodes of a pass that chooses its size: a full batch, or where memory is short, or only
-/// repetitions are guessed, as many as cost hardly more than eight.
+/// Most nodes of a pass that chooses its size: a full batch, or where memory is short as many as
+/// cost hardly more than eight.
 const AUTO_NODES: usize = WidthClass::BATCH.max;
 const AUTO_NODES_SHORT: usize = 16;
+
+/// The same on the CPU where only repetitions are guessed: what their logits take could hold
+/// weights, and most answers repeat little.
+const AUTO_NODES_ALONE: usize = 8;
 
 /// The same where a device computes, whose wide passes cost hardly more while weights stream.
 const AUTO_NODES_DEVICE: [usize; 3] = [WidthClass::DEVICE.max, 256, WIDE_ENOUGH];
@@ -331,7 +335,12 @@ impl Sizes {
 
     /// Most nodes of a pass where memory is short.
     fn least_nodes(&self) -> usize {
-        self.tree.nodes().unwrap_or(AUTO_NODES_SHORT)
+        let auto = if self.drafted || self.device.is_some() {
+            AUTO_NODES_SHORT
+        } else {
+            AUTO_NODES_ALONE
+        };
+        self.tree.nodes().unwrap_or(auto)
     }
 
     /// How the device's memory is divided; `None` where the CPU computes, as it does for models
