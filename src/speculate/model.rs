@@ -17,16 +17,13 @@
 
 use super::guess::{Drafter, Guess, Source};
 use super::room::DraftRoom;
-use super::sampler::{Sampler, Sampling};
+use super::sampler::{Ranked, Sampler, Sampling};
 use super::tree::{DraftIdx, DraftTree};
 use crate::ggml::Device;
 use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
 use crate::model::{Gguf, GgufError};
 use crate::units::TokenId;
 use std::time::Instant;
-
-/// Guesses for a node.
-const GUESSES: usize = 8;
 
 /// See the module's text.
 pub struct ModelDrafter {
@@ -42,11 +39,16 @@ pub struct ModelDrafter {
     /// The position behind the last token of each sequence; `None` for one that is not in use.
     ends: Vec<Option<usize>>,
     room: DraftRoom,
+    threads: usize,
     decoded: u64,
     warm_ms: f64,
 }
 
 type Sequence = usize;
+
+/// Rows of logits that one thread looks through where others could help: each takes about half
+/// a millisecond.
+const RANKED_ALONE: usize = 2;
 
 /// A guess whose keys and values are in the cache.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +66,14 @@ struct Pending {
     batch: Vec<BatchToken>,
     /// The place in the batch, of the question, and the path that the question is about.
     questions: Vec<(usize, usize, Vec<TokenId>)>,
+}
+
+/// A question whose row of logits is there.
+struct Asked<'a> {
+    question: usize,
+    /// The text and the path that the question is about.
+    history: Vec<TokenId>,
+    logits: &'a [f32],
 }
 
 /// A draft that cannot be had; names the file.
@@ -124,6 +134,7 @@ impl ModelDrafter {
             nodes: Vec::new(),
             ends: vec![None; room.sequences],
             room,
+            threads: threads.max(1),
             decoded: 0,
             warm_ms: 0.0,
         };
@@ -319,23 +330,52 @@ impl ModelDrafter {
             return Ok(());
         }
         self.decode(&batch)?;
-        let mut history = self.text.clone();
-        for (place, question, path) in questions {
-            history.truncate(self.text.len());
-            history.extend(path);
-            let logits = &self.run.logits(place)[..self.n_vocab];
-            let ranked = self.sampler.rank(logits, &history, history.len(), GUESSES);
-            answers[question] = ranked
-                .into_iter()
-                .map(|r| Guess {
-                    token: r.token,
-                    p: r.p,
-                    source: Source::Model,
-                })
+        let asked: Vec<_> = questions
+            .into_iter()
+            .map(|(place, question, path)| Asked {
+                question,
+                history: [self.text.as_slice(), &path].concat(),
+                logits: &self.run.logits(place)[..self.n_vocab],
+            })
+            .collect();
+        let (sampler, most) = (&self.sampler, self.room.guesses);
+        let share = asked.len().div_ceil(self.threads).max(RANKED_ALONE);
+        std::thread::scope(|scope| {
+            let mut shares = asked.chunks(share);
+            let own = shares.next().unwrap_or_default();
+            let others: Vec<_> = shares
+                .map(|share| scope.spawn(move || rank(share, sampler, most)))
                 .collect();
-        }
+            let mut put = |ranked: Vec<(usize, Vec<Guess>)>| {
+                for (question, guesses) in ranked {
+                    answers[question] = guesses;
+                }
+            };
+            put(rank(own, sampler, most));
+            for other in others {
+                match other.join() {
+                    Ok(ranked) => put(ranked),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+        });
         Ok(())
     }
+}
+
+/// What the questions of `share` have for an answer.
+fn rank(share: &[Asked<'_>], sampler: &Sampler, most: usize) -> Vec<(usize, Vec<Guess>)> {
+    let guesses = |asked: &Asked<'_>| {
+        let history = &asked.history;
+        let ranked = sampler.rank(asked.logits, history, history.len(), most);
+        let guess = |r: Ranked| Guess {
+            token: r.token,
+            p: r.p,
+            source: Source::Model,
+        };
+        ranked.into_iter().map(guess).collect()
+    };
+    share.iter().map(|a| (a.question, guesses(a))).collect()
 }
 
 impl Drafter for ModelDrafter {

@@ -9,6 +9,8 @@ pub struct DraftRoom {
     pub sequences: usize,
     /// Cells for guesses, beside those for the text.
     pub nodes: usize,
+    /// Guesses for a node.
+    pub guesses: usize,
 }
 
 impl DraftRoom {
@@ -17,6 +19,7 @@ impl DraftRoom {
         batch: 16,
         sequences: 32,
         nodes: 256,
+        guesses: 8,
     };
 
     /// Of one on a GPU, for trees of some hundred nodes.
@@ -24,5 +27,6 @@ impl DraftRoom {
         batch: 32,
         sequences: 128,
         nodes: 1024,
+        guesses: 32,
     };
 }

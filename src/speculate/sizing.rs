@@ -56,7 +56,7 @@ const LEAST_WORTH: f64 = 1e-3;
 const BEST_CHILD: f64 = 0.8;
 
 /// How many nodes a drafter may be asked about at a time.
-const AT_ONCE: [usize; 5] = [1, 2, 4, 8, 16];
+const AT_ONCE: [usize; 6] = [1, 2, 4, 8, 16, 32];
 
 /// What a pass is to be.
 #[derive(Clone, Copy, Debug)]

@@ -26,6 +26,9 @@ const LEAST_WORTH: f32 = 2e-3;
 /// What a lookup must be worth to take the model's place in a chain.
 const SURE: f32 = 0.8;
 
+/// What a guess must be worth to be kept: less, and no pass has a seat for it.
+const SEAT_WORTH: f32 = 5e-4;
+
 /// Most guesses of a tree: more than any pass takes.
 const MOST_GUESSES: usize = 2048;
 
@@ -227,8 +230,12 @@ impl Speculator {
     }
 
     fn add(&self, tree: &mut DraftTree, parent: DraftIdx, guesses: &[Guess], growth: &Growth) {
+        let worth = tree.node(parent).path_p();
         for guess in guesses {
             let calibrated = self.calibration.of(guess);
+            if worth * calibrated < SEAT_WORTH {
+                continue;
+            }
             tree.add(parent, *guess, calibrated, NodeKind::Answer);
             if growth.chain {
                 // The best guess of a node is its first.
