@@ -16,7 +16,7 @@ use std::ffi::CStr;
 use std::path::Path;
 
 /// What a processor with AMX runs as well, the best first.
-const OTHERS: [&str; 3] = ["zen4", "icelake", "skylakex"];
+const OTHERS: [&str; 5] = ["zen4", "icelake", "cascadelake", "skylakex", "haswell"];
 
 /// Takes another library of `folder` for the CPU where the one that was loaded uses AMX.
 pub(super) fn avoid(folder: &Path) {
@@ -35,8 +35,11 @@ pub(super) fn avoid(folder: &Path) {
     // SAFETY: registered, and in use by nothing: `init` does this before any other use of ggml.
     unsafe { sys::ggml_backend_unload(registry) };
     // One that this processor lacks instructions for refuses to load.
-    let loaded = others.iter().any(|library| load_library(library).is_ok());
-    tracing::info!(loaded, "took a library without AMX");
+    if others.iter().any(|library| load_library(library).is_ok()) {
+        tracing::info!("took a library without AMX");
+    } else {
+        tracing::warn!("none of the libraries without AMX can be loaded");
+    }
 }
 
 fn uses_amx(registry: sys::ggml_backend_reg_t) -> bool {

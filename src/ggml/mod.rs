@@ -183,8 +183,8 @@ fn load_library(library: &Path) -> Result<(), String> {
         )
     };
     let path = CString::new(library.as_os_str().as_encoded_bytes()).map_err(|_| refused())?;
-    // SAFETY: a NUL-terminated path; the call registers the library for good, and is made
-    // within `init`, before any other use of ggml.
+    // SAFETY: a NUL-terminated path; the call registers the library, and is made within
+    // `init`, before any other use of ggml.
     let registry = unsafe { llama_cpp_sys_2::ggml_backend_load(path.as_ptr()) };
     if registry.is_null() {
         Err(refused())
