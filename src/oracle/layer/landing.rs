@@ -68,7 +68,7 @@ impl Landing {
             on_the_way: VecDeque::new(),
             next: 0,
             rows,
-            threads: threads.min(SORTERS),
+            threads: threads.clamp(1, SORTERS),
         })
     }
 
@@ -235,6 +235,42 @@ impl Landed {
         for Row { into, place } in rows {
             let into = bytemuck::cast_slice_mut(&mut into[self.rows.clone()]);
             self.block.part(*place * bytes, bytes).read(into);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::TokenTree;
+    use super::super::super::logits::Shelf;
+    use super::*;
+    use crate::io::Arena;
+    use crate::units::TokenId;
+
+    #[test]
+    fn every_block_comes_into_the_rows_of_all_nodes() {
+        const NODES: usize = 5;
+        let value = |node: usize, token: usize| (100 * node + token) as f32;
+        for threads in [1, 2, 3, 8] {
+            let tree = TokenTree::chain(&[TokenId(0); NODES], 0);
+            let mut logits = Logits::for_tree(&tree, 10, &Shelf::default());
+            std::thread::scope(|scope| {
+                let mut sorters = Sorters::start(scope, &mut logits, threads);
+                for (blocks, rows) in [0..4, 4..9, 9..10].into_iter().enumerate() {
+                    let block = Arena::new(4096).expect("memory").region(0, 4096);
+                    let in_block = |node| rows.clone().map(move |token| value(node, token));
+                    let values: Vec<_> = (0..NODES).flat_map(in_block).collect();
+                    block.write(bytemuck::cast_slice(&values));
+                    sorters.sort(&Landed { block, rows });
+                    sorters.wait(1);
+                    assert!(sorters.sorting <= 1, "block {blocks}");
+                }
+                sorters.wait(0);
+            });
+            for node in 0..NODES {
+                let expected: Vec<_> = (0..10).map(|token| value(node, token)).collect();
+                assert_eq!(logits.of(node), Some(&expected[..]), "{threads} threads");
+            }
         }
     }
 }
