@@ -73,7 +73,9 @@ fn a_streamed_plan_accounts_for_every_byte() {
 #[test]
 fn passes_are_predicted_from_kernels_and_disk() {
     // Where a draft guesses, one node is padded to the eight of its width class.
-    predicted(None, "640MiB", (8, "no_draft"), 1);
+    predicted(None, "640MiB", (16, "no_draft"), 1);
+    // Little streams, and the logits of eight nodes more would be a good part of it.
+    predicted(None, "1005MiB", (8, "no_draft"), 1);
     predicted(Some(&model(DRAFT)), "1100MiB", (63, "auto"), 8);
 }
 

@@ -36,9 +36,10 @@ const SLACK: Bytes = Bytes::mib(16);
 const AUTO_NODES: usize = WidthClass::BATCH.max;
 const AUTO_NODES_SHORT: usize = 16;
 
-/// The same on the CPU where only repetitions are guessed: what their logits take could hold
-/// weights, and most answers repeat little.
+/// The same where only repetitions are guessed and the logits of more would take weights out of
+/// memory that are more than a 50th of what streams: most answers repeat little.
 const AUTO_NODES_ALONE: usize = 8;
+const MISSED: u64 = 50;
 
 /// The same where a device computes, whose wide passes cost hardly more while weights stream.
 const AUTO_NODES_DEVICE: [usize; 3] = [WidthClass::DEVICE.max, 256, WIDE_ENOUGH];
@@ -236,9 +237,16 @@ impl Budget {
             if cramped && nodes > least {
                 continue;
             }
-            if let Some(budget) = Self::with_nodes(sizes, nodes, resident_weights, model, vram) {
-                return Ok(budget);
+            let Some(budget) = Self::with_nodes(sizes, nodes, resident_weights, model, vram) else {
+                continue;
+            };
+            if nodes > least
+                && !sizes.drafted
+                && budget.misses(sizes.more_than(least, nodes, model))
+            {
+                continue;
             }
+            return Ok(budget);
         }
         let on_device = sizes.vram(least, model)?.is_some();
         Err(sizes.least(model, on_device).into())
@@ -251,6 +259,15 @@ impl Budget {
     fn leaves_room_beside_draft(&self) -> bool {
         let vram = self.device.as_ref().map(|(_, vram)| vram);
         vram.is_some_and(|v| v.holds_draft && v.window.is_roomy())
+    }
+
+    /// Whether so much more for weights would clearly shorten a pass.
+    fn misses(&self, bytes: Bytes) -> bool {
+        let streamed = self
+            .form
+            .plan()
+            .map_or(0, |plan| plan.streamed_bytes as u64);
+        self.device.is_none() && streamed > 0 && bytes.0 * MISSED > streamed
     }
 
     /// Where the draft computes, if not on the CPU.
@@ -319,26 +336,34 @@ impl Sizes {
     /// the least that a session has.
     fn affordable_nodes(&self, model: &Blueprint) -> Vec<usize> {
         let least = self.least_nodes();
-        if self.tree != TreeSize::Auto || !self.drafted {
+        if self.tree != TreeSize::Auto {
             return vec![least];
         }
-        let bytes = |nodes| -> u64 {
-            let others = others(model, self.ctx_tokens, nodes, self.device.is_some());
-            others.iter().map(|(_, bytes)| bytes.0).sum()
-        };
-        let affordable = |&nodes: &usize| (bytes(nodes) - bytes(least)) * SHORT <= self.ram.0;
+        if !self.drafted {
+            return vec![AUTO_NODES_SHORT, least];
+        }
+        let affordable =
+            |&nodes: &usize| self.more_than(least, nodes, model).0 * SHORT <= self.ram.0;
         let on_gpu = self.device.is_some_and(|(device, _)| !device.is_cpu());
         let wide = AUTO_NODES_DEVICE.into_iter().filter(|_| on_gpu);
         let many = wide.chain([AUTO_NODES]).filter(affordable);
         many.chain([least]).collect()
     }
 
+    /// What a pass of `nodes` takes beyond one of `fewer`.
+    fn more_than(&self, fewer: usize, nodes: usize, model: &Blueprint) -> Bytes {
+        let bytes = |nodes| -> u64 {
+            let others = others(model, self.ctx_tokens, nodes, self.device.is_some());
+            others.iter().map(|(_, bytes)| bytes.0).sum()
+        };
+        Bytes(bytes(nodes) - bytes(fewer))
+    }
+
     /// Most nodes of a pass where memory is short.
     fn least_nodes(&self) -> usize {
-        let auto = if self.drafted || self.device.is_some() {
-            AUTO_NODES_SHORT
-        } else {
-            AUTO_NODES_ALONE
+        let auto = match self.drafted {
+            true => AUTO_NODES_SHORT,
+            false => AUTO_NODES_ALONE,
         };
         self.tree.nodes().unwrap_or(auto)
     }
