@@ -6,7 +6,8 @@
 //!
 //! ```text
 //!  oracle on      draft on    cores of the draft                       beside a pass
-//!  the device     the device  one, which asks the device               with 2 cores
+//!  the device     the device  as below: one asks the device, and all    with 2 cores
+//!                             look through its logits
 //!  the device     the CPU     all but two, up to --threads             with 3 cores
 //!  the CPU        the CPU     those beyond --threads, up to --threads  where there are 2
 //!                             (as many as --threads, where not)
@@ -45,7 +46,7 @@ impl DraftCores {
         let spare = cores.saturating_sub(if on.oracle { FEEDING } else { threads });
         match on {
             OnDevice { draft: true, .. } => Self {
-                threads: 1,
+                threads: threads.min(spare).max(1),
                 ahead: on.oracle && cores >= 2,
             },
             OnDevice { oracle: true, .. } => Self {
@@ -186,7 +187,9 @@ mod tests {
         assert_eq!(cores(true, false, 16, 16), (14, true));
         assert_eq!(cores(true, false, 4, 16), (4, true));
         assert_eq!(cores(true, false, 2, 2), (1, false));
-        assert_eq!(cores(true, true, 16, 16), (1, true));
+        assert_eq!(cores(true, true, 16, 16), (14, true));
+        assert_eq!(cores(true, true, 2, 2), (1, true));
+        assert_eq!(cores(false, true, 16, 16), (1, false));
         assert_eq!(cores(true, true, 1, 1), (1, false));
     }
 

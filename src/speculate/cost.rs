@@ -56,6 +56,10 @@ const NARROW: usize = 64;
 /// Relative times of a draft's decode by its tokens.
 const DECODE: [(usize, f64); 5] = [(1, 1.0), (2, 2.4), (4, 3.2), (8, 4.2), (16, 5.5)];
 
+/// The same on a GPU, where a few hundred kernels have to be started for any number of tokens: a
+/// first guess, which what is measured replaces.
+const DECODE_ON_DEVICE: [(usize, f64); 4] = [(1, 1.0), (8, 1.1), (16, 1.3), (32, 1.7)];
+
 /// How much a new measurement counts against those before.
 const FRESH: f64 = 0.2;
 
@@ -227,9 +231,18 @@ impl PassTimes {
 pub struct DecodeTimes(Curve);
 
 impl DecodeTimes {
-    /// From one measurement.
+    /// From one measurement on the CPU.
     pub fn new(tokens: usize, ms: f64) -> Self {
-        let mut curve = Curve::new(&DECODE);
+        Self::along(&DECODE, tokens, ms)
+    }
+
+    /// The same on a device of its own memory.
+    pub fn on_device(tokens: usize, ms: f64) -> Self {
+        Self::along(&DECODE_ON_DEVICE, tokens, ms)
+    }
+
+    fn along(nominal: &'static [(usize, f64)], tokens: usize, ms: f64) -> Self {
+        let mut curve = Curve::new(nominal);
         curve.scale = Some(ms / curve.nominal(tokens));
         Self(curve)
     }
@@ -351,5 +364,12 @@ mod tests {
         }
         assert!((times.ms(1) - 14.0).abs() < 1.0);
         assert!(times.ms(8) > times.ms(1));
+        let mut times = DecodeTimes::on_device(32, 8.5);
+        assert!((times.ms(1) - 5.0).abs() < 0.1);
+        for _ in 0..10 {
+            times.observe(32, 6.0);
+            times.observe(16, 5.0);
+        }
+        assert!((times.ms(32) - 6.0).abs() < 0.5 && (times.ms(16) - 5.0).abs() < 0.5);
     }
 }

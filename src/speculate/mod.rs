@@ -21,6 +21,7 @@ mod guess;
 mod lookup;
 mod model;
 mod noise;
+mod ranking;
 mod room;
 mod sampler;
 mod sizing;

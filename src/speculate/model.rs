@@ -15,9 +15,11 @@
 //! What was decoded stays as long as it is on the text's way or below its end, so that nothing
 //! is decoded twice.
 
-use super::guess::{Drafter, Guess, Source};
+use super::cost::DecodeTimes;
+use super::guess::{Drafter, Guess};
+use super::ranking::{Asked, rank};
 use super::room::DraftRoom;
-use super::sampler::{Ranked, Sampler, Sampling};
+use super::sampler::{Sampler, Sampling};
 use super::tree::{DraftIdx, DraftTree};
 use crate::ggml::Device;
 use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
@@ -39,16 +41,12 @@ pub struct ModelDrafter {
     /// The position behind the last token of each sequence; `None` for one that is not in use.
     ends: Vec<Option<usize>>,
     room: DraftRoom,
-    threads: usize,
+    rankers: usize,
     decoded: u64,
     warm_ms: f64,
 }
 
 type Sequence = usize;
-
-/// Rows of logits that one thread looks through where others could help: each takes about half
-/// a millisecond.
-const RANKED_ALONE: usize = 2;
 
 /// A guess whose keys and values are in the cache.
 #[derive(Clone, Copy, Debug)]
@@ -66,14 +64,6 @@ struct Pending {
     batch: Vec<BatchToken>,
     /// The place in the batch, of the question, and the path that the question is about.
     questions: Vec<(usize, usize, Vec<TokenId>)>,
-}
-
-/// A question whose row of logits is there.
-struct Asked<'a> {
-    question: usize,
-    /// The text and the path that the question is about.
-    history: Vec<TokenId>,
-    logits: &'a [f32],
 }
 
 /// A draft that cannot be had; names the file.
@@ -95,7 +85,7 @@ impl ModelDrafter {
         Self::with_room(gguf, ctx_tokens, threads, layout, DraftRoom::HOST)
     }
 
-    /// The same onto a device, all but its embedding.
+    /// The same onto a device, all but its embedding. `threads` look through its logits.
     ///
     /// # Errors
     /// As [`ModelDrafter::open`]; the device's memory may be too small.
@@ -122,7 +112,10 @@ impl ModelDrafter {
             ctx_tokens: ctx_tokens + room.nodes,
             batch: room.batch,
             sequences: room.sequences,
-            threads,
+            threads: match layout {
+                Layout::OnDevice(_) => 1,
+                _ => threads,
+            },
         };
         let mut drafter = Self {
             run: LlamaRun::new(model, options)?,
@@ -134,7 +127,7 @@ impl ModelDrafter {
             nodes: Vec::new(),
             ends: vec![None; room.sequences],
             room,
-            threads: threads.max(1),
+            rankers: threads.max(1),
             decoded: 0,
             warm_ms: 0.0,
         };
@@ -169,10 +162,12 @@ impl ModelDrafter {
         self.decoded
     }
 
-    /// The most tokens of a decode, and what one of as many took when it was opened, in
-    /// milliseconds.
-    pub fn warm(&self) -> (usize, f64) {
-        (self.room.batch, self.warm_ms)
+    /// What decodes take, by one of as many tokens as possible when it was opened.
+    pub fn times(&self) -> DecodeTimes {
+        match self.room {
+            DraftRoom::DEVICE => DecodeTimes::on_device(self.room.batch, self.warm_ms),
+            _ => DecodeTimes::new(self.room.batch, self.warm_ms),
+        }
     }
 
     /// The decoded guess that `path` leads to from the text's end; `Some(None)` for the end.
@@ -330,52 +325,22 @@ impl ModelDrafter {
             return Ok(());
         }
         self.decode(&batch)?;
+        let last = &self.text[self.text.len().saturating_sub(Sampler::WINDOW)..];
         let asked: Vec<_> = questions
             .into_iter()
             .map(|(place, question, path)| Asked {
                 question,
-                history: [self.text.as_slice(), &path].concat(),
+                history: [last, &path].concat(),
+                position: self.text.len() + path.len(),
                 logits: &self.run.logits(place)[..self.n_vocab],
             })
             .collect();
-        let (sampler, most) = (&self.sampler, self.room.guesses);
-        let share = asked.len().div_ceil(self.threads).max(RANKED_ALONE);
-        std::thread::scope(|scope| {
-            let mut shares = asked.chunks(share);
-            let own = shares.next().unwrap_or_default();
-            let others: Vec<_> = shares
-                .map(|share| scope.spawn(move || rank(share, sampler, most)))
-                .collect();
-            let mut put = |ranked: Vec<(usize, Vec<Guess>)>| {
-                for (question, guesses) in ranked {
-                    answers[question] = guesses;
-                }
-            };
-            put(rank(own, sampler, most));
-            for other in others {
-                match other.join() {
-                    Ok(ranked) => put(ranked),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-        });
+        let most = self.room.guesses;
+        for (question, guesses) in rank(&asked, &self.sampler, most, self.rankers) {
+            answers[question] = guesses;
+        }
         Ok(())
     }
-}
-
-/// What the questions of `share` have for an answer.
-fn rank(share: &[Asked<'_>], sampler: &Sampler, most: usize) -> Vec<(usize, Vec<Guess>)> {
-    let guesses = |asked: &Asked<'_>| {
-        let history = &asked.history;
-        let ranked = sampler.rank(asked.logits, history, history.len(), most);
-        let guess = |r: Ranked| Guess {
-            token: r.token,
-            p: r.p,
-            source: Source::Model,
-        };
-        ranked.into_iter().map(guess).collect()
-    };
-    share.iter().map(|a| (a.question, guesses(a))).collect()
 }
 
 impl Drafter for ModelDrafter {

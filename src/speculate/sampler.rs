@@ -12,9 +12,6 @@ use super::noise::Noise;
 use crate::oracle::argmax;
 use crate::units::TokenId;
 
-/// Tokens that the repetition penalty looks back on, as llama.cpp has it.
-const PENALTY_WINDOW: usize = 64;
-
 /// To a guess, a token whose score is this far below the best one counts for nothing: a whole
 /// vocabulary of them would be a hundredth of it.
 const NEGLIGIBLE: f32 = 16.0;
@@ -62,6 +59,10 @@ pub struct Sampler {
 }
 
 impl Sampler {
+    /// Tokens that the repetition penalty looks back on, as llama.cpp has it: of a history no more
+    /// are needed.
+    pub const WINDOW: usize = 64;
+
     pub fn new(sampling: Sampling, banned: Vec<TokenId>) -> Self {
         Self { sampling, banned }
     }
@@ -138,7 +139,7 @@ impl Sampler {
         if penalty == 1.0 {
             return;
         }
-        let mut recent: Vec<_> = history[history.len().saturating_sub(PENALTY_WINDOW)..].to_vec();
+        let mut recent: Vec<_> = history[history.len().saturating_sub(Self::WINDOW)..].to_vec();
         recent.sort_unstable();
         recent.dedup();
         for token in recent {

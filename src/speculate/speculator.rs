@@ -8,7 +8,6 @@
 //! ```
 
 use super::calibration::Calibration;
-use super::cost::DecodeTimes;
 use super::guess::{Drafter, Guess};
 use super::lookup::LookupDrafter;
 use super::model::ModelDrafter;
@@ -26,10 +25,12 @@ const LEAST_WORTH: f32 = 2e-3;
 /// What a lookup must be worth to take the model's place in a chain.
 const SURE: f32 = 0.8;
 
-/// What a guess must be worth to be kept: less, and no pass has a seat for it.
+/// What a guess behind a node's best ones must be worth to be kept: less, and no pass has a seat
+/// for it. Of the best it is not known: worths grow as the text comes nearer.
 const SEAT_WORTH: f32 = 5e-4;
+const BEST_KEPT: usize = 8;
 
-/// Most guesses of a tree: more than any pass takes.
+/// About the most guesses of a tree: more than any pass takes.
 const MOST_GUESSES: usize = 2048;
 
 /// How a tree is to grow.
@@ -93,9 +94,7 @@ impl Speculator {
 
     /// Takes a model in from now on.
     pub fn add_model(&mut self, model: ModelDrafter) {
-        let (batch, ms) = model.warm();
-        let decodes = DecodeTimes::new(batch, ms);
-        self.sizing.set_model(Some(decodes));
+        self.sizing.set_model(Some(model.times()));
         self.model = Some(Box::new(model));
     }
 
@@ -231,9 +230,9 @@ impl Speculator {
 
     fn add(&self, tree: &mut DraftTree, parent: DraftIdx, guesses: &[Guess], growth: &Growth) {
         let worth = tree.node(parent).path_p();
-        for guess in guesses {
+        for (rank, guess) in guesses.iter().enumerate() {
             let calibrated = self.calibration.of(guess);
-            if worth * calibrated < SEAT_WORTH {
+            if rank >= BEST_KEPT && worth * calibrated < SEAT_WORTH {
                 continue;
             }
             tree.add(parent, *guess, calibrated, NodeKind::Answer);
@@ -348,4 +347,39 @@ pub(super) fn open(tree: &DraftTree, growth: &Growth) -> Vec<(DraftIdx, f64, f64
             (node, worth, worth * (1.0 - guessed[node.0]).max(0.0))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::speculate::Source;
+
+    #[test]
+    fn of_guesses_that_are_worth_little_now_the_best_are_kept() {
+        let speculator = Speculator::new(TreeSize::Auto, 63, Trees::Exact);
+        let growth = Growth {
+            class: WidthClass::BATCH,
+            label: None,
+            room: 100,
+            depth: 50,
+            chain: false,
+            at_once: false,
+        };
+        let guesses = |p, n| -> Vec<_> {
+            let guess = |id| Guess {
+                token: TokenId(id),
+                p,
+                source: Source::Model,
+            };
+            (0..n).map(guess).collect()
+        };
+        let mut tree = DraftTree::certain([(TokenId(100), NodeKind::Answer)]);
+        let tip = DraftIdx(0);
+        speculator.add(&mut tree, tip, &guesses(0.03, 32), &growth);
+        assert_eq!(tree.children(tip).count(), 32);
+        // Once it is the tip these are worth 0.01 each.
+        let child = tree.child(tip, TokenId(31)).expect("just added");
+        speculator.add(&mut tree, child, &guesses(0.01, 32), &growth);
+        assert_eq!(tree.children(child).count(), BEST_KEPT);
+    }
 }
