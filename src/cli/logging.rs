@@ -77,7 +77,10 @@ pub fn report_faults() {
         let place = panic.location().map(ToString::to_string);
         let place = place.as_deref().unwrap_or("an unknown place");
         tracing::error!(place, what, "panic");
-        tell(&format!("a fault in nmos itself: {what}\n  where: {place}"));
+        tell(
+            &format!("a fault in nmos itself: {what}\n  where: {place}"),
+            REPORT,
+        );
     }));
 }
 
@@ -89,12 +92,33 @@ fn aborted(what: &str) {
     if let Some(mut log) = log {
         let _ = writeln!(log, "ERROR llama.cpp gave up: {what}");
     }
-    tell(&format!("llama.cpp gave up: {what}\n  where: in llama.cpp"));
+    let (fault, what_to_do) = explain(what);
+    tell(&fault, what_to_do);
 }
 
-fn tell(fault: &str) {
+/// What an abort means to a user, and what to do about it.
+fn explain(what: &str) -> (String, &'static str) {
+    if what.contains(GPU_FAILED) {
+        (
+            format!("the GPU does not answer any more: {what}\n  where: in its driver"),
+            "start nmos again, with --vram 0 to do without the GPU",
+        )
+    } else {
+        (
+            format!("llama.cpp gave up: {what}\n  where: in llama.cpp"),
+            REPORT,
+        )
+    }
+}
+
+/// How ggml begins to tell of an error of CUDA, after which the device is lost to the process.
+const GPU_FAILED: &str = "CUDA error";
+
+const REPORT: &str = "please report these lines";
+
+fn tell(fault: &str, what_to_do: &str) {
     let text = format!(
-        "error: {fault}, version {}\n  what to do: please report these lines{}\n",
+        "error: {fault}, version {}\n  what to do: {what_to_do}{}\n",
         super::version::short(),
         see_log()
     );
@@ -134,5 +158,15 @@ mod tests {
         open(&path).unwrap().write_all(b"one\n").unwrap();
         open(&path).unwrap().write_all(b"two\n").unwrap();
         assert_eq!(fs::read_to_string(path).unwrap(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_lost_gpu_is_no_fault_to_report() {
+        let (fault, what_to_do) = explain("ggml-cuda.cu:103: CUDA error");
+        assert!(fault.starts_with("the GPU does not answer"), "{fault}");
+        assert!(what_to_do.contains("--vram 0"), "{what_to_do}");
+        let (fault, what_to_do) = explain("ggml.c:1: GGML_ASSERT(a) failed");
+        assert!(fault.starts_with("llama.cpp gave up"), "{fault}");
+        assert_eq!(what_to_do, REPORT);
     }
 }
