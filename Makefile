@@ -55,8 +55,8 @@ bench-forged: models ## the same with models of 4.7, 9 and 19 GB made for it (33
 	@test -e "$(forged)/19.gguf" || "$(nmos)" forge --shape 32b --size 19GB "$(forged)/19.gguf"
 	cargo bench $(locked) --bench river -- --json river.json --forged "$(forged)/4.7.gguf" "$(forged)/9.gguf" "$(forged)/19.gguf"
 
-bench-rival: models ## as root: the same answers by llama.cpp in a memory group of 1 GiB, 1.25 hours
-	benches/rival/rival.py --json rival.json
+bench-rival: models ## as root: the same answers by llama.cpp in a memory group of 1 GiB, 15 minutes a round (rival_rounds=3)
+	benches/rival/rival.py --json rival.json --rounds $(or $(rival_rounds),3)
 
 bench-trees: models ## as root: token trees of every size and llama.cpp, 1.5 hours; goes on where it stopped
 	@benches/trees/trees.py > /dev/null
