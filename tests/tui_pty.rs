@@ -299,9 +299,13 @@ fn abort() {
     command.env(LOG, &log);
     let mut terminal = Terminal::run(command, 120, 40);
     terminal.wait_for_workbench();
+    terminal.write("what was asked before\r");
+    terminal.wait_for("The answer has begun.");
     terminal.write("abort\r");
     assert!(!terminal.ends("please report"));
     told_once(&terminal, "llama.cpp gave up: ");
+    let said = "> what was asked before";
+    assert!(terminal.shows(said), "{}", terminal.screen());
     let what = "GGML_ASSERT(ggml_can_mul_mat(a, b)) failed";
     assert!(terminal.shows(what), "{}", terminal.screen());
     let logged = std::fs::read_to_string(&log).unwrap();

@@ -133,6 +133,29 @@ impl Conversation {
         }
     }
 
+    fn turns(&self) -> impl Iterator<Item = &Turn> {
+        self.entries.iter().filter_map(|entry| match &entry.item {
+            Item::Turn(turn) => Some(turn),
+            _ => None,
+        })
+    }
+
+    /// Bytes of prompts and answers.
+    pub fn text_len(&self) -> usize {
+        let bytes = |turn: &Turn| turn.prompt.len() + turn.answer.len();
+        self.turns().map(bytes).sum()
+    }
+
+    /// Prompts and answers as plain text, without what a terminal would take for commands.
+    pub fn text(&self) -> String {
+        let all: String = self
+            .turns()
+            .map(|turn| format!("> {}\n\n{}\n\n", turn.prompt, turn.answer))
+            .collect();
+        let is_text = |c: &char| matches!(c, '\n' | '\t') || !c.is_control();
+        all.chars().filter(is_text).collect()
+    }
+
     /// Lays the items out for a pane of this size.
     pub fn layout(&mut self, width: usize, height: usize) {
         self.total_rows = 0;
@@ -436,6 +459,19 @@ mod tests {
         assert!(talk.has_turns() && talk.has_context());
         talk.push(Item::NewConversation);
         assert!(talk.has_turns() && !talk.has_context());
+    }
+
+    #[test]
+    fn what_a_shell_is_left_with_is_text_alone() {
+        let mut talk = Conversation::default();
+        assert_eq!(talk.text_len(), 0);
+        talk.push(Item::Notice("a remark".into()));
+        talk.push(turn("one\n\ttwo \u{1b}[2J"));
+        talk.push(turn("three"));
+        let text = talk.text();
+        assert!(text.contains("one\n\ttwo [2J\n\n> "), "{text:?}");
+        assert!(text.ends_with("three\n\n") && !text.contains("remark"));
+        assert!(talk.text_len() > "one\n\ttwo three".len());
     }
 
     #[test]

@@ -233,6 +233,8 @@ impl Write for FrameBuffer {
 struct TerminalScreen {
     terminal: Terminal<CrosstermBackend<FrameBuffer>>,
     guard: TermGuard,
+    /// Length of what the guard keeps of the conversation.
+    kept: usize,
 }
 
 impl TerminalScreen {
@@ -240,12 +242,17 @@ impl TerminalScreen {
         Ok(Self {
             terminal: Terminal::new(CrosstermBackend::new(FrameBuffer::default()))?,
             guard,
+            kept: 0,
         })
     }
 }
 
 impl Screen for TerminalScreen {
     fn draw(&mut self, app: &mut App) -> io::Result<()> {
+        let length = app.talk.text_len();
+        if std::mem::replace(&mut self.kept, length) != length {
+            self.guard.keep(app.talk.text());
+        }
         let Some(_permit) = self.guard.permit() else {
             return Ok(());
         };

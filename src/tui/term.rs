@@ -5,6 +5,9 @@
 //! by a panic on any thread (its hook runs before the one that prints the message), by
 //! [`give_back`] before the process is aborted, and around a stop by the shell's job control.
 //!
+//! What was said is on the alternate screen, and would be gone with it: where a fault ends the
+//! workbench, it is printed on the screen of the shell.
+//!
 //! Invariant: nothing is drawn while the modes are not set. Drawing holds the lock that
 //! undoing takes, so that a panic elsewhere cannot leave half a frame on the shell's screen.
 
@@ -59,6 +62,8 @@ struct Shared {
     active: Mutex<bool>,
     /// The thread that draws: it may panic while it holds the lock.
     owner: ThreadId,
+    /// What a fault must not take with it.
+    said: Mutex<String>,
 }
 
 impl Shared {
@@ -111,12 +116,24 @@ impl Shared {
             if let Ok(mut active) = self.active.try_lock() {
                 *active = false;
             }
-            return self.leave();
+            self.leave();
+            return self.print_said();
         }
         let mut active = self.lock();
         if std::mem::take(&mut *active) {
             self.leave();
+            self.print_said();
         }
+    }
+
+    /// Once, however many faults there are.
+    fn print_said(&self) {
+        let Ok(mut said) = self.said.try_lock() else {
+            return;
+        };
+        let mut out = io::stdout();
+        let _ = out.write_all(std::mem::take(&mut *said).as_bytes());
+        let _ = out.flush();
     }
 }
 
@@ -137,6 +154,7 @@ impl TermGuard {
             modes,
             active: Mutex::new(false),
             owner: thread::current().id(),
+            said: Mutex::default(),
         });
         let (tell, panicked) = bounded(1);
         let previous_hook: Arc<Hook> = Arc::from(panic::take_hook());
@@ -155,6 +173,15 @@ impl TermGuard {
     /// Permission to draw, to be held while drawing; `None` while the modes are not set.
     pub fn permit(&self) -> Option<MutexGuard<'_, bool>> {
         Some(self.shared.lock()).filter(|active| **active)
+    }
+
+    /// Keeps `said`, to be printed where a fault ends the workbench.
+    pub fn keep(&self, said: String) {
+        *self
+            .shared
+            .said
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = said;
     }
 
     /// Undoes the modes, for a stop by job control.
