@@ -249,13 +249,13 @@ impl TerminalScreen {
 
 impl Screen for TerminalScreen {
     fn draw(&mut self, app: &mut App) -> io::Result<()> {
+        let Some(_permit) = self.guard.permit() else {
+            return Ok(());
+        };
         let length = app.talk.text_len();
         if std::mem::replace(&mut self.kept, length) != length {
             self.guard.keep(app.talk.text());
         }
-        let Some(_permit) = self.guard.permit() else {
-            return Ok(());
-        };
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
         self.terminal.draw(|frame| {
             let area = frame.area();

@@ -25,6 +25,7 @@ use ratatui::crossterm::terminal::{
 use ratatui::crossterm::{cursor, queue};
 use std::io::{self, Write};
 use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -62,6 +63,8 @@ struct Shared {
     active: Mutex<bool>,
     /// The thread that draws: it may panic while it holds the lock.
     owner: ThreadId,
+    /// Left by the owner while it held the lock: `active` says nothing any more.
+    left: AtomicBool,
     /// What a fault must not take with it.
     said: Mutex<String>,
 }
@@ -113,8 +116,9 @@ impl Shared {
     fn leave_for_good(&self) {
         if thread::current().id() == self.owner {
             // The owner may hold the lock itself; nobody else draws.
-            if let Ok(mut active) = self.active.try_lock() {
-                *active = false;
+            match self.active.try_lock() {
+                Ok(mut active) => *active = false,
+                Err(_) => self.left.store(true, Ordering::Relaxed),
             }
             self.leave();
             return self.print_said();
@@ -154,6 +158,7 @@ impl TermGuard {
             modes,
             active: Mutex::new(false),
             owner: thread::current().id(),
+            left: AtomicBool::new(false),
             said: Mutex::default(),
         });
         let (tell, panicked) = bounded(1);
@@ -186,7 +191,8 @@ impl TermGuard {
 
     /// Undoes the modes, for a stop by job control.
     pub fn suspend(&self) {
-        if std::mem::take(&mut *self.shared.lock()) {
+        let active = std::mem::take(&mut *self.shared.lock());
+        if active && !self.shared.left.load(Ordering::Relaxed) {
             self.shared.leave();
         }
     }
