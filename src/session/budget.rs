@@ -36,10 +36,10 @@ const SLACK: Bytes = Bytes::mib(16);
 const AUTO_NODES: usize = WidthClass::BATCH.max;
 const AUTO_NODES_SHORT: usize = 16;
 
-/// The same where only repetitions are guessed and the logits of more would take weights out of
-/// memory that are more than a 50th of what streams: most answers repeat little.
+/// The same where only repetitions are guessed and a pass would read a 50th more for the room of
+/// more: most answers repeat little.
 const AUTO_NODES_ALONE: usize = 8;
-const MISSED: u64 = 50;
+const MISSED: usize = 50;
 
 /// The same where a device computes, whose wide passes cost hardly more while weights stream.
 const AUTO_NODES_DEVICE: [usize; 3] = [WidthClass::DEVICE.max, 256, WIDE_ENOUGH];
@@ -229,24 +229,25 @@ impl Budget {
         model: &Blueprint,
     ) -> Result<Self, BudgetError> {
         let least = sizes.least_nodes();
+        // Of more nodes than the least, where only repetitions are guessed.
+        let mut wider: Option<Self> = None;
         for nodes in sizes.affordable_nodes(model) {
             let Ok(vram) = sizes.vram(nodes, model) else {
                 continue;
             };
             let cramped = vram.as_ref().is_some_and(|v| !v.window.is_roomy());
-            if cramped && nodes > least {
+            if cramped && nodes > least && sizes.drafted {
                 continue;
             }
             let Some(budget) = Self::with_nodes(sizes, nodes, resident_weights, model, vram) else {
                 continue;
             };
-            if nodes > least
-                && !sizes.drafted
-                && budget.misses(sizes.more_than(least, nodes, model))
-            {
+            if nodes > least && !sizes.drafted && budget.device.is_none() {
+                wider = Some(budget);
                 continue;
             }
-            return Ok(budget);
+            let wider = wider.filter(|wider| !wider.streams_more(&budget));
+            return Ok(wider.unwrap_or(budget));
         }
         let on_device = sizes.vram(least, model)?.is_some();
         Err(sizes.least(model, on_device).into())
@@ -261,13 +262,10 @@ impl Budget {
         vram.is_some_and(|v| v.holds_draft && v.window.is_roomy())
     }
 
-    /// Whether so much more for weights would clearly shorten a pass.
-    fn misses(&self, bytes: Bytes) -> bool {
-        let streamed = self
-            .form
-            .plan()
-            .map_or(0, |plan| plan.streamed_bytes as u64);
-        self.device.is_none() && streamed > 0 && bytes.0 * MISSED > streamed
+    /// Whether a pass reads clearly more than one of `other`.
+    fn streams_more(&self, other: &Self) -> bool {
+        let streamed = |budget: &Self| budget.form.plan().map_or(0, |plan| plan.streamed_bytes);
+        streamed(self) > streamed(other) + streamed(other) / MISSED
     }
 
     /// Where the draft computes, if not on the CPU.
