@@ -98,10 +98,11 @@ fn aborted(what: &str) {
 
 /// What an abort means to a user, and what to do about it.
 fn explain(what: &str) -> (String, &'static str) {
-    if what.contains(GPU_FAILED) {
+    if GPU_FAILED.iter().any(|words| what.contains(words)) {
         (
             format!("the GPU does not answer any more: {what}\n  where: in its driver"),
-            "start nmos again, with --vram 0 to do without the GPU",
+            "start nmos again, with --vram 0 to do without the GPU; if that happens twice, please \
+             report these lines",
         )
     } else {
         (
@@ -111,8 +112,8 @@ fn explain(what: &str) -> (String, &'static str) {
     }
 }
 
-/// How ggml begins to tell of an error of CUDA, after which the device is lost to the process.
-const GPU_FAILED: &str = "CUDA error";
+/// How ggml begins to tell of an error of a GPU, after which that is lost to the process.
+const GPU_FAILED: [&str; 3] = ["CUDA error", "ROCm error", "MUSA error"];
 
 const REPORT: &str = "please report these lines";
 
