@@ -340,21 +340,15 @@ impl Sizes {
         if !self.drafted {
             return vec![AUTO_NODES_SHORT, least];
         }
-        let affordable =
-            |&nodes: &usize| self.more_than(least, nodes, model).0 * SHORT <= self.ram.0;
-        let on_gpu = self.device.is_some_and(|(device, _)| !device.is_cpu());
-        let wide = AUTO_NODES_DEVICE.into_iter().filter(|_| on_gpu);
-        let many = wide.chain([AUTO_NODES]).filter(affordable);
-        many.chain([least]).collect()
-    }
-
-    /// What a pass of `nodes` takes beyond one of `fewer`.
-    fn more_than(&self, fewer: usize, nodes: usize, model: &Blueprint) -> Bytes {
         let bytes = |nodes| -> u64 {
             let others = others(model, self.ctx_tokens, nodes, self.device.is_some());
             others.iter().map(|(_, bytes)| bytes.0).sum()
         };
-        Bytes(bytes(nodes) - bytes(fewer))
+        let affordable = |&nodes: &usize| (bytes(nodes) - bytes(least)) * SHORT <= self.ram.0;
+        let on_gpu = self.device.is_some_and(|(device, _)| !device.is_cpu());
+        let wide = AUTO_NODES_DEVICE.into_iter().filter(|_| on_gpu);
+        let many = wide.chain([AUTO_NODES]).filter(affordable);
+        many.chain([least]).collect()
     }
 
     /// Most nodes of a pass where memory is short.

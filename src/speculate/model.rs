@@ -127,7 +127,7 @@ impl ModelDrafter {
             nodes: Vec::new(),
             ends: vec![None; room.sequences],
             room,
-            rankers: threads.max(1),
+            rankers: threads,
             decoded: 0,
             warm_ms: 0.0,
         };
