@@ -4,6 +4,7 @@
 //! that a streamed piece costs its own turn's length and not the conversation's. The place
 //! that a reader has scrolled to is a place in the text, so that it outlives both.
 
+use super::prompt::clean;
 use super::wrap::{TAB, wrap_line};
 use crate::telemetry::{AnswerEnd, AnswerStats};
 
@@ -152,8 +153,7 @@ impl Conversation {
             .turns()
             .map(|turn| format!("> {}\n\n{}\n\n", turn.prompt, turn.answer))
             .collect();
-        let is_text = |c: &char| matches!(c, '\n' | '\t') || !c.is_control();
-        all.chars().filter(is_text).collect()
+        clean(&all)
     }
 
     /// Lays the items out for a pane of this size.

@@ -300,9 +300,9 @@ fn jump(area: &mut TextArea<'_>, row: usize, column: usize) {
     area.move_cursor(CursorMove::Jump(clamp(row), clamp(column)));
 }
 
-/// A pasted text as the area keeps it: line ends of one form, and no control characters,
-/// which would be invisible in the prompt and real to the model.
-fn clean(text: &str) -> String {
+/// A text as the area keeps what is pasted: line ends of one form, and no control characters,
+/// which would be invisible in the prompt and real to the model, or to a terminal.
+pub(super) fn clean(text: &str) -> String {
     text.replace("\r\n", "\n")
         .replace('\r', "\n")
         .chars()

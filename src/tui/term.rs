@@ -25,7 +25,6 @@ use ratatui::crossterm::terminal::{
 use ratatui::crossterm::{cursor, queue};
 use std::io::{self, Write};
 use std::panic;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -63,8 +62,6 @@ struct Shared {
     active: Mutex<bool>,
     /// The thread that draws: it may panic while it holds the lock.
     owner: ThreadId,
-    /// Left by the owner while it held the lock: `active` says nothing any more.
-    left: AtomicBool,
     /// What a fault must not take with it.
     said: Mutex<String>,
 }
@@ -116,9 +113,8 @@ impl Shared {
     fn leave_for_good(&self) {
         if thread::current().id() == self.owner {
             // The owner may hold the lock itself; nobody else draws.
-            match self.active.try_lock() {
-                Ok(mut active) => *active = false,
-                Err(_) => self.left.store(true, Ordering::Relaxed),
+            if let Ok(mut active) = self.active.try_lock() {
+                *active = false;
             }
             self.leave();
             return self.print_said();
@@ -158,7 +154,6 @@ impl TermGuard {
             modes,
             active: Mutex::new(false),
             owner: thread::current().id(),
-            left: AtomicBool::new(false),
             said: Mutex::default(),
         });
         let (tell, panicked) = bounded(1);
@@ -191,8 +186,7 @@ impl TermGuard {
 
     /// Undoes the modes, for a stop by job control.
     pub fn suspend(&self) {
-        let active = std::mem::take(&mut *self.shared.lock());
-        if active && !self.shared.left.load(Ordering::Relaxed) {
+        if std::mem::take(&mut *self.shared.lock()) {
             self.shared.leave();
         }
     }
@@ -218,10 +212,14 @@ impl TermGuard {
 
 impl Drop for TermGuard {
     fn drop(&mut self) {
-        self.suspend();
+        // While this thread panics its hook has left already, though it may not have been able to
+        // note that; nor can the hook be changed then, and it does no harm.
+        let panicking = thread::panicking();
+        if !panicking {
+            self.suspend();
+        }
         *held() = None;
-        // The hook cannot be changed while this thread panics; it does no harm then.
-        if !thread::panicking() {
+        if !panicking {
             let previous = Arc::clone(&self.previous_hook);
             panic::set_hook(Box::new(move |info| previous(info)));
         }
