@@ -14,7 +14,6 @@
 //! `after` that comes later.
 
 use super::bare::{BareModel, WeightIdx};
-use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_sys_2 as sys;
 use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
@@ -123,21 +122,14 @@ pub(super) struct Hooked {
     pub hook: Rc<RefCell<dyn Hook>>,
 }
 
-// The address of the parameters is that of llama.cpp's own, their only field.
-const _: () = assert!(size_of::<LlamaContextParams>() == size_of::<sys::llama_context_params>());
-
 impl Hooked {
     /// Puts the hook into a context's parameters.
     ///
     /// # Safety
     /// `self` must stay where it is for as long as a context that is made from `params` lives.
-    pub(super) unsafe fn install(&self, params: &mut LlamaContextParams) {
-        let raw = (&raw mut *params).cast::<sys::llama_context_params>();
-        // SAFETY: see the assertion above.
-        unsafe {
-            (*raw).cb_eval = Some(on_step);
-            (*raw).cb_eval_user_data = (&raw const *self).cast_mut().cast();
-        }
+    pub(super) unsafe fn install(&self, params: &mut sys::llama_context_params) {
+        params.cb_eval = Some(on_step);
+        params.cb_eval_user_data = (&raw const *self).cast_mut().cast();
     }
 }
 

@@ -8,9 +8,9 @@
 //!   ^ template text    ^ typed text, tokenised apart   ^ template text
 //! ```
 
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{TextError, Tokenizer};
+use crate::ggml::model::apply_template;
 use crate::units::TokenId;
-use llama_cpp_2::model::{LlamaChatMessage, LlamaChatTemplate};
 
 /// One exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Turn {
 pub enum ChatError {
     #[error("the model's chat template is of a kind that llama.cpp does not know")]
     Unsupported,
+    #[error(transparent)]
+    Text(#[from] TextError),
 }
 
 /// Control tokens that only one of llama.cpp's own templates uses, and its name.
@@ -37,7 +39,7 @@ const BY_TOKEN: [(&str, &str); 3] = [
 /// A model's chat template.
 pub struct ChatTemplate {
     tokenizer: Tokenizer,
-    template: LlamaChatTemplate,
+    template: String,
 }
 
 impl ChatTemplate {
@@ -49,11 +51,11 @@ impl ChatTemplate {
     pub fn new(tokenizer: &Tokenizer, template: Option<&str>) -> Result<Self, ChatError> {
         let by_vocabulary = || {
             let known = BY_TOKEN.iter();
-            let mut known = known.filter(|(token, _)| tokenizer.template(token).len() == 1);
+            let is_one = |text: &str| tokenizer.template(text).is_ok_and(|t| t.len() == 1);
+            let mut known = known.filter(|(token, _)| is_one(token));
             known.next().map_or("chatml", |(_, name)| *name)
         };
-        let template = LlamaChatTemplate::new(template.unwrap_or_else(by_vocabulary))
-            .map_err(|_| ChatError::Unsupported)?;
+        let template = template.unwrap_or_else(by_vocabulary).to_owned();
         let chat = Self {
             tokenizer: tokenizer.clone(),
             template,
@@ -65,22 +67,22 @@ impl ChatTemplate {
     /// Tokens of everything before the present prompt's text.
     ///
     /// # Errors
-    /// When the template cannot be applied.
+    /// When the template cannot be applied, or a text has no tokens.
     pub fn before(&self, system: &str, turns: &[Turn]) -> Result<Vec<TokenId>, ChatError> {
         let pieces = self.pieces(!system.is_empty(), turns.len() + 1)?;
         let mut contents = Vec::with_capacity(pieces.len());
         if !system.is_empty() {
-            contents.push(self.tokenizer.text(system));
+            contents.push(self.tokenizer.text(system)?);
         }
         for turn in turns {
-            contents.push(self.tokenizer.text(&turn.user));
+            contents.push(self.tokenizer.text(&turn.user)?);
             contents.push(turn.answer.clone());
         }
         let mut out: Vec<TokenId> = self.tokenizer.begin().into_iter().collect();
         // The last piece stands behind the present prompt.
         let leading = &pieces[..pieces.len() - 1];
         for (i, piece) in leading.iter().enumerate() {
-            let tokens = self.tokenizer.template(piece);
+            let tokens = self.tokenizer.template(piece)?;
             // Templates that write the begin token themselves must not get two.
             let skip = usize::from(i == 0 && !out.is_empty() && tokens.first() == out.first());
             out.extend_from_slice(&tokens[skip..]);
@@ -97,9 +99,8 @@ impl ChatTemplate {
     /// When the template cannot be applied.
     pub fn after(&self, system: &str) -> Result<Vec<TokenId>, ChatError> {
         let pieces = self.pieces(!system.is_empty(), 1)?;
-        Ok(pieces
-            .last()
-            .map_or_else(Vec::new, |p| self.tokenizer.template(p)))
+        let last = pieces.last().map_or("", String::as_str);
+        Ok(self.tokenizer.template(last)?)
     }
 
     /// The template's own text around the contents of `users` prompts and the answers between.
@@ -115,17 +116,10 @@ impl ChatTemplate {
             }
         }
         let slot = |i: usize| format!("[[content {i}]]");
-        let messages = roles
-            .iter()
-            .enumerate()
-            .map(|(i, role)| LlamaChatMessage::new((*role).to_owned(), slot(i)))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| ChatError::Unsupported)?;
-        let text = self
-            .tokenizer
-            .model()
-            .apply_chat_template(&self.template, &messages, true)
-            .map_err(|_| ChatError::Unsupported)?;
+        let contents: Vec<_> = (0..roles.len()).map(slot).collect();
+        let contents = contents.iter().map(String::as_str);
+        let messages: Vec<_> = roles.iter().copied().zip(contents).collect();
+        let text = apply_template(&self.template, &messages, true).ok_or(ChatError::Unsupported)?;
         let mut pieces = Vec::with_capacity(roles.len() + 1);
         let mut rest = text.as_str();
         for i in 0..roles.len() {

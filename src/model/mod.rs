@@ -27,4 +27,4 @@ pub use arch::{Arch, ArchError, Blueprint, LayerTensors, ModelLayout, ModelShape
 pub use chat::{ChatError, ChatTemplate, Turn};
 pub use gguf::{Gguf, GgufError, TensorInfo};
 pub use outline::Outline;
-pub use tokenizer::{TextStream, Tokenizer, VocabularyMismatch};
+pub use tokenizer::{TextError, TextStream, Tokenizer, VocabularyMismatch};

@@ -1,17 +1,24 @@
 //! Text to tokens and back, by the model's own vocabulary.
 
 use crate::ggml::llama::{self, LlamaError, Load};
+use crate::ggml::model::Model;
 use crate::units::TokenId;
-use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::token::LlamaToken;
-use llama_cpp_2::vocab::LlamaVocab;
 use std::path::Path;
 use std::sync::Arc;
 
 /// A model's vocabulary.
 #[derive(Clone)]
 pub struct Tokenizer {
-    model: Arc<LlamaModel>,
+    model: Arc<Model>,
+}
+
+/// A text that has no tokens in a model's vocabulary.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    #[error("the model has no token for {0:?}: write the prompt without it")]
+    NoToken(char),
+    #[error(transparent)]
+    Llama(#[from] LlamaError),
 }
 
 /// Two models do not speak of the same tokens.
@@ -48,67 +55,80 @@ impl Tokenizer {
     }
 
     /// The vocabulary of a model that is loaded already.
-    pub fn of(model: Arc<LlamaModel>) -> Self {
+    pub fn of(model: Arc<Model>) -> Self {
         Self { model }
     }
 
-    pub(super) fn model(&self) -> &LlamaModel {
-        &self.model
-    }
-
     pub fn n_vocab(&self) -> usize {
-        usize::try_from(self.model.n_vocab()).unwrap_or(0)
+        self.model.n_tokens()
     }
 
     /// Tokens of what somebody typed: `<|im_start|>` in it is text, never a control token.
-    pub fn text(&self, text: &str) -> Vec<TokenId> {
+    ///
+    /// # Errors
+    /// Names the first character that the vocabulary has no token for.
+    pub fn text(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
         self.tokens(text, false)
     }
 
     /// Tokens of a template's own text, in which control tokens stand by name.
-    pub(super) fn template(&self, text: &str) -> Vec<TokenId> {
+    ///
+    /// # Errors
+    /// As [`Tokenizer::text`].
+    pub(super) fn template(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
         self.tokens(text, true)
     }
 
-    fn tokens(&self, text: &str, special: bool) -> Vec<TokenId> {
-        let tokens = self.model.vocab().tokenize(text.as_bytes(), false, special);
-        tokens.into_iter().map(|t| TokenId(t.0)).collect()
+    fn tokens(&self, text: &str, special: bool) -> Result<Vec<TokenId>, TextError> {
+        match self.model.tokenize(text, special) {
+            Ok(tokens) => Ok(tokens.into_iter().map(TokenId).collect()),
+            Err(error) => Err(self.no_token(text).map_or(error.into(), TextError::NoToken)),
+        }
+    }
+
+    /// The first character of `text` that has no token by itself.
+    fn no_token(&self, text: &str) -> Option<char> {
+        let mut bytes = [0; 4];
+        text.chars().find(|c| {
+            self.model
+                .tokenize(c.encode_utf8(&mut bytes), false)
+                .is_err()
+        })
     }
 
     /// The token that every prompt begins with, if the model has one.
     pub fn begin(&self) -> Option<TokenId> {
-        let vocab = self.model.vocab();
-        vocab.should_add_bos().then(|| TokenId(vocab.bos().0))
+        let begin = self.model.begin().filter(|_| self.model.adds_begin());
+        begin.map(TokenId)
     }
 
     /// Whether the token ends an answer.
     pub fn is_end(&self, token: TokenId) -> bool {
-        self.model.vocab().is_eog(LlamaToken(token.0))
+        self.model.is_end(token.0)
     }
 
     /// The bytes that a token stands for; none for a control token.
     pub fn bytes(&self, token: TokenId) -> Vec<u8> {
-        self.model
-            .vocab()
-            .token_to_piece(LlamaToken(token.0), false, None)
+        self.model.piece(token.0, false)
     }
 
     /// A token as it is written in the vocabulary, control tokens too.
     fn name(&self, token: i32) -> String {
-        let piece = self
-            .model
-            .vocab()
-            .token_to_piece(LlamaToken(token), true, None);
-        format!("{:?}", String::from_utf8_lossy(&piece))
+        match self.model.entry(token) {
+            None => "no token".to_owned(),
+            Some(_) => {
+                let piece = self.model.piece(token, true);
+                format!("{:?}", String::from_utf8_lossy(&piece))
+            }
+        }
     }
 
     /// A special token as it is told, which a vocabulary may lack.
-    fn id_and_name(&self, token: LlamaToken) -> String {
-        if token.0 < 0 {
-            "no token".to_owned()
-        } else {
-            format!("token {} ({})", token.0, self.name(token.0))
-        }
+    fn id_and_name(&self, token: Option<TokenId>) -> String {
+        token.map_or_else(
+            || "no token".to_owned(),
+            |token| format!("token {} ({})", token.0, self.name(token.0)),
+        )
     }
 
     /// Checks that `draft` has the same tokens for the same purposes, but for padding behind the shorter of the two.
@@ -116,7 +136,6 @@ impl Tokenizer {
     /// # Errors
     /// The first token that differs, or the first purpose that another token serves.
     pub fn check_draft(&self, draft: &Self) -> Result<(), VocabularyMismatch> {
-        let (mine, theirs) = (self.model.vocab(), draft.model.vocab());
         let mismatch = |id: i32| {
             Err(VocabularyMismatch::Token {
                 id,
@@ -124,22 +143,28 @@ impl Tokenizer {
                 draft: draft.name(id),
             })
         };
-        let common = mine.n_tokens().min(theirs.n_tokens());
+        let count = |of: &Self| i32::try_from(of.n_vocab()).unwrap_or(i32::MAX);
+        let common = count(self).min(count(draft));
         for id in 0..common {
-            let token = LlamaToken(id);
-            if mine.text(token) != theirs.text(token) || mine.attr(token) != theirs.attr(token) {
+            if self.model.entry(id) != draft.model.entry(id) {
                 return mismatch(id);
             }
         }
         // A token that begins no prompt may be any.
-        let begin = |vocab: &LlamaVocab<'_>| match vocab.should_add_bos() {
-            true => vocab.bos(),
-            false => LlamaToken(-1),
-        };
+        let (mine, theirs) = (&self.model, &draft.model);
+        let token = |id: Option<i32>| id.map(TokenId);
         for (what, ours, other) in [
-            ("what begins a text", begin(&mine), begin(&theirs)),
-            ("what ends a text", mine.eos(), theirs.eos()),
-            ("what ends a turn", mine.eot(), theirs.eot()),
+            ("what begins a text", self.begin(), draft.begin()),
+            (
+                "what ends a text",
+                token(mine.end_of_text()),
+                token(theirs.end_of_text()),
+            ),
+            (
+                "what ends a turn",
+                token(mine.end_of_turn()),
+                token(theirs.end_of_turn()),
+            ),
         ] {
             if ours != other {
                 return Err(VocabularyMismatch::Special {
@@ -150,13 +175,8 @@ impl Tokenizer {
             }
         }
         // Padding is a few hundred unused tokens behind the last real one.
-        let longer = if mine.n_tokens() > common {
-            self
-        } else {
-            draft
-        };
-        let end = longer.model.vocab().n_tokens();
-        (common..end)
+        let longer = if count(self) > common { self } else { draft };
+        (common..count(longer))
             .find(|&id| !is_padding(&longer.bytes(TokenId(id))))
             .map_or(Ok(()), mismatch)
     }

@@ -13,13 +13,13 @@ use super::{
 use crate::ggml::bare::BareModel;
 use crate::ggml::hook::Hook;
 use crate::ggml::llama::{BatchToken, Hooks, LlamaError, LlamaRun, RunOptions};
+use crate::ggml::model::Model;
 use crate::io::{BlockReader, open_reader};
 use crate::kv::CellsFull;
 use crate::model::{Gguf, Outline};
 use crate::river::{Plan, River};
 use crate::telemetry::Hub;
 use crate::units::Bytes;
-use llama_cpp_2::model::LlamaModel;
 use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,7 +47,10 @@ pub struct LlamaOracle {
 
 impl From<LlamaError> for OracleError {
     fn from(error: LlamaError) -> Self {
-        Self::Llama(error.to_string())
+        match error {
+            LlamaError::NoNumbers => Self::NoNumbers,
+            other => Self::Llama(other),
+        }
     }
 }
 
@@ -57,7 +60,7 @@ impl LlamaOracle {
     /// # Errors
     /// llama.cpp's reason, as a rule that memory is short.
     pub fn new(
-        model: &Arc<LlamaModel>,
+        model: &Arc<Model>,
         ctx_tokens: usize,
         threads: usize,
         max_nodes: usize,
@@ -122,7 +125,7 @@ impl LlamaOracle {
         max_nodes: usize,
     ) -> Self {
         Self {
-            n_vocab: usize::try_from(run.model().n_vocab()).unwrap_or(0),
+            n_vocab: run.model().n_tokens(),
             run,
             feed,
             capacity: ctx_tokens,
@@ -321,7 +324,13 @@ impl Oracle for LlamaOracle {
         }
         self.decode(&batch)?;
         for (row, node) in logits.nodes().to_vec().into_iter().enumerate() {
-            logits.row_mut(row).copy_from_slice(self.run.logits(node));
+            match self.run.logits(node) {
+                Ok(found) => logits.row_mut(row).copy_from_slice(found),
+                Err(error) => {
+                    self.drop_branches();
+                    return Err(error.into());
+                }
+            }
         }
         let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         Ok(PassOutput {

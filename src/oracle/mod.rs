@@ -34,6 +34,7 @@ pub use toy::ToyOracle;
 pub use tree::{NodeIdx, TokenTree, TreeNode};
 pub use trees::Trees;
 
+use crate::ggml::llama::LlamaError;
 use crate::kv::{CellsFull, PageError};
 use crate::river::RiverError;
 
@@ -126,8 +127,10 @@ pub enum OracleError {
         min: usize,
         max: usize,
     },
-    #[error("llama.cpp: {0}")]
-    Llama(String),
+    #[error(transparent)]
+    Llama(LlamaError),
+    #[error("the model computes no numbers: its file is damaged, or made wrongly")]
+    NoNumbers,
     #[error("this model's weights cannot be streamed: {0}")]
     Graph(String),
 }

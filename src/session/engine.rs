@@ -316,7 +316,12 @@ impl Engine {
             return false;
         }
         let paused = self.cadence.is_pause(self.clock.now_us());
-        let whole = self.prompt.whole(text);
+        // What has no tokens is an error of the prompt when it is submitted; until then it may
+        // be typed away.
+        let Ok(whole) = self.prompt.whole(text) else {
+            self.rest = true;
+            return false;
+        };
         let ready = self.cache.common(&whole);
         self.hub.update(|s| {
             s.prefill.prompt_tokens = whole.len();
@@ -342,7 +347,9 @@ impl Engine {
             self.hub.update(|s| s.speculation = speculation);
             step.map(|_| ())
         } else {
-            let stable = self.prompt.stable(text);
+            let Ok(stable) = self.prompt.stable(text) else {
+                return false;
+            };
             let common = self.cache.common(&stable);
             if stable.len() < common + EAGER_TOKENS {
                 return false;
@@ -384,7 +391,13 @@ impl Engine {
         self.say(Event::Submitted {
             prompt: text.clone(),
         });
-        let whole = self.prompt.whole(&text);
+        let whole = match self.prompt.whole(&text) {
+            Ok(whole) => whole,
+            Err(error) => {
+                self.say(Event::Error(error.to_string()));
+                return Next::Go;
+            }
+        };
         let capacity = self.cache.oracle().capacity();
         if whole.len() >= capacity {
             self.say(Event::Error(format!(

@@ -5,7 +5,7 @@
 //!  (fixed while a prompt is typed)                        (the same for every prompt)
 //! ```
 
-use crate::model::{ChatError, ChatTemplate, Tokenizer, Turn};
+use crate::model::{ChatError, ChatTemplate, TextError, Tokenizer, Turn};
 use crate::units::TokenId;
 
 /// See the module's text.
@@ -37,29 +37,31 @@ impl Prompt {
     }
 
     /// The whole prompt, as if `text` were submitted now.
-    pub(super) fn whole(&self, text: &str) -> Vec<TokenId> {
-        [
-            self.before.as_slice(),
-            &self.tokenizer.text(text),
-            &self.after,
-        ]
-        .concat()
+    ///
+    /// # Errors
+    /// A character that the vocabulary has no token for.
+    pub(super) fn whole(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
+        let typed = self.tokenizer.text(text)?;
+        Ok([self.before.as_slice(), &typed, &self.after].concat())
     }
 
     /// The tokens of the prompt that more typing at its end will not change: those of the
     /// last word may become others as it grows.
-    pub(super) fn stable(&self, text: &str) -> Vec<TokenId> {
-        let grown = self.tokenizer.text(text);
+    ///
+    /// # Errors
+    /// As [`Prompt::whole`].
+    pub(super) fn stable(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
+        let grown = self.tokenizer.text(text)?;
         let up_to_word = text
             .trim_end_matches(|c: char| !c.is_whitespace())
             .trim_end();
-        let settled = self.tokenizer.text(up_to_word);
+        let settled = self.tokenizer.text(up_to_word)?;
         let same = grown
             .iter()
             .zip(&settled)
             .take_while(|(a, b)| a == b)
             .count();
-        [self.before.as_slice(), &grown[..same]].concat()
+        Ok([self.before.as_slice(), &grown[..same]].concat())
     }
 
     /// Adds a finished turn.

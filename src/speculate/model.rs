@@ -140,6 +140,7 @@ impl ModelDrafter {
                 .map(|i| token_at(TokenId(0), i, 0, true))
                 .collect();
             drafter.run.decode(&warm)?;
+            drafter.run.logits(room.batch - 1)?;
             drafter.warm_ms = began.elapsed().as_secs_f64() * 1e3;
             drafter.run.forget(0, 0);
         }
@@ -326,15 +327,17 @@ impl ModelDrafter {
         }
         self.decode(&batch)?;
         let last = &self.text[self.text.len().saturating_sub(Sampler::WINDOW)..];
-        let asked: Vec<_> = questions
+        let asked = questions
             .into_iter()
-            .map(|(place, question, path)| Asked {
-                question,
-                history: [last, &path].concat(),
-                position: self.text.len() + path.len(),
-                logits: &self.run.logits(place)[..self.n_vocab],
+            .map(|(place, question, path)| {
+                Ok(Asked {
+                    question,
+                    history: [last, &path].concat(),
+                    position: self.text.len() + path.len(),
+                    logits: &self.run.logits(place)?[..self.n_vocab],
+                })
             })
-            .collect();
+            .collect::<Result<Vec<_>, LlamaError>>()?;
         let most = self.room.guesses;
         for (question, guesses) in rank(&asked, &self.sampler, most, self.rankers) {
             answers[question] = guesses;

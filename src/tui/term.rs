@@ -11,6 +11,7 @@
 //! Invariant: nothing is drawn while the modes are not set. Drawing holds the lock that
 //! undoing takes, so that a panic elsewhere cannot leave half a frame on the shell's screen.
 
+use crate::ggml::abort;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ratatui::crossterm::event::{
     DisableBracketedPaste, DisableFocusChange, DisableMouseCapture, EnableBracketedPaste,
@@ -73,6 +74,7 @@ impl Shared {
     }
 
     fn enter(&self, active: &mut bool) -> io::Result<()> {
+        abort::keep_terminal(self.leaving());
         enable_raw_mode()?;
         // From here on something is to be undone, whether or not all of it succeeds.
         *active = true;
@@ -94,9 +96,10 @@ impl Shared {
         out.flush()
     }
 
-    /// Each step is tried whatever became of the one before: there is nobody to tell.
-    fn leave(&self) {
-        let mut out = io::stdout();
+    /// What undoes all but the raw input.
+    fn leaving(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        // Writing to memory cannot fail.
         let _ = queue!(out, EndSynchronizedUpdate, ResetColor);
         if self.modes.keyboard {
             let _ = queue!(out, PopKeyboardEnhancementFlags);
@@ -106,8 +109,16 @@ impl Shared {
         }
         let _ = queue!(out, DisableFocusChange, DisableBracketedPaste);
         let _ = queue!(out, LeaveAlternateScreen, cursor::Show);
+        out
+    }
+
+    /// Each step is tried whatever became of the one before: there is nobody to tell.
+    fn leave(&self) {
+        let mut out = io::stdout();
+        let _ = out.write_all(&self.leaving());
         let _ = out.flush();
         let _ = disable_raw_mode();
+        abort::release_terminal();
     }
 
     fn leave_for_good(&self) {

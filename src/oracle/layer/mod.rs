@@ -415,6 +415,7 @@ impl Oracle for LayerOracle {
         let ended = self.river.end_pass();
         let logits = logits?;
         ended?;
+        logits.check()?;
         self.show_cells();
         let stall = self.river.stall().saturating_sub(stall_before);
         Ok(PassOutput {
