@@ -30,6 +30,7 @@ pub use logging::report_faults;
 pub use report::Usage;
 
 use crate::config::{Settings, unknown_variables};
+use crate::model::trial;
 use crate::session::{self, EngineOptions};
 use crate::tui::{Player, Recording};
 use crate::typing::{RecordText, Trace};
@@ -37,10 +38,20 @@ use clap::Parser;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    // The same program opens files that are new, in a process of its own.
+    if let Some(code) = trial::child_main(std::env::args_os()) {
+        return code;
+    }
+    // Not by its path, where another build may lie by the time that it is needed.
+    let this = Path::new("/proc/self/exe");
+    if this.exists() {
+        trial::enable(this.to_owned());
+    }
     report_faults();
     let outcome = catch_unwind(AssertUnwindSafe(|| dispatch(std::env::args_os())));
     match outcome {

@@ -17,6 +17,7 @@
 use super::init;
 use super::llama::{LlamaError, load_with};
 use super::model::Model;
+use super::overrides::Overrides;
 use crate::io::{Arena, Region};
 use llama_cpp_sys_2 as sys;
 use std::cell::RefCell;
@@ -56,6 +57,27 @@ impl BareModel {
     /// # Errors
     /// Names the file and llama.cpp's reason.
     pub fn open(path: &Path) -> Result<Self, LlamaError> {
+        Self::open_with(path, null())
+    }
+
+    /// The same without its vocabulary, of `n_vocab` tokens.
+    ///
+    /// # Errors
+    /// As [`BareModel::open`].
+    pub(super) fn open_without_vocabulary(
+        path: &Path,
+        arch: &str,
+        n_vocab: usize,
+    ) -> Result<Self, LlamaError> {
+        let overrides = Overrides::no_vocabulary(path, arch, n_vocab)?;
+        Self::open_with(path, overrides.as_ptr())
+    }
+
+    /// `metadata` is null, or a list that outlives the call.
+    fn open_with(
+        path: &Path,
+        metadata: *const sys::llama_model_kv_override,
+    ) -> Result<Self, LlamaError> {
         init()?;
         let mut weights: Vec<Weight> = Vec::new();
         let mut no_memory = BufferType {
@@ -85,6 +107,7 @@ impl BareModel {
         let mut params = unsafe { sys::llama_model_default_params() };
         params.devices = no_devices.as_mut_ptr();
         params.tensor_buft_overrides = overrides.as_ptr();
+        params.kv_overrides = metadata;
         params.n_gpu_layers = 0;
         params.use_extra_bufts = false;
         params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
@@ -117,25 +140,6 @@ impl BareModel {
     /// are placed when their step comes ([`super::hook`]).
     pub fn model(&self) -> &Arc<Model> {
         &self.model
-    }
-
-    /// Why its state cannot go back to an earlier token, which every pass must be able to do.
-    pub fn obstacle(&self) -> Option<&'static str> {
-        let raw = self.model.raw();
-        // SAFETY: pure queries of a model that is alive.
-        let (encodes, recurs, diffuses) = unsafe {
-            (
-                sys::llama_model_has_encoder(raw),
-                sys::llama_model_is_recurrent(raw) || sys::llama_model_is_hybrid(raw),
-                sys::llama_model_is_diffusion(raw),
-            )
-        };
-        match (encodes, recurs, diffuses) {
-            (true, ..) => Some("it reads a text whole before it answers"),
-            (_, true, _) => Some("its state cannot go back to an earlier token"),
-            (.., true) => Some("it does not write token after token"),
-            _ => None,
-        }
     }
 
     /// Number of weights.

@@ -4,7 +4,7 @@ use super::bare::BareModel;
 use super::device::Device;
 use super::hook::{Hook, Hooked};
 use super::model::Model;
-use super::overrides::{Overrides, Value};
+use super::overrides::Overrides;
 use super::{InitError, guard, init, words};
 use llama_cpp_sys_2 as sys;
 use std::cell::RefCell;
@@ -85,15 +85,7 @@ pub fn load_without_vocabulary(
     layout: Layout,
 ) -> Result<Arc<Model>, LlamaError> {
     init()?;
-    let n_vocab = i64::try_from(n_vocab).unwrap_or(i64::MAX);
-    let overrides = Overrides::new(&[
-        ("tokenizer.ggml.model", Value::Text("no_vocab")),
-        (&format!("{arch}.vocab_size"), Value::Number(n_vocab)),
-    ]);
-    let overrides = overrides.ok_or_else(|| LlamaError::Load {
-        path: path.to_owned(),
-        why: format!("the name of its architecture is too long: {arch}"),
-    })?;
+    let overrides = Overrides::no_vocabulary(path, arch, n_vocab)?;
     let mut devices = layout.devices();
     load_raw(path, |params| {
         layout.set(params, &mut devices);
@@ -261,7 +253,19 @@ impl<H: Default> LlamaRun<H> {
     /// # Errors
     /// llama.cpp's reason, as a rule that memory is short.
     pub fn new(model: Arc<Model>, options: RunOptions) -> Result<Self, LlamaError> {
-        Self::with_params(model, options, options.params(), H::default())
+        Self::watched(model, options, |_| {})
+    }
+
+    /// The same with what `set` changes of the parameters; what it points them to must outlive
+    /// the context.
+    pub(super) fn watched(
+        model: Arc<Model>,
+        options: RunOptions,
+        set: impl FnOnce(&mut sys::llama_context_params),
+    ) -> Result<Self, LlamaError> {
+        let mut params = options.params();
+        set(&mut params);
+        Self::with_params(model, options, params, H::default())
     }
 }
 

@@ -28,6 +28,7 @@ mod overrides;
 mod place;
 mod stream;
 mod tensor;
+pub mod trial;
 mod types;
 mod words;
 

@@ -41,9 +41,41 @@ impl Model {
         self.raw.as_ptr()
     }
 
+    /// Why its state cannot go back to an earlier token, which every pass must be able to do.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        let raw = self.raw.as_ptr();
+        // SAFETY: pure queries of a model that is alive.
+        let (encodes, recurs, diffuses) = unsafe {
+            (
+                sys::llama_model_has_encoder(raw),
+                sys::llama_model_is_recurrent(raw) || sys::llama_model_is_hybrid(raw),
+                sys::llama_model_is_diffusion(raw),
+            )
+        };
+        match (encodes, recurs, diffuses) {
+            (true, ..) => Some("it reads a text whole before it answers"),
+            (_, true, _) => Some("its state cannot go back to an earlier token"),
+            (.., true) => Some("it does not write token after token"),
+            _ => None,
+        }
+    }
+
     fn vocab(&self) -> *const sys::llama_vocab {
         // SAFETY: `self` owns a model that is alive; a pure query.
         unsafe { sys::llama_model_get_vocab(self.raw.as_ptr()) }
+    }
+
+    /// The architecture that the file names.
+    pub(super) fn architecture(&self) -> Option<String> {
+        let mut name = [0_u8; 128];
+        let key = c"general.architecture".as_ptr();
+        // SAFETY: the model is alive; `name` is as long as is said and outlives the call, which
+        // ends the text with a zero byte.
+        let n = unsafe {
+            sys::llama_model_meta_val_str(self.raw(), key, name.as_mut_ptr().cast(), name.len())
+        };
+        let name = name.get(..usize::try_from(n).ok()?)?;
+        Some(String::from_utf8_lossy(name).into_owned())
     }
 
     /// Tokens of the vocabulary.

@@ -114,4 +114,24 @@ mod tests {
         drop(few);
         assert_eq!(address(&rows(8)), of_first);
     }
+
+    #[test]
+    fn a_row_without_a_number_is_an_error() {
+        let tree = TokenTree::chain(&[TokenId(1), TokenId(2)], 0);
+        let mut logits = Logits::for_tree(&tree, 3, &Shelf::default());
+        let row = [f32::NAN, 1.0, f32::INFINITY];
+        logits.row_mut(0).copy_from_slice(&row);
+        logits.row_mut(1).copy_from_slice(&[0.0; 3]);
+        assert!(logits.check().is_ok());
+        let row = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        logits.row_mut(1).copy_from_slice(&row);
+        assert!(matches!(logits.check(), Err(OracleError::NoNumbers)));
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_never_chosen() {
+        let row = [f32::NAN, -3.0, f32::NAN, -2.0, -2.0];
+        assert_eq!(argmax(&row), TokenId(3));
+        assert_eq!(argmax(&[1.0, f32::NAN]), TokenId(0));
+    }
 }

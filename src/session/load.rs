@@ -11,7 +11,7 @@ use super::worth;
 use crate::ggml::bare::BareModel;
 use crate::ggml::llama::{self, Layout};
 use crate::kv::KvMemory;
-use crate::model::{ArchError, Blueprint, ChatTemplate, Gguf, Tokenizer};
+use crate::model::{ArchError, Blueprint, ChatTemplate, Gguf, Tokenizer, trial};
 use crate::oracle::{
     DeviceOptions, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
 };
@@ -61,6 +61,7 @@ pub(super) fn load(
     let (gguf, mut blueprint) = std::thread::scope(|scope| {
         let kernels = scope.spawn(crate::ggml::init);
         let gguf = Gguf::open(&options.oracle)?;
+        trial::writes_text(&gguf)?;
         let blueprint = Blueprint::from_gguf(&gguf)?;
         kernels
             .join()
@@ -78,6 +79,7 @@ pub(super) fn load(
         program,
         device,
     };
+    trial::admit(&gguf, Some(ram))?;
     // The oracle's weights set out while the vocabulary loads, so what that and the draft will
     // hold is predicted, not measured.
     begin("oracle")?;
@@ -171,9 +173,8 @@ pub fn open_bare(gguf: &Gguf, blueprint: &mut Blueprint) -> Result<Option<BareMo
         arch: outline.arch.clone(),
         why,
     };
-    let bare = BareModel::open(gguf.path())
-        .map_err(|_| fail("llama.cpp does not open it (the log says why)".to_owned()))?;
-    if let Some(why) = bare.obstacle() {
+    let bare = BareModel::open(gguf.path()).map_err(|error| fail(error.to_string()))?;
+    if let Some(why) = bare.model().obstacle() {
         return Err(fail(why.to_owned()));
     }
     outline.retain(|name| bare.find(name).is_some());

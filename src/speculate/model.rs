@@ -25,6 +25,7 @@ use crate::ggml::Device;
 use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
 use crate::model::{Gguf, GgufError};
 use crate::units::TokenId;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// See the module's text.
@@ -73,6 +74,8 @@ pub enum DraftOpenError {
     File(#[from] GgufError),
     #[error(transparent)]
     Llama(#[from] LlamaError),
+    #[error("{}: it cannot draft: {why}", path.display())]
+    Kind { path: PathBuf, why: &'static str },
 }
 
 impl ModelDrafter {
@@ -108,6 +111,10 @@ impl ModelDrafter {
     ) -> Result<Self, DraftOpenError> {
         let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
         let model = llama::load_without_vocabulary(gguf.path(), arch, n_vocab, layout)?;
+        if let Some(why) = model.obstacle() {
+            let path = gguf.path().to_owned();
+            return Err(DraftOpenError::Kind { path, why });
+        }
         let options = RunOptions {
             ctx_tokens: ctx_tokens + room.nodes,
             batch: room.batch,

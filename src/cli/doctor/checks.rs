@@ -30,7 +30,7 @@ fn draft(settings: &Settings, name: &str) -> Check {
     // What is wrong with a file itself is found by the check of that file.
     let index = |name: &str| Gguf::open(&catalog::resolve(name).ok()?).ok();
     if let (Some(oracle), Some(draft)) = (index(&settings.oracle.value), index(name))
-        && let Err(error) = check_draft(&oracle, &draft)
+        && let Err(error) = check_draft(&oracle, &draft, None)
     {
         let advice = "name a draft of the oracle's family, or --draft none";
         check = Check::fail("draft", format!("{error:#}"), advice);

@@ -26,7 +26,7 @@ use super::options::EngineOptions;
 use super::pairing::Pairing;
 use super::vram;
 use super::worth;
-use crate::model::{Blueprint, Gguf};
+use crate::model::{Blueprint, Gguf, trial};
 use crate::oracle::{LayerOracle, LayerOracleOptions, PassShape, StepTimes, WidthClass};
 use crate::river::{Placement, Plan, ReadSizes, Shard, total_bytes};
 use crate::system;
@@ -103,15 +103,17 @@ impl Outlook {
     /// A model that is absent or unsupported, and memory that is too little.
     pub fn new(options: &EngineOptions) -> anyhow::Result<Self> {
         let gguf = Gguf::open(&options.oracle)?;
+        trial::writes_text(&gguf)?;
         let mut blueprint = Blueprint::from_gguf(&gguf)?;
         let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
         crate::ggml::init()?;
         let device = vram::claim(options.vram)?;
         let program = system::rss().unwrap_or_default();
+        let ram = system::budget(options.ram, &system::memory(), program)?;
+        trial::admit(&gguf, Some(ram))?;
         // Only llama.cpp can say whether it knows the architecture, and which tensors it uses.
         open_bare(&gguf, &mut blueprint)?;
         let mut pairing = Pairing::of(options, &gguf)?;
-        let ram = system::budget(options.ram, &system::memory(), program)?;
         let machine = Machine {
             ram,
             program,
