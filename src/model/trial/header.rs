@@ -116,8 +116,12 @@ pub(super) fn check(gguf: &Gguf) -> Result<(), TrialError> {
 fn vocabulary(gguf: &Gguf, wrong: impl Fn(String) -> TrialError) -> Result<(), TrialError> {
     let tokenizer = gguf.str("tokenizer.ggml.model")?;
     let n = scalar(gguf.array_len("tokenizer.ggml.tokens")).unwrap_or(0);
-    if n == 0 {
+    let none = |name: &&str| matches!(*name, "none" | "no_vocab");
+    if n == 0 || tokenizer.filter(none).is_some() {
         return Err(wrong(match tokenizer {
+            Some(name) if none(&name) => {
+                format!("its tokenizer is {name:?}, so that it reads and writes no text")
+            }
             Some(name) => format!("it names a tokenizer ({name:?}) and has no vocabulary"),
             None => "it has no vocabulary".to_owned(),
         }));
