@@ -1,4 +1,4 @@
-//! Compiles what catches llama.cpp's exceptions, and records where ggml's CPU and GPU backends
+//! Compiles what catches llama.cpp's exceptions and the barrier of its threads, and records where ggml's CPU and GPU backends
 //! were built, and the commit, for `nmos --version`.
 
 use std::path::Path;
@@ -15,6 +15,7 @@ fn main() {
         let built = std::path::Path::new(&dir).with_file_name("lib");
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", built.display());
         compile_guard(&built.with_file_name("include"));
+        compile_barrier();
     }
     println!(
         "cargo:rustc-env=NMOS_COMMIT={}",
@@ -35,6 +36,19 @@ fn compile_guard(headers: &Path) {
         .file(GUARD)
         .include(headers)
         .compile("nmos_guard");
+}
+
+/// Compiles the barrier of ggml's threads, and exports it: the CPU backend, a library that is
+/// opened at run time, then finds it before its own.
+fn compile_barrier() {
+    const BARRIER: &str = "src/ggml/barrier.c";
+    println!("cargo:rerun-if-changed={BARRIER}");
+    cc::Build::new()
+        .std("c11")
+        .warnings(true)
+        .file(BARRIER)
+        .compile("nmos_barrier");
+    println!("cargo:rustc-link-arg=-Wl,--export-dynamic-symbol=ggml_barrier");
 }
 
 /// The commit that is checked out; `None` in a source archive or without git.

@@ -15,10 +15,11 @@
 
 use super::bare::{BareModel, WeightIdx};
 use llama_cpp_sys_2 as sys;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// Watches a graph being computed; see the module's text.
 pub trait Hook {
@@ -120,6 +121,8 @@ impl Step<'_> {
 pub(super) struct Hooked {
     pub model: Rc<BareModel>,
     pub hook: Rc<RefCell<dyn Hook>>,
+    /// Time that the hook took, during which nothing was computed.
+    pub taken: Cell<Duration>,
 }
 
 impl Hooked {
@@ -155,7 +158,9 @@ unsafe extern "C" fn on_step(node: *mut sys::ggml_tensor, ask: bool, hooked: *mu
         node,
         model: &hooked.model,
     };
+    let began = Instant::now();
     let wanted = hook.before(&step);
     step.move_views();
+    hooked.taken.set(hooked.taken.get() + began.elapsed());
     wanted
 }

@@ -1,18 +1,20 @@
 //! llama.cpp's own models and contexts, owned together.
 
 use super::bare::BareModel;
+use super::crew::{Crew, ThreadsUsed};
 use super::device::Device;
 use super::hook::{Hook, Hooked};
 use super::model::Model;
 use super::overrides::Overrides;
 use super::{InitError, guard, init, words};
 use llama_cpp_sys_2 as sys;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::ptr::{NonNull, null_mut};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What of a model is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,20 +236,39 @@ impl Drop for Context {
 /// A context, and the model that it runs. A context is bound to no thread: one that nothing
 /// hangs on can move to another, one with [`Hooks`] stays where its hook is.
 pub struct LlamaRun<H = ()> {
-    // Declared, and so dropped, before the model and the hook that it points to.
+    // Declared, and so dropped, before the threads, the model and the hook that it points to.
     context: Context,
+    /// Without them llama.cpp starts and ends threads at every stop of a graph.
+    crew: Crew,
     options: RunOptions,
     model: Arc<Model>,
-    _hooks: H,
+    hooks: H,
 }
 
 /// What a context calls while it computes, if anything.
 #[derive(Default)]
 pub struct Hooks {
-    _hooked: Option<Box<Hooked>>,
+    hooked: Option<Box<Hooked>>,
 }
 
-impl<H: Default> LlamaRun<H> {
+/// What happens in a decode besides computing.
+pub trait Interrupts {
+    /// Time that it has taken so far.
+    fn taken(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl Interrupts for () {}
+
+impl Interrupts for Hooks {
+    fn taken(&self) -> Duration {
+        let hooked = self.hooked.as_ref();
+        hooked.map_or(Duration::ZERO, |hooked| hooked.taken.get())
+    }
+}
+
+impl<H: Default + Interrupts> LlamaRun<H> {
     /// Sets up a context over a loaded model.
     ///
     /// # Errors
@@ -282,6 +303,7 @@ impl LlamaRun<Hooks> {
         let hooked = Box::new(Hooked {
             model: Rc::clone(model),
             hook,
+            taken: Cell::default(),
         });
         // Nothing may be copied to another device: weights are not there when that is done.
         let mut params = options.params();
@@ -290,13 +312,13 @@ impl LlamaRun<Hooks> {
         // SAFETY: the box is kept beside the context, and dropped after it.
         unsafe { hooked.install(&mut params) };
         let hooks = Hooks {
-            _hooked: Some(hooked),
+            hooked: Some(hooked),
         };
         Self::with_params(Arc::clone(model.model()), options, params, hooks)
     }
 }
 
-impl<H> LlamaRun<H> {
+impl<H: Interrupts> LlamaRun<H> {
     fn with_params(
         model: Arc<Model>,
         options: RunOptions,
@@ -318,16 +340,26 @@ impl<H> LlamaRun<H> {
                 format!("it was refused{}", crate::telemetry::see_log())
             })));
         };
+        let context = Context(raw);
+        let crew = Crew::start(options.threads).map_err(|error| fail(error.to_string()))?;
+        // SAFETY: the context is alive, and is dropped before the threads.
+        unsafe { sys::llama_attach_threadpool(raw.as_ptr(), crew.pool(), crew.pool()) };
         Ok(Self {
-            context: Context(raw),
+            context,
+            crew,
             options,
             model,
-            _hooks: hooks,
+            hooks,
         })
     }
 
     pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// Fewest and most threads that computed since the last call of this.
+    pub fn take_threads_used(&mut self) -> ThreadsUsed {
+        self.crew.take_used()
     }
 
     /// Computes `tokens` in one batch.
@@ -359,10 +391,17 @@ impl<H> LlamaRun<H> {
         };
         let mut status = 0;
         let context = self.context.0.as_ptr();
+        let threads = number(self.crew.threads());
+        // SAFETY: the context is alive.
+        unsafe { sys::llama_set_n_threads(context, threads, threads) };
         // SAFETY: the context is alive; all that the batch points to has as many entries as it
         // says, outlives the call, and is only read.
         let call = || unsafe { guard::nmos_guard_decode(context, &batch, &raw mut status) };
-        let (thrown, said) = words::of(call);
+        let before = self.hooks.taken();
+        let hooks = &self.hooks;
+        let (thrown, said) = self
+            .crew
+            .watch(|| words::of(call), || hooks.taken().saturating_sub(before));
         thrown.check().map_err(fail)?;
         match (status, said) {
             (0, _) => Ok(()),

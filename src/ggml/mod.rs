@@ -14,7 +14,10 @@
 pub mod abort;
 mod amx;
 pub mod bare;
+mod barrier;
 mod compute;
+mod cpu;
+mod crew;
 mod device;
 mod element;
 mod gguf;
@@ -26,6 +29,7 @@ pub mod model;
 mod ops;
 mod overrides;
 mod place;
+mod share;
 mod stream;
 mod tensor;
 pub mod trial;
@@ -33,7 +37,9 @@ mod types;
 mod words;
 
 pub use abort::on_abort;
-pub use compute::{Compute, ComputeError, Graph};
+pub use barrier::is_in_use as threads_yield;
+pub use compute::{Compute, ComputeError, Graph, Kernels};
+pub use crew::ThreadsUsed;
 pub use device::{Device, DeviceBuffer, DeviceCaps, MOST_PADDING, ReserveError, Span};
 pub use element::GgmlType;
 pub use gguf::{GgufHeader, GgufHeaderError};
@@ -82,6 +88,7 @@ pub fn init() -> Result<&'static LlamaBackend, InitError> {
                     searched.join(", ")
                 )));
             }
+            barrier::install();
             load_gpu(&folders);
             LlamaBackend::init().map_err(|e| InitError(e.to_string()))
         })
