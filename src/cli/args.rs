@@ -105,6 +105,10 @@ pub struct Shared {
     /// `chain:N` is N guesses that do not branch
     #[arg(long, global = true, value_name = "N")]
     pub tree: Option<TreeSize>,
+    /// on: texts depend on model, prompt and sampling alone, also where a draft guesses and that
+    /// takes longer
+    #[arg(long, global = true, value_name = "SWITCH", num_args = 0..=1, default_missing_value = "on")]
+    pub exact: Option<Switch>,
     /// on, or off to leave the mouse to the terminal, for selecting text
     #[arg(long, global = true, value_name = "SWITCH")]
     pub mouse: Option<Switch>,
@@ -131,6 +135,7 @@ impl Shared {
             ctx: self.ctx,
             threads: self.threads,
             tree: self.tree,
+            exact: self.exact,
             mouse: self.mouse,
             log: LogLayer {
                 level: self.log_level,

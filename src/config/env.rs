@@ -74,6 +74,7 @@ pub(super) fn layer(vars: Vars<'_>) -> Result<Layer, ConfigError> {
         })?,
         system: checked(vars, "NMOS_SYSTEM", |t| Ok(t.to_owned()))?,
         theme: checked(vars, "NMOS_THEME", |t| Ok(t.to_owned()))?,
+        exact: checked(vars, "NMOS_EXACT", FromStr::from_str)?,
         mouse: checked(vars, "NMOS_MOUSE", FromStr::from_str)?,
         sampling: SamplingLayer {
             temp: checked(vars, "NMOS_TEMP", |t| limits::read(t, limits::temp))?,

@@ -31,6 +31,7 @@ pub struct Layer {
     pub max_tokens: Option<usize>,
     pub system: Option<String>,
     pub theme: Option<String>,
+    pub exact: Option<Switch>,
     pub mouse: Option<Switch>,
     pub sampling: SamplingLayer,
     pub log: LogLayer,

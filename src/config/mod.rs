@@ -112,6 +112,8 @@ pub struct Settings {
     pub max_tokens: Setting<usize>,
     pub system: Setting<String>,
     pub theme: Setting<String>,
+    /// Whether texts depend on model, prompt and sampling alone, whatever that costs.
+    pub exact: Setting<Switch>,
     /// Whether the workbench takes the mouse, or leaves it to the terminal.
     pub mouse: Setting<Switch>,
     pub sampling: SamplingSettings,
@@ -195,6 +197,7 @@ impl Settings {
             max_tokens: stack.pick(|l| l.max_tokens, || 1024),
             system: stack.pick(|l| l.system.clone(), || DEFAULT_SYSTEM.to_owned()),
             theme: stack.pick(|l| l.theme.clone(), || DEFAULT_THEME.to_owned()),
+            exact: stack.pick(|l| l.exact, || Switch::Off),
             mouse: stack.pick(|l| l.mouse, || Switch::On),
             sampling: SamplingSettings {
                 temp: stack.pick(|l| l.sampling.temp, || sampling.temperature),
@@ -263,6 +266,7 @@ impl Settings {
             draft_waits: false,
             system: self.system.value.clone(),
             anticipate: true,
+            exact: self.exact.value == Switch::On,
             sampling: Sampling {
                 temperature: self.sampling.temp.value,
                 top_k: self.sampling.top_k.value,

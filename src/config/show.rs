@@ -28,6 +28,7 @@ impl Settings {
             bare("max-tokens", &self.max_tokens),
             text("system", &self.system),
             text("theme", &self.theme),
+            text("exact", &self.exact),
             text("mouse", &self.mouse),
             bare("sampling.temp", &self.sampling.temp),
             bare("sampling.top-k", &self.sampling.top_k),

@@ -16,7 +16,7 @@ use crate::ggml::llama::{BatchToken, Hooks, LlamaError, LlamaRun, RunOptions};
 use crate::ggml::model::Model;
 use crate::io::{BlockReader, open_reader};
 use crate::kv::CellsFull;
-use crate::model::{Gguf, Outline};
+use crate::model::{GgmlType, Gguf, Outline};
 use crate::river::{Plan, River};
 use crate::telemetry::Hub;
 use crate::units::Bytes;
@@ -29,6 +29,10 @@ use std::time::{Duration, Instant};
 const MAX_LEAVES: usize = 62;
 const PADDING: i32 = MAX_LEAVES as i32 + 1;
 const SEQUENCES: usize = MAX_LEAVES + 2;
+
+/// With fewer cells than this, attention has one order of sums for any number of queries. It
+/// changes at 512, and llama.cpp takes cells in runs of 256.
+const FEW_CELLS: usize = 256;
 
 /// See the module's text.
 pub struct LlamaOracle {
@@ -43,6 +47,8 @@ pub struct LlamaOracle {
     /// The sequence that each node of the last pass lies in (one of them).
     sequence_of: Vec<i32>,
     leaves: i32,
+    /// See [`LlamaOracle::has_one_kernel`].
+    one_kernel: bool,
 }
 
 impl From<LlamaError> for OracleError {
@@ -115,7 +121,7 @@ impl LlamaOracle {
             ..
         } = setup;
         let run = LlamaRun::hooked(&model, options(ctx_tokens, threads), hook)?;
-        Ok(Self::with_run(run, Some(feed), ctx_tokens, max_nodes))
+        Ok(Self::with_run(run, Some(feed), ctx_tokens, max_nodes).knowing(gguf))
     }
 
     fn with_run(
@@ -134,6 +140,41 @@ impl LlamaOracle {
             len: 0,
             sequence_of: Vec::new(),
             leaves: 0,
+            one_kernel: false,
+        }
+    }
+
+    /// Whether the weights of `gguf` are all of types whose kernels are the same for one token as
+    /// for a few: those that llama.cpp's hand-made kernels for other types leave alone.
+    fn has_one_kernel(gguf: &Gguf) -> bool {
+        use GgmlType::{
+            IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS, Q2_K, Q3_K, Q4_1, Q4_K,
+            Q5_1, Q5_K, Q6_K,
+        };
+        let same = [
+            Q4_1, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S,
+            IQ3_XXS, IQ3_S, IQ4_XS,
+        ];
+        let mut matrices = gguf.tensors().filter(|t| t.n_dims > 1);
+        matrices.all(|t| same.contains(&t.ty))
+    }
+
+    /// Lets a token be computed alone where that gives it the bits that it has among others, for
+    /// the model in `gguf`. Without this call it never is.
+    #[must_use]
+    pub fn knowing(mut self, gguf: &Gguf) -> Self {
+        self.one_kernel = Self::has_one_kernel(gguf);
+        self
+    }
+
+    /// Fewest tokens of a pass in `width`.
+    fn least(&self, tree: &TokenTree, width: WidthClass) -> usize {
+        // llama.cpp's attention sums in another order, which depends on the number of threads,
+        // for a single query over many cells: a single one is padded there.
+        let few_cells = self.len + tree.len() < FEW_CELLS;
+        match self.one_kernel && few_cells {
+            true => width.min,
+            false => width.min.max(2),
         }
     }
 
@@ -301,9 +342,7 @@ impl Oracle for LlamaOracle {
                 logits: node.logits,
             })
             .collect();
-        // llama.cpp's attention sums in another order for a single query over many cells: where a
-        // class has more than one token, a single one is padded as well.
-        let least = width.min.max(width.max.min(2));
+        let least = self.least(tree, width);
         for i in tree.len()..least {
             batch.push(BatchToken {
                 token: tree.nodes()[0].token.0,
@@ -339,6 +378,7 @@ impl Oracle for LlamaOracle {
                 wall_us: us(began.elapsed()),
                 stall_us: us(self.stall().saturating_sub(stall_before)),
                 stream_us: self.river().map_or(0, |river| river.lap_us()),
+                threads: self.run.take_threads_used(),
             },
         })
     }

@@ -154,22 +154,13 @@ pub enum BudgetError {
 pub enum Form {
     /// llama.cpp over the whole model.
     Resident,
-    /// Layer by layer, with this much for weights.
+    /// Layer by layer, with this much for weights; all of them may stay.
     Streamed { weights: Bytes, plan: Plan },
     /// llama.cpp over layers that come and go, with this much for them.
     Hooked { weights: Bytes, plan: Plan },
 }
 
 impl Form {
-    /// As it is shown.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Resident => "resident",
-            Self::Streamed { .. } => "streamed",
-            Self::Hooked { .. } => "hooked",
-        }
-    }
-
     /// Which shards stay; none where the model is not cut into shards.
     pub fn plan(&self) -> Option<&Plan> {
         match self {
@@ -268,6 +259,22 @@ impl Budget {
         streamed(self) > streamed(other) + streamed(other) / MISSED
     }
 
+    /// Whether weights come and go in every pass.
+    pub fn streams(&self) -> bool {
+        let streamed = |plan: &Plan| plan.streamed_bytes > 0;
+        self.device.is_some() || self.form.plan().is_some_and(streamed)
+    }
+
+    /// How the oracle is run, as it is shown.
+    pub fn form_name(&self) -> &'static str {
+        match self.form {
+            Form::Resident => "resident",
+            _ if !self.streams() => "resident",
+            Form::Streamed { .. } => "streamed",
+            Form::Hooked { .. } => "hooked",
+        }
+    }
+
     /// Where the draft computes, if not on the CPU.
     pub fn draft_device(&self) -> Option<Device> {
         let (device, vram) = self.device.as_ref()?;
@@ -298,7 +305,9 @@ impl Budget {
             max_nodes,
         );
         let resident = held.0 + MARGIN.0 + resident_weights.0 + context.0;
-        let form = if device.is_none() && resident <= ram.0 {
+        // Models that we have graphs for are computed with these, also where all of them fits.
+        let is_left_to_llama = matches!(model, Blueprint::Graph(_));
+        let form = if is_left_to_llama && device.is_none() && resident <= ram.0 {
             owners.push(("context", context));
             owners.push(("weights", resident_weights));
             Form::Resident

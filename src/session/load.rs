@@ -127,11 +127,12 @@ pub(super) fn load(
         draft: draft_device.is_some(),
     };
     let draft_cores = DraftCores::new(on, options.threads, system::cores());
-    let mut speculator = Speculator::new(options.tree, oracle.max_nodes(), oracle.trees());
+    let speculator = Speculator::new(options.tree, oracle.max_nodes(), oracle.trees());
+    let mut speculator = speculator.with_one_text(options.exact);
     speculator.set_ahead(draft_cores.ahead);
     hub.update(|s| {
         s.engine.oracle = gguf.name();
-        s.engine.form = budget.form.name();
+        s.engine.form = budget.form_name();
         s.engine.draft = draft.as_ref().map(Gguf::name);
         s.engine.threads = options.threads;
         s.engine.ctx_tokens = ctx_tokens;
@@ -181,10 +182,13 @@ pub fn open_bare(gguf: &Gguf, blueprint: &mut Blueprint) -> Result<Option<BareMo
     Ok(Some(bare))
 }
 
-/// The width class that an answer's passes will likely have.
-pub(super) fn answer_width(streams: bool) -> WidthClass {
-    // While weights stream, the padding of a batch is free.
-    if streams {
+/// The width class that an answer's passes will likely have: of `one_text` where that is asked
+/// for, or nothing is drafted.
+pub(super) fn answer_class(streams: bool, one_text: bool) -> WidthClass {
+    if one_text {
+        WidthClass::PLAIN
+    } else if streams {
+        // Then the padding of a batch is free.
         WidthClass::BATCH
     } else {
         WidthClass::NARROW
@@ -248,7 +252,7 @@ pub(super) fn open_oracle(
             let model =
                 llama::load_without_vocabulary(gguf.path(), arch, n_vocab, Layout::AsStored)?;
             let oracle = LlamaOracle::new(&model, ctx_tokens, options.threads, budget.max_nodes)?;
-            Ok(Box::new(oracle))
+            Ok(Box::new(oracle.knowing(gguf)))
         }
     }
 }

@@ -18,6 +18,7 @@ use super::held::Held;
 use super::options::EngineOptions;
 use super::pairing::{Pairing, left_out};
 use crate::model::{Blueprint, Gguf};
+use crate::oracle::WidthClass;
 use crate::speculate::{DecodeTimes, PassTimes, TreeSize};
 use crate::system::measure::Tuning;
 use crate::units::Bytes;
@@ -135,7 +136,9 @@ impl Work {
         let typical = PassTimes::default();
         let pass_s = |nodes: usize| {
             // More cores compute wide passes faster, and narrow ones as fast as memory lets them.
-            let wider = typical.ms(nodes) / typical.ms(1) * PassTimes::CORES / self.threads as f64;
+            let wider = typical.ms(nodes, WidthClass::BATCH) / typical.ms(1, WidthClass::PLAIN)
+                * PassTimes::CORES
+                / self.threads as f64;
             (token_s * wider.max(1.0)).max(stream_s)
         };
         let alone = pass_s(1).recip();

@@ -141,6 +141,7 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         draft_waits: false,
         system: "You are a helpful assistant.".to_owned(),
         anticipate: false,
+        exact: false,
         sampling: Sampling::default(),
     }
 }

@@ -184,7 +184,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         model: model(&outlook.gguf, &outlook.blueprint),
         draft: draft.map(|gguf| gguf.path().to_owned()),
         draft_left_out: outlook.pairing.left_out.clone(),
-        form: outlook.budget.form.name(),
+        form: outlook.budget.form_name(),
         ctx_tokens: outlook.ctx_tokens,
         max_nodes: outlook.budget.max_nodes,
         max_nodes_from: match options.tree {

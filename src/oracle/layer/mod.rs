@@ -405,6 +405,7 @@ impl Oracle for LayerOracle {
         check_width(tree, width, max_width(self.max_nodes))?;
         let began = Instant::now();
         let stall_before = self.river.stall();
+        self.compute.set_kernels(width.kernels());
         self.river.begin_pass()?;
         if let Some(side) = &mut self.side {
             side.landing.clear(self.compute.stream());
@@ -424,6 +425,7 @@ impl Oracle for LayerOracle {
                 wall_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
                 stall_us: u64::try_from(stall.as_micros()).unwrap_or(u64::MAX),
                 stream_us: self.river.lap_us().max(self.link_us()),
+                threads: self.compute.take_threads_used(),
             },
         })
     }

@@ -207,6 +207,7 @@ impl LayerOracle {
             took
         };
         let n = shape.width();
+        self.compute.set_kernels(shape.class.kernels());
         let n_kv = self.load_tree(&tree, n)?;
         let graphs = Graphs::new(&self.shape, n, n_kv, shape.class, self.on_cpu());
         let mut logits = Logits::for_tree(&tree, self.shape.n_vocab, &self.logits);

@@ -21,7 +21,7 @@ pub use pipeline::{Pipeline, Step};
 
 use super::budget::{self, Budget, Form, Machine};
 use super::held::Held;
-use super::load::{answer_width, open_bare, read_sizes};
+use super::load::{answer_class, open_bare, read_sizes};
 use super::options::EngineOptions;
 use super::pairing::Pairing;
 use super::vram;
@@ -94,6 +94,8 @@ pub struct Outlook {
     pub ctx_tokens: usize,
     pub held: Held,
     pub budget: Budget,
+    /// See [`EngineOptions::exact`].
+    exact: bool,
 }
 
 impl Outlook {
@@ -128,18 +130,16 @@ impl Outlook {
             ctx_tokens,
             held,
             budget,
+            exact: options.exact,
         })
     }
 
     /// The shapes of passes that a session runs.
     fn shapes(&self) -> Vec<PassShape> {
-        let streams = self.budget.form.plan().is_some();
-        let answers = answer_width(streams);
+        let streams = self.budget.streams();
+        let answers = answer_class(streams, self.exact || self.pairing.draft.is_none());
         let class = |nodes| {
-            if nodes == 1 && self.pairing.draft.is_none() {
-                // Nothing to guess with: a token is computed alone wherever that is faster.
-                WidthClass::SINGLE
-            } else if nodes <= answers.max {
+            if nodes <= answers.max {
                 answers
             } else {
                 WidthClass::BATCH
@@ -152,7 +152,10 @@ impl Outlook {
         let widest = Some(self.budget.max_nodes).filter(|&n| n > WidthClass::BATCH.max);
         let widest = widest.map(|nodes| PassShape {
             nodes,
-            class: WidthClass::WIDE,
+            class: match answers {
+                WidthClass::PLAIN => answers,
+                _ => WidthClass::WIDE,
+            },
         });
         NODES.into_iter().map(shape).chain(widest).collect()
     }
