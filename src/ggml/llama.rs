@@ -9,7 +9,7 @@ use super::overrides::Overrides;
 use super::{InitError, guard, init, words};
 use llama_cpp_sys_2 as sys;
 use std::cell::{Cell, RefCell};
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr::{NonNull, null_mut};
 use std::rc::Rc;
@@ -249,6 +249,14 @@ pub struct LlamaRun<H = ()> {
 #[derive(Default)]
 pub struct Hooks {
     hooked: Option<Box<Hooked>>,
+    /// Asked after every step whether to end there. Boxed twice, so that it has an address.
+    ends: Option<Box<Box<dyn Fn() -> bool>>>,
+}
+
+unsafe extern "C" fn is_ended(ends: *mut c_void) -> bool {
+    // SAFETY: `end_when` put the address of such a box there, and takes it back before that goes.
+    let ends = unsafe { &*ends.cast::<Box<dyn Fn() -> bool>>() };
+    ends()
 }
 
 /// What happens in a decode besides computing.
@@ -291,6 +299,20 @@ impl<H: Default + Interrupts> LlamaRun<H> {
 }
 
 impl LlamaRun<Hooks> {
+    /// Lets decodes from now on be ended: with [`LlamaError::Ended`], where `ends` says so.
+    pub fn end_when(&mut self, ends: Option<Box<dyn Fn() -> bool>>) {
+        let context = self.context.0.as_ptr();
+        // SAFETY: the context is alive and computes nothing; what it asked until now is dropped
+        // after it has let go of that.
+        unsafe { sys::llama_set_abort_callback(context, None, null_mut()) };
+        self.hooks.ends = ends.map(Box::new);
+        if let Some(ends) = &self.hooks.ends {
+            let address = (&raw const **ends).cast_mut().cast();
+            // SAFETY: `is_ended` is called with this address while `self.hooks.ends` keeps it.
+            unsafe { sys::llama_set_abort_callback(context, Some(is_ended), address) };
+        }
+    }
+
     /// Sets up a context over a model whose weights `hook` places while it computes.
     ///
     /// # Errors
@@ -313,6 +335,7 @@ impl LlamaRun<Hooks> {
         unsafe { hooked.install(&mut params) };
         let hooks = Hooks {
             hooked: Some(hooked),
+            ends: None,
         };
         Self::with_params(Arc::clone(model.model()), options, params, hooks)
     }

@@ -7,8 +7,8 @@
 use super::hooked::{Feed, HookedOptions};
 use super::logits::Shelf;
 use super::{
-    Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees, WidthClass,
-    check_width,
+    GiveUp, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees,
+    WidthClass, check_width,
 };
 use crate::ggml::bare::BareModel;
 use crate::ggml::hook::Hook;
@@ -53,6 +53,9 @@ pub struct LlamaOracle {
 
 impl From<LlamaError> for OracleError {
     fn from(error: LlamaError) -> Self {
+        if let LlamaError::Ended = error {
+            return Self::GivenUp;
+        }
         match error {
             LlamaError::NoNumbers => Self::NoNumbers,
             other => Self::Llama(other),
@@ -225,6 +228,9 @@ impl LlamaOracle {
             Some(feed) => feed.borrow_mut().end(),
             None => Ok(()),
         };
+        if let (Err(OracleError::GivenUp), Some(river)) = (&decoded, self.river()) {
+            river.rewind();
+        }
         // A decode that had no weights fails, or yields nothing worth having.
         let result = fed.and(decoded);
         if result.is_err() {
@@ -381,6 +387,13 @@ impl Oracle for LlamaOracle {
                 threads: self.run.take_threads_used(),
             },
         })
+    }
+
+    fn give_up_when(&mut self, outdated: Option<GiveUp>) {
+        // How much of a graph is done llama.cpp does not say.
+        self.run.end_when(
+            outdated.map(|outdated| -> Box<dyn Fn() -> bool> { Box::new(move || outdated(0.0)) }),
+        );
     }
 
     fn commit(&mut self, path: &[NodeIdx]) {

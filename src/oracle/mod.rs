@@ -41,6 +41,7 @@ use crate::ggml::llama::LlamaError;
 use crate::ggml::{Kernels, ThreadsUsed};
 use crate::kv::{CellsFull, PageError};
 use crate::river::RiverError;
+use std::rc::Rc;
 
 /// Fewest and most tokens in a pass whose kernels are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -149,7 +150,14 @@ pub enum OracleError {
     NoNumbers,
     #[error("this model's weights cannot be streamed: {0}")]
     Graph(String),
+    /// By whoever was asked ([`Oracle::give_up_when`]).
+    #[error("the pass was given up")]
+    GivenUp,
 }
+
+/// Asked while a pass runs, with the part of it that is done (0 where that is not known): whether
+/// its result is of no use any more.
+pub type GiveUp = Rc<dyn Fn(f64) -> bool>;
 
 /// Computes passes over a growing row of committed tokens.
 pub trait Oracle {
@@ -193,6 +201,10 @@ pub trait Oracle {
     /// # Errors
     /// See [`OracleError`]; nothing is committed then.
     fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError>;
+
+    /// Lets the passes from now on be given up between two steps: they end with
+    /// [`OracleError::GivenUp`] and commit nothing. An oracle need not ask.
+    fn give_up_when(&mut self, _outdated: Option<GiveUp>) {}
 
     /// Keeps the nodes of `path` (parents first) of the last pass, prunes the rest.
     fn commit(&mut self, path: &[NodeIdx]);

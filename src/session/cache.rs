@@ -1,7 +1,7 @@
 //! The oracle's committed tokens, and the passes that put them there.
 
 use crate::ggml::ThreadsUsed;
-use crate::oracle::{Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass};
+use crate::oracle::{GiveUp, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass};
 use crate::units::TokenId;
 
 /// An oracle together with the tokens that it has committed.
@@ -54,6 +54,11 @@ impl Cache {
             .count()
     }
 
+    /// Lets passes be given up: see [`Oracle::give_up_when`].
+    pub(super) fn give_up_when(&mut self, outdated: Option<GiveUp>) {
+        self.oracle.give_up_when(outdated);
+    }
+
     /// Forgets tokens from position `len` on; passes that gave nothing else were wasted.
     pub(super) fn truncate(&mut self, len: usize) {
         if len >= self.tokens.len() {
@@ -77,7 +82,11 @@ impl Cache {
         keep: impl FnOnce(&PassOutput) -> (Vec<usize>, T),
     ) -> Result<T, OracleError> {
         let before = self.oracle.bytes_read();
-        let output = self.oracle.pass(tree, width)?;
+        let output = self.oracle.pass(tree, width);
+        if let Err(OracleError::GivenUp) = output {
+            self.wasted_bytes += self.oracle.bytes_read() - before;
+        }
+        let output = output?;
         self.threads_last = output.cost.threads;
         self.threads = self.threads.and(self.threads_last);
         let (path, result) = keep(&output);

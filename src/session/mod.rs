@@ -15,6 +15,7 @@ mod early;
 mod engine;
 mod figures;
 mod held;
+mod inbox;
 mod late;
 mod load;
 mod options;
