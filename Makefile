@@ -12,7 +12,7 @@ forged := $(cache)/nmos/forged
 locked := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint build models deps screenshots bench-river bench-streaming bench-gpu bench-forged bench-rival bench-trees fuzz-headers
+.PHONY: help run test lint build models deps screenshots bench-river bench-streaming bench-gpu bench-forged bench-rival bench-trees bench-busy fuzz-headers
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ bench-trees: models ## as root: token trees of every size and llama.cpp, 1.5 hou
 
 fuzz-headers: build ## damaged model headers against plan and run, in 128 MiB (cases=20000, seed=1)
 	fuzz/headers.py "$(nmos)" --cases $(or $(cases),20000) --seed $(or $(seed),1) --keep "$(cache)/nmos/headers-failed"
+
+bench-busy: models ## answers and waits while other programs have the cores, llama.cpp beside them (30 minutes)
+	benches/busy/busy.py --json busy.json
 
 models: build ## fetch the default models (1.6 GB, once)
 	@"$(nmos)" models pull
