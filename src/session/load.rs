@@ -107,6 +107,8 @@ pub(super) fn load(
         Ok::<_, anyhow::Error>((tokenizer, oracle, budget, pairing))
     })?;
     let Pairing { draft, left_out } = pairing;
+    let mut notices: Vec<_> = left_out.into_iter().collect();
+    notices.extend(hooked_variant(&budget.form, &blueprint));
     let template = ChatTemplate::new(&tokenizer, gguf.str("tokenizer.chat_template")?)?;
     let ends: Vec<_> = (0..tokenizer.n_vocab())
         .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
@@ -153,7 +155,7 @@ pub(super) fn load(
         sampler,
         scout: options.scout.then(HeuristicScout::new),
         ends,
-        notices: left_out.into_iter().collect(),
+        notices,
     })
 }
 
@@ -166,10 +168,17 @@ pub fn open_bare(gguf: &Gguf, blueprint: &mut Blueprint) -> Result<Option<BareMo
     let Blueprint::Graph(outline) = blueprint else {
         return Ok(None);
     };
-    let fail = |why: String| ArchError::Neither {
-        path: gguf.path().to_owned(),
-        arch: outline.arch.clone(),
-        why,
+    let fail = |why: String| match &outline.variant {
+        Some(what) => ArchError::NeitherVariant {
+            path: gguf.path().to_owned(),
+            what: what.clone(),
+            why,
+        },
+        None => ArchError::Neither {
+            path: gguf.path().to_owned(),
+            arch: outline.arch.clone(),
+            why,
+        },
     };
     let bare = BareModel::open(gguf.path())
         .map_err(|_| fail("llama.cpp does not open it (the log says why)".to_owned()))?;
@@ -178,6 +187,16 @@ pub fn open_bare(gguf: &Gguf, blueprint: &mut Blueprint) -> Result<Option<BareMo
     }
     outline.retain(|name| bare.find(name).is_some());
     Ok(Some(bare))
+}
+
+/// Says that llama.cpp's graph computes a model that one would expect ours to.
+fn hooked_variant(form: &Form, blueprint: &Blueprint) -> Option<String> {
+    match (form, blueprint) {
+        (Form::Hooked { .. }, Blueprint::Graph(outline)) if outline.variant.is_some() => Some(
+            format!("llama.cpp's graph computes this model, since {}", outline.why()),
+        ),
+        _ => None,
+    }
 }
 
 /// The width class that an answer's passes will likely have.

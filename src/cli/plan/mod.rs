@@ -32,6 +32,8 @@ struct Report {
     draft_left_out: Option<String>,
     /// `resident`, `streamed` or `hooked`.
     form: &'static str,
+    /// Why llama.cpp's graph computes it, whatever fits; null where NMOS's own can.
+    llama_cpp_since: Option<String>,
     ctx_tokens: usize,
     /// Most nodes of a pass.
     max_nodes: usize,
@@ -159,9 +161,9 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
              leave --check out, or the GPU (--vram none)"
         ),
         (Some(_), None) => bail!(
-            "--check has nothing to compare: how long passes take is not predicted for the \
-             architecture {}; leave --check out",
-            outlook.blueprint.arch()
+            "--check has nothing to compare: how long passes take is not predicted, since {}; \
+             leave --check out",
+            outlook.blueprint.left_to_llama().unwrap_or_default()
         ),
         (None, _) => None,
     };
@@ -185,6 +187,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         draft: draft.map(|gguf| gguf.path().to_owned()),
         draft_left_out: outlook.pairing.left_out.clone(),
         form: outlook.budget.form.name(),
+        llama_cpp_since: outlook.blueprint.left_to_llama(),
         ctx_tokens: outlook.ctx_tokens,
         max_nodes: outlook.budget.max_nodes,
         max_nodes_from: match options.tree {

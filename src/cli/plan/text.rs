@@ -80,6 +80,9 @@ fn memory(report: &Report, out: &mut impl Write) -> io::Result<()> {
         report.shards_stay,
         report.shards_stream
     )?;
+    if let Some(why) = &report.llama_cpp_since {
+        writeln!(out, "  by llama.cpp's graph, since {why}")?;
+    }
     writeln!(
         out,
         "a pass has at most {} ({})",
@@ -197,9 +200,8 @@ fn unknown(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(
         out,
-        "compute: not known for the architecture {} before the model runs; a pass takes the \
-         longer of the two",
-        report.model.arch
+        "compute: not known before the model runs, since llama.cpp's graph computes it; a pass \
+         takes the longer of the two"
     )
 }
 

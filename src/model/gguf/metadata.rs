@@ -114,7 +114,7 @@ impl ValueType {
 
 impl Value {
     /// "u32", "array of 12 string": what an error says was found.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Self::Array(a) => format!("an array of {} {}", a.len, a.element.name()),
             Self::String(_) => "a string".into(),
