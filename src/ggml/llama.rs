@@ -9,7 +9,6 @@ use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -50,27 +49,12 @@ pub enum LlamaError {
 /// # Errors
 /// Names the file and llama.cpp's reason.
 pub fn load(path: &Path, what: Load) -> Result<Arc<LlamaModel>, LlamaError> {
-    let backend = init()?;
-    if what == Load::WeightsAsStored {
-        return load_raw(path, |params| params.use_extra_bufts = false);
-    }
-    let params = LlamaModelParams::default()
-        // No device at all: with one, llama.cpp takes memory there for wide batches even of a
-        // model that has no layer on it.
-        .with_devices(&[])
-        .map_err(|error| LlamaError::Load {
-            path: path.to_owned(),
-            why: error.to_string(),
-        })?
-        .with_n_gpu_layers(0)
-        .with_use_mmap(false)
-        .with_vocab_only(what == Load::Vocabulary);
-    LlamaModel::load_from_file(backend, path, &params)
-        .map(Arc::new)
-        .map_err(|error| LlamaError::Load {
-            path: path.to_owned(),
-            why: error.to_string(),
-        })
+    init()?;
+    // Not by `llama-cpp-2`, which takes no path but one in UTF-8.
+    load_raw(path, |params| {
+        params.vocab_only = what == Load::Vocabulary;
+        params.use_extra_bufts = what != Load::WeightsAsStored;
+    })
 }
 
 /// Where weights are, and how they are laid out.
@@ -163,6 +147,8 @@ fn load_raw(
     };
     let name = CString::new(path.as_os_str().as_encoded_bytes())
         .map_err(|_| fail("its name holds a zero byte"))?;
+    // No device at all: with one, llama.cpp takes memory there for wide batches even of a model
+    // that has no layer on it.
     let mut no_devices = [std::ptr::null_mut()];
     // SAFETY: llama.cpp has been started (by the callers); `name`, the list of no devices and
     // what the callers' `set` points to outlive the call, and the default parameters hold no

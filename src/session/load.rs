@@ -83,7 +83,7 @@ pub(super) fn load(
     begin("oracle")?;
     let (tokenizer, oracle, budget, pairing) = std::thread::scope(|scope| {
         let vocabulary = match blueprint {
-            Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(&options.oracle))),
+            Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(gguf.path()))),
             // llama.cpp has the model open, with its vocabulary.
             Blueprint::Graph(_) => None,
         };
@@ -109,6 +109,8 @@ pub(super) fn load(
     let Pairing { draft, left_out } = pairing;
     let mut notices: Vec<_> = left_out.into_iter().collect();
     notices.extend(hooked_variant(&budget.form, &blueprint));
+    notices.extend(system::threads_notice(options.threads));
+    let threads = system::usable_threads(options.threads);
     let template = ChatTemplate::new(&tokenizer, gguf.str("tokenizer.chat_template")?)?;
     let ends: Vec<_> = (0..tokenizer.n_vocab())
         .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
@@ -126,14 +128,14 @@ pub(super) fn load(
         oracle: budget.device.as_ref().is_some_and(|(d, _)| !d.is_cpu()),
         draft: draft_device.is_some(),
     };
-    let draft_cores = DraftCores::new(on, options.threads, system::cores());
+    let draft_cores = DraftCores::new(on, threads, system::cores());
     let mut speculator = Speculator::new(options.tree, oracle.max_nodes(), oracle.trees());
     speculator.set_ahead(draft_cores.ahead);
     hub.update(|s| {
         s.engine.oracle = gguf.name();
         s.engine.form = budget.form.name();
         s.engine.draft = draft.as_ref().map(Gguf::name);
-        s.engine.threads = options.threads;
+        s.engine.threads = threads;
         s.engine.ctx_tokens = ctx_tokens;
         s.speculation.max_nodes = budget.max_nodes;
         s.memory.budget = ram;
@@ -192,9 +194,12 @@ pub fn open_bare(gguf: &Gguf, blueprint: &mut Blueprint) -> Result<Option<BareMo
 /// Says that llama.cpp's graph computes a model that one would expect ours to.
 fn hooked_variant(form: &Form, blueprint: &Blueprint) -> Option<String> {
     match (form, blueprint) {
-        (Form::Hooked { .. }, Blueprint::Graph(outline)) if outline.variant.is_some() => Some(
-            format!("llama.cpp's graph computes this model, since {}", outline.why()),
-        ),
+        (Form::Hooked { .. }, Blueprint::Graph(outline)) if outline.variant.is_some() => {
+            Some(format!(
+                "llama.cpp's graph computes this model, since {}",
+                outline.why()
+            ))
+        }
         _ => None,
     }
 }
@@ -231,11 +236,12 @@ pub(super) fn open_oracle(
     hub: &Arc<Hub>,
 ) -> anyhow::Result<Box<dyn Oracle>> {
     let read_sizes = read_sizes(&options.oracle);
+    let threads = system::usable_threads(options.threads);
     match (&budget.form, blueprint, bare) {
         (Form::Streamed { weights, .. }, Blueprint::Layers(layout), _) => {
             let layer = LayerOracleOptions {
                 ctx_tokens,
-                threads: options.threads,
+                threads,
                 max_nodes: budget.max_nodes,
                 weight_bytes: *weights,
                 placement: Placement::Even,
@@ -251,7 +257,7 @@ pub(super) fn open_oracle(
         (Form::Hooked { weights, .. }, Blueprint::Graph(outline), Some(bare)) => {
             let hooked = HookedOptions {
                 ctx_tokens,
-                threads: options.threads,
+                threads,
                 max_nodes: budget.max_nodes,
                 layer_bytes: *weights,
                 read_sizes,
@@ -265,7 +271,7 @@ pub(super) fn open_oracle(
             let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
             let model =
                 llama::load_without_vocabulary(gguf.path(), arch, n_vocab, Layout::AsStored)?;
-            let oracle = LlamaOracle::new(&model, ctx_tokens, options.threads, budget.max_nodes)?;
+            let oracle = LlamaOracle::new(&model, ctx_tokens, threads, budget.max_nodes)?;
             Ok(Box::new(oracle))
         }
     }

@@ -302,7 +302,7 @@ fn jump(area: &mut TextArea<'_>, row: usize, column: usize) {
 
 /// A text as the area keeps what is pasted: line ends of one form, and no control characters,
 /// which would be invisible in the prompt and real to the model, or to a terminal.
-pub(super) fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     text.replace("\r\n", "\n")
         .replace('\r', "\n")
         .chars()

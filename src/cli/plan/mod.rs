@@ -19,13 +19,13 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Everything that is printed. A field that cannot be known is null.
 #[derive(Debug, Serialize)]
 struct Report {
     model: Model,
-    draft: Option<PathBuf>,
+    draft: Option<String>,
     /// Where the draft would compute; null without one.
     draft_on: Option<Computes>,
     /// Why the default draft is not used.
@@ -86,7 +86,7 @@ enum NodesFrom {
 #[derive(Debug, Serialize)]
 struct Model {
     name: String,
-    path: PathBuf,
+    path: String,
     arch: String,
     layers: usize,
     bytes: Bytes,
@@ -184,7 +184,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
     Ok(Report {
         draft_on: draft.map(|_| draft_on),
         model: model(&outlook.gguf, &outlook.blueprint),
-        draft: draft.map(|gguf| gguf.path().to_owned()),
+        draft: draft.map(|gguf| lossy(gguf.path())),
         draft_left_out: outlook.pairing.left_out.clone(),
         form: outlook.budget.form.name(),
         llama_cpp_since: outlook.blueprint.left_to_llama(),
@@ -248,6 +248,11 @@ fn gpu(outlook: &Outlook, vram_is_default: bool) -> Option<Gpu> {
     })
 }
 
+/// A path as it can be printed, in JSON too.
+fn lossy(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
 fn model(gguf: &Gguf, blueprint: &Blueprint) -> Model {
     let mut by_type: BTreeMap<String, u64> = BTreeMap::new();
     let (mut bytes, mut elements) = (0, 0);
@@ -260,7 +265,7 @@ fn model(gguf: &Gguf, blueprint: &Blueprint) -> Model {
     types.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     Model {
         name: gguf.name(),
-        path: gguf.path().to_owned(),
+        path: lossy(gguf.path()),
         arch: blueprint.arch().to_owned(),
         layers: blueprint.n_layer(),
         bytes: Bytes(gguf.file_bytes()),

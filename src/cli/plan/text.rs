@@ -22,14 +22,14 @@ fn model(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "{}: {}, {} layers, {}",
         m.name, m.arch, m.layers, m.bytes
     )?;
-    writeln!(out, "  {}", m.path.display())?;
+    writeln!(out, "  {}", m.path)?;
     let types = types.join(", ");
     writeln!(out, "  {:.2} bits a weight: {types}", m.bits_per_weight)?;
     match &report.draft {
         Some(path) => {
             let on_gpu = report.draft_on == Some(Computes::Gpu);
             let place = if on_gpu { " (on the GPU)" } else { "" };
-            writeln!(out, "draft: {}{place}", path.display())?;
+            writeln!(out, "draft: {path}{place}")?;
         }
         None => writeln!(out, "draft: none")?,
     }

@@ -411,7 +411,9 @@ impl Checker<'_> {
             some => {
                 let there = biases.iter().zip(some).find(|(_, there)| *there);
                 let name = there.map_or("", |(name, _)| name);
-                return Err(self.variant(format!("the tensor {name} without all three of its kind")));
+                return Err(
+                    self.variant(format!("the tensor {name} without all three of its kind"))
+                );
             }
         };
         Ok(LayerTensors {

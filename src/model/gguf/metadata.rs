@@ -209,7 +209,11 @@ fn parse_value(cursor: &mut Cursor<'_>, key: &str) -> Result<Value, GgufFault> {
                 });
             }
         },
-        ValueType::String => Value::String(cursor.string(MAX_STRING_BYTES, key)?.to_owned()),
+        // llama.cpp takes any bytes: a name in another encoding is no damage.
+        ValueType::String => {
+            let bytes = cursor.bytes(MAX_STRING_BYTES, key)?;
+            Value::String(String::from_utf8_lossy(bytes).into_owned())
+        }
         ValueType::Array => Value::Array(parse_array(cursor, key, 1)?),
     })
 }
