@@ -352,7 +352,7 @@ mod tests {
         let error = Cli::try_parse_from(["nmos", "run", "--seed", "-1", "hello"]).unwrap_err();
         let text = error.to_string();
         assert!(
-            text.contains("-1 is not a seed: write a whole number from 0 to "),
+            text.contains("-1 is not a seed: write a whole number from 0 up"),
             "{text}"
         );
         let error = Cli::try_parse_from(["nmos", "run", "-n", "-5", "hello"]).unwrap_err();

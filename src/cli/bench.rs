@@ -15,7 +15,7 @@ use crate::bench::{
 use crate::config::Settings;
 use crate::session::{self, EngineHandle, EngineOptions, Sampling};
 use crate::telemetry::Snapshot;
-use crate::tui::clean;
+use crate::tui::{clean, clean_line};
 use crate::typing::MonotonicClock;
 use anyhow::{Context, anyhow};
 use crossbeam_channel::Receiver;
@@ -167,10 +167,10 @@ impl<W: Write> Watch for Output<'_, W> {
     fn ready(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         self.options.in_force(snapshot);
         let engine = &snapshot.engine;
-        let draft = clean(engine.draft.as_deref().unwrap_or("none"));
+        let draft = clean_line(engine.draft.as_deref().unwrap_or("none"));
         self.line(&format!(
             "oracle {} ({}), draft {draft}, RAM {}, {} threads, {} tokens an answer, typed at {}x\n",
-            clean(&engine.oracle),
+            clean_line(&engine.oracle),
             engine.form,
             snapshot.memory.budget,
             engine.threads,

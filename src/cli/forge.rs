@@ -8,7 +8,7 @@ use crate::forge::{
 };
 use crate::model::{catalog, progress};
 use crate::system;
-use crate::tui::clean;
+use crate::tui::{clean, clean_line};
 use crate::units::Bytes;
 use anyhow::Context;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -94,7 +94,7 @@ pub fn run(args: &ForgeArgs, settings: &Settings, out: &mut impl Write) -> anyho
 }
 
 fn describe(forge: &Forge, out: &mut impl Write) -> anyhow::Result<()> {
-    writeln!(out, "source  {}", clean(&forge.source_name()))?;
+    writeln!(out, "source  {}", clean_line(&forge.source_name()))?;
     writeln!(out, "        {}", forge.source_dims())?;
     if let Some(blueprint) = forge.blueprint() {
         writeln!(out, "forged  {}", blueprint.dims)?;

@@ -64,12 +64,7 @@ pub fn top_k(n: i64) -> Result<usize, String> {
 
 /// The number that random choices start from.
 pub fn seed(n: i64) -> Result<u64, String> {
-    u64::try_from(n).map_err(|_| {
-        format!(
-            "{n} is not a seed: write a whole number from 0 to {}",
-            i64::MAX
-        )
-    })
+    u64::try_from(n).map_err(|_| format!("{n} is not a seed: write a whole number from 0 up"))
 }
 
 /// Sampling temperature; 0 is greedy.

@@ -2,6 +2,7 @@
 
 use super::{Computes, NodesFrom, Report};
 use crate::session::predict::Limit;
+use crate::tui::clean_line;
 use crate::units::Bytes;
 use std::io::{self, Write};
 
@@ -20,7 +21,10 @@ fn model(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "{}: {}, {} layers, {}",
-        m.name, m.arch, m.layers, m.bytes
+        clean_line(&m.name),
+        clean_line(&m.arch),
+        m.layers,
+        m.bytes
     )?;
     writeln!(out, "  {}", m.path)?;
     let types = types.join(", ");
