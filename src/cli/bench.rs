@@ -15,6 +15,7 @@ use crate::bench::{
 use crate::config::Settings;
 use crate::session::{self, EngineHandle, EngineOptions, Sampling};
 use crate::telemetry::Snapshot;
+use crate::tui::{clean, clean_line};
 use crate::typing::MonotonicClock;
 use anyhow::{Context, anyhow};
 use crossbeam_channel::Receiver;
@@ -97,7 +98,7 @@ fn cannot_write(path: &Path) -> String {
 
 fn options(args: &BenchArgs, engine: &EngineOptions) -> Options {
     Options {
-        threads: engine.threads,
+        threads: crate::system::usable_threads(engine.threads),
         speed: args.speed,
         tokens: args.tokens,
         baseline: args.baseline,
@@ -166,10 +167,10 @@ impl<W: Write> Watch for Output<'_, W> {
     fn ready(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         self.options.in_force(snapshot);
         let engine = &snapshot.engine;
-        let draft = engine.draft.as_deref().unwrap_or("none");
+        let draft = clean_line(engine.draft.as_deref().unwrap_or("none"));
         self.line(&format!(
             "oracle {} ({}), draft {draft}, RAM {}, {} threads, {} tokens an answer, typed at {}x\n",
-            engine.oracle,
+            clean_line(&engine.oracle),
             engine.form,
             snapshot.memory.budget,
             engine.threads,
@@ -196,10 +197,10 @@ fn summary(rows: &[Row], of: usize, out: &mut impl Write) -> io::Result<()> {
     }
     for row in rows {
         for fault in row.faults() {
-            writeln!(out, "! {}: {fault}", row.file)?;
+            writeln!(out, "! {}: {}", row.file, clean(&fault.to_string()))?;
         }
         for notice in &row.notices {
-            writeln!(out, "note: {}: {notice}", row.file)?;
+            writeln!(out, "note: {}: {}", row.file, clean(notice))?;
         }
     }
     let scout = ScoutScore::of(rows);

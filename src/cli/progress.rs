@@ -54,7 +54,7 @@ impl Progress {
     /// Says what the engine is doing.
     pub fn show(&mut self, snapshot: &Snapshot) {
         if let (Some(bar), Some(message)) = (&self.bar, message(snapshot)) {
-            bar.set_message(message);
+            bar.set_message(crate::tui::clean(&message));
             bar.tick();
         }
     }

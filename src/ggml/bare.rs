@@ -27,7 +27,7 @@ use std::path::Path;
 use std::ptr::{NonNull, null, null_mut};
 use std::sync::Arc;
 
-/// Alignment of a weight's data, in bytes: what ggml's CPU kernels ask for.
+/// Alignment of the buffer that llama.cpp is told of, in bytes: what ggml's own for the CPU has.
 const ALIGNMENT: usize = 32;
 
 /// A weight of a [`BareModel`].
@@ -166,10 +166,11 @@ impl BareModel {
         self.weights[weight.0].bytes
     }
 
-    /// Makes the start of `region` the weight's data.
+    /// Makes the start of `region` the weight's data, at whatever address: see
+    /// [`Tensor::place`](super::Tensor::place).
     ///
     /// # Panics
-    /// If the region is too short or not aligned to 32 bytes.
+    /// If the region is too short.
     pub fn place(&self, weight: WeightIdx, region: &Region) {
         let bytes = self.bytes(weight);
         assert!(
@@ -177,10 +178,6 @@ impl BareModel {
             "{} of {bytes} bytes in a region of {}",
             self.name(weight),
             region.len()
-        );
-        assert!(
-            region.addr().addr().is_multiple_of(ALIGNMENT),
-            "a weight's data is aligned to {ALIGNMENT} bytes"
         );
         self.point(weight, region);
         self.places.borrow_mut()[weight.0] = Some(region.clone());

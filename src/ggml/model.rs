@@ -41,6 +41,24 @@ impl Model {
         self.raw.as_ptr()
     }
 
+    /// A value of the file's metadata as llama.cpp writes it; `None` where the file has none.
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        let key = CString::new(key).ok()?;
+        let mut text = [0_u8; 128];
+        // SAFETY: the model is alive; the key ends with a zero byte, and no more is written than
+        // the buffer holds.
+        let len = unsafe {
+            sys::llama_model_meta_val_str(
+                self.raw(),
+                key.as_ptr(),
+                text.as_mut_ptr().cast(),
+                text.len(),
+            )
+        };
+        let len = usize::try_from(len).ok()?.min(text.len() - 1);
+        Some(String::from_utf8_lossy(&text[..len]).into_owned())
+    }
+
     /// Why its state cannot go back to an earlier token, which every pass must be able to do.
     pub fn obstacle(&self) -> Option<&'static str> {
         let raw = self.raw.as_ptr();
@@ -67,15 +85,7 @@ impl Model {
 
     /// The architecture that the file names.
     pub(super) fn architecture(&self) -> Option<String> {
-        let mut name = [0_u8; 128];
-        let key = c"general.architecture".as_ptr();
-        // SAFETY: the model is alive; `name` is as long as is said and outlives the call, which
-        // ends the text with a zero byte.
-        let n = unsafe {
-            sys::llama_model_meta_val_str(self.raw(), key, name.as_mut_ptr().cast(), name.len())
-        };
-        let name = name.get(..usize::try_from(n).ok()?)?;
-        Some(String::from_utf8_lossy(name).into_owned())
+        self.metadata("general.architecture")
     }
 
     /// Tokens of the vocabulary.

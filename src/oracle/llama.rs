@@ -33,6 +33,8 @@ const SEQUENCES: usize = MAX_LEAVES + 2;
 /// With fewer cells than this, attention has one order of sums for any number of queries. It
 /// changes at 512, and llama.cpp takes cells in runs of 256.
 const FEW_CELLS: usize = 256;
+/// llama.cpp rounds a context up to whole runs of so many tokens.
+const CELL_RUN: usize = 256;
 
 /// See the module's text.
 pub struct LlamaOracle {
@@ -74,8 +76,9 @@ impl LlamaOracle {
         threads: usize,
         max_nodes: usize,
     ) -> Result<Self, LlamaError> {
-        let run = LlamaRun::new(Arc::clone(model), options(ctx_tokens, threads))?;
-        Ok(Self::with_run(run, None, ctx_tokens, max_nodes))
+        let cells = Cells::new(model, ctx_tokens);
+        let run = LlamaRun::new(Arc::clone(model), options(cells.all, threads))?;
+        Ok(Self::with_run(run, None, cells.committed, max_nodes))
     }
 
     /// A context over a model whose layers stream. What stays is read now, and the layers
@@ -123,8 +126,9 @@ impl LlamaOracle {
             max_nodes,
             ..
         } = setup;
-        let run = LlamaRun::hooked(&model, options(ctx_tokens, threads), hook)?;
-        Ok(Self::with_run(run, Some(feed), ctx_tokens, max_nodes).knowing(gguf))
+        let cells = Cells::new(model.model(), ctx_tokens);
+        let run = LlamaRun::hooked(&model, options(cells.all, threads), hook)?;
+        Ok(Self::with_run(run, Some(feed), cells.committed, max_nodes).knowing(gguf))
     }
 
     fn with_run(
@@ -431,11 +435,69 @@ impl Oracle for LlamaOracle {
     }
 }
 
+/// How many tokens a context holds, and how many of them can be committed: the rest is for what
+/// a pass is padded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cells {
+    all: usize,
+    committed: usize,
+}
+
+impl Cells {
+    fn new(model: &Model, ctx_tokens: usize) -> Self {
+        let arch = model.metadata("general.architecture");
+        let key = arch.map(|arch| format!("{arch}.rope.scaling.original_context_length"));
+        let original = key.and_then(|key| model.metadata(&key));
+        Self::within(ctx_tokens, original.and_then(|n| n.parse().ok()))
+    }
+
+    /// A model may rotate otherwise in a context that is longer than its `original` one. Padding
+    /// must not make it so.
+    fn within(ctx_tokens: usize, original: Option<usize>) -> Self {
+        let padding = WidthClass::BATCH.max;
+        let padded = (ctx_tokens + padding).next_multiple_of(CELL_RUN);
+        match original {
+            Some(original)
+                if ctx_tokens <= original && padded > original && original >= 2 * CELL_RUN =>
+            {
+                let all = original / CELL_RUN * CELL_RUN;
+                Self {
+                    all,
+                    committed: ctx_tokens.min(all - padding),
+                }
+            }
+            _ => Self {
+                all: ctx_tokens + padding,
+                committed: ctx_tokens,
+            },
+        }
+    }
+}
+
 fn options(ctx_tokens: usize, threads: usize) -> RunOptions {
     RunOptions {
-        ctx_tokens: ctx_tokens + WidthClass::BATCH.max,
+        ctx_tokens,
         batch: WidthClass::BATCH.max,
         sequences: SEQUENCES,
         threads,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_makes_no_context_longer_than_the_original_one() {
+        let cells = |ctx, original| {
+            let cells = Cells::within(ctx, original);
+            (cells.all, cells.committed)
+        };
+        assert_eq!(cells(4096, None), (4159, 4096));
+        assert_eq!(cells(4096, Some(4096)), (4096, 4033));
+        assert_eq!(cells(4000, Some(4096)), (4063, 4000));
+        assert_eq!(cells(2048, Some(4096)), (2111, 2048));
+        assert_eq!(cells(4097, Some(4096)), (4160, 4097));
+        assert_eq!(cells(300, Some(300)), (363, 300));
     }
 }

@@ -85,7 +85,7 @@ pub(super) fn load(
     begin("oracle")?;
     let (tokenizer, oracle, budget, pairing) = std::thread::scope(|scope| {
         let vocabulary = match blueprint {
-            Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(&options.oracle))),
+            Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(gguf.path()))),
             // llama.cpp has the model open, with its vocabulary.
             Blueprint::Graph(_) => None,
         };
@@ -109,6 +109,10 @@ pub(super) fn load(
         Ok::<_, anyhow::Error>((tokenizer, oracle, budget, pairing))
     })?;
     let Pairing { draft, left_out } = pairing;
+    let mut notices: Vec<_> = left_out.into_iter().collect();
+    notices.extend(hooked_variant(&budget.form, &blueprint));
+    notices.extend(system::threads_notice(options.threads));
+    let threads = system::usable_threads(options.threads);
     let template = ChatTemplate::new(&tokenizer, gguf.str("tokenizer.chat_template")?)?;
     let ends: Vec<_> = (0..tokenizer.n_vocab())
         .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
@@ -126,7 +130,7 @@ pub(super) fn load(
         oracle: budget.device.as_ref().is_some_and(|(d, _)| !d.is_cpu()),
         draft: draft_device.is_some(),
     };
-    let draft_cores = DraftCores::new(on, options.threads, system::cores());
+    let draft_cores = DraftCores::new(on, threads, system::cores());
     let speculator = Speculator::new(options.tree, oracle.max_nodes(), oracle.trees());
     let mut speculator = speculator.with_one_text(options.exact);
     speculator.set_ahead(draft_cores.ahead);
@@ -134,7 +138,7 @@ pub(super) fn load(
         s.engine.oracle = gguf.name();
         s.engine.form = budget.form_name();
         s.engine.draft = draft.as_ref().map(Gguf::name);
-        s.engine.threads = options.threads;
+        s.engine.threads = threads;
         s.engine.ctx_tokens = ctx_tokens;
         s.speculation.max_nodes = budget.max_nodes;
         s.memory.budget = ram;
@@ -156,7 +160,7 @@ pub(super) fn load(
         sampler,
         scout: options.scout.then(HeuristicScout::new),
         ends,
-        notices: left_out.into_iter().collect(),
+        notices,
     })
 }
 
@@ -169,10 +173,17 @@ pub fn open_bare(gguf: &Gguf, blueprint: &mut Blueprint) -> Result<Option<BareMo
     let Blueprint::Graph(outline) = blueprint else {
         return Ok(None);
     };
-    let fail = |why: String| ArchError::Neither {
-        path: gguf.path().to_owned(),
-        arch: outline.arch.clone(),
-        why,
+    let fail = |why: String| match &outline.variant {
+        Some(what) => ArchError::NeitherVariant {
+            path: gguf.path().to_owned(),
+            what: what.clone(),
+            why,
+        },
+        None => ArchError::Neither {
+            path: gguf.path().to_owned(),
+            arch: outline.arch.clone(),
+            why,
+        },
     };
     let bare = BareModel::open(gguf.path()).map_err(|error| fail(error.to_string()))?;
     if let Some(why) = bare.model().obstacle() {
@@ -180,6 +191,19 @@ pub fn open_bare(gguf: &Gguf, blueprint: &mut Blueprint) -> Result<Option<BareMo
     }
     outline.retain(|name| bare.find(name).is_some());
     Ok(Some(bare))
+}
+
+/// Says that llama.cpp's graph computes a model that one would expect ours to.
+fn hooked_variant(form: &Form, blueprint: &Blueprint) -> Option<String> {
+    match (form, blueprint) {
+        (Form::Hooked { .. }, Blueprint::Graph(outline)) if outline.variant.is_some() => {
+            Some(format!(
+                "llama.cpp's graph computes this model, since {}",
+                outline.why()
+            ))
+        }
+        _ => None,
+    }
 }
 
 /// The width class that an answer's passes will likely have: of `one_text` where that is asked
@@ -217,11 +241,12 @@ pub(super) fn open_oracle(
     hub: &Arc<Hub>,
 ) -> anyhow::Result<Box<dyn Oracle>> {
     let read_sizes = read_sizes(&options.oracle);
+    let threads = system::usable_threads(options.threads);
     match (&budget.form, blueprint, bare) {
         (Form::Streamed { weights, .. }, Blueprint::Layers(layout), _) => {
             let layer = LayerOracleOptions {
                 ctx_tokens,
-                threads: options.threads,
+                threads,
                 max_nodes: budget.max_nodes,
                 weight_bytes: *weights,
                 placement: Placement::Even,
@@ -237,7 +262,7 @@ pub(super) fn open_oracle(
         (Form::Hooked { weights, .. }, Blueprint::Graph(outline), Some(bare)) => {
             let hooked = HookedOptions {
                 ctx_tokens,
-                threads: options.threads,
+                threads,
                 max_nodes: budget.max_nodes,
                 layer_bytes: *weights,
                 read_sizes,
@@ -251,7 +276,7 @@ pub(super) fn open_oracle(
             let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
             let model =
                 llama::load_without_vocabulary(gguf.path(), arch, n_vocab, Layout::AsStored)?;
-            let oracle = LlamaOracle::new(&model, ctx_tokens, options.threads, budget.max_nodes)?;
+            let oracle = LlamaOracle::new(&model, ctx_tokens, threads, budget.max_nodes)?;
             Ok(Box::new(oracle.knowing(gguf)))
         }
     }

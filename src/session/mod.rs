@@ -27,7 +27,7 @@ mod worth;
 
 pub use crate::speculate::{Sampling, TreeSize};
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
-pub use budget::{Budget, BudgetError, Form, Sizes, TooSmall, shards};
+pub use budget::{Budget, BudgetError, Form, LEAST_CTX, Sizes, TooSmall, shards};
 pub use held::{DraftPlace, Held};
 pub use load::{open_bare, read_sizes};
 pub use options::EngineOptions;

@@ -13,7 +13,7 @@ pub mod measure;
 mod memory;
 mod process;
 
-pub use cpu::{CpuFacts, cores, cpu_cache, cpu_facts};
+pub use cpu::{CpuFacts, cores, cpu_cache, cpu_facts, threads_notice, usable_threads};
 pub use features::{HugePages, gpus, huge_pages};
 pub use filesystem::{FileSystem, file_system, free_bytes, rename_new};
 pub use memory::{BudgetError, MemoryFacts, budget, memory};

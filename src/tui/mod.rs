@@ -43,6 +43,7 @@ pub use config_error::ConfigError;
 pub use edits::{TextState, edits};
 pub use keymap::Keymap;
 pub use layout::MIN_SIZE;
+pub use prompt::{clean, clean_line};
 pub use recording::Recording;
 pub use replay::Player;
 pub use term::give_back as give_terminal_back;

@@ -302,12 +302,20 @@ fn jump(area: &mut TextArea<'_>, row: usize, column: usize) {
 
 /// A text as the area keeps what is pasted: line ends of one form, and no control characters,
 /// which would be invisible in the prompt and real to the model, or to a terminal.
-pub(super) fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     text.replace("\r\n", "\n")
         .replace('\r', "\n")
         .chars()
         .filter(|&c| c == '\n' || c == '\t' || !c.is_control())
         .collect()
+}
+
+/// A name as a line for people shows it: no control characters, no line ends, and nothing that
+/// turns the order of what follows.
+pub fn clean_line(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let clean: String = clean(text).chars().filter(|&c| !turns(c)).collect();
+    clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -319,6 +327,13 @@ mod tests {
 
     fn typed(prompt: &mut Prompt, text: &str, at: Micros) -> Vec<TypingEvent> {
         prompt.key(&PromptKey::Insert(text), at)
+    }
+
+    #[test]
+    fn a_name_is_one_line_that_commands_nothing() {
+        let name = "evil\x1b]0;t\x07\r\nname\t\u{202e}abc \u{9b}1m";
+        assert_eq!(clean_line(name), "evil]0;t name abc 1m");
+        assert_eq!(clean(name), "evil]0;t\nname\t\u{202e}abc 1m");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Check, Grade};
 use crate::cli::logging;
 use crate::cli::tui::look;
-use crate::config::{ConfigError, Draft, Origin, Settings};
+use crate::config::{ConfigError, Draft, ModelName, Origin, Settings};
 use crate::model::store::{State, Store};
 use crate::model::{Gguf, catalog};
 use crate::session::check_draft;
@@ -25,10 +25,10 @@ pub fn models(settings: &Settings) -> Vec<Check> {
 
 /// The draft, and whether it can serve the oracle. One that nobody asked for is left out where it
 /// cannot, so that it is no failure.
-fn draft(settings: &Settings, name: &str) -> Check {
+fn draft(settings: &Settings, name: &ModelName) -> Check {
     let mut check = model("draft", name);
     // What is wrong with a file itself is found by the check of that file.
-    let index = |name: &str| Gguf::open(&catalog::resolve(name).ok()?).ok();
+    let index = |name: &ModelName| Gguf::open(&catalog::resolve(name).ok()?).ok();
     if let (Some(oracle), Some(draft)) = (index(&settings.oracle.value), index(name))
         && let Err(error) = check_draft(&oracle, &draft, None)
     {
@@ -51,7 +51,7 @@ pub fn leave_out_draft(checks: &mut [Check], why: Option<&str>) {
     }
 }
 
-fn model(role: &'static str, name: &str) -> Check {
+fn model(role: &'static str, name: &ModelName) -> Check {
     let path = match crate::model::catalog::resolve(name) {
         Ok(path) => path,
         Err(error) => {
@@ -95,8 +95,8 @@ fn model(role: &'static str, name: &str) -> Check {
 }
 
 /// What the model store knows of a catalogue's model; `None` for a file named by path.
-fn known_state(name: &str) -> Option<State> {
-    let entry = catalog::find(name)?;
+fn known_state(name: &ModelName) -> Option<State> {
+    let entry = catalog::find(&name.to_string())?;
     Store::of_user()
         .ok()?
         .state(entry)

@@ -128,8 +128,13 @@ pub fn limit(prospects: &anyhow::Result<Prospects>) -> Check {
                         "how long the GPU computes is not known before it does".to_owned()
                     }
                     None => format!(
-                        "how long computing takes is not known for the architecture {}",
-                        prospects.outlook.blueprint.arch()
+                        "how long computing takes is not known: llama.cpp's graph computes it, \
+                         since {}",
+                        prospects
+                            .outlook
+                            .blueprint
+                            .left_to_llama()
+                            .unwrap_or_default()
                     ),
                 }
             ),

@@ -2,6 +2,7 @@
 
 use super::{Computes, NodesFrom, Report};
 use crate::session::predict::Limit;
+use crate::tui::clean_line;
 use crate::units::Bytes;
 use std::io::{self, Write};
 
@@ -20,16 +21,19 @@ fn model(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "{}: {}, {} layers, {}",
-        m.name, m.arch, m.layers, m.bytes
+        clean_line(&m.name),
+        clean_line(&m.arch),
+        m.layers,
+        m.bytes
     )?;
-    writeln!(out, "  {}", m.path.display())?;
+    writeln!(out, "  {}", m.path)?;
     let types = types.join(", ");
     writeln!(out, "  {:.2} bits a weight: {types}", m.bits_per_weight)?;
     match &report.draft {
         Some(path) => {
             let on_gpu = report.draft_on == Some(Computes::Gpu);
             let place = if on_gpu { " (on the GPU)" } else { "" };
-            writeln!(out, "draft: {}{place}", path.display())?;
+            writeln!(out, "draft: {path}{place}")?;
         }
         None => writeln!(out, "draft: none")?,
     }
@@ -80,6 +84,9 @@ fn memory(report: &Report, out: &mut impl Write) -> io::Result<()> {
         report.shards_stay,
         report.shards_stream
     )?;
+    if let Some(why) = &report.llama_cpp_since {
+        writeln!(out, "  by llama.cpp's graph, since {why}")?;
+    }
     writeln!(
         out,
         "a pass has at most {} ({})",
@@ -197,9 +204,8 @@ fn unknown(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(
         out,
-        "compute: not known for the architecture {} before the model runs; a pass takes the \
-         longer of the two",
-        report.model.arch
+        "compute: not known before the model runs, since llama.cpp's graph computes it; a pass \
+         takes the longer of the two"
     )
 }
 

@@ -84,8 +84,8 @@ impl Gguf {
                         ValueType::Array => same = false,
                         ValueType::String => {
                             for _ in 0..a.len {
-                                let left = x.string(MAX_STRING_BYTES, &key).map_err(fail)?;
-                                same &= left == y.string(MAX_STRING_BYTES, &key).map_err(fail)?;
+                                let left = x.bytes(MAX_STRING_BYTES, &key).map_err(fail)?;
+                                same &= left == y.bytes(MAX_STRING_BYTES, &key).map_err(fail)?;
                             }
                         }
                         fixed => {

@@ -175,7 +175,7 @@ impl Outlook {
         }
         let layer = LayerOracleOptions {
             ctx_tokens: self.ctx_tokens,
-            threads: options.threads,
+            threads: system::usable_threads(options.threads),
             max_nodes: self.budget.max_nodes,
             weight_bytes: match &self.budget.form {
                 Form::Resident => total_bytes(&self.shards),
