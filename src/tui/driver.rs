@@ -60,7 +60,7 @@ pub fn run(handle: &EngineHandle, options: WorkbenchOptions) -> anyhow::Result<(
     let term = std::env::var("TERM").unwrap_or_default();
     let modes = Modes {
         mouse: options.mouse,
-        keyboard: term != "linux" && term != "dumb",
+        keyboard: term != "linux",
     };
     let signals = SignalSource::new().context("cannot set signal handlers")?;
     let guard = TermGuard::enter(modes).context("cannot set up the terminal")?;
