@@ -500,6 +500,7 @@ impl Engine {
             Ok(model) => self.speculator.add_model(model),
             Err(error) => self.drop_draft(&error.to_string()),
         }
+        self.show_work();
         true
     }
 
