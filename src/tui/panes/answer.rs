@@ -102,13 +102,20 @@ fn running(engine: &EngineView, width: usize) -> String {
         "" => "a model without a name",
         name => name,
     };
-    let rate = engine.predicted_tokens_per_s;
-    let rate = rate.map_or_else(String::new, |r| format!(": ~{r:.1} tokens/s predicted"));
+    let (rate, brief) = match engine.predicted_tokens_per_s {
+        Some(rate) => (
+            format!(": ~{rate:.1} tokens/s predicted"),
+            format!(": pred. ~{rate:.1} tokens/s"),
+        ),
+        None => Default::default(),
+    };
     let least = format!("{oracle}, {short}{rate}");
     [
         format!("This is NMOS with {oracle}, {long}{rate}"),
         format!("This is NMOS with {least}"),
         format!("NMOS: {least}"),
+        least.clone(),
+        format!("{oracle}, {short}{brief}"),
     ]
     .into_iter()
     .find(|line| wrap_line(line, width).len() == 1)

@@ -7,7 +7,7 @@ use crate::tui::theme::Role;
 use crate::units::Bytes;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 
 pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
     let memory = &ctx.snap.memory;
@@ -36,6 +36,18 @@ fn columns(memory: &MemoryView, width: u16) -> (usize, u16) {
     let names = longest.max(NAME).min(both.saturating_sub(4));
     let bars = u16::try_from(both - names).unwrap_or(u16::MAX);
     (names, bars.min(40))
+}
+
+/// The owners, or the largest and a sum of the others where there are fewer rows.
+fn shown(memory: &MemoryView, rows: usize) -> impl Iterator<Item = (&'static str, Bytes)> {
+    let mut owners = memory.owners.clone();
+    if owners.len() > rows && rows > 0 {
+        owners.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        let others = owners.split_off(rows - 1);
+        let sum = others.iter().map(|(_, bytes)| bytes.0).sum();
+        owners.push(("others", Bytes(sum)));
+    }
+    owners.into_iter()
 }
 
 pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
@@ -70,16 +82,15 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let mut rows = vec![
         row("process", memory.rss, used_role),
         row("its peak", memory.rss_peak, used_role),
-        Line::from(Span::raw("")),
     ];
     if !memory.owners.is_empty() {
+        let left = usize::from(area.height).saturating_sub(rows.len() + 1);
+        if left > memory.owners.len() {
+            rows.push(Line::default());
+        }
         rows.push(Line::from(ctx.span(Role::Muted, "planned for")));
-        rows.extend(
-            memory
-                .owners
-                .iter()
-                .map(|(name, bytes)| row(name, *bytes, Role::Bar)),
-        );
+        let owners = shown(memory, left);
+        rows.extend(owners.map(|(name, bytes)| row(name, bytes, Role::Bar)));
     }
     lines(buf, area, rows);
 }
