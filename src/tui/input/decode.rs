@@ -37,6 +37,10 @@ const ALT_US: Micros = 25 * MILLISECOND;
 /// So long, a sequence may go on after an ESC that came by itself.
 const ESCAPE_US: Micros = 120 * MILLISECOND;
 
+/// So long after an ESC, a `[` by itself may be its sequence's although the key was told: a
+/// slow line is likelier than these two keys and a third within the same time.
+const LATE_US: Micros = 300 * MILLISECOND;
+
 /// So long, a sequence that has begun may be silent, and a paste.
 const SEQUENCE_US: Micros = 1_000 * MILLISECOND;
 
@@ -58,7 +62,9 @@ enum Lead {
     Certain,
     /// What follows came later: both may have been keys.
     Doubtful,
-    /// It has been told as a key already.
+    /// It has been told as a key already, and what follows came not long after it.
+    Late,
+    /// It was told longer ago: only what comes at once belongs to it.
     Told,
 }
 
@@ -154,6 +160,7 @@ impl Decoder {
             State::Ss3 { lead, .. } | State::Csi { lead, .. } => match lead {
                 Lead::Certain => SEQUENCE_US,
                 Lead::Doubtful => ESCAPE_US,
+                Lead::Late => LATE_US,
                 Lead::Told => ALT_US,
             },
             State::Paste { bytes } if ends_with_ctrl_c(bytes).is_some() => ALT_US,
@@ -222,10 +229,11 @@ impl Decoder {
             }
             // The rest of a sequence whose ESC was taken for a key, where it comes at once.
             b'[' if escaped.is_some_and(|at| self.now_us < at + SEQUENCE_US) => {
+                let soon = escaped.is_some_and(|at| self.now_us < at + LATE_US);
                 self.state = State::Csi {
                     bytes: Vec::new(),
                     alt: false,
-                    lead: Lead::Told,
+                    lead: if soon { Lead::Late } else { Lead::Told },
                 };
             }
             _ => self.character(Vec::new(), byte, false),
@@ -347,7 +355,7 @@ impl Decoder {
                 return;
             }
             Lead::Doubtful => self.escapes(alt),
-            Lead::Told => {}
+            Lead::Late | Lead::Told => {}
         }
         self.run.push(first);
         self.run.extend(rest.into_iter().map(char::from));

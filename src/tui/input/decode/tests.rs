@@ -120,6 +120,17 @@ fn an_escape_that_was_told_takes_the_rest_of_its_sequence_along() {
     read("\x1b").pause(500).read("[D").tells("esc left");
     let paste = read("\x1b").pause(500).read("[200~a\rb\x1b[201~");
     paste.tells("esc paste \"a\\rb\"");
+    let bytes = Typist::default()
+        .bytes("\x1b[1;5D", 250)
+        .tells("esc ctrl-left");
+    bytes.read("[").tells("[");
+    read("\x1b")
+        .pause(200)
+        .read("[")
+        .pause(299)
+        .tells("esc")
+        .pause(1)
+        .tells("[");
     // By itself it was typed.
     let typist = read("\x1b").pause(500).read("[").pause(25);
     typist.tells("esc [").read("D").tells("shift-d");
