@@ -186,6 +186,10 @@ impl<W: Write> Watch for Output<'_, W> {
         let Stage::Trace { number, of, how } = stage else {
             return;
         };
+        // Otherwise the row follows at once.
+        if !self.options.baseline {
+            return;
+        }
         let Some(stats) = &run.stats else {
             return;
         };

@@ -15,8 +15,23 @@ use std::path::PathBuf;
 /// Place of `cup`, the movement of the cursor to a row and a column, among the strings.
 const CURSOR_ADDRESS: usize = 10;
 
-/// Names that say nothing, where there is no database to say so.
-const NAMES_OF_NONE: [&str; 5] = ["dumb", "unknown", "network", "dialup", "switch"];
+/// Names of none and of printing ones, where there is no database to say so.
+const NAMES_OF_NONE: [&str; 14] = [
+    "dumb",
+    "unknown",
+    "network",
+    "dialup",
+    "ethernet",
+    "switch",
+    "plugboard",
+    "printer",
+    "lpr",
+    "tty33",
+    "tty37",
+    "glasstty",
+    "emacs",
+    "9term",
+];
 
 /// Why a terminal cannot show the workbench.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
