@@ -1,7 +1,8 @@
 //! `nmos bench`: replays traces and prints what a typist waits for.
 //!
 //! All that can be wrong about the traces, the report's place and the models' files is found
-//! before anything is loaded. Rows are printed as they come; the report is written whatever
+//! before anything is loaded. Rows are printed as they come, and on standard error what each
+//! run of a row gave and what goes on; the report is written whatever
 //! ended the benchmark, and says whether it is complete.
 
 use super::args::BenchArgs;
@@ -9,7 +10,7 @@ use super::progress::Progress;
 use super::report::FAILED;
 use super::run::interrupts;
 use crate::bench::{
-    self, Case, FigurePercentiles, MachineFacts, ModelFacts, Options, Play, Report, Row,
+    self, Case, FigurePercentiles, MachineFacts, ModelFacts, Options, Play, Report, Row, Run,
     ScoutScore, Session, Stage, SuiteEnd, Watch,
 };
 use crate::config::Settings;
@@ -22,7 +23,7 @@ use crossbeam_channel::Receiver;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Runs the benchmark. The exit code says whether every row is sound.
 ///
@@ -64,6 +65,7 @@ pub fn run(
         out,
         progress: Progress::on_terminal(false),
         options,
+        run: None,
     };
     let mut rows = Vec::new();
     let ended = measure(&engine, args, interrupts, &cases, &mut output, &mut rows);
@@ -132,6 +134,8 @@ struct Output<'a, W: Write> {
     out: &'a mut W,
     progress: Progress,
     options: Options,
+    /// When the present run began, and how long its typing takes.
+    run: Option<(Instant, Duration)>,
 }
 
 impl<W: Write> Output<'_, W> {
@@ -154,14 +158,50 @@ impl<W: Write> Watch for Output<'_, W> {
         match stage {
             Stage::Loading => self.progress.show(snapshot),
             Stage::Trace { number, of, how } => {
-                let how = match how {
-                    Play::Typed { .. } => "typed",
-                    Play::Cold => "cold",
-                };
-                let what = format!("trace {number} of {of}, {how}");
+                let mut what = run_name(number, of, how);
+                if let Some((began, typing)) = self.run {
+                    let (passed, typing) = (began.elapsed().as_secs(), typing.as_secs());
+                    what += &match passed < typing {
+                        true => format!(", {passed} of {typing} s of typing"),
+                        false => format!(", {passed} s"),
+                    };
+                }
                 self.progress.show_for(&what, snapshot);
             }
         }
+    }
+
+    fn began(&mut self, stage: Stage, typing: Duration) {
+        self.run = Some((Instant::now(), typing));
+        if let Stage::Trace { number, of, how } = stage {
+            let typing = match typing.as_secs() {
+                0 => String::new(),
+                seconds => format!(", {seconds} s of typing"),
+            };
+            let name = run_name(number, of, how);
+            self.progress.note_without_line(&format!("{name}{typing}"));
+        }
+    }
+
+    fn measured(&mut self, stage: Stage, run: &Run) {
+        let Stage::Trace { number, of, how } = stage else {
+            return;
+        };
+        // Otherwise the row follows at once.
+        if !self.options.baseline {
+            return;
+        }
+        let Some(stats) = &run.stats else {
+            return;
+        };
+        let figures = [
+            stats.ttft_ms.map(|ms| format!("TTFT {ms:.0} ms")),
+            stats.tokens_per_s.map(|rate| format!("{rate:.2} tokens/s")),
+        ];
+        let figures: Vec<String> = figures.into_iter().flatten().collect();
+        let name = run_name(number, of, how);
+        self.progress
+            .note(&format!("{name}: {}", figures.join(", ")));
     }
 
     fn ready(&mut self, snapshot: &Snapshot) -> io::Result<()> {
@@ -183,6 +223,15 @@ impl<W: Write> Watch for Output<'_, W> {
     fn row(&mut self, row: &Row) -> io::Result<()> {
         self.line(&bench::row_line(row))
     }
+}
+
+/// Which run of which trace.
+fn run_name(number: usize, of: usize, how: Play) -> String {
+    let how = match how {
+        Play::Typed { .. } => "typed",
+        Play::Cold => "cold",
+    };
+    format!("trace {number} of {of}, {how}")
 }
 
 /// What stands below the rows.

@@ -84,6 +84,21 @@ impl Progress {
         }
     }
 
+    /// Says something in a line of its own that stays, above the line that changes.
+    pub fn note(&self, text: &str) {
+        self.above(|| {
+            // What cannot be said is no reason to end.
+            let _ = writeln!(std::io::stderr(), "{text}");
+        });
+    }
+
+    /// Says something where there is no line that would say it.
+    pub fn note_without_line(&self, text: &str) {
+        if self.bar.is_none() {
+            self.note(text);
+        }
+    }
+
     /// Prints something to standard error above the line.
     pub fn above(&self, print: impl FnOnce()) {
         match &self.bar {

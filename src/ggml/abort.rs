@@ -3,18 +3,13 @@
 //! ```text
 //!  ggml's assertions      -> its callback      -> who asked to be told (`on_abort`)
 //!  an uncaught exception  -> std::terminate    -> the same
-//!  SIGABRT, SIGSEGV, ...  -> a signal handler  -> the terminal as it was (`Terminal`)
+//!  SIGABRT, SIGSEGV, ...  -> a signal handler  -> the terminal as it was (`io::fatal`)
 //! ```
-//!
-//! Who is told runs as ordinary code. A signal handler may not: it writes bytes and modes that were
-//! set down before.
 
 use super::guard;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char};
 use std::io::Write;
-use std::ptr::null_mut;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Told of an abort.
 static ON_ABORT: OnceLock<fn(&str)> = OnceLock::new();
@@ -44,94 +39,4 @@ unsafe extern "C" fn aborting(message: *const c_char) {
         // Not `eprintln!`, which panics when standard error is closed.
         None => drop(writeln!(std::io::stderr(), "{text}")),
     }
-}
-
-/// The terminal as it was, for a signal that ends the process.
-struct Kept {
-    modes: libc::termios,
-    /// What undoes everything else, written to standard output.
-    leave: Vec<u8>,
-}
-
-/// What the handler gives back; null where there is nothing.
-static KEPT: AtomicPtr<Kept> = AtomicPtr::new(null_mut());
-
-/// The signals of faults, and what became of them before.
-const FAULTS: [c_int; 5] = [
-    libc::SIGABRT,
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGILL,
-    libc::SIGFPE,
-];
-static BEFORE: OnceLock<[libc::sigaction; FAULTS.len()]> = OnceLock::new();
-
-/// Holds the terminal's present modes, and what is to be written to leave a full screen: where a
-/// signal ends the process, both are given back. To be called before the modes are changed.
-pub fn keep_terminal(leave: Vec<u8>) {
-    // SAFETY: plain data, filled by the call where it succeeds.
-    let mut modes: libc::termios = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a value that outlives the call.
-    if unsafe { libc::tcgetattr(libc::STDIN_FILENO, &raw mut modes) } != 0 {
-        // No terminal: nothing is to be given back.
-        return;
-    }
-    BEFORE.get_or_init(catch_faults);
-    let kept = Box::into_raw(Box::new(Kept { modes, leave }));
-    // What was there is not freed: a handler may be using it. It is a few hundred bytes, and
-    // changes when the workbench is stopped and goes on.
-    KEPT.store(kept, Ordering::Release);
-}
-
-/// The terminal has been given back: a signal has nothing to do any more.
-pub fn release_terminal() {
-    KEPT.store(null_mut(), Ordering::Release);
-}
-
-fn catch_faults() -> [libc::sigaction; FAULTS.len()] {
-    FAULTS.map(|signal| {
-        // SAFETY: plain data; a handler that takes a number, on the stack for signals where there
-        // is one, since a full stack is such a fault. The pointers outlive the calls.
-        unsafe {
-            let mut before: libc::sigaction = std::mem::zeroed();
-            let mut ours: libc::sigaction = std::mem::zeroed();
-            ours.sa_sigaction = fault as extern "C" fn(c_int) as libc::sighandler_t;
-            ours.sa_flags = libc::SA_ONSTACK;
-            libc::sigemptyset(&raw mut ours.sa_mask);
-            libc::sigaction(signal, &raw const ours, &raw mut before);
-            before
-        }
-    })
-}
-
-/// Gives the terminal back by functions that a signal handler may call, and leaves the signal to
-/// whoever had it before.
-extern "C" fn fault(signal: c_int) {
-    let kept = KEPT.swap(null_mut(), Ordering::AcqRel);
-    if !kept.is_null() {
-        // SAFETY: made by `keep_terminal` and never freed.
-        let kept = unsafe { &*kept };
-        let say = b"error: nmos ended by a fault (a signal); please report it with the log\n";
-        // SAFETY: buffers of these lengths; `write` and `tcsetattr` may be called by a handler.
-        unsafe {
-            libc::write(
-                libc::STDOUT_FILENO,
-                kept.leave.as_ptr().cast(),
-                kept.leave.len(),
-            );
-            libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &raw const kept.modes);
-            libc::write(libc::STDERR_FILENO, say.as_ptr().cast(), say.len());
-        }
-    }
-    let at = FAULTS.iter().position(|&fault| fault == signal);
-    if let Some(before) = at.and_then(|at| BEFORE.get()?.get(at)) {
-        // SAFETY: an action that was in force before.
-        unsafe { libc::sigaction(signal, before, null_mut()) };
-    } else {
-        // SAFETY: the default action, which ends the process.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-    // A fault of the processor's comes again when this returns; a signal that was sent does not.
-    // SAFETY: may be called by a handler. The signal is blocked until this returns.
-    unsafe { libc::raise(signal) };
 }

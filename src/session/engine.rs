@@ -525,6 +525,7 @@ impl Engine {
             Ok(model) => self.speculator.add_model(model),
             Err(error) => self.drop_draft(&error.to_string()),
         }
+        self.show_work();
         true
     }
 
@@ -554,7 +555,9 @@ impl Engine {
     fn show_work(&self) {
         let (rss, peak) = (system::rss(), system::rss_peak());
         let ready = self.cache.tokens().len();
+        let threads = self.cache.threads_last().least;
         self.hub.update(|s| {
+            s.engine.threads_now = threads;
             s.memory.rss = rss.unwrap_or_default();
             s.memory.rss_peak = peak.unwrap_or_default();
             s.prefill.ready_tokens = ready.min(s.prefill.prompt_tokens);

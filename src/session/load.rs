@@ -1,7 +1,7 @@
 //! From options to a running oracle, draft and scout.
 
 use super::ahead::{DraftCores, OnDevice};
-use super::budget::{Budget, Form, Machine};
+use super::budget::{self, Budget, Form, Machine};
 use super::early::Early;
 use super::late::LateDraft;
 use super::options::EngineOptions;
@@ -15,7 +15,7 @@ use crate::model::{ArchError, Blueprint, ChatTemplate, Gguf, Tokenizer, trial};
 use crate::oracle::{
     DeviceOptions, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
 };
-use crate::river::{Placement, ReadSizes};
+use crate::river::{Placement, ReadSizes, total_bytes};
 use crate::scout::HeuristicScout;
 use crate::speculate::{Sampler, Speculator};
 use crate::system;
@@ -83,16 +83,24 @@ pub(super) fn load(
     // The oracle's weights set out while the vocabulary loads, so what that and the draft will
     // hold is predicted, not measured.
     begin("oracle")?;
-    let (tokenizer, oracle, budget, pairing) = std::thread::scope(|scope| {
+    let (tokenizer, oracle, budget, pairing, mut notices, predicted) = std::thread::scope(|scope| {
         let vocabulary = match blueprint {
             Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(gguf.path()))),
             // llama.cpp has the model open, with its vocabulary.
             Blueprint::Graph(_) => None,
         };
         let mut pairing = Pairing::of(options, &gguf)?;
+        // What can be mended is told; how the memory is best used is for `plan` and the log.
+        let notices: Vec<String> = pairing.left_out.iter().cloned().collect();
         let bare = open_bare(&gguf, &mut blueprint)?;
         let bare_model = bare.as_ref().map(|bare| Arc::clone(bare.model()));
-        let (_, budget) = worth::divide(options, &gguf, &blueprint, &mut pairing, machine)?;
+        let (held, budget) = worth::divide(options, &gguf, &blueprint, &mut pairing, machine)?;
+        if let Some(why) = &pairing.left_out {
+            tracing::info!(why, "draft left out");
+        }
+        let draft = pairing.draft.as_ref().map(|_| held.draft);
+        let model = total_bytes(&budget::shards(&blueprint));
+        let predicted = worth::predicted_tokens_per_s(options, &budget, model, draft);
         for (owner, bytes) in &budget.owners {
             tracing::info!(owner, %bytes, "memory");
         }
@@ -106,10 +114,9 @@ pub(super) fn load(
             (None, Some(model)) => Tokenizer::of(model),
             (None, None) => unreachable!("a model without a thread for its vocabulary is open"),
         };
-        Ok::<_, anyhow::Error>((tokenizer, oracle, budget, pairing))
+        Ok::<_, anyhow::Error>((tokenizer, oracle, budget, pairing, notices, predicted))
     })?;
-    let Pairing { draft, left_out } = pairing;
-    let mut notices: Vec<_> = left_out.into_iter().collect();
+    let draft = pairing.draft;
     notices.extend(hooked_variant(&budget.form, &blueprint));
     notices.extend(system::threads_notice(options.threads));
     let threads = system::usable_threads(options.threads);
@@ -139,9 +146,13 @@ pub(super) fn load(
         s.engine.form = budget.form_name();
         s.engine.draft = draft.as_ref().map(Gguf::name);
         s.engine.threads = threads;
+        s.engine.threads_max = threads;
         s.engine.ctx_tokens = ctx_tokens;
         s.speculation.max_nodes = budget.max_nodes;
+        s.engine.predicted_tokens_per_s = predicted;
         s.memory.budget = ram;
+        s.memory.rss = system::rss().unwrap_or_default();
+        s.memory.rss_peak = system::rss_peak().unwrap_or_default();
         s.memory.owners = budget.owners;
     });
     Ok(Loaded {

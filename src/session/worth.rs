@@ -97,14 +97,7 @@ fn without_is_faster(
     let model = Bytes((streamed.pinned_bytes + streamed.streamed_bytes) as u64);
     let disk = Tuning::of(&options.oracle).map_or(DISK, |tuning| tuning.gb_s * 1e9);
     let rate = |budget: &Budget, draft| {
-        let streamed = budget.form.plan().map_or(0, |plan| plan.streamed_bytes);
-        let work = Work {
-            model,
-            streamed: Bytes(streamed as u64),
-            draft,
-            max_nodes: budget.max_nodes,
-            threads: options.threads,
-        };
+        let work = Work::of(options, budget, model, draft);
         work.tokens_per_s(disk)
     };
     let estimate = Estimate {
@@ -113,6 +106,21 @@ fn without_is_faster(
         without: rate(&without.1, None),
     };
     (estimate.without > CLEARLY * estimate.with).then_some((estimate, without))
+}
+
+/// The speed to expect of answers, before anything is loaded: `None` where a GPU computes, of
+/// which nothing is known. `draft`: what its weights take.
+pub(super) fn predicted_tokens_per_s(
+    options: &EngineOptions,
+    budget: &Budget,
+    model: Bytes,
+    draft: Option<Bytes>,
+) -> Option<f64> {
+    if budget.device.is_some() {
+        return None;
+    }
+    let disk = Tuning::of(&options.oracle).map_or(DISK, |tuning| tuning.gb_s * 1e9);
+    Some(Work::of(options, budget, model, draft).tokens_per_s(disk))
 }
 
 /// What an answer's passes have to move.
@@ -129,6 +137,17 @@ struct Work {
 }
 
 impl Work {
+    fn of(options: &EngineOptions, budget: &Budget, model: Bytes, draft: Option<Bytes>) -> Self {
+        let streamed = budget.form.plan().map_or(0, |plan| plan.streamed_bytes);
+        Self {
+            model,
+            streamed: Bytes(streamed as u64),
+            draft,
+            max_nodes: budget.max_nodes,
+            threads: options.threads,
+        }
+    }
+
     /// At the best number of guesses.
     fn tokens_per_s(self, disk: f64) -> f64 {
         let stream_s = self.streamed.0 as f64 / disk;
