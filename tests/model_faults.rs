@@ -77,7 +77,7 @@ impl Tiny {
     }
 
     fn bytes(mut self) -> Vec<u8> {
-        while self.tokens.len() % 32 != 0 {
+        while !self.tokens.len().is_multiple_of(32) {
             self.tokens.push(format!("[PAD{}]", self.tokens.len()));
         }
         let arch = self.arch;
@@ -150,12 +150,12 @@ struct Place(TempDir);
 
 impl Place {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(tempfile::tempdir().expect("a folder"))
     }
 
     fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.0.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(&path, bytes).expect("written");
         path
     }
 
@@ -178,7 +178,7 @@ impl Place {
             .env("NMOS_CACHE", self.0.path())
             .env("NMOS_LOG_LEVEL", "off")
             .output()
-            .unwrap()
+            .expect("nmos runs")
     }
 
     /// What `plan` and `run` say of a model that they refuse.
@@ -315,7 +315,7 @@ fn a_draft_with_tokens_that_the_oracle_lacks_names_the_first() {
     let place = Place::new();
     let oracle = place.file("oracle.gguf", &Tiny::new("llama").bytes());
     let mut more = Tiny::new("llama");
-    while more.tokens.len() % 32 != 0 {
+    while !more.tokens.len().is_multiple_of(32) {
         more.tokens.push(format!("[PAD{}]", more.tokens.len()));
     }
     let first = more.tokens.len();

@@ -44,6 +44,12 @@ const TESTS: &[(&str, fn())] = &[
         "a_fatal_error_is_told_after_the_terminal_is_restored",
         fatal,
     ),
+    ("a_raw_sigabrt_restores_the_terminal", || {
+        ends_by_fault(Signal::ABORT)
+    }),
+    ("a_raw_sigsegv_restores_the_terminal", || {
+        ends_by_fault(Signal::SEGV)
+    }),
     ("sigterm_restores_the_terminal", || ends_by(Signal::TERM)),
     ("sighup_restores_the_terminal", || ends_by(Signal::HUP)),
     ("sigint_restores_the_terminal", || ends_by(Signal::INT)),
@@ -345,6 +351,15 @@ fn ends_by(signal: Signal) {
     terminal.wait_for("half a prom");
     kill_process(terminal.pid(), signal).unwrap();
     assert!(terminal.ends("ended: ok"));
+}
+
+/// A signal that nothing of the workbench is told of, as where memory is damaged.
+fn ends_by_fault(signal: Signal) {
+    let mut terminal = workbench(80, 24);
+    terminal.write("half a prom");
+    terminal.wait_for("half a prom");
+    kill_process(terminal.pid(), signal).unwrap();
+    assert!(!terminal.ends("nmos ended by a fault"));
 }
 
 fn suspend() {

@@ -10,7 +10,7 @@
 //! set down before.
 
 use super::guard;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::Write;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
@@ -95,8 +95,9 @@ fn catch_faults() -> [libc::sigaction; FAULTS.len()] {
         unsafe {
             let mut before: libc::sigaction = std::mem::zeroed();
             let mut ours: libc::sigaction = std::mem::zeroed();
-            ours.sa_sigaction = fault as extern "C" fn(c_int) as libc::sighandler_t;
-            ours.sa_flags = libc::SA_ONSTACK;
+            let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = fault;
+            ours.sa_sigaction = handler as libc::sighandler_t;
+            ours.sa_flags = libc::SA_ONSTACK | libc::SA_SIGINFO;
             libc::sigemptyset(&raw mut ours.sa_mask);
             libc::sigaction(signal, &raw const ours, &raw mut before);
             before
@@ -106,7 +107,7 @@ fn catch_faults() -> [libc::sigaction; FAULTS.len()] {
 
 /// Gives the terminal back by functions that a signal handler may call, and leaves the signal to
 /// whoever had it before.
-extern "C" fn fault(signal: c_int) {
+extern "C" fn fault(signal: c_int, about: *mut libc::siginfo_t, _: *mut c_void) {
     let kept = KEPT.swap(null_mut(), Ordering::AcqRel);
     if !kept.is_null() {
         // SAFETY: made by `keep_terminal` and never freed.
@@ -123,15 +124,22 @@ extern "C" fn fault(signal: c_int) {
             libc::write(libc::STDERR_FILENO, say.as_ptr().cast(), say.len());
         }
     }
+    // SAFETY: the kernel passes a description, which is there during the call.
+    let was_sent = unsafe { about.as_ref() }.is_none_or(|about| about.si_code <= 0);
     let at = FAULTS.iter().position(|&fault| fault == signal);
-    if let Some(before) = at.and_then(|at| BEFORE.get()?.get(at)) {
-        // SAFETY: an action that was in force before.
-        unsafe { libc::sigaction(signal, before, null_mut()) };
-    } else {
-        // SAFETY: the default action, which ends the process.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    let before = at.and_then(|at| BEFORE.get()?.get(at));
+    match before {
+        // The processor's fault comes again when this returns, for whoever had it before: Rust
+        // tells of a full stack.
+        Some(before) if !was_sent => {
+            // SAFETY: an action that was in force before; may be called by a handler.
+            unsafe { libc::sigaction(signal, before, null_mut()) };
+        }
+        // SAFETY: both may be called by a handler. The default ends the process as soon as the
+        // signal, which is blocked meanwhile, is let through.
+        _ => unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+        },
     }
-    // A fault of the processor's comes again when this returns; a signal that was sent does not.
-    // SAFETY: may be called by a handler. The signal is blocked until this returns.
-    unsafe { libc::raise(signal) };
 }
