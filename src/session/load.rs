@@ -83,39 +83,40 @@ pub(super) fn load(
     // The oracle's weights set out while the vocabulary loads, so what that and the draft will
     // hold is predicted, not measured.
     begin("oracle")?;
-    let (tokenizer, oracle, budget, pairing, mut notices, predicted) = std::thread::scope(|scope| {
-        let vocabulary = match blueprint {
-            Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(gguf.path()))),
-            // llama.cpp has the model open, with its vocabulary.
-            Blueprint::Graph(_) => None,
-        };
-        let mut pairing = Pairing::of(options, &gguf)?;
-        // What can be mended is told; how the memory is best used is for `plan` and the log.
-        let notices: Vec<String> = pairing.left_out.iter().cloned().collect();
-        let bare = open_bare(&gguf, &mut blueprint)?;
-        let bare_model = bare.as_ref().map(|bare| Arc::clone(bare.model()));
-        let (held, budget) = worth::divide(options, &gguf, &blueprint, &mut pairing, machine)?;
-        if let Some(why) = &pairing.left_out {
-            tracing::info!(why, "draft left out");
-        }
-        let draft = pairing.draft.as_ref().map(|_| held.draft);
-        let model = total_bytes(&budget::shards(&blueprint));
-        let predicted = worth::predicted_tokens_per_s(options, &budget, model, draft);
-        for (owner, bytes) in &budget.owners {
-            tracing::info!(owner, %bytes, "memory");
-        }
-        for (owner, bytes) in budget.device.iter().flat_map(|(_, vram)| &vram.owners) {
-            tracing::info!(owner, %bytes, "the GPU's memory");
-        }
-        let oracle = open_oracle(options, &gguf, &blueprint, bare, &budget, ctx_tokens, hub)?;
-        begin("vocabulary")?;
-        let tokenizer = match (vocabulary, bare_model) {
-            (Some(thread), _) => thread.join().unwrap_or_else(|panic| resume_unwind(panic))?,
-            (None, Some(model)) => Tokenizer::of(model),
-            (None, None) => unreachable!("a model without a thread for its vocabulary is open"),
-        };
-        Ok::<_, anyhow::Error>((tokenizer, oracle, budget, pairing, notices, predicted))
-    })?;
+    let (tokenizer, oracle, budget, pairing, mut notices, predicted) =
+        std::thread::scope(|scope| {
+            let vocabulary = match blueprint {
+                Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(gguf.path()))),
+                // llama.cpp has the model open, with its vocabulary.
+                Blueprint::Graph(_) => None,
+            };
+            let mut pairing = Pairing::of(options, &gguf)?;
+            // What can be mended is told; how the memory is best used is for `plan` and the log.
+            let notices: Vec<String> = pairing.left_out.iter().cloned().collect();
+            let bare = open_bare(&gguf, &mut blueprint)?;
+            let bare_model = bare.as_ref().map(|bare| Arc::clone(bare.model()));
+            let (held, budget) = worth::divide(options, &gguf, &blueprint, &mut pairing, machine)?;
+            if let Some(why) = &pairing.left_out {
+                tracing::info!(why, "draft left out");
+            }
+            let draft = pairing.draft.as_ref().map(|_| held.draft);
+            let model = total_bytes(&budget::shards(&blueprint));
+            let predicted = worth::predicted_tokens_per_s(options, &budget, model, draft);
+            for (owner, bytes) in &budget.owners {
+                tracing::info!(owner, %bytes, "memory");
+            }
+            for (owner, bytes) in budget.device.iter().flat_map(|(_, vram)| &vram.owners) {
+                tracing::info!(owner, %bytes, "the GPU's memory");
+            }
+            let oracle = open_oracle(options, &gguf, &blueprint, bare, &budget, ctx_tokens, hub)?;
+            begin("vocabulary")?;
+            let tokenizer = match (vocabulary, bare_model) {
+                (Some(thread), _) => thread.join().unwrap_or_else(|panic| resume_unwind(panic))?,
+                (None, Some(model)) => Tokenizer::of(model),
+                (None, None) => unreachable!("a model without a thread for its vocabulary is open"),
+            };
+            Ok::<_, anyhow::Error>((tokenizer, oracle, budget, pairing, notices, predicted))
+        })?;
     let draft = pairing.draft;
     notices.extend(hooked_variant(&budget.form, &blueprint));
     notices.extend(system::threads_notice(options.threads));

@@ -5,7 +5,7 @@ use crate::cli::logging;
 use crate::cli::tui::look;
 use crate::config::{ConfigError, Draft, ModelName, Origin, Settings};
 use crate::model::store::{State, Store};
-use crate::model::{Gguf, catalog};
+use crate::model::{Gguf, catalog, trial};
 use crate::session::check_draft;
 use crate::system;
 use crate::tui::{ColorDepth, MIN_SIZE};
@@ -67,6 +67,11 @@ fn model(role: &'static str, name: &ModelName) -> Check {
         file.read_exact(&mut magic)?;
         Ok(file.metadata()?.len())
     });
+    // Whether llama.cpp can open it at all; a file that is no model is told of below.
+    let admitted = Gguf::open(&path).ok().map(|gguf| trial::admit(&gguf, None));
+    if let Some(Err(error)) = admitted {
+        return Check::fail(role, error.to_string(), "name another file");
+    }
     let place = path.display();
     match read {
         Ok(bytes) if magic == *b"GGUF" => {
