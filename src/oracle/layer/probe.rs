@@ -30,6 +30,9 @@ const LEAST_LOADED: Bytes = Bytes::mib(64);
 /// Every shape of a pass is computed this often, and more often while there is time.
 const LEAST_ROUNDS: usize = 3;
 
+/// A small model is known after so many, long before the time is up.
+const MOST_ROUNDS: usize = 32;
+
 /// Of these are a tree's cells; attention runs over the fewest that it can.
 const CELLS: usize = super::KV_STEP;
 
@@ -170,7 +173,7 @@ impl LayerOracle {
         }
         let mut times: Vec<_> = shapes.iter().map(|_| Samples::new(chosen.len())).collect();
         let (start, mut rounds) = (Instant::now(), 0);
-        while rounds < LEAST_ROUNDS || start.elapsed() < time {
+        while rounds < LEAST_ROUNDS || (rounds < MOST_ROUNDS && start.elapsed() < time) {
             for (shape, samples) in shapes.iter().zip(&mut times) {
                 oracle.sample(*shape, samples)?;
             }
