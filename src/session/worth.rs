@@ -153,11 +153,15 @@ impl Work {
         let stream_s = self.streamed.0 as f64 / disk;
         let token_s = self.model.0 as f64 / MEMORY;
         let typical = PassTimes::default();
+        // In whichever class is faster.
+        let relative = |nodes| {
+            let classes = [WidthClass::PLAIN, WidthClass::BATCH];
+            let ms = classes.map(|class| typical.ms(nodes, class));
+            ms[0].min(ms[1]) / typical.ms(1, WidthClass::PLAIN)
+        };
         let pass_s = |nodes: usize| {
             // More cores compute wide passes faster, and narrow ones as fast as memory lets them.
-            let wider = typical.ms(nodes, WidthClass::BATCH) / typical.ms(1, WidthClass::PLAIN)
-                * PassTimes::CORES
-                / self.threads as f64;
+            let wider = relative(nodes) * PassTimes::CORES / self.threads as f64;
             (token_s * wider.max(1.0)).max(stream_s)
         };
         let alone = pass_s(1).recip();

@@ -1,7 +1,7 @@
 //! The plan in lines for people.
 
 use super::{Computes, NodesFrom, Report};
-use crate::session::predict::Limit;
+use crate::session::predict::{Limit, cores_in_use};
 use crate::tui::clean_line;
 use crate::units::Bytes;
 use std::io::{self, Write};
@@ -165,6 +165,9 @@ fn passes(report: &Report, out: &mut impl Write) -> io::Result<()> {
             pass.predicted_tokens_per_s,
             pass.limit.name(),
         )?;
+    }
+    if let Some(in_use) = cores_in_use(passes) {
+        writeln!(out, "{in_use}")?;
     }
     writeln!(
         out,

@@ -16,6 +16,7 @@
 
 use super::super::{Logits, OracleError, TokenTree, WidthClass};
 use super::{Graphs, LayerOracle, LayerOracleOptions};
+use crate::ggml::ThreadsUsed;
 use crate::model::{GgmlType, Gguf, ModelLayout};
 use crate::river::{Shard, ShardIdx, catalogue, total_bytes};
 use crate::system;
@@ -65,6 +66,8 @@ pub struct StepTimes {
     pub steps_s: Vec<f64>,
     /// Of what a pass does before its first step.
     pub begin_s: f64,
+    /// That it was measured with: fewer than asked for where other programs had the cores.
+    pub threads: ThreadsUsed,
 }
 
 impl StepTimes {
@@ -179,6 +182,7 @@ impl LayerOracle {
             }
             rounds += 1;
         }
+        let threads = oracle.compute.take_threads_used();
         let steps = |samples: Samples, shape: &PassShape| {
             let mut steps_s = vec![0.0; all.len()];
             for members in &kinds {
@@ -191,6 +195,7 @@ impl LayerOracle {
                 shape: *shape,
                 steps_s,
                 begin_s: median(samples.begin),
+                threads,
             }
         };
         Ok(times

@@ -26,6 +26,7 @@ use super::options::EngineOptions;
 use super::pairing::Pairing;
 use super::vram;
 use super::worth;
+use crate::ggml::ThreadsUsed;
 use crate::model::{Blueprint, Gguf, trial};
 use crate::oracle::{LayerOracle, LayerOracleOptions, PassShape, StepTimes, WidthClass};
 use crate::river::{Placement, Plan, ReadSizes, Shard, total_bytes};
@@ -53,10 +54,25 @@ pub struct Forecasts {
     pub passes: Vec<Forecast>,
 }
 
+/// That kernels were measured while other programs had some of the cores, if they were.
+pub fn cores_in_use(passes: &[Forecast]) -> Option<String> {
+    let threads = passes.iter().map(|pass| pass.threads);
+    let threads = threads.fold(ThreadsUsed::default(), ThreadsUsed::and);
+    (threads.least < threads.most).then(|| {
+        format!(
+            "the cores are in use: measured with {} of {} threads, as answers would be now; when \
+             they are free again, all of them compute",
+            threads.least, threads.most
+        )
+    })
+}
+
 /// What a pass of one shape will cost.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Forecast {
     pub nodes: usize,
+    /// Fewest and most threads that the kernels were measured with.
+    pub threads: ThreadsUsed,
     /// Tokens that are computed: nodes and padding.
     pub width: usize,
     pub predicted_compute_s: f64,
@@ -249,6 +265,7 @@ fn forecast(shards: &[Shard], plan: Option<&Plan>, times: &StepTimes, gb_s: f64)
     let pass_s = pipeline.pass_s();
     Forecast {
         nodes: times.shape.nodes,
+        threads: times.threads,
         width: times.shape.width(),
         predicted_compute_s: compute_s,
         predicted_disk_s: disk_s,
@@ -293,6 +310,7 @@ mod tests {
     /// Every byte takes equally long.
     fn times(shards: &[Shard], gb_s: f64) -> StepTimes {
         StepTimes {
+            threads: ThreadsUsed::default(),
             shape: PassShape {
                 nodes: 1,
                 class: WidthClass::BATCH,
