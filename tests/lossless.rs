@@ -99,7 +99,9 @@ fn answers(options: EngineOptions, prompts: &[&str]) -> Vec<AnswerStats> {
             ask(&engine, prompt)
         })
         .collect();
-    assert_eq!(engine.hub.snapshot().engine.form, "streamed");
+    let form = engine.hub.snapshot().engine.form;
+    // A budget that holds all of the weights is not one of those that are to stream.
+    assert!(form == "streamed" || form == "resident", "{form}");
     engine.shutdown();
     all
 }
@@ -138,6 +140,7 @@ fn greedy_answers_are_the_same_with_any_memory_and_any_draft() {
         (BUDGETS[2], true),
     ] {
         let all = answers(options(ram, draft), &prompts);
+        assert!(all.iter().all(|s| s.bytes_read > 0), "weights stream");
         assert_eq!(texts(&all), texts(&plain), "ram {ram}, draft {draft}");
         for stats in &all {
             println!(

@@ -12,7 +12,7 @@
 //! The head is one step of the graph, which needs all of it at once: it stays. So does an
 //! embedding that is the head as well.
 
-use super::arch::ArchError;
+use super::arch::{Arch, ArchError};
 use super::gguf::{Gguf, TensorInfo};
 use crate::units::Bytes;
 
@@ -83,8 +83,9 @@ impl Outline {
         match &self.variant {
             Some(what) => format!("NMOS's own graph does not compute {what}"),
             None => format!(
-                "NMOS has no graph of its own for the architecture {}",
-                self.arch
+                "NMOS has no graph of its own for the architecture '{}', but for {}",
+                self.arch,
+                Arch::ALL.map(Arch::name).join(", ")
             ),
         }
     }

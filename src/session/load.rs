@@ -21,7 +21,7 @@ use crate::speculate::{Sampler, Speculator};
 use crate::system;
 use crate::system::measure::Tuning;
 use crate::telemetry::{Hub, Phase};
-use crate::units::TokenId;
+use crate::units::{Bytes, TokenId};
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub(super) fn load(
         program,
         device,
     };
-    trial::admit(&gguf, Some(ram))?;
+    admit(&gguf, &blueprint, ram)?;
     // The oracle's weights set out while the vocabulary loads, so what that and the draft will
     // hold is predicted, not measured.
     begin("oracle")?;
@@ -174,6 +174,23 @@ pub(super) fn load(
         ends,
         notices,
     })
+}
+
+/// Sees to it that llama.cpp can open the oracle: see [`trial::admit`].
+///
+/// # Errors
+/// Why it cannot be used, and why llama.cpp's graph was to compute it, if so.
+pub(super) fn admit(gguf: &Gguf, blueprint: &Blueprint, ram: Bytes) -> anyhow::Result<()> {
+    let Err(error) = trial::admit(gguf, Some(ram)) else {
+        return Ok(());
+    };
+    match blueprint {
+        Blueprint::Layers(_) => Err(error.into()),
+        Blueprint::Graph(outline) => Err(anyhow::anyhow!(
+            "{error} (llama.cpp was asked, since {})",
+            outline.why()
+        )),
+    }
 }
 
 /// Opens a model that is left to llama.cpp's graph, without its weights; tensors that llama.cpp

@@ -21,7 +21,7 @@ pub use pipeline::{Pipeline, Step};
 
 use super::budget::{self, Budget, Form, Machine};
 use super::held::Held;
-use super::load::{answer_class, open_bare, read_sizes};
+use super::load::{admit, answer_class, open_bare, read_sizes};
 use super::options::EngineOptions;
 use super::pairing::Pairing;
 use super::vram;
@@ -128,7 +128,7 @@ impl Outlook {
         let device = vram::claim(options.vram)?;
         let program = system::rss().unwrap_or_default();
         let ram = system::budget(options.ram, &system::memory(), program)?;
-        trial::admit(&gguf, Some(ram))?;
+        admit(&gguf, &blueprint, ram)?;
         // Only llama.cpp can say whether it knows the architecture, and which tensors it uses.
         open_bare(&gguf, &mut blueprint)?;
         let mut pairing = Pairing::of(options, &gguf)?;
