@@ -40,6 +40,7 @@ fn options(ram: u64, draft: bool) -> EngineOptions {
         max_tokens: 64,
         fixed_length: false,
         draft_waits: false,
+        chat_template: None,
         system: "You are a helpful assistant.".into(),
         anticipate: false,
         sampling: greedy(),

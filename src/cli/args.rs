@@ -1,7 +1,7 @@
 //! What can be written on the command line. Scripts depend on these names.
 
 use crate::config::{
-    Draft, Layer, LogLayer, LogLevel, Ram, SamplingLayer, Scout, Switch, Vram, limits,
+    Draft, Layer, LogLayer, LogLevel, Ram, SamplingLayer, Scout, Switch, Template, Vram, limits,
 };
 use crate::forge::{Dims, Quant};
 use crate::session::TreeSize;
@@ -105,6 +105,10 @@ pub struct Shared {
     /// `chain:N` is N guesses that do not branch
     #[arg(long, global = true, value_name = "N")]
     pub tree: Option<TreeSize>,
+    /// The form of prompts: the name of a built-in chat template, a Jinja file, `none`, or `auto`
+    /// for the model's own
+    #[arg(long, global = true, value_name = "NAME|FILE")]
+    pub chat_template: Option<Template>,
     /// on, or off to leave the mouse to the terminal, for selecting text
     #[arg(long, global = true, value_name = "SWITCH")]
     pub mouse: Option<Switch>,
@@ -131,6 +135,7 @@ impl Shared {
             ctx: self.ctx,
             threads: self.threads,
             tree: self.tree,
+            chat_template: self.chat_template.clone(),
             mouse: self.mouse,
             log: LogLayer {
                 level: self.log_level,

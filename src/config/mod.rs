@@ -23,7 +23,7 @@ pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault};
 pub use layer::{KeyTable, Layer, LogLayer, SamplingLayer};
 pub use paths::Paths;
-pub use values::{Draft, LogLevel, Ram, Scout, Switch, Vram};
+pub use values::{Draft, LogLevel, Ram, Scout, Switch, Template, Vram};
 
 use crate::session::{self, EngineOptions, Sampling, TreeSize};
 use std::fmt;
@@ -111,6 +111,8 @@ pub struct Settings {
     pub tree: Setting<TreeSize>,
     pub max_tokens: Setting<usize>,
     pub system: Setting<String>,
+    /// The form of prompts.
+    pub chat_template: Setting<Template>,
     pub theme: Setting<String>,
     /// Whether the workbench takes the mouse, or leaves it to the terminal.
     pub mouse: Setting<Switch>,
@@ -194,6 +196,7 @@ impl Settings {
             tree: stack.pick(|l| l.tree, TreeSize::default),
             max_tokens: stack.pick(|l| l.max_tokens, || 1024),
             system: stack.pick(|l| l.system.clone(), || DEFAULT_SYSTEM.to_owned()),
+            chat_template: stack.pick(|l| l.chat_template.clone(), || Template::Own),
             theme: stack.pick(|l| l.theme.clone(), || DEFAULT_THEME.to_owned()),
             mouse: stack.pick(|l| l.mouse, || Switch::On),
             sampling: SamplingSettings {
@@ -262,6 +265,7 @@ impl Settings {
             fixed_length: false,
             draft_waits: false,
             system: self.system.value.clone(),
+            chat_template: self.chat_template.value.name(),
             anticipate: true,
             sampling: Sampling {
                 temperature: self.sampling.temp.value,

@@ -12,7 +12,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 use std::cell::RefCell;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -71,6 +71,26 @@ pub fn load(path: &Path, what: Load) -> Result<Arc<LlamaModel>, LlamaError> {
             path: path.to_owned(),
             why: error.to_string(),
         })
+}
+
+/// The names of the chat templates that llama.cpp has built in, in order.
+pub fn built_in_chat_templates() -> Vec<String> {
+    // SAFETY: a null pointer of length 0 is not written to; the call returns how many there are.
+    let count = unsafe { llama_cpp_sys_2::llama_chat_builtin_templates(std::ptr::null_mut(), 0) };
+    let mut names = vec![std::ptr::null(); usize::try_from(count).unwrap_or(0)];
+    // SAFETY: the list has as many places as the call is told.
+    unsafe { llama_cpp_sys_2::llama_chat_builtin_templates(names.as_mut_ptr(), names.len()) };
+    let named = names.into_iter().filter(|name| !name.is_null());
+    let mut names: Vec<_> = named
+        // SAFETY: each that was written points to a C string that lives as long as the library.
+        .map(|name| {
+            unsafe { CStr::from_ptr(name) }
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    names
 }
 
 /// Where weights are, and how they are laid out.

@@ -2,8 +2,9 @@
 
 use crate::ggml::llama::{self, LlamaError, Load};
 use crate::units::TokenId;
-use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::{LlamaChatMessage, LlamaChatTemplate, LlamaModel};
 use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::token_type::LlamaTokenAttr;
 use llama_cpp_2::vocab::LlamaVocab;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,13 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Tokenizer {
     model: Arc<LlamaModel>,
+}
+
+/// Which white space around its name a control token takes with it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strip {
+    pub before: bool,
+    pub after: bool,
 }
 
 /// Two models do not speak of the same tokens.
@@ -52,27 +60,95 @@ impl Tokenizer {
         Self { model }
     }
 
-    pub(super) fn model(&self) -> &LlamaModel {
-        &self.model
-    }
-
     pub fn n_vocab(&self) -> usize {
         usize::try_from(self.model.n_vocab()).unwrap_or(0)
     }
 
     /// Tokens of what somebody typed: `<|im_start|>` in it is text, never a control token.
     pub fn text(&self, text: &str) -> Vec<TokenId> {
-        self.tokens(text, false)
+        self.tokens(text)
     }
 
-    /// Tokens of a template's own text, in which control tokens stand by name.
-    pub(super) fn template(&self, text: &str) -> Vec<TokenId> {
-        self.tokens(text, true)
+    /// Tokens of text that goes on after other text: a vocabulary that begins a text with a space
+    /// begins this one without.
+    pub(super) fn text_within(&self, text: &str) -> Vec<TokenId> {
+        // What comes out as it is before this text, whatever that is, can be cut off again.
+        const BEFORE: [&str; 3] = ["\n", "\u{1}", "|"];
+        for before in BEFORE {
+            let alone = self.text(before);
+            let together = self.text(&format!("{before}{text}"));
+            if !alone.is_empty() && together.starts_with(&alone) {
+                return together[alone.len()..].to_vec();
+            }
+        }
+        self.text(text)
     }
 
-    fn tokens(&self, text: &str, special: bool) -> Vec<TokenId> {
-        let tokens = self.model.vocab().tokenize(text.as_bytes(), false, special);
+    fn tokens(&self, text: &str) -> Vec<TokenId> {
+        let tokens = self.model.vocab().tokenize(text.as_bytes(), false, false);
         tokens.into_iter().map(|t| TokenId(t.0)).collect()
+    }
+
+    /// The names of all control tokens.
+    pub(super) fn control_tokens(&self) -> Vec<(String, TokenId)> {
+        let ids = (0..self.model.vocab().n_tokens()).map(TokenId);
+        ids.filter(|&token| self.is_control(token))
+            .filter_map(|token| Some((self.written(token)?, token)))
+            .collect()
+    }
+
+    /// Whether the token is one that text cannot be cut into.
+    pub(super) fn is_control(&self, token: TokenId) -> bool {
+        self.has(token, LlamaTokenAttr::Control) || self.has(token, LlamaTokenAttr::Unknown)
+    }
+
+    /// The white space around a control token's name that belongs to it.
+    pub(super) fn strip_of(&self, token: TokenId) -> Strip {
+        Strip {
+            before: self.has(token, LlamaTokenAttr::LStrip),
+            after: self.has(token, LlamaTokenAttr::RStrip),
+        }
+    }
+
+    fn has(&self, token: TokenId, attribute: LlamaTokenAttr) -> bool {
+        self.model
+            .vocab()
+            .attr(LlamaToken(token.0))
+            .contains(attribute)
+    }
+
+    /// A token as the file writes it.
+    fn written(&self, token: TokenId) -> Option<String> {
+        let vocab = self.model.vocab();
+        let text = vocab.text(LlamaToken(token.0))?;
+        text.to_str().ok().map(str::to_owned)
+    }
+
+    /// The names of the tokens that begin and end a text; empty where there are none.
+    pub(super) fn begin_and_end_names(&self) -> (String, String) {
+        let vocab = self.model.vocab();
+        let name = |token: LlamaToken| {
+            let token = Some(TokenId(token.0)).filter(|token| token.0 >= 0);
+            token
+                .and_then(|token| self.written(token))
+                .unwrap_or_default()
+        };
+        (name(vocab.bos()), name(vocab.eos()))
+    }
+
+    /// Applies one of llama.cpp's own forms of prompts to messages (role, content). `None` where
+    /// it does not know the form.
+    pub(super) fn apply_built_in<'a>(
+        &self,
+        form: &LlamaChatTemplate,
+        messages: impl Iterator<Item = (&'a str, &'a str)>,
+        ask: bool,
+    ) -> Option<String> {
+        let messages = messages
+            .map(|(role, content)| LlamaChatMessage::new(role.to_owned(), content.to_owned()))
+            .collect::<Result<Vec<_>, _>>()
+            .ok()?;
+        self.model.apply_chat_template(form, &messages, ask).ok()
     }
 
     /// The token that every prompt begins with, if the model has one.
@@ -91,6 +167,15 @@ impl Tokenizer {
         self.model
             .vocab()
             .token_to_piece(LlamaToken(token.0), false, None)
+    }
+
+    /// The same, and the name of a control token.
+    pub(super) fn bytes_or_name(&self, token: TokenId) -> Vec<u8> {
+        if self.is_control(token) {
+            self.written(token).unwrap_or_default().into_bytes()
+        } else {
+            self.bytes(token)
+        }
     }
 
     /// A token as it is written in the vocabulary, control tokens too.

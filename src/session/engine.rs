@@ -99,10 +99,10 @@ impl Engine {
         (intents, events): (Receiver<Stamped>, Sender<Event>),
         hub: Arc<Hub>,
         clock: Arc<dyn Clock>,
-    ) -> anyhow::Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             cache: Cache::new(loaded.oracle),
-            prompt: Prompt::new(loaded.template, &loaded.tokenizer, options.system.clone())?,
+            prompt: Prompt::new(loaded.template, &options.system),
             tokenizer: loaded.tokenizer,
             speculator: loaded.speculator,
             draft: loaded.draft,
@@ -128,7 +128,7 @@ impl Engine {
             events,
             hub,
             clock,
-        })
+        }
     }
 
     /// Runs until a shutdown is asked for, or nobody is left to ask for anything. `heard` was
@@ -235,9 +235,7 @@ impl Engine {
         self.ahead = None;
         self.cache.truncate(0);
         self.figures = Figures::default();
-        if let Err(error) = self.prompt.clear() {
-            self.say(Event::Error(error.to_string()));
-        }
+        self.prompt.clear();
         self.rest = false;
     }
 
@@ -385,6 +383,9 @@ impl Engine {
             prompt: text.clone(),
         });
         let whole = self.prompt.whole(&text);
+        if let Some(notice) = self.prompt.take_notice() {
+            self.say(Event::Notice(notice));
+        }
         let capacity = self.cache.oracle().capacity();
         if whole.len() >= capacity {
             self.say(Event::Error(format!(
@@ -479,9 +480,7 @@ impl Engine {
                 user: text,
                 answer: answer.tokens().to_vec(),
             };
-            if let Err(error) = self.prompt.push(turn) {
-                self.say(Event::Error(error.to_string()));
-            }
+            self.prompt.push(&turn);
         }
         let stats = figures.stats(&self.cache, &answer, submitted_us, times, scout, text_out);
         if !failed {

@@ -26,6 +26,9 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
+/// The file's chat template.
+pub const TEMPLATE_KEY: &str = "tokenizer.chat_template";
+
 /// All that a session works with.
 pub(super) struct Loaded {
     pub oracle: Box<dyn Oracle>,
@@ -107,7 +110,14 @@ pub(super) fn load(
         Ok::<_, anyhow::Error>((tokenizer, oracle, budget, pairing))
     })?;
     let Pairing { draft, left_out } = pairing;
-    let template = ChatTemplate::new(&tokenizer, gguf.str("tokenizer.chat_template")?)?;
+    let template = ChatTemplate::new(
+        &tokenizer,
+        gguf.str(TEMPLATE_KEY)?,
+        options.chat_template.as_deref(),
+        system::local_time(),
+    )?;
+    let mut notices: Vec<_> = left_out.into_iter().collect();
+    notices.extend(template.notices(&options.system));
     let ends: Vec<_> = (0..tokenizer.n_vocab())
         .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
         .filter(|&t| tokenizer.is_end(t))
@@ -153,7 +163,7 @@ pub(super) fn load(
         sampler,
         scout: options.scout.then(HeuristicScout::new),
         ends,
-        notices: left_out.into_iter().collect(),
+        notices,
     })
 }
 
