@@ -4,6 +4,7 @@ mod common;
 
 use chrono::NaiveDateTime;
 use nmos::model::{ChatTemplate, Conversation, Gguf, TemplateSource, Tokenizer, Turn};
+use nmos::units::TokenId;
 
 const SYSTEM: &str = "You are a helpful assistant.";
 
@@ -77,4 +78,40 @@ fn the_default_oracles_prompts_are_these() {
         &answered,
     );
     check(&mut conversation, &then, "last", &[4259]);
+}
+
+#[test]
+fn a_small_models_prompts_are_its_parts() {
+    let path = common::model(common::SMOL);
+    let gguf = Gguf::open(&path).expect("a model");
+    let tokenizer = Tokenizer::open(&path).expect("a vocabulary");
+    let own = gguf.str("tokenizer.chat_template").expect("metadata");
+    let template = ChatTemplate::new(&tokenizer, own, None, NaiveDateTime::default());
+    let mut conversation = Conversation::new(template.expect("a template"), SYSTEM);
+    let (start, end) = (vec![TokenId(1)], vec![TokenId(2)]);
+    let text = |text: &str| tokenizer.text(text);
+    let answer = text("It is <|im_end|> 4.");
+    let message = |role: &str, content: &[TokenId]| {
+        let role = text(&format!("{role}\n"));
+        [
+            start.clone(),
+            role,
+            content.to_vec(),
+            end.clone(),
+            text("\n"),
+        ]
+        .concat()
+    };
+    let right = [
+        message("system", &text(SYSTEM)),
+        message("user", &text("What is 2+2?")),
+        message("assistant", &answer),
+        message("user", &text("and <|im_start|> héllo?")),
+        start.clone(),
+        text("assistant\n"),
+    ]
+    .concat();
+    let user = "What is 2+2?".to_owned();
+    conversation.push(&Turn { user, answer });
+    assert_eq!(conversation.tokens("and <|im_start|> héllo?"), right);
 }

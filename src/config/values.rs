@@ -394,6 +394,10 @@ mod tests {
         for text in ["auto", "1", "512", "chain:1", "chain:8"] {
             assert_eq!(text.parse::<TreeSize>().unwrap().to_string(), text);
         }
+        for text in ["auto", "chatml", "my.jinja", "none"] {
+            assert_eq!(text.parse::<Template>().unwrap().to_string(), text);
+        }
+        assert!(" ".parse::<Template>().unwrap_err().contains("auto"));
         for text in ["on", "off"] {
             assert_eq!(text.parse::<Switch>().unwrap().to_string(), text);
         }

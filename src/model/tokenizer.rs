@@ -74,6 +74,9 @@ impl Tokenizer {
     pub(super) fn text_within(&self, text: &str) -> Vec<TokenId> {
         // What comes out as it is before this text, whatever that is, can be cut off again.
         const BEFORE: [&str; 3] = ["\n", "\u{1}", "|"];
+        if !self.begins_with_space() {
+            return self.text(text);
+        }
         for before in BEFORE {
             let alone = self.text(before);
             let together = self.text(&format!("{before}{text}"));
@@ -82,6 +85,14 @@ impl Tokenizer {
             }
         }
         self.text(text)
+    }
+
+    /// Whether text gets a space before it, as SentencePiece's does.
+    fn begins_with_space(&self) -> bool {
+        let tokens = self.text("|");
+        tokens
+            .first()
+            .is_some_and(|&t| self.bytes(t).starts_with(b" "))
     }
 
     fn tokens(&self, text: &str) -> Vec<TokenId> {

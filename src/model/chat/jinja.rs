@@ -20,7 +20,7 @@ const NESTING: usize = 100;
 /// What a template may write besides twice the messages.
 const OUTPUT_BYTES: usize = 1 << 20;
 /// Templates of models that use tools are some 20 KB.
-const SOURCE_BYTES: usize = 1 << 20;
+const SOURCE_BYTES: usize = 256 << 10;
 
 const NAME: &str = "chat_template";
 
