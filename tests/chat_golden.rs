@@ -27,7 +27,7 @@ fn the_default_oracles_prompts_are_these() {
     assert_eq!(template.source(), &TemplateSource::Own);
     let mut conversation = Conversation::new(template, SYSTEM);
     let mut before = SYSTEM_IDS.to_vec();
-    let mut check = |conversation: &mut Conversation, before: &[i32], text: &str, ids: &[i32]| {
+    let check = |conversation: &mut Conversation, before: &[i32], text: &str, ids: &[i32]| {
         let right = [before, &USER_IDS, ids, &ASSISTANT_IDS].concat();
         let got: Vec<_> = conversation.tokens(text).iter().map(|t| t.0).collect();
         assert_eq!(got, right, "{text}");

@@ -312,6 +312,7 @@ fn a_system_text_without_a_place_goes_before_the_first_prompt() {
         assert!(template.is_without_system());
         let notices = template.notices(SYSTEM).join("\n");
         assert!(notices.contains("before the first prompt"), "{notices}");
+        assert!(!notices.contains("cannot be used"), "{notices}");
         assert!(
             !template
                 .notices("")

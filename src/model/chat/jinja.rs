@@ -75,6 +75,10 @@ impl Jinja {
                 .map_err(|_| invalid(format!("strftime_now does not know the format '{format}'")))
         });
         environment.add_filter("tojson", to_json);
+        // Python goes through no none; the engine's own test says that it can be gone through.
+        environment.add_test("iterable", |value: &Value| {
+            !value.is_none() && (value.as_str().is_some() || value.try_iter().is_ok())
+        });
         let guard = Arc::clone(names);
         environment.set_unknown_method_callback(move |state, value, method, args| {
             let made =
@@ -368,6 +372,10 @@ mod tests {
             (
                 "{{ messages[::-1][0].role ~ (messages | length) }}",
                 "user1",
+            ),
+            (
+                "{{ tools is iterable }}{{ messages is iterable }}{{ 'a' is iterable }}",
+                "FalseTrueTrue",
             ),
             (
                 "{% if not add_generation_prompt is defined %}x{% endif %}{{ messages[0].content is string }}",

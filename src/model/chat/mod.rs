@@ -68,7 +68,7 @@ pub enum TemplateSource {
     Own,
     /// The file that was asked for.
     File(PathBuf),
-    /// The form of llama.cpp's that was asked for by name.
+    /// The form of llama.cpp's that was asked for by name, or that the model's file names.
     Named(String),
     /// The file has no template: the form that its vocabulary is for, or the common one.
     Absent(&'static str),
@@ -313,6 +313,13 @@ impl Chooser<'_> {
     fn own(&self, own: &str) -> (Form, Manners, TemplateSource) {
         if own.trim().is_empty() {
             return (Form::Plain, Manners::PLAIN, TemplateSource::Empty);
+        }
+        // Some files hold no template, but the name of a form.
+        let name = own.trim();
+        if builtin::names().iter().any(|known| known == name)
+            && let Some((form, manners)) = self.guessed(name)
+        {
+            return (form, manners, TemplateSource::Named(name.to_owned()));
         }
         let why = match self.jinja(own) {
             Ok((form, manners)) => return (form, manners, TemplateSource::Own),
