@@ -12,7 +12,7 @@ forged := $(cache)/nmos/forged
 locked := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint build models deps screenshots bench-river bench-streaming bench-gpu bench-forged bench-rival bench-trees
+.PHONY: help run test lint build models deps screenshots bench-river bench-streaming bench-gpu bench-forged bench-rival bench-trees bench-busy fuzz-headers
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,12 @@ bench-rival: models ## as root: the same answers by llama.cpp in a memory group 
 bench-trees: models ## as root: token trees of every size and llama.cpp, 1.5 hours; goes on where it stopped
 	@benches/trees/trees.py > /dev/null
 	benches/trees/trees.py --open60
+
+fuzz-headers: build ## damaged model headers against plan and run, in 128 MiB (cases=20000, seed=1)
+	fuzz/headers.py "$(nmos)" --cases $(or $(cases),20000) --seed $(or $(seed),1) --keep "$(cache)/nmos/headers-failed"
+
+bench-busy: models ## answers and waits while other programs have the cores, llama.cpp beside them (30 minutes)
+	benches/busy/busy.py --json busy.json
 
 models: build ## fetch the default models (1.6 GB, once)
 	@"$(nmos)" models pull

@@ -1,4 +1,5 @@
-//! Records where ggml's CPU and GPU backends were built, and the commit, for `nmos --version`.
+//! Compiles what catches llama.cpp's exceptions and the barrier of its threads, and records where ggml's CPU and GPU backends
+//! were built, and the commit, for `nmos --version`.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +14,8 @@ fn main() {
         // Where they were built, under the versioned names that the loader asks for.
         let built = std::path::Path::new(&dir).with_file_name("lib");
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", built.display());
+        compile_guard(&built.with_file_name("include"));
+        compile_barrier();
     }
     println!(
         "cargo:rustc-env=NMOS_COMMIT={}",
@@ -20,6 +23,32 @@ fn main() {
             .as_deref()
             .unwrap_or("not built from a git checkout")
     );
+}
+
+/// Compiles the one C++ file, with llama.cpp's own headers as they were installed.
+fn compile_guard(headers: &Path) {
+    const GUARD: &str = "src/ggml/guard.cpp";
+    println!("cargo:rerun-if-changed={GUARD}");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(true)
+        .file(GUARD)
+        .include(headers)
+        .compile("nmos_guard");
+}
+
+/// Compiles the barrier of ggml's threads, and exports it: the CPU backend, a library that is
+/// opened at run time, then finds it before its own.
+fn compile_barrier() {
+    const BARRIER: &str = "src/ggml/barrier.c";
+    println!("cargo:rerun-if-changed={BARRIER}");
+    cc::Build::new()
+        .std("c11")
+        .warnings(true)
+        .file(BARRIER)
+        .compile("nmos_barrier");
+    println!("cargo:rustc-link-arg=-Wl,--export-dynamic-symbol=ggml_barrier");
 }
 
 /// The commit that is checked out; `None` in a source archive or without git.

@@ -3,14 +3,14 @@
 
 use crossbeam_channel::{Receiver, Sender, never, unbounded};
 use nmos::bench::{
-    self, Case, MachineFacts, Options, Report, Row, Session, Stage, SuiteEnd, Watch,
+    self, Case, MachineFacts, Options, Play, Report, Row, Run, Session, Stage, SuiteEnd, Watch,
 };
 use nmos::session::{EngineHandle, Event, Intent, IntentSender, Stamped};
 use nmos::telemetry::{AnswerStats, Hub, Label, Snapshot};
 use nmos::typing::{Composer, Edit, Trace, VirtualClock};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// SHA-256 of `Hello`, computed elsewhere.
 const HELLO: &str = "185f8db32271fe25f561a6fc938b2e264306ec304eda518007d1764826381969";
@@ -177,6 +177,73 @@ fn a_trace_is_typed_event_by_event_and_cold_runs_get_all_at_once() {
         assert_eq!(row.scout_right(), Some(true));
         assert!(row.faults().is_empty());
     }
+}
+
+/// Keeps what is told, in order.
+#[derive(Default)]
+struct Told(Vec<String>);
+
+impl Told {
+    fn note(&mut self, what: &str, stage: Stage) {
+        if let Stage::Trace { number, how, .. } = stage {
+            let how = if how == Play::Cold { "cold" } else { "typed" };
+            self.0.push(format!("{what} {number} {how}"));
+        }
+    }
+}
+
+impl Watch for Told {
+    fn ticks(&self) -> Receiver<Instant> {
+        never()
+    }
+    fn show(&mut self, _: Stage, _: &Snapshot) {}
+    fn began(&mut self, stage: Stage, typing: Duration) {
+        let words = format!("began ({} s)", typing.as_secs());
+        self.note(&words, stage);
+    }
+    fn measured(&mut self, stage: Stage, run: &Run) {
+        assert!(run.stats.is_some());
+        self.note("measured", stage);
+    }
+    fn ready(&mut self, _: &Snapshot) -> std::io::Result<()> {
+        self.0.push("ready".into());
+        Ok(())
+    }
+    fn row(&mut self, row: &Row) -> std::io::Result<()> {
+        assert!(row.stats.is_some());
+        self.0.push("row".into());
+        Ok(())
+    }
+}
+
+#[test]
+fn each_run_is_told_when_it_begins_and_each_row_when_it_is_measured() {
+    let (mut rows, mut told) = (Vec::new(), Told::default());
+    let engine = engine(|_, got| sound(got));
+    let session = Session {
+        engine: &engine,
+        pace: &VirtualClock::new(),
+        interrupts: never(),
+        speed: 4.0,
+        baseline: true,
+    };
+    bench::run(session, &[hello("a"), hello("b")], &mut told, &mut rows).unwrap();
+    engine.shutdown();
+    // A minute of typing, four times faster.
+    let expected = [
+        "ready",
+        "began (15 s) 1 typed",
+        "measured 1 typed",
+        "began (0 s) 1 cold",
+        "measured 1 cold",
+        "row",
+        "began (0 s) 2 cold",
+        "measured 2 cold",
+        "began (15 s) 2 typed",
+        "measured 2 typed",
+        "row",
+    ];
+    assert_eq!(told.0, expected);
 }
 
 #[test]

@@ -61,7 +61,9 @@ impl Model {
         let texts: Vec<_> = names.iter().map(|(name, _)| name.as_str()).collect();
         let file = Builder::default()
             .text("general.architecture", "llama")
+            .unwrap()
             .text("tokenizer.ggml.model", "llama")
+            .unwrap()
             .texts("tokenizer.ggml.tokens", &texts)
             .raw("tokenizer.ggml.scores", 9, &array(6, scores.collect()))
             .raw("tokenizer.ggml.token_type", 9, &array(5, types.collect()))
@@ -106,7 +108,7 @@ impl Model {
     /// The prompt of a first turn.
     fn first(&self, own: &str, system: &str, text: &str) -> String {
         let mut conversation = Conversation::new(self.template(Some(own)), system);
-        self.show(&conversation.tokens(text))
+        self.show(&conversation.tokens(text).unwrap())
     }
 }
 
@@ -176,10 +178,10 @@ fn a_whole_prompt_has_the_tokens_of_its_text() {
     let mut conversation = Conversation::new(model.template(Some(CHATML)), SYSTEM);
     conversation.push(&Turn {
         user: "what hit this".into(),
-        answer: model.tokenizer.text("the hit"),
+        answer: model.tokenizer.text("the hit").unwrap(),
     });
     assert_eq!(
-        model.show(&conversation.tokens("and then?")),
+        model.show(&conversation.tokens("and then?").unwrap()),
         "[<s>][<|im_start|>]system\nBe▁brief.[<|im_end|>]\n[<|im_start|>]user\nwhat▁[hi]t[▁t][hi]s\
          [<|im_end|>]\n[<|im_start|>]assistant\n[th]e▁[hi]t[<|im_end|>]\n[<|im_start|>]user\nand[▁t]\
          hen?[<|im_end|>]\n[<|im_start|>]assistant\n"
@@ -223,13 +225,13 @@ fn an_answer_keeps_the_tokens_it_was_decoded_as() {
     let mistral = "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}";
     for source in [CHATML, mistral] {
         let mut conversation = Conversation::new(model.template(Some(source)), "");
-        let mut heard = conversation.tokens("hi");
+        let mut heard = conversation.tokens("hi").unwrap();
         heard.extend(&answer);
         conversation.push(&Turn {
             user: "hi".into(),
             answer: answer.clone(),
         });
-        let next = conversation.tokens("more");
+        let next = conversation.tokens("more").unwrap();
         assert_eq!(
             model.show(&next[..heard.len()]),
             model.show(&heard),
@@ -246,14 +248,14 @@ fn thoughts_are_taken_out_and_the_rest_keeps_its_tokens() {
     });
     let id =
         |name: &str| TokenId(model.names.iter().position(|n| n == name).expect("a token") as i32);
-    let mut answer = model.tokenizer.text("<think>\nhm\n</think>");
+    let mut answer = model.tokenizer.text("<think>\nhm\n</think>").unwrap();
     answer.extend(["<0x0A>", "<0x0A>", "I", "t", "."].map(id));
     let mut conversation = Conversation::new(model.template(Some(THINKING)), "");
     conversation.push(&Turn {
         user: " hi ".into(),
         answer,
     });
-    let prompt = model.show(&conversation.tokens("x"));
+    let prompt = model.show(&conversation.tokens("x").unwrap());
     assert!(
         prompt.contains("hi[<|im_end|>]▁\n[<|im_start|>]▁assistant\nIt.[<|im_end|>]"),
         "{prompt}"
@@ -287,17 +289,17 @@ fn an_empty_template_is_a_base_models() {
     );
     let mut conversation = Conversation::new(template, SYSTEM);
     assert_eq!(
-        model.show(&conversation.tokens("Once upon")),
+        model.show(&conversation.tokens("Once upon").unwrap()),
         "[<s>]▁Once▁upon"
     );
-    let answer = model.tokenizer.text("a time");
-    let mut heard = conversation.tokens("Once upon");
+    let answer = model.tokenizer.text("a time").unwrap();
+    let mut heard = conversation.tokens("Once upon").unwrap();
     heard.extend(&answer);
     conversation.push(&Turn {
         user: "Once upon".into(),
         answer,
     });
-    let next = conversation.tokens(", there");
+    let next = conversation.tokens(", there").unwrap();
     assert_eq!(next[..heard.len()], heard);
     assert_eq!(model.show(&next[heard.len()..]), ",▁there");
 }
@@ -320,12 +322,12 @@ fn a_system_text_without_a_place_goes_before_the_first_prompt() {
                 .contains("before the first prompt")
         );
         let mut conversation = Conversation::new(template, SYSTEM);
-        let answer = model.tokenizer.text("yes");
+        let answer = model.tokenizer.text("yes").unwrap();
         conversation.push(&Turn {
             user: "one".into(),
             answer,
         });
-        let prompt = model.show(&conversation.tokens("two"));
+        let prompt = model.show(&conversation.tokens("two").unwrap());
         assert_eq!(prompt.matches("Be▁brief.\n\none").count(), 1, "{prompt}");
         assert_eq!(prompt.matches("Be▁brief.").count(), 1, "{prompt}");
     }
@@ -357,7 +359,7 @@ fn what_cannot_be_used_falls_back_with_words() {
         assert!(notices.contains(words), "{notices}");
         let mut conversation = Conversation::new(template, SYSTEM);
         assert_eq!(
-            model.show(&conversation.tokens("hi")),
+            model.show(&conversation.tokens("hi").unwrap()),
             "[<s>][<|im_start|>]▁system\nBe▁brief.[<|im_end|>]▁\n[<|im_start|>]▁user\nhi[<|im_end|>]▁\n\
              [<|im_start|>]▁assistant\n",
             "ChatML, which the vocabulary is for"
@@ -372,22 +374,23 @@ fn a_template_that_fails_on_one_conversation_says_so_once() {
         "{{% if 'bad' in messages[-1].content %}}{{{{ raise_exception('no') }}}}{{% endif %}}{CHATML}"
     );
     let mut conversation = Conversation::new(model.template(Some(&picky)), "");
-    let good = conversation.tokens("good");
+    let good = conversation.tokens("good").unwrap();
     assert_eq!(conversation.take_notice(), None);
-    let bad = conversation.tokens("bad");
+    let bad = conversation.tokens("bad").unwrap();
     let notice = conversation.take_notice().expect("a notice");
     assert!(notice.contains("line 1: the template says: no"), "{notice}");
     assert!(model.show(&bad).contains("user\nbad[<|im_end|>]"));
-    conversation.tokens("bad again");
+    conversation.tokens("bad again").unwrap();
     assert_eq!(conversation.take_notice(), None);
-    assert_eq!(conversation.tokens("good"), good);
+    assert_eq!(conversation.tokens("good").unwrap(), good);
 }
 
 #[test]
 fn a_template_can_be_asked_for() {
     let model = Model::new(&Vocabulary::default());
     let ask = |asked: &str| ChatTemplate::new(&model.tokenizer, Some(CHATML), Some(asked), time());
-    let prompt = |template: ChatTemplate| model.show(&Conversation::new(template, "").tokens("hi"));
+    let prompt =
+        |template: ChatTemplate| model.show(&Conversation::new(template, "").tokens("hi").unwrap());
 
     let named = ask("llama2").expect("a name");
     assert_eq!(named.source(), &TemplateSource::Named("llama2".into()));

@@ -35,7 +35,6 @@ fn options(ram: u64, draft: bool) -> EngineOptions {
         vram: Some(Bytes(0)),
         ctx_tokens: 1024,
         threads: 2,
-        // Of one width class, whatever passes cost.
         tree: TreeSize::Fixed(16),
         max_tokens: 64,
         fixed_length: false,
@@ -43,6 +42,7 @@ fn options(ram: u64, draft: bool) -> EngineOptions {
         chat_template: None,
         system: "You are a helpful assistant.".into(),
         anticipate: false,
+        exact: true,
         sampling: greedy(),
     }
 }
@@ -114,6 +114,23 @@ fn greedy_answers_are_the_same_with_any_memory_and_any_draft() {
     let prompts = [PROMPTS[0], PROMPTS[3]];
     let plain = answers(options(BUDGETS[0], false), &prompts);
     assert!(plain.iter().all(|s| s.tokens >= 8), "{plain:?}");
+    // All in memory, by one thread, with trees that choose their size: all as by default but for
+    // the draft, which is named.
+    let resident = |threads, draft| EngineOptions {
+        threads,
+        tree: TreeSize::Auto,
+        exact: draft,
+        ..options(4000, draft)
+    };
+    for (threads, draft) in [(1, false), (2, true)] {
+        let all = answers(resident(threads, draft), &prompts);
+        assert_eq!(
+            texts(&all),
+            texts(&plain),
+            "{threads} threads, draft {draft}"
+        );
+        assert!(all.iter().all(|s| s.bytes_read == 0), "nothing streams");
+    }
     for (ram, draft) in [
         (BUDGETS[1], false),
         (BUDGETS[2], false),
@@ -162,8 +179,9 @@ fn sampled_answers_are_the_same_with_a_draft() {
 
 #[test]
 fn one_seed_gives_one_text_for_any_size_of_tree() {
-    let sampled = |tree| {
+    let sampled = |tree, exact| {
         let options = EngineOptions {
+            exact,
             sampling: Sampling {
                 temperature: 0.8,
                 seed: 3,
@@ -181,11 +199,16 @@ fn one_seed_gives_one_text_for_any_size_of_tree() {
         vec![Fixed(8), Chain(8), Fixed(24), Fixed(63)],
         vec![Fixed(64), Chain(100), Fixed(256)],
     ] {
-        let all: Vec<_> = class.iter().map(|&tree| sampled(tree)).collect();
+        let all: Vec<_> = class.iter().map(|&tree| sampled(tree, false)).collect();
         assert!(all.iter().all(|s| s.passes < s.tokens), "{all:?}");
         for (stats, tree) in all.iter().zip(&class) {
             assert_eq!(stats.text, all[0].text, "{tree:?} and {:?}", class[0]);
         }
+    }
+    let sizes = [Fixed(1), Fixed(8), Chain(100), TreeSize::Auto];
+    let exact = sizes.map(|tree| sampled(tree, true));
+    for (stats, tree) in exact.iter().zip(sizes) {
+        assert_eq!(stats.text, exact[0].text, "{tree:?} and {:?}", sizes[0]);
     }
 }
 

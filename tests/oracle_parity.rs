@@ -62,7 +62,7 @@ fn compare(file: &str, prompts: &[String]) {
     let mut longest = 0;
     let mut total = 0;
     for (i, prompt) in prompts.iter().enumerate() {
-        let mut tokens: Vec<TokenId> = tokenizer.text(prompt);
+        let mut tokens: Vec<TokenId> = tokenizer.text(prompt).unwrap();
         tokens.truncate(200);
         let width = [8, 13, 32, 63][i % 4];
         let a = rows(&mut ours, &tokens, width);

@@ -19,7 +19,7 @@ fn drafter() -> ModelDrafter {
 }
 
 fn text() -> Vec<TokenId> {
-    Tokenizer::open(&model(SMOL)).unwrap().text(TEXT)
+    Tokenizer::open(&model(SMOL)).unwrap().text(TEXT).unwrap()
 }
 
 fn tree_at(text: &[TokenId]) -> DraftTree {

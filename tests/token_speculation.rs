@@ -127,7 +127,7 @@ fn samplings() -> [Sampling; 2] {
 
 fn prompt() -> Vec<TokenId> {
     let tokenizer = nmos::model::Tokenizer::open(&model(SMOL)).unwrap();
-    tokenizer.text(PROMPT)
+    tokenizer.text(PROMPT).unwrap()
 }
 
 /// Compares answers with guesses of every kind to those without, for each of `sizes`.

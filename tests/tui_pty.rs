@@ -47,11 +47,30 @@ const TESTS: &[(&str, fn())] = &[
     ("sigterm_restores_the_terminal", || ends_by(Signal::TERM)),
     ("sighup_restores_the_terminal", || ends_by(Signal::HUP)),
     ("sigint_restores_the_terminal", || ends_by(Signal::INT)),
+    ("an_abort_without_words_restores_the_terminal", || {
+        killed_by(Signal::ABORT)
+    }),
+    ("a_fault_of_memory_restores_the_terminal", || {
+        killed_by(Signal::SEGV)
+    }),
+    ("a_bus_error_restores_the_terminal", || {
+        killed_by(Signal::BUS)
+    }),
+    ("sigquit_restores_the_terminal", || killed_by(Signal::QUIT)),
+    ("an_overflown_stack_restores_the_terminal", overflow),
+    ("a_burst_of_keys_is_read_to_its_end", burst),
+    ("a_long_burst_is_read_to_its_end", long_burst),
+    ("a_sequence_in_pieces_is_one_key", pieces),
+    ("an_open_paste_hears_ctrl_c_and_ends", open_paste),
     ("ctrl_z_suspends_and_fg_resumes", suspend),
     ("without_a_shell_ctrl_z_says_so", no_shell),
     (
         "without_a_terminal_it_names_the_headless_command",
         no_terminal,
+    ),
+    (
+        "a_terminal_that_cannot_move_its_cursor_is_refused",
+        no_cursor,
     ),
 ];
 
@@ -83,6 +102,12 @@ fn main() -> ExitCode {
 // ---- the workbench's side -----------------------------------------------------------------
 
 fn child() -> ExitCode {
+    // No dump of this process's memory: tests have it die.
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none).unwrap();
     // As the program itself begins.
     nmos::cli::report_faults();
     let log = std::env::var_os(LOG).unwrap_or_else(|| "/the/log".into());
@@ -107,7 +132,8 @@ fn child() -> ExitCode {
 }
 
 /// A session that follows a script by the words of the prompt: `long` answers until it is
-/// stopped, `panic` panics, `abort` aborts, `fatal` ends; anything else is answered at once.
+/// stopped, `panic` panics, `abort` aborts, `overflow` needs more stack than there is, `fatal`
+/// ends; anything else is answered at once, with how many characters there were.
 fn scripted() -> EngineHandle {
     let (intents, heard) = IntentSender::new(Arc::new(MonotonicClock::new()));
     let (say, events) = unbounded();
@@ -150,9 +176,14 @@ fn scripted() -> EngineHandle {
                     if text.contains("abort") {
                         abort_in_ggml();
                     }
+                    if text.contains("overflow") {
+                        assert_eq!(deeper(1), 0);
+                    }
                     if text.contains("fatal") {
                         say.send(Event::Fatal("model.gguf is gone".into())).unwrap();
                     } else if !text.contains("long") {
+                        let counted = format!(" {} characters.", text.chars().count());
+                        say.send(Event::Text(counted)).unwrap();
                         say.send(done(AnswerEnd::EndOfText)).unwrap();
                         telemetry.update(|s| s.phase = Phase::Idle);
                     }
@@ -171,16 +202,19 @@ fn scripted() -> EngineHandle {
 
 /// Multiplies what does not fit, which ggml refuses by aborting the process.
 fn abort_in_ggml() {
-    // No dump of this process's memory: it is meant to die.
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    setrlimit(Resource::Core, none).unwrap();
     ggml::init().unwrap();
     let context = ggml::Context::new(4, 0);
     let matrix = |rows| context.tensor(GgmlType::F32, &[rows, 2]);
     let _ = context.mul_mat(&matrix(4), &matrix(3));
+}
+
+/// Uses up the stack.
+fn deeper(level: usize) -> usize {
+    let kept = std::hint::black_box([level; 1024]);
+    if kept[0] == usize::MAX {
+        return 0;
+    }
+    deeper(kept[level % 1024] + 1) + kept[0]
 }
 
 // ---- the terminal's side ------------------------------------------------------------------
@@ -347,6 +381,68 @@ fn ends_by(signal: Signal) {
     assert!(terminal.ends("ended: ok"));
 }
 
+fn killed_by(signal: Signal) {
+    let mut terminal = workbench(80, 24);
+    terminal.write("half a prom");
+    terminal.wait_for("half a prom");
+    kill_process(terminal.pid(), signal).unwrap();
+    assert!(!terminal.ends(""));
+}
+
+fn overflow() {
+    let mut terminal = workbench(120, 40);
+    terminal.write("overflow\r");
+    // Rust's own words: the signal took its own course after ours.
+    assert!(!terminal.ends("has overflowed its stack"));
+}
+
+fn burst() {
+    let mut terminal = workbench(120, 40);
+    // As a paste by a terminal that does not mark it.
+    terminal.write(&format!("{}\r", "a word ".repeat(430)));
+    terminal.wait_for("3010 characters.");
+    quits_at_the_second_key(&mut terminal);
+    assert!(terminal.ends("ended: ok"));
+}
+
+fn long_burst() {
+    let mut terminal = workbench(120, 40);
+    let text = "ünïcödé 🦀 ".repeat(10_000);
+    terminal.write(&format!("{text}\r"));
+    terminal.wait_for("100000 characters.");
+    quits_at_the_second_key(&mut terminal);
+    assert!(terminal.ends("ended: ok"));
+}
+
+fn pieces() {
+    let mut terminal = workbench(80, 24);
+    terminal.write("ac");
+    terminal.wait_for("ac");
+    // Its beginning shows nothing, and is read by itself where the reader is quick.
+    for piece in ["\x1b[", "D"] {
+        terminal.write(piece);
+    }
+    terminal.write("b");
+    terminal.wait_for("abc");
+    for piece in ["\x1b[2", "00~", " one\rtwo", "\x1b[20", "1~", "."] {
+        terminal.write(piece);
+    }
+    terminal.wait("both lines", |t| t.shows("ab one") && t.shows("two.c"));
+    quits_at_the_second_key(&mut terminal);
+    assert!(terminal.ends("ended: ok"));
+}
+
+fn open_paste() {
+    let mut terminal = workbench(80, 24);
+    terminal.write("\x1b[200~left open");
+    terminal.wait_for("left open");
+    terminal.write("\x1b[200~and again\x03");
+    terminal.wait_for("Ctrl-C again quits");
+    assert!(terminal.shows("left openand again"));
+    terminal.write("\x1b[200~\x03");
+    assert!(terminal.ends("ended: ok"));
+}
+
 fn suspend() {
     let mut shell = CommandBuilder::new("sh");
     shell.env(CHILD, "1");
@@ -408,4 +504,24 @@ fn no_terminal() {
     assert!(!output.status.success());
     assert!(text.contains("nmos run"), "{text}");
     assert!(!text.contains('\x1b'), "no mode is set: {text:?}");
+}
+
+fn no_cursor() {
+    let exe = std::env::current_exe().unwrap();
+    for (set, why) in [
+        ("TERM=dumb", "TERM is 'dumb'"),
+        ("TERM=", "TERM is not set"),
+        ("unset TERM;", "TERM is not set"),
+    ] {
+        let mut shell = CommandBuilder::new("sh");
+        shell.env(CHILD, "1");
+        shell.args(["-c", &format!("{set} exec '{}'", exe.display())]);
+        let mut terminal = Terminal::run(shell, 120, 40);
+        terminal.wait_for(why);
+        terminal.wait_for("`nmos run PROMPT`");
+        terminal.wait("its end", |t| t.child.try_wait().unwrap().is_some());
+        assert_eq!(terminal.modes(), terminal.modes_before);
+        let screen = terminal.screen();
+        assert_eq!(screen.trim_end().lines().count(), 1, "{screen}");
+    }
 }

@@ -178,6 +178,9 @@ fn streamed() -> Snapshot {
             form: "streamed",
             draft: Some("Qwen2.5-Coder-0.5B".into()),
             threads: 2,
+            threads_now: 0,
+            threads_max: 0,
+            predicted_tokens_per_s: Some(8.1),
             ctx_tokens: 4096,
             width_class: (2, 8),
             reader: "io_uring, O_DIRECT".into(),
@@ -334,6 +337,75 @@ fn idle() {
         app.set_snapshot(snapshot);
         app
     });
+}
+
+#[test]
+fn remarks_before_the_first_prompt_leave_the_greeting() {
+    for (width, height) in [(80, 24), (120, 40), (160, 48), (200, 60)] {
+        let mut app = app();
+        app.engine(
+            EngineEvent::Notice("no draft: it is not here yet".into()),
+            0,
+        );
+        app.engine(EngineEvent::Ready, 0);
+        app.set_snapshot(Snapshot {
+            phase: Phase::Idle,
+            ..streamed()
+        });
+        let screen = text(&render(&mut app, width, height));
+        for words in [
+            "streamed: ~8.1",
+            "tokens/s predicted",
+            "Type a question",
+            "no draft: it",
+        ] {
+            assert!(screen.contains(words), "{words}:\n{screen}");
+        }
+        type_text(&mut app, "hi");
+        press(&mut app, KeyCode::Enter);
+        let screen = text(&render(&mut app, width, height));
+        assert!(!screen.contains("Type a question"), "{screen}");
+        assert!(screen.contains("no draft: it"), "{screen}");
+    }
+}
+
+#[test]
+fn a_narrow_memory_pane_and_queue_show_whole_figures() {
+    let mut app = app();
+    let mut snapshot = streamed();
+    snapshot.memory.owners[0].0 = "program, vocabulary, draft";
+    snapshot.memory.rss = Bytes(0);
+    app.set_snapshot(snapshot);
+    let screen = text(&render(&mut app, 160, 48));
+    for words in [
+        "program, vocabulary, draft ━",
+        "420 MiB",
+        "~need",
+        "~slack",
+        "~+15 ms",
+    ] {
+        assert!(screen.contains(words), "{words}:\n{screen}");
+    }
+    assert!(!screen.contains("0 B"), "{screen}");
+}
+
+#[test]
+fn fewer_threads_than_may_compute_are_told() {
+    let mut app = app();
+    for (now, most, told) in [(1, 2, true), (2, 2, false), (0, 2, false), (0, 0, false)] {
+        let mut snapshot = streamed();
+        snapshot.engine.threads_now = now;
+        snapshot.engine.threads_max = most;
+        app.set_snapshot(snapshot);
+        for (width, height) in [(80, 24), (120, 40), (160, 48), (200, 60)] {
+            let screen = text(&render(&mut app, width, height));
+            let words = match width {
+                80 => "1 of 2 threads",
+                _ => "1 of 2 threads: the cores are in use",
+            };
+            assert_eq!(screen.contains(words), told, "{screen}");
+        }
+    }
 }
 
 #[test]

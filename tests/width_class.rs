@@ -3,8 +3,11 @@
 mod common;
 
 use common::{DRAFT, ORACLE, SMOL, layer_oracle, llama_oracle, rows, same_bits, tokens};
+use nmos::ggml::{self, Compute, Context, GgmlType, Kernels};
+use nmos::io::Arena;
 use nmos::oracle::{Oracle, OracleError, TokenTree, TreeNode, Trees, WidthClass};
 use nmos::units::{Bytes, TokenId};
+use std::sync::Arc;
 
 /// Any tokens do; these are in all three vocabularies.
 fn text(n: usize) -> Vec<TokenId> {
@@ -81,9 +84,117 @@ fn check(name: &str, oracle: &mut dyn Oracle, long: bool) {
             // Compared with the bits of `BATCH`.
             let widths = [8, 63, 64, 65, 127, 129, 200, 320];
             found.extend(faults(oracle, WidthClass::WIDE, prefix, (62, &widths)));
+            let widths = [1, 7, 8, 9, 63, 65];
+            found.extend(faults(oracle, WidthClass::PLAIN, prefix, (5, &widths)));
         }
     }
     assert!(found.is_empty(), "{name}: {found:#?}");
+}
+
+/// Types that a matrix is quantised to without a table of what matters in it.
+const TYPES: [GgmlType; 16] = [
+    GgmlType::F32,
+    GgmlType::F16,
+    GgmlType::BF16,
+    GgmlType::Q4_0,
+    GgmlType::Q4_1,
+    GgmlType::Q5_0,
+    GgmlType::Q5_1,
+    GgmlType::Q8_0,
+    GgmlType::Q2_K,
+    GgmlType::Q3_K,
+    GgmlType::Q4_K,
+    GgmlType::Q5_K,
+    GgmlType::Q6_K,
+    GgmlType::IQ4_NL,
+    GgmlType::IQ4_XS,
+    GgmlType::IQ3_S,
+];
+
+/// A matrix of one type times some of 63 columns, by so many threads: a row a column.
+struct Product {
+    memory: Arc<Arena>,
+    ty: GgmlType,
+    columns: Vec<f32>,
+}
+
+impl Product {
+    const ROWS: usize = 48;
+    const LEN: usize = 512;
+    const MOST: usize = 63;
+
+    fn new(ty: GgmlType) -> Self {
+        let wave = |n: usize, step: f32| -> Vec<f32> {
+            (0..n)
+                .map(|i| (i as f32 * step).sin() * (1.0 + (i % 7) as f32))
+                .collect()
+        };
+        let row = ggml::row_bytes(ty, Self::LEN);
+        let mut weights = vec![0; row * Self::ROWS];
+        ggml::quantize_rows(
+            ty,
+            &wave(Self::LEN * Self::ROWS, 0.37),
+            Self::LEN,
+            &mut weights,
+        );
+        let memory = Arena::new((4 << 20) + weights.len()).expect("memory");
+        memory.region(4 << 20, weights.len()).write(&weights);
+        Self {
+            memory,
+            ty,
+            columns: wave(Self::LEN * Self::MOST, 0.0173),
+        }
+    }
+
+    fn times(&self, compute: &mut Compute, from: usize, n: usize) -> Vec<Vec<f32>> {
+        let ctx = Context::new(8, 4);
+        let matrix = ctx.tensor(self.ty, &[Self::LEN, Self::ROWS]);
+        matrix.place(&self.memory.region(4 << 20, matrix.bytes()));
+        let columns = ctx.tensor(GgmlType::F32, &[Self::LEN, n]);
+        let given = &self.columns[from * Self::LEN..][..n * Self::LEN];
+        let place = self.memory.region(0, columns.bytes());
+        place.write(
+            &given
+                .iter()
+                .flat_map(|x| x.to_le_bytes())
+                .collect::<Vec<_>>(),
+        );
+        columns.place(&place);
+        let graph = ctx.graph(4);
+        let product = ctx.mul_mat(&matrix, &columns);
+        graph.expand_output(&product);
+        compute.run(&graph).expect("a product");
+        let mut out = vec![0.0; n * Self::ROWS];
+        product.read_f32(&mut out);
+        out.chunks(Self::ROWS).map(<[f32]>::to_vec).collect()
+    }
+}
+
+/// For every type of weights a column has the same bits alone, among any number of others, at any
+/// place, and by any number of threads.
+#[test]
+fn plain_kernels_know_no_width() {
+    ggml::init().expect("llama.cpp");
+    let mut by_two = Compute::new(2).expect("threads");
+    let mut by_one = Compute::new(1).expect("a thread");
+    by_two.set_kernels(Kernels::Plain);
+    by_one.set_kernels(Kernels::Plain);
+    for ty in TYPES {
+        let product = Product::new(ty);
+        let alone: Vec<_> = (0..Product::MOST)
+            .flat_map(|i| product.times(&mut by_one, i, 1))
+            .collect();
+        assert!(alone.iter().flatten().all(|x| x.is_finite()), "{ty:?}");
+        for width in 1..=Product::MOST {
+            let from = Product::MOST - width;
+            for compute in [&mut by_two, &mut by_one] {
+                let found = product.times(compute, from, width);
+                for (found, alone) in found.iter().zip(&alone[from..]) {
+                    assert!(same_bits(found, alone), "{ty:?} at {width}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

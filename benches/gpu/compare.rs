@@ -118,7 +118,7 @@ impl Bench {
     /// Compares all pairs of the picture above.
     pub(super) fn compare(&mut self, model: &Model) -> anyhow::Result<()> {
         println!("comparing: {}", model.gguf.name());
-        let mut tokens = Tokenizer::open(&model.path)?.text(TEXT);
+        let mut tokens = Tokenizer::open(&model.path)?.text(TEXT)?;
         tokens.truncate(TOKENS);
         let texts = [
             ("text", tokens),

@@ -6,7 +6,7 @@ use crate::session::{EngineHandle, Event};
 use crate::telemetry::{Snapshot, see_log};
 use crossbeam_channel::{Receiver, never, select};
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a benchmark runs on.
 pub struct Session<'a> {
@@ -26,6 +26,10 @@ pub trait Watch {
     fn ticks(&self) -> Receiver<Instant>;
     /// Models are loading, or the trace `number` of `of` runs.
     fn show(&mut self, stage: Stage, snapshot: &Snapshot);
+    /// A run begins, of which typing takes this long.
+    fn began(&mut self, _stage: Stage, _typing: Duration) {}
+    /// A run has ended; a row follows when all runs of its trace have.
+    fn measured(&mut self, _stage: Stage, _run: &Run) {}
     /// Models are ready.
     fn ready(&mut self, snapshot: &Snapshot) -> io::Result<()>;
     /// A trace is done.
@@ -92,10 +96,16 @@ pub fn run(
                 of: cases.len(),
                 how,
             };
+            watch.began(stage, typing_time(case, how));
             let mut tick = || watch.show(stage, &engine.hub.snapshot());
             match play(engine, case, how, pace, &mut interrupts, &ticks, &mut tick)? {
-                RunEnd::Finished(run) if how == Play::Cold => cold_run = Some(*run),
-                RunEnd::Finished(run) => typed_run = *run,
+                RunEnd::Finished(run) => {
+                    watch.measured(stage, &run);
+                    match how {
+                        Play::Cold => cold_run = Some(*run),
+                        Play::Typed { .. } => typed_run = *run,
+                    }
+                }
                 RunEnd::Interrupted => return Ok(SuiteEnd::Interrupted),
                 RunEnd::Fatal(why) => return Ok(SuiteEnd::Fatal(why)),
             }
@@ -106,6 +116,17 @@ pub fn run(
         shown?;
     }
     Ok(SuiteEnd::Complete)
+}
+
+/// From the first key to Enter.
+fn typing_time(case: &Case, how: Play) -> Duration {
+    match (how, case.trace.events().last()) {
+        (Play::Typed { speed }, Some(last)) => {
+            let seconds = last.t_us as f64 / 1e6 / speed;
+            Duration::try_from_secs_f64(seconds).unwrap_or_default()
+        }
+        _ => Duration::ZERO,
+    }
 }
 
 /// Waits until models are loaded; an end if they never are.

@@ -1,11 +1,13 @@
 //! What can be written on the command line. Scripts depend on these names.
 
 use crate::config::{
-    Draft, Layer, LogLayer, LogLevel, Ram, SamplingLayer, Scout, Switch, Template, Vram, limits,
+    Draft, Layer, LogLayer, LogLevel, ModelName, Ram, SamplingLayer, Scout, Switch, Template, Vram,
+    limits,
 };
 use crate::forge::{Dims, Quant};
 use crate::session::TreeSize;
 use crate::units::Bytes;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -81,10 +83,10 @@ pub enum Command {
 #[command(next_help_heading = "Shared options")]
 pub struct Shared {
     /// The model that answers: a path or a name from `nmos models list`
-    #[arg(long, global = true, value_name = "MODEL", value_parser = |s: &str| limits::oracle(s.to_owned()))]
-    pub oracle: Option<String>,
+    #[arg(long, global = true, value_name = "MODEL", value_parser = OsStringValueParser::new().try_map(limits::oracle))]
+    pub oracle: Option<ModelName>,
     /// The model that guesses ahead: a path, a name, or `none`
-    #[arg(long, global = true, value_name = "MODEL")]
+    #[arg(long, global = true, value_name = "MODEL", value_parser = OsStringValueParser::new().try_map(Draft::read))]
     pub draft: Option<Draft>,
     /// What guesses the kind of a prompt: `heuristic` or `none`
     #[arg(long, global = true, value_name = "SCOUT")]
@@ -96,10 +98,10 @@ pub struct Shared {
     #[arg(long, global = true, value_name = "SIZE")]
     pub vram: Option<Vram>,
     /// Tokens that a conversation can hold
-    #[arg(long, global = true, value_name = "N", value_parser = |s: &str| limits::read(s, limits::ctx))]
+    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::ctx))]
     pub ctx: Option<usize>,
     /// Threads that compute
-    #[arg(long, global = true, value_name = "N", value_parser = |s: &str| limits::read(s, limits::threads))]
+    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::threads))]
     pub threads: Option<usize>,
     /// Most tokens of a pass, guesses counted in: 1 guesses nothing, `auto` takes what pays,
     /// `chain:N` is N guesses that do not branch
@@ -109,6 +111,10 @@ pub struct Shared {
     /// for the model's own
     #[arg(long, global = true, value_name = "NAME|FILE")]
     pub chat_template: Option<Template>,
+    /// on: texts depend on model, prompt and sampling alone, also where a draft guesses and that
+    /// takes longer
+    #[arg(long, global = true, value_name = "SWITCH", num_args = 0..=1, default_missing_value = "on")]
+    pub exact: Option<Switch>,
     /// on, or off to leave the mouse to the terminal, for selecting text
     #[arg(long, global = true, value_name = "SWITCH")]
     pub mouse: Option<Switch>,
@@ -136,6 +142,7 @@ impl Shared {
             threads: self.threads,
             tree: self.tree,
             chat_template: self.chat_template.clone(),
+            exact: self.exact,
             mouse: self.mouse,
             log: LogLayer {
                 level: self.log_level,
@@ -152,25 +159,25 @@ pub struct RunArgs {
     /// The prompt, or `-` to read it from standard input
     pub prompt: String,
     /// Most tokens of the answer
-    #[arg(short = 'n', long, value_name = "N", value_parser = |s: &str| limits::read(s, limits::max_tokens))]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::max_tokens))]
     pub max_tokens: Option<usize>,
     /// Sampling temperature; 0 always takes the likeliest token
-    #[arg(long, value_name = "T", value_parser = |s: &str| limits::read(s, limits::temp))]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::temp))]
     pub temp: Option<f32>,
     /// Draw from the K likeliest tokens; 0 is all
-    #[arg(long, value_name = "K", value_parser = |s: &str| limits::read(s, limits::top_k))]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::top_k))]
     pub top_k: Option<usize>,
     /// Draw from the likeliest tokens that hold this share of the probability
-    #[arg(long, value_name = "P", value_parser = |s: &str| limits::read(s, limits::top_p))]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::top_p))]
     pub top_p: Option<f32>,
     /// Leave out tokens below this share of the likeliest one's probability
-    #[arg(long, value_name = "P", value_parser = |s: &str| limits::read(s, limits::min_p))]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::min_p))]
     pub min_p: Option<f32>,
     /// Above 1, tokens that were there before become less likely
-    #[arg(long, value_name = "R", value_parser = |s: &str| limits::read(s, limits::repeat_penalty))]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::repeat_penalty))]
     pub repeat_penalty: Option<f32>,
     /// The number that random choices start from
-    #[arg(long, value_name = "S", value_parser = |s: &str| limits::read(s, limits::seed))]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::seed))]
     pub seed: Option<u64>,
     /// What the model is told before the prompt
     #[arg(long, value_name = "TEXT")]
@@ -205,7 +212,7 @@ pub struct ReplayArgs {
     /// A trace that was recorded
     pub trace: PathBuf,
     /// How many times faster than it was typed
-    #[arg(long, value_name = "X", default_value = "1", value_parser = |s: &str| limits::read(s, limits::speed))]
+    #[arg(long, value_name = "X", default_value = "1", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::speed))]
     pub speed: f64,
 }
 
@@ -216,13 +223,13 @@ pub struct BenchArgs {
     #[arg(required = true, value_name = "TRACE")]
     pub traces: Vec<PathBuf>,
     /// How many times faster than they were typed
-    #[arg(long, value_name = "X", default_value = "1", value_parser = |s: &str| limits::read(s, limits::speed))]
+    #[arg(long, value_name = "X", default_value = "1", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::speed))]
     pub speed: f64,
     /// Run only so many traces, spread evenly over those given
     #[arg(long, value_name = "N")]
     pub limit: Option<NonZeroUsize>,
     /// Tokens of every answer
-    #[arg(short = 'n', long, value_name = "N", default_value = "32", value_parser = |s: &str| limits::read(s, limits::max_tokens))]
+    #[arg(short = 'n', long, value_name = "N", default_value = "32", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::max_tokens))]
     pub tokens: usize,
     /// Also run each trace cold, with all work starting at Enter, and compare
     #[arg(long)]
@@ -349,6 +356,18 @@ mod tests {
         let cli = Cli::try_parse_from(["nmos", "plan", "--tree", "16"]).unwrap();
         assert_eq!(cli.shared.layer().tree, Some(TreeSize::Fixed(16)));
         Cli::try_parse_from(["nmos", "--tree", "0"]).unwrap_err();
+    }
+
+    #[test]
+    fn a_number_below_zero_is_answered_with_what_is_allowed() {
+        let error = Cli::try_parse_from(["nmos", "run", "--seed", "-1", "hello"]).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("-1 is not a seed: write a whole number from 0 up"),
+            "{text}"
+        );
+        let error = Cli::try_parse_from(["nmos", "run", "-n", "-5", "hello"]).unwrap_err();
+        assert!(error.to_string().contains("1 to"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `nmos bench`: replays traces and prints what a typist waits for.
 //!
 //! All that can be wrong about the traces, the report's place and the models' files is found
-//! before anything is loaded. Rows are printed as they come; the report is written whatever
+//! before anything is loaded. Rows are printed as they come, and on standard error what each
+//! run of a row gave and what goes on; the report is written whatever
 //! ended the benchmark, and says whether it is complete.
 
 use super::args::BenchArgs;
@@ -9,19 +10,20 @@ use super::progress::Progress;
 use super::report::FAILED;
 use super::run::interrupts;
 use crate::bench::{
-    self, Case, FigurePercentiles, MachineFacts, ModelFacts, Options, Play, Report, Row,
+    self, Case, FigurePercentiles, MachineFacts, ModelFacts, Options, Play, Report, Row, Run,
     ScoutScore, Session, Stage, SuiteEnd, Watch,
 };
 use crate::config::Settings;
 use crate::session::{self, EngineHandle, EngineOptions, Sampling};
 use crate::telemetry::Snapshot;
+use crate::tui::{clean, clean_line};
 use crate::typing::MonotonicClock;
 use anyhow::{Context, anyhow};
 use crossbeam_channel::Receiver;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Runs the benchmark. The exit code says whether every row is sound.
 ///
@@ -63,6 +65,7 @@ pub fn run(
         out,
         progress: Progress::on_terminal(false),
         options,
+        run: None,
     };
     let mut rows = Vec::new();
     let ended = measure(&engine, args, interrupts, &cases, &mut output, &mut rows);
@@ -97,7 +100,7 @@ fn cannot_write(path: &Path) -> String {
 
 fn options(args: &BenchArgs, engine: &EngineOptions) -> Options {
     Options {
-        threads: engine.threads,
+        threads: crate::system::usable_threads(engine.threads),
         speed: args.speed,
         tokens: args.tokens,
         baseline: args.baseline,
@@ -131,6 +134,8 @@ struct Output<'a, W: Write> {
     out: &'a mut W,
     progress: Progress,
     options: Options,
+    /// When the present run began, and how long its typing takes.
+    run: Option<(Instant, Duration)>,
 }
 
 impl<W: Write> Output<'_, W> {
@@ -153,23 +158,59 @@ impl<W: Write> Watch for Output<'_, W> {
         match stage {
             Stage::Loading => self.progress.show(snapshot),
             Stage::Trace { number, of, how } => {
-                let how = match how {
-                    Play::Typed { .. } => "typed",
-                    Play::Cold => "cold",
-                };
-                let what = format!("trace {number} of {of}, {how}");
+                let mut what = run_name(number, of, how);
+                if let Some((began, typing)) = self.run {
+                    let (passed, typing) = (began.elapsed().as_secs(), typing.as_secs());
+                    what += &match passed < typing {
+                        true => format!(", {passed} of {typing} s of typing"),
+                        false => format!(", {passed} s"),
+                    };
+                }
                 self.progress.show_for(&what, snapshot);
             }
         }
     }
 
+    fn began(&mut self, stage: Stage, typing: Duration) {
+        self.run = Some((Instant::now(), typing));
+        if let Stage::Trace { number, of, how } = stage {
+            let typing = match typing.as_secs() {
+                0 => String::new(),
+                seconds => format!(", {seconds} s of typing"),
+            };
+            let name = run_name(number, of, how);
+            self.progress.note_without_line(&format!("{name}{typing}"));
+        }
+    }
+
+    fn measured(&mut self, stage: Stage, run: &Run) {
+        let Stage::Trace { number, of, how } = stage else {
+            return;
+        };
+        // Otherwise the row follows at once.
+        if !self.options.baseline {
+            return;
+        }
+        let Some(stats) = &run.stats else {
+            return;
+        };
+        let figures = [
+            stats.ttft_ms.map(|ms| format!("TTFT {ms:.0} ms")),
+            stats.tokens_per_s.map(|rate| format!("{rate:.2} tokens/s")),
+        ];
+        let figures: Vec<String> = figures.into_iter().flatten().collect();
+        let name = run_name(number, of, how);
+        self.progress
+            .note(&format!("{name}: {}", figures.join(", ")));
+    }
+
     fn ready(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         self.options.in_force(snapshot);
         let engine = &snapshot.engine;
-        let draft = engine.draft.as_deref().unwrap_or("none");
+        let draft = clean_line(engine.draft.as_deref().unwrap_or("none"));
         self.line(&format!(
             "oracle {} ({}), draft {draft}, RAM {}, {} threads, {} tokens an answer, typed at {}x\n",
-            engine.oracle,
+            clean_line(&engine.oracle),
             engine.form,
             snapshot.memory.budget,
             engine.threads,
@@ -184,6 +225,15 @@ impl<W: Write> Watch for Output<'_, W> {
     }
 }
 
+/// Which run of which trace.
+fn run_name(number: usize, of: usize, how: Play) -> String {
+    let how = match how {
+        Play::Typed { .. } => "typed",
+        Play::Cold => "cold",
+    };
+    format!("trace {number} of {of}, {how}")
+}
+
 /// What stands below the rows.
 fn summary(rows: &[Row], of: usize, out: &mut impl Write) -> io::Result<()> {
     if !rows.is_empty() {
@@ -196,10 +246,10 @@ fn summary(rows: &[Row], of: usize, out: &mut impl Write) -> io::Result<()> {
     }
     for row in rows {
         for fault in row.faults() {
-            writeln!(out, "! {}: {fault}", row.file)?;
+            writeln!(out, "! {}: {}", row.file, clean(&fault.to_string()))?;
         }
         for notice in &row.notices {
-            writeln!(out, "note: {}: {notice}", row.file)?;
+            writeln!(out, "note: {}: {}", row.file, clean(notice))?;
         }
     }
     let scout = ScoutScore::of(rows);

@@ -8,6 +8,7 @@ use crate::forge::{
 };
 use crate::model::{catalog, progress};
 use crate::system;
+use crate::tui::{clean, clean_line};
 use crate::units::Bytes;
 use anyhow::Context;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -73,7 +74,7 @@ pub fn run(args: &ForgeArgs, settings: &Settings, out: &mut impl Write) -> anyho
                 &system::memory(),
                 system::rss().unwrap_or_default(),
             )?,
-            threads: settings.threads.value,
+            threads: system::usable_threads(settings.threads.value),
         }),
     };
     let stop = Arc::new(AtomicBool::new(false));
@@ -86,13 +87,14 @@ pub fn run(args: &ForgeArgs, settings: &Settings, out: &mut impl Write) -> anyho
         stop: &stop,
     };
     let made = forge.make(output, check, &watch)?;
-    writeln!(out, "{}: {}", output.display(), verdict(made))?;
+    let place = clean(&output.display().to_string());
+    writeln!(out, "{place}: {}", verdict(made))?;
     out.flush()?;
     Ok(())
 }
 
 fn describe(forge: &Forge, out: &mut impl Write) -> anyhow::Result<()> {
-    writeln!(out, "source  {}", forge.source_name())?;
+    writeln!(out, "source  {}", clean_line(&forge.source_name()))?;
     writeln!(out, "        {}", forge.source_dims())?;
     if let Some(blueprint) = forge.blueprint() {
         writeln!(out, "forged  {}", blueprint.dims)?;

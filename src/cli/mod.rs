@@ -30,17 +30,28 @@ pub use logging::report_faults;
 pub use report::Usage;
 
 use crate::config::{Settings, unknown_variables};
+use crate::model::trial;
 use crate::session::{self, EngineOptions};
 use crate::tui::{Player, Recording};
 use crate::typing::{RecordText, Trace};
 use clap::Parser;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    // The same program opens files that are new, in a process of its own.
+    if let Some(code) = trial::child_main(std::env::args_os()) {
+        return code;
+    }
+    // Not by its path, where another build may lie by the time that it is needed.
+    let this = Path::new("/proc/self/exe");
+    if this.exists() {
+        trial::enable(this.to_owned());
+    }
     report_faults();
     let outcome = catch_unwind(AssertUnwindSafe(|| dispatch(std::env::args_os())));
     match outcome {
@@ -125,12 +136,14 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
         Some(Command::Plan(args)) => {
             let settings = Settings::load(flags, file)?;
             let _log = logging::start(&settings)?;
+            tell_threads(&settings);
             plan::run(args, &settings, &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Forge(args)) => {
             let settings = Settings::load(flags, file)?;
             let _log = logging::start(&settings)?;
+            tell_threads(&settings);
             forge::run(args, &settings, &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -152,7 +165,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
 
 /// What a session is started with under these settings.
 pub fn engine_options(settings: &Settings) -> anyhow::Result<EngineOptions> {
-    Ok(settings.engine_options(crate::model::catalog::resolve)?)
+    Ok(settings.engine_options(|name| crate::model::catalog::resolve(name))?)
 }
 
 /// Opens the workbench. Everything that can be wrong is found before models are loaded.
@@ -181,11 +194,20 @@ fn run_once(args: &args::RunArgs, settings: &Settings, out: &mut io::Stdout) -> 
             out,
             err: &mut io::stderr(),
             json: args.json,
+            terminal: io::stdout().is_terminal(),
             progress: progress::Progress::on_terminal(!args.json),
         },
     );
     engine.shutdown_telling(tell_wait);
     answered
+}
+
+/// Says that fewer threads compute than were asked for. Sessions say it themselves.
+fn tell_threads(settings: &Settings) {
+    if let Some(notice) = crate::system::threads_notice(settings.threads.value) {
+        // Whoever cannot be told gets what is computed all the same.
+        let _ = writeln!(io::stderr(), "note: {notice}");
+    }
 }
 
 /// Says what an end waits for, where a second Ctrl-C does not.

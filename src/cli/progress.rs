@@ -54,7 +54,7 @@ impl Progress {
     /// Says what the engine is doing.
     pub fn show(&mut self, snapshot: &Snapshot) {
         if let (Some(bar), Some(message)) = (&self.bar, message(snapshot)) {
-            bar.set_message(message);
+            bar.set_message(crate::tui::clean(&message));
             bar.tick();
         }
     }
@@ -81,6 +81,21 @@ impl Progress {
                 // What cannot be said is no reason to lose the answer.
                 let _ = writeln!(err, "{begin}{message}");
             }
+        }
+    }
+
+    /// Says something in a line of its own that stays, above the line that changes.
+    pub fn note(&self, text: &str) {
+        self.above(|| {
+            // What cannot be said is no reason to end.
+            let _ = writeln!(std::io::stderr(), "{text}");
+        });
+    }
+
+    /// Says something where there is no line that would say it.
+    pub fn note_without_line(&self, text: &str) {
+        if self.bar.is_none() {
+            self.note(text);
         }
     }
 

@@ -30,7 +30,7 @@ pub fn finish(outcome: anyhow::Result<ExitCode>, err: &mut impl Write) -> ExitCo
         Err(error) if error.chain().any(|e| e.is::<tui::Panicked>()) => ExitCode::from(FAILED),
         Err(error) => {
             // Where even this cannot be printed, the exit code still says it.
-            let _ = err.write_all(text(&error).as_bytes());
+            let _ = err.write_all(tui::clean(&text(&error)).as_bytes());
             ExitCode::from(code(&error))
         }
     }
@@ -83,6 +83,19 @@ mod tests {
         assert_eq!(
             text(&error),
             "error: the oracle cannot be loaded\n  cause: cannot open m.gguf: no such file\n"
+        );
+    }
+
+    #[test]
+    fn what_a_file_says_moves_no_cursor() {
+        let mut err = Vec::new();
+        finish(
+            Err(anyhow::anyhow!("tensor a\x1b[2Jb is missing")),
+            &mut err,
+        );
+        assert_eq!(
+            String::from_utf8(err).unwrap(),
+            "error: tensor a[2Jb is missing\n"
         );
     }
 

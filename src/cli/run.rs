@@ -13,7 +13,8 @@ use super::args::RunArgs;
 use super::progress::Progress;
 use super::report::{FAILED, Usage};
 use crate::session::{EngineHandle, Event, Intent};
-use crate::telemetry::{AnswerStats, see_log};
+use crate::telemetry::{AnswerEnd, AnswerStats, see_log};
+use crate::tui::clean;
 use crate::typing::{Edit, TypingEvent};
 use anyhow::{Context, anyhow, bail};
 use crossbeam_channel::{Receiver, select};
@@ -33,6 +34,10 @@ pub fn prompt(args: &RunArgs, mut stdin: impl Read) -> anyhow::Result<String> {
             let at = e.utf8_error().valid_up_to();
             anyhow!("the prompt on standard input is not UTF-8 text: byte {at} fits no character")
         })?;
+        // What says that a file is UTF-8 is no part of the text.
+        if prompt.starts_with('\u{feff}') {
+            prompt.remove(0);
+        }
         // A shell's `echo` ends its line; the prompt does not.
         if prompt.ends_with('\n') {
             prompt.pop();
@@ -53,6 +58,8 @@ pub struct Output<'a, O: Write, E: Write> {
     pub err: &'a mut E,
     /// One JSON object instead of text.
     pub json: bool,
+    /// Text goes to a terminal, which control characters of an answer would reach.
+    pub terminal: bool,
     pub progress: Progress,
 }
 
@@ -101,25 +108,36 @@ pub fn answer<O: Write, E: Write>(
             Event::Text(piece) => {
                 output.progress.make_way();
                 if !output.json {
-                    output.out.write_all(piece.as_bytes())?;
+                    let shown = match output.terminal {
+                        true => clean(&piece),
+                        false => piece.clone(),
+                    };
+                    output.out.write_all(shown.as_bytes())?;
                     output.out.flush()?;
                 }
                 text.push_str(&piece);
             }
             Event::Notice(notice) => {
-                let err = &mut *output.err;
-                output.progress.above(|| {
-                    // A note that cannot be shown is no reason to lose the answer.
-                    let _ = writeln!(err, "note: {notice}");
-                });
+                note(&notice, output);
             }
-            Event::Done(stats) => return finish(&stats, &text, output),
+            Event::Done(stats) => {
+                let cells = engine.hub.snapshot().engine.ctx_tokens;
+                return finish(&stats, &text, cells, output);
+            }
             Event::Error(what) | Event::Fatal(what) => {
                 end_line(&text, output)?;
                 return Err(anyhow::Error::msg(what));
             }
         }
     }
+}
+
+fn note<O: Write, E: Write>(what: &str, output: &mut Output<'_, O, E>) {
+    let err = &mut *output.err;
+    output.progress.above(|| {
+        // A note that cannot be shown is no reason to lose the answer.
+        let _ = writeln!(err, "note: {}", clean(what));
+    });
 }
 
 /// Sends the prompt as one paste, and Enter.
@@ -148,9 +166,17 @@ fn send(engine: &EngineHandle, intent: Intent) -> anyhow::Result<()> {
 fn finish<O: Write, E: Write>(
     stats: &AnswerStats,
     text: &str,
+    ctx_tokens: usize,
     output: &mut Output<'_, O, E>,
 ) -> anyhow::Result<()> {
     end_line(text, output)?;
+    if stats.end == AnswerEnd::ContextFull && !output.json {
+        let what = format!(
+            "the answer is cut off: with the prompt it fills the context of {ctx_tokens} tokens, \
+             which --ctx sets"
+        );
+        note(&what, output);
+    }
     if output.json {
         serde_json::to_writer(&mut *output.out, stats).map_err(std::io::Error::from)?;
         writeln!(output.out)?;

@@ -1,7 +1,7 @@
 //! The environment as a layer: each setting is `NMOS_` and its flag's name in capitals.
 
 use super::error::nearest;
-use super::values::LogLevel;
+use super::values::{Draft, LogLevel};
 use super::{ConfigError, Layer, LogLayer, SamplingLayer, limits};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -61,8 +61,8 @@ fn known() -> Vec<&'static str> {
 /// Reads every variable. One that is empty counts as not set.
 pub(super) fn layer(vars: Vars<'_>) -> Result<Layer, ConfigError> {
     Ok(Layer {
-        oracle: checked(vars, "NMOS_ORACLE", |t| limits::oracle(t.to_owned()))?,
-        draft: checked(vars, "NMOS_DRAFT", FromStr::from_str)?,
+        oracle: model(vars, "NMOS_ORACLE", limits::oracle)?,
+        draft: model(vars, "NMOS_DRAFT", Draft::read)?,
         scout: checked(vars, "NMOS_SCOUT", FromStr::from_str)?,
         ram: checked(vars, "NMOS_RAM", FromStr::from_str)?,
         vram: checked(vars, "NMOS_VRAM", FromStr::from_str)?,
@@ -75,6 +75,7 @@ pub(super) fn layer(vars: Vars<'_>) -> Result<Layer, ConfigError> {
         system: checked(vars, "NMOS_SYSTEM", |t| Ok(t.to_owned()))?,
         chat_template: checked(vars, "NMOS_CHAT_TEMPLATE", FromStr::from_str)?,
         theme: checked(vars, "NMOS_THEME", |t| Ok(t.to_owned()))?,
+        exact: checked(vars, "NMOS_EXACT", FromStr::from_str)?,
         mouse: checked(vars, "NMOS_MOUSE", FromStr::from_str)?,
         sampling: SamplingLayer {
             temp: checked(vars, "NMOS_TEMP", |t| limits::read(t, limits::temp))?,
@@ -97,6 +98,20 @@ pub(super) fn layer(vars: Vars<'_>) -> Result<Layer, ConfigError> {
 /// A variable that holds a path, which need not be UTF-8.
 pub(super) fn path(vars: Vars<'_>, name: &'static str) -> Option<PathBuf> {
     vars(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+/// A variable that names a model, whose path need not be UTF-8.
+fn model<T>(
+    vars: Vars<'_>,
+    name: &'static str,
+    read: impl Fn(OsString) -> Result<T, String>,
+) -> Result<Option<T>, ConfigError> {
+    let value = vars(name).filter(|v| !v.is_empty());
+    let read = value.map(read).transpose();
+    read.map_err(|what| ConfigError::Environment {
+        variable: name,
+        what,
+    })
 }
 
 fn checked<T>(

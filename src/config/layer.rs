@@ -1,6 +1,6 @@
 //! One source of settings, in which every value is optional.
 
-use super::values::{Draft, LogLevel, Ram, Scout, Switch, Template, Vram};
+use super::values::{Draft, LogLevel, ModelName, Ram, Scout, Switch, Template, Vram};
 use super::{ConfigError, Fault, SourceFile, limits};
 use crate::session::TreeSize;
 use serde::Deserialize;
@@ -17,7 +17,7 @@ pub type KeyTable = BTreeMap<toml::Spanned<String>, toml::Spanned<toml::Value>>;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Layer {
     #[serde(deserialize_with = "oracle")]
-    pub oracle: Option<String>,
+    pub oracle: Option<ModelName>,
     pub draft: Option<Draft>,
     pub scout: Option<Scout>,
     pub ram: Option<Ram>,
@@ -32,6 +32,7 @@ pub struct Layer {
     pub system: Option<String>,
     pub chat_template: Option<Template>,
     pub theme: Option<String>,
+    pub exact: Option<Switch>,
     pub mouse: Option<Switch>,
     pub sampling: SamplingLayer,
     pub log: LogLayer,
@@ -83,6 +84,10 @@ where
         .map_err(D::Error::custom)
 }
 
+fn oracle<'de, D: Deserializer<'de>>(d: D) -> Result<Option<ModelName>, D::Error> {
+    checked(d, |name: String| limits::oracle(name.into()))
+}
+
 macro_rules! checked {
     ($($name:ident: $type:ty),* $(,)?) => {$(
         fn $name<'de, D: Deserializer<'de>>(d: D) -> Result<Option<$type>, D::Error> {
@@ -92,7 +97,6 @@ macro_rules! checked {
 }
 
 checked! {
-    oracle: String,
     ctx: usize,
     threads: usize,
     max_tokens: usize,

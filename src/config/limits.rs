@@ -1,7 +1,9 @@
 //! What each setting may be. One check a setting, used for flags, environment and file alike.
 
+use super::values::ModelName;
 use crate::oracle::WidthClass;
-use crate::session::TreeSize;
+use crate::session::{LEAST_CTX, TreeSize};
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -14,16 +16,16 @@ pub fn read<N: FromStr, T>(text: &str, check: fn(N) -> Result<T, String>) -> Res
 }
 
 /// A path or a catalogue name.
-pub fn model(name: impl Into<String>) -> Result<String, String> {
+pub fn model(name: impl Into<OsString>) -> Result<ModelName, String> {
     let name = name.into();
-    if name.trim().is_empty() {
+    if name.to_string_lossy().trim().is_empty() {
         return Err("a model's path or name is wanted, and this is empty".into());
     }
-    Ok(name)
+    Ok(ModelName::new(name))
 }
 
 /// An oracle: a model, and there is no doing without one.
-pub fn oracle(name: String) -> Result<String, String> {
+pub fn oracle(name: OsString) -> Result<ModelName, String> {
     if name == "none" {
         return Err("the oracle cannot be 'none': it is the model that answers".into());
     }
@@ -32,7 +34,7 @@ pub fn oracle(name: String) -> Result<String, String> {
 
 /// Tokens of context.
 pub fn ctx(n: i64) -> Result<usize, String> {
-    whole("a context", n, 256, 1 << 20)
+    whole("a context", n, LEAST_CTX, 1 << 20)
 }
 
 /// Threads that compute.

@@ -23,9 +23,10 @@ pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault};
 pub use layer::{KeyTable, Layer, LogLayer, SamplingLayer};
 pub use paths::Paths;
-pub use values::{Draft, LogLevel, Ram, Scout, Switch, Template, Vram};
+pub use values::{Draft, LogLevel, ModelName, Ram, Scout, Switch, Template, Vram};
 
 use crate::session::{self, EngineOptions, Sampling, TreeSize};
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -100,7 +101,7 @@ impl SourceFile {
 /// Everything that can be set, resolved.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub oracle: Setting<String>,
+    pub oracle: Setting<ModelName>,
     pub draft: Setting<Draft>,
     pub scout: Setting<Scout>,
     pub ram: Setting<Ram>,
@@ -114,6 +115,8 @@ pub struct Settings {
     /// The form of prompts.
     pub chat_template: Setting<Template>,
     pub theme: Setting<String>,
+    /// Whether texts depend on model, prompt and sampling alone, whatever that costs.
+    pub exact: Setting<Switch>,
     /// Whether the workbench takes the mouse, or leaves it to the terminal.
     pub mouse: Setting<Switch>,
     pub sampling: SamplingSettings,
@@ -183,10 +186,10 @@ impl Settings {
         };
         let sampling = Sampling::default();
         Ok(Self {
-            oracle: stack.pick(|l| l.oracle.clone(), || DEFAULT_ORACLE.to_owned()),
+            oracle: stack.pick(|l| l.oracle.clone(), || ModelName::new(DEFAULT_ORACLE)),
             draft: stack.pick(
                 |l| l.draft.clone(),
-                || Draft::Model(DEFAULT_DRAFT.to_owned()),
+                || Draft::Model(ModelName::new(DEFAULT_DRAFT)),
             ),
             scout: stack.pick(|l| l.scout, || Scout::Heuristic),
             ram: stack.pick(|l| l.ram, || Ram::Auto),
@@ -198,6 +201,7 @@ impl Settings {
             system: stack.pick(|l| l.system.clone(), || DEFAULT_SYSTEM.to_owned()),
             chat_template: stack.pick(|l| l.chat_template.clone(), || Template::Own),
             theme: stack.pick(|l| l.theme.clone(), || DEFAULT_THEME.to_owned()),
+            exact: stack.pick(|l| l.exact, || Switch::Off),
             mouse: stack.pick(|l| l.mouse, || Switch::On),
             sampling: SamplingSettings {
                 temp: stack.pick(|l| l.sampling.temp, || sampling.temperature),
@@ -238,13 +242,13 @@ impl Settings {
     /// that nobody asked for need not be there.
     pub fn engine_options<E: fmt::Display>(
         &self,
-        find: impl Fn(&str) -> Result<PathBuf, E>,
+        find: impl Fn(&OsStr) -> Result<PathBuf, E>,
     ) -> Result<EngineOptions, E> {
-        let oracle = find(&self.oracle.value)?;
+        let oracle = find(self.oracle.value.as_ref())?;
         let draft_required = self.draft.origin != Origin::Default;
         let (draft, draft_absent) = match &self.draft.value {
             Draft::None => (None, None),
-            Draft::Model(name) => match find(name) {
+            Draft::Model(name) => match find(name.as_ref()) {
                 Ok(path) => (Some(path), None),
                 Err(error) if draft_required => return Err(error),
                 Err(error) => (None, Some(session::left_out(error))),
@@ -267,6 +271,7 @@ impl Settings {
             system: self.system.value.clone(),
             chat_template: self.chat_template.value.name(),
             anticipate: true,
+            exact: self.exact.value == Switch::On,
             sampling: Sampling {
                 temperature: self.sampling.temp.value,
                 top_k: self.sampling.top_k.value,
@@ -378,7 +383,7 @@ mod tests {
         let text = "draft = \"none\"\nscout = \"none\"\nram = \"960MiB\"\n[sampling]\ntemp = 1\n";
         let settings = Settings::resolve(Layer::default(), Layer::default(), file(text)).unwrap();
         let options = settings
-            .engine_options(|name| Ok::<_, String>(PathBuf::from(format!("/models/{name}"))))
+            .engine_options(|name| Ok::<_, String>(Path::new("/models").join(name)))
             .unwrap();
         assert_eq!(options.oracle, Path::new("/models").join(DEFAULT_ORACLE));
         assert_eq!(options.draft, None);
@@ -389,9 +394,9 @@ mod tests {
 
     #[test]
     fn only_a_draft_that_was_asked_for_must_be_there() {
-        let find = |name: &str| match name {
-            "big" => Ok(PathBuf::from("/models/big")),
-            other => Err(format!("{other} is not here")),
+        let find = |name: &OsStr| match name.to_str() {
+            Some("big") => Ok(PathBuf::from("/models/big")),
+            _ => Err(format!("{} is not here", name.display())),
         };
         let settings = |text| Settings::resolve(Layer::default(), Layer::default(), file(text));
         let plain = settings("oracle = \"big\"").unwrap();

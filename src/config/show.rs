@@ -29,6 +29,7 @@ impl Settings {
             text("system", &self.system),
             text("chat-template", &self.chat_template),
             text("theme", &self.theme),
+            text("exact", &self.exact),
             text("mouse", &self.mouse),
             bare("sampling.temp", &self.sampling.temp),
             bare("sampling.top-k", &self.sampling.top_k),

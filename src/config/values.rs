@@ -3,9 +3,32 @@
 use crate::session::TreeSize;
 use crate::units::Bytes;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
+
+/// A model's path, which need not be UTF-8, or its name in the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelName(OsString);
+
+impl ModelName {
+    pub fn new(name: impl Into<OsString>) -> Self {
+        Self(name.into())
+    }
+}
+
+impl AsRef<OsStr> for ModelName {
+    fn as_ref(&self) -> &OsStr {
+        &self.0
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0.to_string_lossy())
+    }
+}
 
 /// The draft model, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,17 +36,27 @@ pub enum Draft {
     /// Decode token by token.
     None,
     /// A path or a catalogue name.
-    Model(String),
+    Model(ModelName),
+}
+
+impl Draft {
+    /// Reads `none`, a path or a name.
+    ///
+    /// # Errors
+    /// An empty text.
+    pub fn read(text: OsString) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        super::limits::model(text).map(Self::Model)
+    }
 }
 
 impl FromStr for Draft {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self::None),
-            _ => super::limits::model(text).map(Self::Model),
-        }
+        Self::read(text.into())
     }
 }
 
@@ -31,7 +64,7 @@ impl fmt::Display for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.pad("none"),
-            Self::Model(name) => f.pad(name),
+            Self::Model(name) => name.fmt(f),
         }
     }
 }

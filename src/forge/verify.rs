@@ -7,7 +7,7 @@
 
 use super::{ForgeError, Watch};
 use crate::ggml::llama::LlamaError;
-use crate::model::{ArchError, Gguf, GgufError, ModelLayout, Tokenizer};
+use crate::model::{ArchError, Gguf, GgufError, ModelLayout, TextError, Tokenizer, trial};
 use crate::oracle::{
     LayerOracle, LayerOracleOptions, Oracle, OracleError, TokenTree, WidthClass, argmax,
 };
@@ -94,6 +94,10 @@ pub enum VerifyError {
     #[error("the models cannot be compared: {0}")]
     Vocabulary(#[from] LlamaError),
     #[error("the models cannot be compared: {0}")]
+    Text(#[from] TextError),
+    #[error("the models cannot be compared: {0}")]
+    Trial(#[from] trial::TrialError),
+    #[error("the models cannot be compared: {0}")]
     Index(#[from] GgufError),
     #[error("the models cannot be compared: {0}")]
     Layout(#[from] ArchError),
@@ -122,6 +126,8 @@ pub fn verify(
     check: Check,
     watch: &Watch<'_>,
 ) -> Result<Agreement, ForgeError> {
+    let index = Gguf::open(source).map_err(VerifyError::from)?;
+    trial::admit(&index, Some(check.ram)).map_err(VerifyError::from)?;
     let tokenizer = Tokenizer::open(source).map_err(VerifyError::from)?;
     watch
         .progress
@@ -131,7 +137,7 @@ pub fn verify(
         .iter()
         .map(|prompt| {
             let mut tokens: Vec<_> = tokenizer.begin().into_iter().collect();
-            tokens.extend(tokenizer.text(prompt));
+            tokens.extend(tokenizer.text(prompt).map_err(VerifyError::from)?);
             tokens.truncate(PROMPT_TOKENS);
             answer(&mut oracle, tokens, watch)
         })

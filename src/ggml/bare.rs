@@ -15,9 +15,10 @@
 //! blank or lies in a region that this value keeps mapped.
 
 use super::init;
-use super::llama::{LlamaError, own};
+use super::llama::{LlamaError, load_with};
+use super::model::Model;
+use super::overrides::Overrides;
 use crate::io::{Arena, Region};
-use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2 as sys;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ use std::path::Path;
 use std::ptr::{NonNull, null, null_mut};
 use std::sync::Arc;
 
-/// Alignment of a weight's data, in bytes: what ggml's CPU kernels ask for.
+/// Alignment of the buffer that llama.cpp is told of, in bytes: what ggml's own for the CPU has.
 const ALIGNMENT: usize = 32;
 
 /// A weight of a [`BareModel`].
@@ -35,7 +36,7 @@ pub struct WeightIdx(pub usize);
 
 /// See the module's text.
 pub struct BareModel {
-    model: Arc<LlamaModel>,
+    model: Arc<Model>,
     weights: Vec<Weight>,
     by_name: HashMap<String, WeightIdx>,
     by_tensor: HashMap<NonNull<sys::ggml_tensor>, WeightIdx>,
@@ -54,15 +55,30 @@ impl BareModel {
     /// Opens the model at `path` (the first of its parts, for a split one) for the CPU.
     ///
     /// # Errors
-    /// Names the file; the log has llama.cpp's reason.
+    /// Names the file and llama.cpp's reason.
     pub fn open(path: &Path) -> Result<Self, LlamaError> {
+        Self::open_with(path, null())
+    }
+
+    /// The same without its vocabulary, of `n_vocab` tokens.
+    ///
+    /// # Errors
+    /// As [`BareModel::open`].
+    pub(super) fn open_without_vocabulary(
+        path: &Path,
+        arch: &str,
+        n_vocab: usize,
+    ) -> Result<Self, LlamaError> {
+        let overrides = Overrides::no_vocabulary(path, arch, n_vocab)?;
+        Self::open_with(path, overrides.as_ptr())
+    }
+
+    /// `metadata` is null, or a list that outlives the call.
+    fn open_with(
+        path: &Path,
+        metadata: *const sys::llama_model_kv_override,
+    ) -> Result<Self, LlamaError> {
         init()?;
-        let fail = |why: &str| LlamaError::Load {
-            path: path.to_owned(),
-            why: why.to_owned(),
-        };
-        let name = CString::new(path.as_os_str().as_encoded_bytes())
-            .map_err(|_| fail("its name holds a zero byte"))?;
         let mut weights: Vec<Weight> = Vec::new();
         let mut no_memory = BufferType {
             get_name: Some(buffer_name),
@@ -87,23 +103,20 @@ impl BareModel {
             },
         ];
         let mut no_devices = [null_mut()];
+        // SAFETY: returns plain data.
+        let mut params = unsafe { sys::llama_model_default_params() };
+        params.devices = no_devices.as_mut_ptr();
+        params.tensor_buft_overrides = overrides.as_ptr();
+        params.kv_overrides = metadata;
+        params.n_gpu_layers = 0;
+        params.use_extra_bufts = false;
+        params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
+        params.lazy_mode = sys::LLAMA_LAZY_MODE_OFF;
         // SAFETY: llama.cpp has been started; all that the parameters point to outlives the
         // call, after which llama.cpp only asks whether there were overrides. `BufferType` has
         // the layout of ggml's own (the crate's version is pinned) and the functions that it
         // calls on this path.
-        let raw = unsafe {
-            let mut params = sys::llama_model_default_params();
-            params.devices = no_devices.as_mut_ptr();
-            params.tensor_buft_overrides = overrides.as_ptr();
-            params.n_gpu_layers = 0;
-            params.use_extra_bufts = false;
-            params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
-            params.lazy_mode = sys::LLAMA_LAZY_MODE_OFF;
-            sys::llama_model_load_from_file(name.as_ptr(), params)
-        };
-        let raw = NonNull::new(raw).ok_or_else(|| fail("it was refused; the log says why"))?;
-        // SAFETY: just loaded, and owned by nobody else.
-        let model = Arc::new(unsafe { own(raw) });
+        let model = Arc::new(unsafe { load_with(path, &params) }?);
         for weight in &weights {
             // SAFETY: the tensor belongs to the model, which has been loaded and is alive.
             unsafe { sys::ggml_set_name(weight.raw.as_ptr(), weight.name.as_ptr()) };
@@ -125,28 +138,8 @@ impl BareModel {
 
     /// The model: its vocabulary is whole. Computing with it yields nonsense unless weights
     /// are placed when their step comes ([`super::hook`]).
-    pub fn model(&self) -> &Arc<LlamaModel> {
+    pub fn model(&self) -> &Arc<Model> {
         &self.model
-    }
-
-    /// Why its state cannot go back to an earlier token, which every pass must be able to do.
-    pub fn obstacle(&self) -> Option<&'static str> {
-        // SAFETY: pure queries of a model that is alive; `LlamaModel` is a pointer to it.
-        let raw = unsafe { *(&raw const *self.model).cast::<*const sys::llama_model>() };
-        // SAFETY: as above.
-        let (encodes, recurs, diffuses) = unsafe {
-            (
-                sys::llama_model_has_encoder(raw),
-                sys::llama_model_is_recurrent(raw) || sys::llama_model_is_hybrid(raw),
-                sys::llama_model_is_diffusion(raw),
-            )
-        };
-        match (encodes, recurs, diffuses) {
-            (true, ..) => Some("it reads a text whole before it answers"),
-            (_, true, _) => Some("its state cannot go back to an earlier token"),
-            (.., true) => Some("it does not write token after token"),
-            _ => None,
-        }
     }
 
     /// Number of weights.
@@ -173,10 +166,11 @@ impl BareModel {
         self.weights[weight.0].bytes
     }
 
-    /// Makes the start of `region` the weight's data.
+    /// Makes the start of `region` the weight's data, at whatever address: see
+    /// [`Tensor::place`](super::Tensor::place).
     ///
     /// # Panics
-    /// If the region is too short or not aligned to 32 bytes.
+    /// If the region is too short.
     pub fn place(&self, weight: WeightIdx, region: &Region) {
         let bytes = self.bytes(weight);
         assert!(
@@ -184,10 +178,6 @@ impl BareModel {
             "{} of {bytes} bytes in a region of {}",
             self.name(weight),
             region.len()
-        );
-        assert!(
-            region.addr().addr().is_multiple_of(ALIGNMENT),
-            "a weight's data is aligned to {ALIGNMENT} bytes"
         );
         self.point(weight, region);
         self.places.borrow_mut()[weight.0] = Some(region.clone());

@@ -1,13 +1,14 @@
 //! Graphs and the device that computes them.
 
+use super::crew::{Crew, ThreadsUsed};
 use super::device::Device;
 use super::stream::Stream;
 use super::tensor::{Context, ContextInner, Tensor};
 use crate::units::Bytes;
 use llama_cpp_sys_2 as sys;
-use std::ffi::CStr;
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A list of operations in order.
 #[derive(Debug)]
@@ -71,69 +72,15 @@ pub(super) fn cpu_device() -> Option<NonNull<sys::ggml_backend_device>> {
     NonNull::new(unsafe { sys::ggml_backend_dev_by_type(sys::GGML_BACKEND_DEVICE_TYPE_CPU) })
 }
 
-type SetThreads = unsafe extern "C" fn(sys::ggml_backend_t, i32);
-type NewPool = unsafe extern "C" fn(*mut sys::ggml_threadpool_params) -> *mut sys::ggml_threadpool;
-type FreePool = unsafe extern "C" fn(*mut sys::ggml_threadpool);
-type SetPool = unsafe extern "C" fn(sys::ggml_backend_t, *mut sys::ggml_threadpool);
-
-/// Threads of the CPU backend that stay alive between graphs.
-#[derive(Debug)]
-struct Pool {
-    raw: *mut sys::ggml_threadpool,
-    free: FreePool,
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        // SAFETY: created in `Pool::start` and freed once, after the backend that uses it.
-        unsafe { (self.free)(self.raw) };
-    }
-}
-
-impl Pool {
-    /// Gives `stream`, which is one of the CPU, `threads` threads.
-    fn start(stream: &Stream, threads: usize) -> Result<Self, ComputeError> {
-        // SAFETY: the device is registered for the life of the process.
-        let registry = unsafe { sys::ggml_backend_dev_backend_reg(stream.device().raw()) };
-        let find = |name: &CStr| {
-            // SAFETY: a query by a NUL-terminated name.
-            NonNull::new(unsafe { sys::ggml_backend_reg_get_proc_address(registry, name.as_ptr()) })
-                .map(NonNull::as_ptr)
-        };
-        let missing = |what| ComputeError::Start(what);
-        let set_threads =
-            find(c"ggml_backend_set_n_threads").ok_or(missing("no ggml_backend_set_n_threads"))?;
-        let new_pool = find(c"ggml_threadpool_new").ok_or(missing("no ggml_threadpool_new"))?;
-        let free_pool = find(c"ggml_threadpool_free").ok_or(missing("no ggml_threadpool_free"))?;
-        let set_pool = find(c"ggml_backend_cpu_set_threadpool")
-            .ok_or(missing("no ggml_backend_cpu_set_threadpool"))?;
-        // SAFETY: the four functions have these signatures in ggml's headers, and the library
-        // that holds them is never unloaded.
-        let (set_threads, new_pool, free, set_pool) = unsafe {
-            (
-                std::mem::transmute::<*mut std::ffi::c_void, SetThreads>(set_threads),
-                std::mem::transmute::<*mut std::ffi::c_void, NewPool>(new_pool),
-                std::mem::transmute::<*mut std::ffi::c_void, FreePool>(free_pool),
-                std::mem::transmute::<*mut std::ffi::c_void, SetPool>(set_pool),
-            )
-        };
-        let threads = i32::try_from(threads.max(1)).unwrap_or(1);
-        // SAFETY: backend and functions are valid; `params` lives through the call; the threads
-        // are freed in `drop`, after the backend (see `Compute`).
-        unsafe {
-            set_threads(stream.backend.as_ptr(), threads);
-            let mut params = sys::ggml_threadpool_params_default(threads);
-            // Idle threads sleep: by default they spin for about 100 ms after each graph, on
-            // cores that the draft and the reader need meanwhile.
-            params.poll = 0;
-            let raw = new_pool(&raw mut params);
-            if raw.is_null() {
-                return Err(ComputeError::Start("no threads"));
-            }
-            set_pool(stream.backend.as_ptr(), raw);
-            Ok(Self { raw, free })
-        }
-    }
+/// Which of the CPU's kernels multiply matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernels {
+    /// Those that ggml picks for the width: from some widths on they unpack weights for many
+    /// tokens at a time, and their sums have another order.
+    Fastest,
+    /// One dot product at a time: a token's result has the same bits at any width (*batch
+    /// invariance*).
+    Plain,
 }
 
 /// What computes graphs: a stream of a device, the CPU's threads where it is the CPU, and
@@ -143,7 +90,8 @@ pub struct Compute {
     scratch: Scratch,
     /// Before the threads, so that it is freed first.
     stream: Stream,
-    _pool: Option<Pool>,
+    /// The CPU's threads, where that is what computes.
+    crew: Option<Crew>,
 }
 
 impl Compute {
@@ -162,18 +110,37 @@ impl Compute {
     /// As [`Compute::new`], and when the device does not start.
     pub fn on(device: Device, threads: usize) -> Result<Self, ComputeError> {
         let stream = Stream::new(device)?;
-        let pool = if device.is_cpu() {
-            Some(Pool::start(&stream, threads)?)
-        } else {
-            None
+        let crew = match device.is_cpu() {
+            true => Some(Crew::start(threads)?),
+            false => None,
         };
+        if let Some(crew) = &crew {
+            let backend = stream.backend.as_ptr();
+            // SAFETY: both are alive, and the backend is freed before the pool.
+            unsafe { (crew.functions().set_pool)(backend, crew.pool()) };
+        }
         // SAFETY: the buffer type belongs to a device that is registered for good.
         let scratch = Scratch(unsafe { sys::ggml_gallocr_new(device.buffer_type()) });
         Ok(Self {
             scratch,
             stream,
-            _pool: pool,
+            crew,
         })
+    }
+
+    /// Chooses the kernels of all graphs from now on. A device other than the CPU has its own.
+    pub fn set_kernels(&mut self, kernels: Kernels) {
+        if let Some(crew) = &self.crew {
+            let backend = self.stream.backend.as_ptr();
+            // SAFETY: the backend is alive, one of the CPU, and computes nothing now.
+            unsafe { (crew.functions().set_reference)(backend, kernels == Kernels::Plain) };
+        }
+    }
+
+    /// Fewest and most threads of the CPU that computed since the last call of this.
+    pub fn take_threads_used(&mut self) -> ThreadsUsed {
+        let crew = self.crew.as_mut();
+        crew.map_or_else(ThreadsUsed::default, Crew::take_used)
     }
 
     /// The order of what it does.
@@ -210,16 +177,27 @@ impl Compute {
     pub fn start(&mut self, graph: &Graph) -> Result<(), ComputeError> {
         // SAFETY: the graph's context is alive; tensors with data of their own lie in memory
         // that it keeps, all others are given scratch memory here.
-        unsafe {
-            if !sys::ggml_gallocr_alloc_graph(self.scratch.0, graph.raw.as_ptr()) {
-                return Err(ComputeError::OutOfMemory);
+        let placed = unsafe { sys::ggml_gallocr_alloc_graph(self.scratch.0, graph.raw.as_ptr()) };
+        if !placed {
+            return Err(ComputeError::OutOfMemory);
+        }
+        let backend = self.stream.backend.as_ptr();
+        // SAFETY: the backend and the graph, with memory for all of its tensors, are alive.
+        let compute =
+            || unsafe { sys::ggml_backend_graph_compute_async(backend, graph.raw.as_ptr()) };
+        let status = match &mut self.crew {
+            Some(crew) => {
+                let threads = i32::try_from(crew.threads()).unwrap_or(1);
+                // SAFETY: as above; the backend is one of the CPU, and computes nothing now.
+                unsafe { (crew.functions().set_threads)(backend, threads) };
+                crew.watch(compute, || Duration::ZERO)
             }
-            let backend = self.stream.backend.as_ptr();
-            match sys::ggml_backend_graph_compute_async(backend, graph.raw.as_ptr()) {
-                sys::GGML_STATUS_SUCCESS => Ok(()),
-                sys::GGML_STATUS_ALLOC_FAILED => Err(ComputeError::OutOfMemory),
-                other => Err(ComputeError::Status(other)),
-            }
+            None => compute(),
+        };
+        match status {
+            sys::GGML_STATUS_SUCCESS => Ok(()),
+            sys::GGML_STATUS_ALLOC_FAILED => Err(ComputeError::OutOfMemory),
+            other => Err(ComputeError::Status(other)),
         }
     }
 

@@ -5,6 +5,7 @@
 //! alignment, the first right behind the header.
 
 use super::element::GgmlType;
+use super::guard;
 use super::tensor::Context;
 use llama_cpp_sys_2 as sys;
 use std::ffi::CString;
@@ -39,13 +40,10 @@ impl GgufHeader {
     pub fn with_metadata_of(path: &Path) -> Result<Self, GgufHeaderError> {
         let unreadable = || GgufHeaderError::Unreadable(path.to_owned());
         let name = c_string(path.as_os_str().as_encoded_bytes()).ok_or_else(unreadable)?;
-        let params = || sys::gguf_init_params {
-            no_alloc: true,
-            ctx: std::ptr::null_mut(),
-        };
-        // SAFETY: `name` is NUL-terminated and outlives the call; a null `ctx` asks for no
-        // tensors.
-        let source = unsafe { sys::gguf_init_from_file(name.as_ptr(), params()) };
+        let mut source = std::ptr::null_mut();
+        // SAFETY: `name` is NUL-terminated, and both outlive the call.
+        let words = unsafe { guard::nmos_guard_header(name.as_ptr(), &raw mut source) };
+        words.check().map_err(|_| unreadable())?;
         let source = Self {
             raw: NonNull::new(source).ok_or_else(unreadable)?,
         };
@@ -58,9 +56,10 @@ impl GgufHeader {
         unsafe { sys::gguf_set_kv(copy.raw.as_ptr(), source.raw.as_ptr()) };
         // ggml takes the alignment from the metadata only where it reads a header.
         let bytes = copy.to_bytes();
+        let (start, mut raw) = (bytes.as_ptr().cast(), std::ptr::null_mut());
         // SAFETY: `bytes` is valid for its length and is not kept.
-        let raw =
-            unsafe { sys::gguf_init_from_buffer(bytes.as_ptr().cast(), bytes.len(), params()) };
+        let words = unsafe { guard::nmos_guard_header_of(start, bytes.len(), &raw mut raw) };
+        words.check().map_err(|_| unreadable())?;
         NonNull::new(raw)
             .map(|raw| Self { raw })
             .ok_or_else(unreadable)

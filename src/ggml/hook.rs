@@ -14,12 +14,12 @@
 //! `after` that comes later.
 
 use super::bare::{BareModel, WeightIdx};
-use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_sys_2 as sys;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// Watches a graph being computed; see the module's text.
 pub trait Hook {
@@ -121,23 +121,18 @@ impl Step<'_> {
 pub(super) struct Hooked {
     pub model: Rc<BareModel>,
     pub hook: Rc<RefCell<dyn Hook>>,
+    /// Time that the hook took, during which nothing was computed.
+    pub taken: Cell<Duration>,
 }
-
-// The address of the parameters is that of llama.cpp's own, their only field.
-const _: () = assert!(size_of::<LlamaContextParams>() == size_of::<sys::llama_context_params>());
 
 impl Hooked {
     /// Puts the hook into a context's parameters.
     ///
     /// # Safety
     /// `self` must stay where it is for as long as a context that is made from `params` lives.
-    pub(super) unsafe fn install(&self, params: &mut LlamaContextParams) {
-        let raw = (&raw mut *params).cast::<sys::llama_context_params>();
-        // SAFETY: see the assertion above.
-        unsafe {
-            (*raw).cb_eval = Some(on_step);
-            (*raw).cb_eval_user_data = (&raw const *self).cast_mut().cast();
-        }
+    pub(super) unsafe fn install(&self, params: &mut sys::llama_context_params) {
+        params.cb_eval = Some(on_step);
+        params.cb_eval_user_data = (&raw const *self).cast_mut().cast();
     }
 }
 
@@ -163,7 +158,9 @@ unsafe extern "C" fn on_step(node: *mut sys::ggml_tensor, ask: bool, hooked: *mu
         node,
         model: &hooked.model,
     };
+    let began = Instant::now();
     let wanted = hook.before(&step);
     step.move_views();
+    hooked.taken.set(hooked.taken.get() + began.elapsed());
     wanted
 }

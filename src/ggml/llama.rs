@@ -1,23 +1,20 @@
 //! llama.cpp's own models and contexts, owned together.
 
 use super::bare::BareModel;
+use super::crew::{Crew, ThreadsUsed};
 use super::device::Device;
 use super::hook::{Hook, Hooked};
-use super::overrides::{Overrides, Value};
-use super::{InitError, init};
-use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::LlamaContextParams;
-use llama_cpp_2::llama_batch::LlamaBatch;
-use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::model::params::LlamaModelParams;
-use llama_cpp_2::token::LlamaToken;
-use std::cell::RefCell;
-use std::ffi::{CStr, CString};
-use std::num::NonZeroU32;
+use super::model::Model;
+use super::overrides::Overrides;
+use super::{InitError, guard, init, words};
+use llama_cpp_sys_2 as sys;
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString, c_void};
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
+use std::ptr::{NonNull, null_mut};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What of a model is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,43 +40,35 @@ pub enum LlamaError {
     Context { ctx_tokens: usize, why: String },
     #[error("llama.cpp cannot decode: {0}")]
     Decode(String),
+    #[error("the text cannot be cut into tokens: {why}")]
+    Tokenize { why: String },
+    /// By whoever watches the computing.
+    #[error("llama.cpp was told to stop computing")]
+    Ended,
+    #[error("the model computes no numbers: its file is damaged, or made wrongly")]
+    NoNumbers,
 }
 
 /// Loads a model for the CPU.
 ///
 /// # Errors
 /// Names the file and llama.cpp's reason.
-pub fn load(path: &Path, what: Load) -> Result<Arc<LlamaModel>, LlamaError> {
-    let backend = init()?;
-    if what == Load::WeightsAsStored {
-        return load_raw(path, |params| params.use_extra_bufts = false);
-    }
-    let params = LlamaModelParams::default()
-        // No device at all: with one, llama.cpp takes memory there for wide batches even of a
-        // model that has no layer on it.
-        .with_devices(&[])
-        .map_err(|error| LlamaError::Load {
-            path: path.to_owned(),
-            why: error.to_string(),
-        })?
-        .with_n_gpu_layers(0)
-        .with_use_mmap(false)
-        .with_vocab_only(what == Load::Vocabulary);
-    LlamaModel::load_from_file(backend, path, &params)
-        .map(Arc::new)
-        .map_err(|error| LlamaError::Load {
-            path: path.to_owned(),
-            why: error.to_string(),
-        })
+pub fn load(path: &Path, what: Load) -> Result<Arc<Model>, LlamaError> {
+    init()?;
+    load_raw(path, |params| match what {
+        Load::Vocabulary => params.vocab_only = true,
+        Load::Weights => {}
+        Load::WeightsAsStored => params.use_extra_bufts = false,
+    })
 }
 
 /// The names of the chat templates that llama.cpp has built in, in order.
 pub fn built_in_chat_templates() -> Vec<String> {
     // SAFETY: a null pointer of length 0 is not written to; the call returns how many there are.
-    let count = unsafe { llama_cpp_sys_2::llama_chat_builtin_templates(std::ptr::null_mut(), 0) };
+    let count = unsafe { sys::llama_chat_builtin_templates(null_mut(), 0) };
     let mut names = vec![std::ptr::null(); usize::try_from(count).unwrap_or(0)];
     // SAFETY: the list has as many places as the call is told.
-    unsafe { llama_cpp_sys_2::llama_chat_builtin_templates(names.as_mut_ptr(), names.len()) };
+    unsafe { sys::llama_chat_builtin_templates(names.as_mut_ptr(), names.len()) };
     let named = names.into_iter().filter(|name| !name.is_null());
     let mut names: Vec<_> = named
         // SAFETY: each that was written points to a C string that lives as long as the library.
@@ -116,17 +105,9 @@ pub fn load_without_vocabulary(
     arch: &str,
     n_vocab: usize,
     layout: Layout,
-) -> Result<Arc<LlamaModel>, LlamaError> {
+) -> Result<Arc<Model>, LlamaError> {
     init()?;
-    let n_vocab = i64::try_from(n_vocab).unwrap_or(i64::MAX);
-    let overrides = Overrides::new(&[
-        ("tokenizer.ggml.model", Value::Text("no_vocab")),
-        (&format!("{arch}.vocab_size"), Value::Number(n_vocab)),
-    ]);
-    let overrides = overrides.ok_or_else(|| LlamaError::Load {
-        path: path.to_owned(),
-        why: format!("the name of its architecture is too long: {arch}"),
-    })?;
+    let overrides = Overrides::no_vocabulary(path, arch, n_vocab)?;
     let mut devices = layout.devices();
     load_raw(path, |params| {
         layout.set(params, &mut devices);
@@ -138,7 +119,7 @@ pub fn load_without_vocabulary(
 ///
 /// # Errors
 /// As [`load`]; the device's memory may be too small.
-pub fn load_on(path: &Path, device: Device) -> Result<Arc<LlamaModel>, LlamaError> {
+pub fn load_on(path: &Path, device: Device) -> Result<Arc<Model>, LlamaError> {
     init()?;
     let layout = Layout::OnDevice(device);
     let mut devices = layout.devices();
@@ -147,7 +128,7 @@ pub fn load_on(path: &Path, device: Device) -> Result<Arc<LlamaModel>, LlamaErro
 
 impl Layout {
     /// The devices that layers may be on, with an end mark; none for the CPU.
-    fn devices(self) -> [llama_cpp_sys_2::ggml_backend_dev_t; 2] {
+    fn devices(self) -> [sys::ggml_backend_dev_t; 2] {
         let none = std::ptr::null_mut();
         match self {
             Self::OnDevice(device) if !device.is_cpu() => [device.raw(), none],
@@ -156,11 +137,7 @@ impl Layout {
     }
 
     /// Asks for it. `devices` are its own and must outlive the call that `params` is for.
-    fn set(
-        self,
-        params: &mut llama_cpp_sys_2::llama_model_params,
-        devices: &mut [llama_cpp_sys_2::ggml_backend_dev_t; 2],
-    ) {
+    fn set(self, params: &mut sys::llama_model_params, devices: &mut [sys::ggml_backend_dev_t; 2]) {
         params.use_extra_bufts = self == Self::Fastest;
         params.devices = devices.as_mut_ptr();
         if !devices[0].is_null() {
@@ -170,45 +147,54 @@ impl Layout {
     }
 }
 
-/// Loads weights with parameters for which `llama-cpp-2` has no switch: without repacking (even
-/// its override of a tensor's buffer type lets llama.cpp choose a repacking one), or with other
-/// metadata. What `set` points them to must outlive the call.
+/// Loads a model for the CPU, into memory of its own, with what `set` changes of the parameters.
+/// What it points them to must outlive the call.
 fn load_raw(
     path: &Path,
-    set: impl FnOnce(&mut llama_cpp_sys_2::llama_model_params),
-) -> Result<Arc<LlamaModel>, LlamaError> {
-    let fail = |why: &str| LlamaError::Load {
-        path: path.to_owned(),
-        why: why.to_owned(),
-    };
-    let name = CString::new(path.as_os_str().as_encoded_bytes())
-        .map_err(|_| fail("its name holds a zero byte"))?;
-    let mut no_devices = [std::ptr::null_mut()];
-    // SAFETY: llama.cpp has been started (by the callers); `name`, the list of no devices and
-    // what the callers' `set` points to outlive the call, and the default parameters hold no
-    // pointers that could dangle.
-    let model = unsafe {
-        let mut params = llama_cpp_sys_2::llama_model_default_params();
-        params.devices = no_devices.as_mut_ptr();
-        params.n_gpu_layers = 0;
-        params.load_mode = llama_cpp_sys_2::LLAMA_LOAD_MODE_NONE;
-        set(&mut params);
-        llama_cpp_sys_2::llama_model_load_from_file(name.as_ptr(), params)
-    };
-    let model = NonNull::new(model)
-        .ok_or_else(|| fail(&format!("it was refused{}", crate::telemetry::see_log())))?;
-    // SAFETY: just loaded, and owned by nobody else.
-    Ok(Arc::new(unsafe { own(model) }))
+    set: impl FnOnce(&mut sys::llama_model_params),
+) -> Result<Arc<Model>, LlamaError> {
+    // No device at all: with one, llama.cpp takes memory there for wide batches even of a model
+    // that has no layer on it.
+    let mut no_devices = [null_mut()];
+    // SAFETY: returns plain data.
+    let mut params = unsafe { sys::llama_model_default_params() };
+    params.devices = no_devices.as_mut_ptr();
+    params.n_gpu_layers = 0;
+    params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
+    set(&mut params);
+    // SAFETY: the list of no devices and what the callers' `set` points to outlive the call.
+    unsafe { load_with(path, &params) }.map(Arc::new)
 }
 
-/// Takes a model over, to be freed when the result is dropped.
+/// Loads a model with these parameters.
+///
+/// # Errors
+/// Names the file and llama.cpp's reason.
 ///
 /// # Safety
-/// Nobody else may own it.
-pub(super) unsafe fn own(model: NonNull<llama_cpp_sys_2::llama_model>) -> LlamaModel {
-    // SAFETY: `LlamaModel` is `repr(transparent)` over a non-null pointer to llama.cpp's model
-    // (the crate's version is pinned), which it frees when dropped.
-    unsafe { std::mem::transmute::<NonNull<llama_cpp_sys_2::llama_model>, LlamaModel>(model) }
+/// llama.cpp has been started, and what `params` points to is alive.
+pub(super) unsafe fn load_with(
+    path: &Path,
+    params: &sys::llama_model_params,
+) -> Result<Model, LlamaError> {
+    let fail = |why: String| LlamaError::Load {
+        path: path.to_owned(),
+        why,
+    };
+    let name = CString::new(path.as_os_str().as_encoded_bytes())
+        .map_err(|_| fail("its name holds a zero byte".to_owned()))?;
+    let mut raw = null_mut();
+    // SAFETY: see above; `name` and `raw` outlive the call.
+    let call = || unsafe { guard::nmos_guard_load(name.as_ptr(), params, &raw mut raw) };
+    let (thrown, said) = words::of(call);
+    thrown.check().map_err(fail)?;
+    let Some(raw) = NonNull::new(raw) else {
+        return Err(fail(said.unwrap_or_else(|| {
+            format!("it was refused{}", crate::telemetry::see_log())
+        })));
+    };
+    // SAFETY: just loaded, and owned by nobody else.
+    Ok(unsafe { Model::own(raw) })
 }
 
 /// How a [`LlamaRun`] is set up.
@@ -223,20 +209,22 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    fn params(&self) -> LlamaContextParams {
+    fn params(&self) -> sys::llama_context_params {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let threads = i32::try_from(self.threads).unwrap_or(1);
-        LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(number(self.ctx_tokens)))
-            // llama.cpp reserves an output for every sequence and aborts the process where a
-            // batch has not as many seats.
-            .with_n_batch(number(self.batch.max(self.sequences)))
-            .with_n_ubatch(number(self.batch))
-            .with_n_seq_max(number(self.sequences))
-            .with_kv_unified(true)
-            .with_n_threads(threads)
-            .with_n_threads_batch(threads)
-            .with_flash_attention_policy(llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED)
+        // SAFETY: returns plain data.
+        let mut params = unsafe { sys::llama_context_default_params() };
+        params.n_ctx = number(self.ctx_tokens);
+        // llama.cpp reserves an output for every sequence and aborts the process where a batch
+        // has not as many seats.
+        params.n_batch = number(self.batch.max(self.sequences));
+        params.n_ubatch = number(self.batch);
+        params.n_seq_max = number(self.sequences);
+        params.kv_unified = true;
+        params.n_threads = threads;
+        params.n_threads_batch = threads;
+        params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_ENABLED;
+        params
     }
 }
 
@@ -249,33 +237,102 @@ pub struct BatchToken {
     pub logits: bool,
 }
 
+/// A context of llama.cpp's. Whoever has one has its model as well, and drops that later.
+struct Context(NonNull<sys::llama_context>);
+
+// SAFETY: llama.cpp's contexts are not bound to a thread; one at a time uses this one.
+unsafe impl Send for Context {}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: `self` owns it, and frees it once; its model is alive.
+        let words = unsafe { guard::nmos_guard_free_context(self.0.as_ptr()) };
+        if let Err(why) = words.check() {
+            tracing::warn!(why, "a context was not freed whole");
+        }
+    }
+}
+
 /// A context, and the model that it runs. A context is bound to no thread: one that nothing
 /// hangs on can move to another, one with [`Hooks`] stays where its hook is.
 pub struct LlamaRun<H = ()> {
-    // Declared, and so dropped, before the model and the hook that it points to.
-    context: LlamaContext<'static>,
-    batch: LlamaBatch<'static>,
-    model: Arc<LlamaModel>,
-    _hooks: H,
+    // Declared, and so dropped, before the threads, the model and the hook that it points to.
+    context: Context,
+    /// Without them llama.cpp starts and ends threads at every stop of a graph.
+    crew: Crew,
+    options: RunOptions,
+    model: Arc<Model>,
+    hooks: H,
 }
 
 /// What a context calls while it computes, if anything.
 #[derive(Default)]
 pub struct Hooks {
-    _hooked: Option<Box<Hooked>>,
+    hooked: Option<Box<Hooked>>,
+    /// Asked after every step whether to end there. Boxed twice, so that it has an address.
+    ends: Option<Box<Box<dyn Fn() -> bool>>>,
 }
 
-impl<H: Default> LlamaRun<H> {
+unsafe extern "C" fn is_ended(ends: *mut c_void) -> bool {
+    // SAFETY: `end_when` put the address of such a box there, and takes it back before that goes.
+    let ends = unsafe { &*ends.cast::<Box<dyn Fn() -> bool>>() };
+    ends()
+}
+
+/// What happens in a decode besides computing.
+pub trait Interrupts {
+    /// Time that it has taken so far.
+    fn taken(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl Interrupts for () {}
+
+impl Interrupts for Hooks {
+    fn taken(&self) -> Duration {
+        let hooked = self.hooked.as_ref();
+        hooked.map_or(Duration::ZERO, |hooked| hooked.taken.get())
+    }
+}
+
+impl<H: Default + Interrupts> LlamaRun<H> {
     /// Sets up a context over a loaded model.
     ///
     /// # Errors
     /// llama.cpp's reason, as a rule that memory is short.
-    pub fn new(model: Arc<LlamaModel>, options: RunOptions) -> Result<Self, LlamaError> {
-        Self::with_params(model, options, options.params(), H::default())
+    pub fn new(model: Arc<Model>, options: RunOptions) -> Result<Self, LlamaError> {
+        Self::watched(model, options, |_| {})
+    }
+
+    /// The same with what `set` changes of the parameters; what it points them to must outlive
+    /// the context.
+    pub(super) fn watched(
+        model: Arc<Model>,
+        options: RunOptions,
+        set: impl FnOnce(&mut sys::llama_context_params),
+    ) -> Result<Self, LlamaError> {
+        let mut params = options.params();
+        set(&mut params);
+        Self::with_params(model, options, params, H::default())
     }
 }
 
 impl LlamaRun<Hooks> {
+    /// Lets decodes from now on be ended: with [`LlamaError::Ended`], where `ends` says so.
+    pub fn end_when(&mut self, ends: Option<Box<dyn Fn() -> bool>>) {
+        let context = self.context.0.as_ptr();
+        // SAFETY: the context is alive and computes nothing; what it asked until now is dropped
+        // after it has let go of that.
+        unsafe { sys::llama_set_abort_callback(context, None, null_mut()) };
+        self.hooks.ends = ends.map(Box::new);
+        if let Some(ends) = &self.hooks.ends {
+            let address = (&raw const **ends).cast_mut().cast();
+            // SAFETY: `is_ended` is called with this address while `self.hooks.ends` keeps it.
+            unsafe { sys::llama_set_abort_callback(context, Some(is_ended), address) };
+        }
+    }
+
     /// Sets up a context over a model whose weights `hook` places while it computes.
     ///
     /// # Errors
@@ -288,50 +345,64 @@ impl LlamaRun<Hooks> {
         let hooked = Box::new(Hooked {
             model: Rc::clone(model),
             hook,
+            taken: Cell::default(),
         });
         // Nothing may be copied to another device: weights are not there when that is done.
-        let mut params = options
-            .params()
-            .with_op_offload(false)
-            .with_offload_kqv(false);
+        let mut params = options.params();
+        params.op_offload = false;
+        params.offload_kqv = false;
         // SAFETY: the box is kept beside the context, and dropped after it.
         unsafe { hooked.install(&mut params) };
         let hooks = Hooks {
-            _hooked: Some(hooked),
+            hooked: Some(hooked),
+            ends: None,
         };
         Self::with_params(Arc::clone(model.model()), options, params, hooks)
     }
 }
 
-impl<H> LlamaRun<H> {
+impl<H: Interrupts> LlamaRun<H> {
     fn with_params(
-        model: Arc<LlamaModel>,
+        model: Arc<Model>,
         options: RunOptions,
-        params: LlamaContextParams,
+        params: sys::llama_context_params,
         hooks: H,
     ) -> Result<Self, LlamaError> {
-        let backend = init()?;
-        // SAFETY: the context borrows the model, which the same value owns behind an `Arc`
-        // (so that it does not move) and drops after the context.
-        let borrowed: &'static LlamaModel = unsafe { &*Arc::as_ptr(&model) };
-        let context =
-            borrowed
-                .new_context(backend, params)
-                .map_err(|error| LlamaError::Context {
-                    ctx_tokens: options.ctx_tokens,
-                    why: error.to_string(),
-                })?;
-        let sequences = i32::try_from(options.sequences).unwrap_or(1);
+        let fail = |why: String| LlamaError::Context {
+            ctx_tokens: options.ctx_tokens,
+            why,
+        };
+        let mut raw = null_mut();
+        // SAFETY: the model is alive, and the same value owns a share of it and drops it after
+        // the context. What the parameters point to outlives the context (see `Hooked`).
+        let call = || unsafe { guard::nmos_guard_context(model.raw(), &params, &raw mut raw) };
+        let (thrown, said) = words::of(call);
+        thrown.check().map_err(fail)?;
+        let Some(raw) = NonNull::new(raw) else {
+            return Err(fail(said.unwrap_or_else(|| {
+                format!("it was refused{}", crate::telemetry::see_log())
+            })));
+        };
+        let context = Context(raw);
+        let crew = Crew::start(options.threads).map_err(|error| fail(error.to_string()))?;
+        // SAFETY: the context is alive, and is dropped before the threads.
+        unsafe { sys::llama_attach_threadpool(raw.as_ptr(), crew.pool(), crew.pool()) };
         Ok(Self {
             context,
-            batch: LlamaBatch::new(options.batch, sequences),
+            crew,
+            options,
             model,
-            _hooks: hooks,
+            hooks,
         })
     }
 
-    pub fn model(&self) -> &Arc<LlamaModel> {
+    pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// Fewest and most threads that computed since the last call of this.
+    pub fn take_threads_used(&mut self) -> ThreadsUsed {
+        self.crew.take_used()
     }
 
     /// Computes `tokens` in one batch.
@@ -339,39 +410,96 @@ impl<H> LlamaRun<H> {
     /// # Errors
     /// llama.cpp's, and more tokens than the batch holds.
     pub fn decode(&mut self, tokens: &[BatchToken]) -> Result<(), LlamaError> {
-        self.batch.clear();
-        for t in tokens {
-            let position = i32::try_from(t.position).unwrap_or(i32::MAX);
-            self.batch
-                .add(LlamaToken(t.token), position, &t.sequences, t.logits)
-                .map_err(|e| LlamaError::Decode(e.to_string()))?;
+        let fail = |why: String| LlamaError::Decode(why);
+        let most = self.options.batch;
+        if tokens.is_empty() || tokens.len() > most {
+            let n = tokens.len();
+            return Err(fail(format!("{n} tokens in a batch of 1 to {most}")));
         }
-        self.context
-            .decode(&mut self.batch)
-            .map_err(|e| LlamaError::Decode(e.to_string()))
+        let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let mut ids: Vec<i32> = tokens.iter().map(|t| t.token).collect();
+        let mut positions: Vec<i32> = tokens.iter().map(|t| number(t.position)).collect();
+        let mut counts: Vec<i32> = tokens.iter().map(|t| number(t.sequences.len())).collect();
+        let mut wanted: Vec<i8> = tokens.iter().map(|t| i8::from(t.logits)).collect();
+        let sequences = tokens.iter().map(|t| t.sequences.as_ptr().cast_mut());
+        let mut sequences: Vec<*mut i32> = sequences.collect();
+        let batch = sys::llama_batch {
+            n_tokens: number(tokens.len()),
+            token: ids.as_mut_ptr(),
+            embd: null_mut(),
+            pos: positions.as_mut_ptr(),
+            n_seq_id: counts.as_mut_ptr(),
+            seq_id: sequences.as_mut_ptr(),
+            logits: wanted.as_mut_ptr(),
+        };
+        let mut status = 0;
+        let context = self.context.0.as_ptr();
+        let threads = number(self.crew.threads());
+        // SAFETY: the context is alive.
+        unsafe { sys::llama_set_n_threads(context, threads, threads) };
+        // SAFETY: the context is alive; all that the batch points to has as many entries as it
+        // says, outlives the call, and is only read.
+        let call = || unsafe { guard::nmos_guard_decode(context, &batch, &raw mut status) };
+        let before = self.hooks.taken();
+        let hooks = &self.hooks;
+        let (thrown, said) = self
+            .crew
+            .watch(|| words::of(call), || hooks.taken().saturating_sub(before));
+        thrown.check().map_err(fail)?;
+        match (status, said) {
+            (0, _) => Ok(()),
+            (1, _) => Err(fail("its cells are used up".to_owned())),
+            (2, _) => Err(LlamaError::Ended),
+            (_, Some(said)) => Err(fail(said)),
+            (status, None) => Err(fail(format!("error {status}"))),
+        }
     }
 
     /// The logits of token `i` of the last batch, which asked for them.
-    pub fn logits(&self, i: usize) -> &[f32] {
-        self.context
-            .get_logits_ith(i32::try_from(i).unwrap_or(i32::MAX))
+    ///
+    /// # Errors
+    /// Where llama.cpp has none, or no number is among them.
+    pub fn logits(&self, i: usize) -> Result<&[f32], LlamaError> {
+        let row = i32::try_from(i).unwrap_or(i32::MAX);
+        let mut logits = null_mut();
+        let context = self.context.0.as_ptr();
+        // SAFETY: the context is alive; any number of a row is checked by llama.cpp.
+        let words = unsafe { guard::nmos_guard_logits(context, row, &raw mut logits) };
+        words.check().map_err(LlamaError::Decode)?;
+        if logits.is_null() {
+            return Err(LlamaError::Decode(format!("no logits of token {i}")));
+        }
+        // SAFETY: llama.cpp keeps a row of logits, one a token of the vocabulary, until the next
+        // decode, for which `self` is needed mutably.
+        let logits = unsafe { std::slice::from_raw_parts(logits, self.model.n_tokens()) };
+        // Nearly always the first one ends the search.
+        if logits.iter().any(|x| x.is_finite()) {
+            Ok(logits)
+        } else {
+            Err(LlamaError::NoNumbers)
+        }
     }
 
     /// Forgets positions from `from` on of a sequence.
     pub fn forget(&mut self, sequence: i32, from: usize) {
-        let from = u32::try_from(from).ok();
-        // It fails only for ids that do not fit, and these come from `RunOptions`.
-        let _ = self
-            .context
-            .clear_kv_cache_seq(u32::try_from(sequence).ok(), from, None);
+        let from = i32::try_from(from).unwrap_or(i32::MAX);
+        let mut done = false;
+        let context = self.context.0.as_ptr();
+        // SAFETY: the context is alive, and the sequence is one of its own (see `RunOptions`).
+        let words = unsafe { guard::nmos_guard_forget(context, sequence, from, &raw mut done) };
+        if let Err(why) = words.check() {
+            tracing::error!(why, sequence, from, "cells were not given up");
+        }
     }
 
     /// Makes positions `[from, to)` of one sequence those of another as well.
     pub fn share(&mut self, source: i32, target: i32, from: usize, to: usize) {
-        let end = |n: usize| u32::try_from(n).ok();
-        // It fails only for positions that do not fit 31 bits, far past any context.
-        let _ = self
-            .context
-            .kv_cache_seq_cp(source, target, end(from), end(to));
+        let end = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let context = self.context.0.as_ptr();
+        // SAFETY: the context is alive, and both sequences are its own (see `RunOptions`).
+        let words = unsafe { guard::nmos_guard_share(context, source, target, end(from), end(to)) };
+        if let Err(why) = words.check() {
+            tracing::error!(why, source, target, "cells were not shared");
+        }
     }
 }

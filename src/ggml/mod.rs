@@ -9,24 +9,37 @@
 //! ggml aborts the process on a shape mismatch. Shapes come from a model file's header, so
 //! `model::arch` checks every one of them before a tensor is made. Should it abort all the same,
 //! whoever asked for it ([`on_abort`]) is told first, so that the terminal is not left as it is.
+//! llama.cpp throws: every call of it that can is made through [`guard`](mod@guard).
 
+pub mod abort;
 mod amx;
 pub mod bare;
+mod barrier;
 mod compute;
+mod cpu;
+mod crew;
 mod device;
 mod element;
 mod gguf;
+mod guard;
 pub mod hook;
 mod link;
 pub mod llama;
+pub mod model;
 mod ops;
 mod overrides;
 mod place;
+mod share;
 mod stream;
 mod tensor;
+pub mod trial;
 mod types;
+mod words;
 
-pub use compute::{Compute, ComputeError, Graph};
+pub use abort::on_abort;
+pub use barrier::is_in_use as threads_yield;
+pub use compute::{Compute, ComputeError, Graph, Kernels};
+pub use crew::ThreadsUsed;
 pub use device::{Device, DeviceBuffer, DeviceCaps, MOST_PADDING, ReserveError, Span};
 pub use element::GgmlType;
 pub use gguf::{GgufHeader, GgufHeaderError};
@@ -38,8 +51,7 @@ pub use tensor::{Context, Tensor};
 pub use types::{dequantize_row, quantize_rows, row_bytes};
 
 use llama_cpp_2::llama_backend::LlamaBackend;
-use std::ffi::{CStr, CString, c_char};
-use std::io::Write;
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -47,26 +59,6 @@ use std::sync::OnceLock;
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("llama.cpp does not start: {0}")]
 pub struct InitError(String);
-
-/// Told of an abort.
-static ON_ABORT: OnceLock<fn(&str)> = OnceLock::new();
-
-/// Calls `tell` with ggml's words (a file, a line, what does not hold) before ggml aborts the
-/// process, on the thread that failed. Without it they go to standard error. The first stays.
-pub fn on_abort(tell: fn(&str)) {
-    let _ = ON_ABORT.set(tell);
-}
-
-/// ggml calls this, and aborts when it returns.
-unsafe extern "C" fn aborting(message: *const c_char) {
-    // SAFETY: ggml passes a text that ends with a zero byte and lives as long as this call.
-    let text = unsafe { CStr::from_ptr(message) }.to_string_lossy();
-    match ON_ABORT.get() {
-        Some(tell) => tell(&text),
-        // Not `eprintln!`, which panics when standard error is closed.
-        None => drop(writeln!(std::io::stderr(), "{text}")),
-    }
-}
 
 /// Starts llama.cpp and loads its compute backends, once for the process. Its messages go
 /// to `tracing`: on stderr they would wreck the screen.
@@ -77,9 +69,9 @@ pub fn init() -> Result<&'static LlamaBackend, InitError> {
     static STATE: OnceLock<Result<LlamaBackend, InitError>> = OnceLock::new();
     STATE
         .get_or_init(|| {
-            // SAFETY: the function takes what ggml passes, and is there for good.
-            unsafe { llama_cpp_sys_2::ggml_set_abort_callback(Some(aborting)) };
+            abort::watch();
             llama_cpp_2::send_logs_to_tracing(llama_cpp_2::LogOptions::default());
+            words::listen();
             let folders = backend_folders();
             for folder in folders.iter().filter(|f| f.is_dir()) {
                 load_backends(folder);
@@ -96,6 +88,7 @@ pub fn init() -> Result<&'static LlamaBackend, InitError> {
                     searched.join(", ")
                 )));
             }
+            barrier::install();
             load_gpu(&folders);
             LlamaBackend::init().map_err(|e| InitError(e.to_string()))
         })

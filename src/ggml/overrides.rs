@@ -3,8 +3,10 @@
 //! `llama-cpp-2` has such a list too, but its way of adding to it prints to standard error,
 //! which a full-screen program cannot have.
 
+use super::llama::LlamaError;
 use llama_cpp_sys_2::llama_model_kv_override as Entry;
 use std::ffi::c_char;
+use std::path::Path;
 
 /// llama.cpp's room for a key and for a text, with the zero that ends it.
 const ROOM: usize = 128;
@@ -40,6 +42,23 @@ impl Overrides {
         }
         entries.push(blank());
         Some(Self(entries))
+    }
+
+    /// For a model of this architecture that is to be opened without its vocabulary.
+    pub(super) fn no_vocabulary(
+        path: &Path,
+        arch: &str,
+        n_vocab: usize,
+    ) -> Result<Self, LlamaError> {
+        let n_vocab = i64::try_from(n_vocab).unwrap_or(i64::MAX);
+        let overrides = Self::new(&[
+            ("tokenizer.ggml.model", Value::Text("no_vocab")),
+            (&format!("{arch}.vocab_size"), Value::Number(n_vocab)),
+        ]);
+        overrides.ok_or_else(|| LlamaError::Load {
+            path: path.to_owned(),
+            why: format!("the name of its architecture is too long: {arch}"),
+        })
     }
 
     /// For llama.cpp's parameters; good for as long as `self` is.

@@ -156,18 +156,17 @@ impl Tensor {
 
     /// Puts its data at the start of `region`; may be called again with another region.
     ///
+    /// Any address will do: ggml's kernels for the CPU load weights, whose blocks are of odd
+    /// sizes, without asking for alignment.
+    ///
     /// # Panics
-    /// If the region is too short or not aligned to 32 bytes.
+    /// If the region is too short.
     pub fn place(&self, region: &Region) {
         assert!(
             region.len() >= self.bytes(),
             "a tensor of {} bytes in a region of {}",
             self.bytes(),
             region.len()
-        );
-        assert!(
-            region.addr().addr().is_multiple_of(32),
-            "a tensor's data is aligned to 32 bytes"
         );
         let buffer = self.ctx.buffer_over(region.arena());
         // SAFETY: the address lies in `buffer`, which the context keeps.

@@ -1,5 +1,5 @@
-//! The edge to the operating system: memory regions, files read around the page cache, and
-//! asynchronous block reads. One of the few places with `unsafe` (the others are `ggml` and `cuda`).
+//! The edge to the operating system: memory regions, files read around the page cache,
+//! asynchronous block reads, and signals that end the process. One of the few places with `unsafe` (the others are `ggml` and `cuda`).
 //!
 //! Ownership contract of a read in flight: a [`ReadRequest`] owns the [`Region`] that it
 //! fills (a reference to the arena), and the reader keeps the request until the kernel has
@@ -10,6 +10,7 @@
 mod ahead;
 mod arena;
 mod direct_file;
+pub mod fatal;
 pub mod map;
 mod reader;
 mod uring;

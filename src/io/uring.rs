@@ -23,13 +23,15 @@ pub struct UringReader {
 }
 
 impl UringReader {
-    /// Sets up a ring.
+    /// Sets up a ring, and sends nothing through it: a sandbox may allow the one and refuse the
+    /// other.
     ///
     /// # Errors
     /// The system's own where io_uring is absent or forbidden.
     pub fn new(depth: usize) -> io::Result<Self> {
         let depth = depth.max(1);
-        let ring = IoUring::new(u32::try_from(depth.next_power_of_two()).unwrap_or(u32::MAX))?;
+        let mut ring = IoUring::new(u32::try_from(depth.next_power_of_two()).unwrap_or(u32::MAX))?;
+        probe(&mut ring)?;
         Ok(Self {
             ring,
             in_flight: (0..depth).map(|_| None).collect(),
@@ -59,6 +61,22 @@ impl UringReader {
             (None, false) => opcode::Read::new(raw, addr, len).offset(offset).build(),
         }
     }
+}
+
+/// Has an operation that does nothing done.
+fn probe(ring: &mut IoUring) -> io::Result<()> {
+    let nothing = opcode::Nop::new().build();
+    // SAFETY: the operation uses no memory.
+    if unsafe { ring.submission().push(&nothing) }.is_err() {
+        return Err(io::Error::other("the submission queue is full"));
+    }
+    while let Err(error) = ring.submit_and_wait(1) {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    ring.completion().for_each(drop);
+    Ok(())
 }
 
 impl BlockReader for UringReader {
@@ -247,6 +265,66 @@ mod tests {
             reader.complete().expect("done").result.expect("bytes"),
             BLOCK
         );
+    }
+
+    /// Refuses `io_uring_enter` to this thread from now on, as sandboxes do.
+    fn refuse_enter() -> io::Result<()> {
+        // In the kernel's words: load the system call's number; if it is this one, an error; else
+        // go on.
+        let statement = |code: u32, k: u32, (jt, jf): (u8, u8)| libc::sock_filter {
+            code: u16::try_from(code).expect("a code"),
+            jt,
+            jf,
+            k,
+        };
+        let number = u32::try_from(libc::SYS_io_uring_enter).expect("a number");
+        let refused = libc::SECCOMP_RET_ERRNO | u32::try_from(libc::EPERM).expect("an error");
+        let mut filter = [
+            statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, (0, 0)),
+            statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number, (0, 1)),
+            statement(libc::BPF_RET | libc::BPF_K, refused, (0, 0)),
+            statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, (0, 0)),
+        ];
+        let program = libc::sock_fprog {
+            len: 4,
+            filter: filter.as_mut_ptr(),
+        };
+        // SAFETY: the program and its four statements outlive the calls, which copy them; they
+        // concern this thread alone.
+        let granted = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                && libc::prctl(
+                    libc::PR_SET_SECCOMP,
+                    libc::SECCOMP_MODE_FILTER,
+                    &raw const program,
+                ) == 0
+        };
+        if granted {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    #[test]
+    fn where_a_ring_may_be_set_up_and_not_used_pread_reads() {
+        let read = std::thread::spawn(|| {
+            if let Err(error) = refuse_enter() {
+                println!("no system call can be refused here: {error}");
+                return;
+            }
+            assert!(UringReader::new(4).is_err());
+            let dir = tempfile::tempdir().expect("a directory");
+            let file = numbered(&dir);
+            let arena = Arena::new(BLOCK).expect("memory");
+            let mut reader = crate::io::open_reader(4);
+            assert_eq!(reader.name(), "pread");
+            let first = request(&file, 1, arena.region(0, BLOCK));
+            reader.submit(first).expect("taken");
+            let done = reader.complete().expect("done");
+            assert_eq!(done.result.expect("bytes"), BLOCK);
+        });
+        read.join().expect("a reader");
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! The list is data, `configs/models.toml`, embedded in the program. Wherever the program takes
 //! a model it takes a catalogue name or the path of any GGUF file: [`resolve`].
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::gguf::{self, GgufError, GgufFault};
+use super::gguf::{self, GgufError, GgufFault, SplitName};
 use super::store::{Presence, State, Store, StoreError};
 
 /// What a model does in a session.
@@ -219,22 +220,33 @@ pub fn known_names() -> String {
 ///
 /// A name is the catalogue's model even where a file of that name lies in the working directory:
 /// `./NAME` is the file. What ends in `.gguf` is a file where there is one.
-pub fn resolve(text: &str) -> Result<PathBuf, ModelError> {
+///
+/// # Errors
+/// What the text does not mean, and what is wrong with what it means.
+pub fn resolve(text: impl AsRef<OsStr>) -> Result<PathBuf, ModelError> {
     resolve_in(text, &Store::of_user()?)
 }
 
 /// [`resolve`] with another cache.
-pub fn resolve_in(text: &str, store: &Store) -> Result<PathBuf, ModelError> {
-    let path = Path::new(text);
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_in(text: impl AsRef<OsStr>, store: &Store) -> Result<PathBuf, ModelError> {
+    let path = Path::new(text.as_ref());
+    // No name of the catalogue is other than UTF-8.
+    let text = path.to_string_lossy();
     let is_file_name = path.extension().is_some_and(|ending| ending == "gguf");
-    let named = find(text).filter(|_| !(is_file_name && path.is_file()));
+    let named = find(&text).filter(|_| !(is_file_name && path.is_file()));
     let Some(entry) = named else {
         let looks_like_path = text.contains(std::path::MAIN_SEPARATOR) || text.ends_with(".gguf");
         if !looks_like_path && !path.exists() {
-            return Err(ModelError::Unknown { text: text.into() });
+            return Err(ModelError::Unknown {
+                text: text.into_owned(),
+            });
         }
         return match gguf::require_file(path) {
-            Ok(()) => Ok(path.to_owned()),
+            // Whichever part of a model was named, it is opened by the first.
+            Ok(()) => Ok(SplitName::first_part(path)),
             Err(error) if matches!(error.fault, GgufFault::NotFound) => {
                 Err(ModelError::NoFile { path: error.path })
             }

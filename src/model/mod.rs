@@ -7,6 +7,7 @@
 //!   store      the cache directory and what has been checked in it
 //!   gguf       a file -> metadata and where each tensor lies
 //!   arch       metadata -> the transformer's shape, every tensor checked
+//!   trial      a file that is new -> whether llama.cpp can open it, found by a child process
 //!   outline    metadata of any architecture -> which tensors come and go
 //!   tokenizer  text <-> tokens
 //!   chat       turns of a conversation -> the prompt's tokens, by the model's own template
@@ -21,6 +22,7 @@ pub mod progress;
 pub mod pull;
 pub mod store;
 mod tokenizer;
+pub mod trial;
 
 pub use crate::ggml::{GgmlType, RopeKind};
 pub use arch::{Arch, ArchError, Blueprint, LayerTensors, ModelLayout, ModelShape};
@@ -29,4 +31,4 @@ pub use chat::{
 };
 pub use gguf::{Gguf, GgufError, TensorInfo};
 pub use outline::Outline;
-pub use tokenizer::{TextStream, Tokenizer, VocabularyMismatch};
+pub use tokenizer::{TextError, TextStream, Tokenizer, VocabularyMismatch};

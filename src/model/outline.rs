@@ -12,7 +12,7 @@
 //! The head is one step of the graph, which needs all of it at once: it stays. So does an
 //! embedding that is the head as well.
 
-use super::arch::{ArchError, TENSOR_ALIGNMENT};
+use super::arch::ArchError;
 use super::gguf::{Gguf, TensorInfo};
 use crate::units::Bytes;
 
@@ -29,6 +29,8 @@ const CTX_UNSAID: usize = 2048;
 #[derive(Clone, Debug)]
 pub struct Outline {
     pub arch: String,
+    /// What of it our own graph does not compute, where we have one for its architecture.
+    pub variant: Option<String>,
     pub n_layer: usize,
     pub n_vocab: usize,
     pub ctx_train: usize,
@@ -52,9 +54,6 @@ impl Outline {
         let tied = gguf.tensor(HEAD).is_none();
         let (mut layers, mut rows, mut resident) = (Vec::new(), Vec::new(), Vec::new());
         for tensor in gguf.tensors() {
-            if tensor.offset % TENSOR_ALIGNMENT != 0 {
-                return Err(ArchError::misaligned(gguf, tensor));
-            }
             let gives_rows = (tensor.name == EMBEDDING && !tied) || tensor.name == LAYER_EMBEDDING;
             let kind = if gives_rows {
                 &mut rows
@@ -72,10 +71,22 @@ impl Outline {
             ctx_train: context.map_or(CTX_UNSAID, |n| n as usize),
             kv_width: kv_width(&layers),
             arch,
+            variant: None,
             layers,
             rows,
             resident,
         })
+    }
+
+    /// Why llama.cpp's graph computes it, as the end of a sentence.
+    pub fn why(&self) -> String {
+        match &self.variant {
+            Some(what) => format!("NMOS's own graph does not compute {what}"),
+            None => format!(
+                "NMOS has no graph of its own for the architecture {}",
+                self.arch
+            ),
+        }
     }
 
     /// Leaves out tensors that nobody uses.

@@ -1,18 +1,24 @@
 //! Text to tokens and back, by the model's own vocabulary.
 
 use crate::ggml::llama::{self, LlamaError, Load};
+use crate::ggml::model::{Model, TokenEntry};
 use crate::units::TokenId;
-use llama_cpp_2::model::{LlamaChatMessage, LlamaChatTemplate, LlamaModel};
-use llama_cpp_2::token::LlamaToken;
-use llama_cpp_2::token_type::LlamaTokenAttr;
-use llama_cpp_2::vocab::LlamaVocab;
 use std::path::Path;
 use std::sync::Arc;
 
 /// A model's vocabulary.
 #[derive(Clone)]
 pub struct Tokenizer {
-    model: Arc<LlamaModel>,
+    model: Arc<Model>,
+}
+
+/// A text that has no tokens in a model's vocabulary.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    #[error("the model has no token for {0:?}: write the prompt without it")]
+    NoToken(char),
+    #[error(transparent)]
+    Llama(#[from] LlamaError),
 }
 
 /// Which white space around its name a control token takes with it.
@@ -56,32 +62,44 @@ impl Tokenizer {
     }
 
     /// The vocabulary of a model that is loaded already.
-    pub fn of(model: Arc<LlamaModel>) -> Self {
+    pub fn of(model: Arc<Model>) -> Self {
         Self { model }
     }
 
     pub fn n_vocab(&self) -> usize {
-        usize::try_from(self.model.n_vocab()).unwrap_or(0)
+        self.model.n_tokens()
     }
 
     /// Tokens of what somebody typed: `<|im_start|>` in it is text, never a control token.
-    pub fn text(&self, text: &str) -> Vec<TokenId> {
-        self.tokens(text)
+    ///
+    /// # Errors
+    /// Names the first character that the vocabulary has no token for.
+    pub fn text(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
+        match self.model.tokenize(text, false) {
+            Ok(tokens) => Ok(tokens.into_iter().map(TokenId).collect()),
+            Err(error) => Err(self.no_token(text).map_or(error.into(), TextError::NoToken)),
+        }
     }
 
     /// Tokens of text that goes on after other text: a vocabulary that begins a text with a space
     /// begins this one without.
-    pub(super) fn text_within(&self, text: &str) -> Vec<TokenId> {
+    ///
+    /// # Errors
+    /// As [`Tokenizer::text`].
+    pub(super) fn text_within(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
         // What comes out as it is before this text, whatever that is, can be cut off again.
         const BEFORE: [&str; 3] = ["\n", "\u{1}", "|"];
         if !self.begins_with_space() {
             return self.text(text);
         }
         for before in BEFORE {
-            let alone = self.text(before);
-            let together = self.text(&format!("{before}{text}"));
+            let (Ok(alone), Ok(together)) =
+                (self.text(before), self.text(&format!("{before}{text}")))
+            else {
+                continue;
+            };
             if !alone.is_empty() && together.starts_with(&alone) {
-                return together[alone.len()..].to_vec();
+                return Ok(together[alone.len()..].to_vec());
             }
         }
         self.text(text)
@@ -89,95 +107,75 @@ impl Tokenizer {
 
     /// Whether text gets a space before it, as SentencePiece's does.
     fn begins_with_space(&self) -> bool {
-        let tokens = self.text("|");
-        tokens
-            .first()
-            .is_some_and(|&t| self.bytes(t).starts_with(b" "))
+        // A vocabulary may lack any of these.
+        let tokens = ["|", "a", "1"].iter().find_map(|text| self.text(text).ok());
+        let first = tokens.and_then(|tokens| tokens.first().copied());
+        first.is_some_and(|token| self.bytes(token).starts_with(b" "))
     }
 
-    fn tokens(&self, text: &str) -> Vec<TokenId> {
-        let tokens = self.model.vocab().tokenize(text.as_bytes(), false, false);
-        tokens.into_iter().map(|t| TokenId(t.0)).collect()
+    /// The first character of `text` that has no token by itself.
+    fn no_token(&self, text: &str) -> Option<char> {
+        let mut bytes = [0; 4];
+        text.chars().find(|c| {
+            self.model
+                .tokenize(c.encode_utf8(&mut bytes), false)
+                .is_err()
+        })
     }
 
     /// The names of all control tokens.
     pub(super) fn control_tokens(&self) -> Vec<(String, TokenId)> {
-        let ids = (0..self.model.vocab().n_tokens()).map(TokenId);
-        ids.filter(|&token| self.is_control(token))
-            .filter_map(|token| Some((self.written(token)?, token)))
+        let count = i32::try_from(self.n_vocab()).unwrap_or(i32::MAX);
+        let entries = (0..count).filter_map(|id| Some((id, self.model.entry(id)?)));
+        entries
+            .filter(|(_, entry)| entry.is_control())
+            .filter_map(|(id, entry)| Some((String::from_utf8(entry.text).ok()?, TokenId(id))))
             .collect()
     }
 
     /// Whether the token is one that text cannot be cut into.
     pub(super) fn is_control(&self, token: TokenId) -> bool {
-        self.has(token, LlamaTokenAttr::Control) || self.has(token, LlamaTokenAttr::Unknown)
+        let entry = self.model.entry(token.0);
+        entry.is_some_and(|entry| entry.is_control())
     }
 
     /// The white space around a control token's name that belongs to it.
     pub(super) fn strip_of(&self, token: TokenId) -> Strip {
+        let entry = self.model.entry(token.0);
         Strip {
-            before: self.has(token, LlamaTokenAttr::LStrip),
-            after: self.has(token, LlamaTokenAttr::RStrip),
+            before: entry.as_ref().is_some_and(TokenEntry::strips_before),
+            after: entry.as_ref().is_some_and(TokenEntry::strips_after),
         }
-    }
-
-    fn has(&self, token: TokenId, attribute: LlamaTokenAttr) -> bool {
-        self.model
-            .vocab()
-            .attr(LlamaToken(token.0))
-            .contains(attribute)
     }
 
     /// A token as the file writes it.
     fn written(&self, token: TokenId) -> Option<String> {
-        let vocab = self.model.vocab();
-        let text = vocab.text(LlamaToken(token.0))?;
-        text.to_str().ok().map(str::to_owned)
+        String::from_utf8(self.model.entry(token.0)?.text).ok()
     }
 
     /// The names of the tokens that begin and end a text; empty where there are none.
     pub(super) fn begin_and_end_names(&self) -> (String, String) {
-        let vocab = self.model.vocab();
-        let name = |token: LlamaToken| {
-            let token = Some(TokenId(token.0)).filter(|token| token.0 >= 0);
-            token
-                .and_then(|token| self.written(token))
-                .unwrap_or_default()
+        let name = |token: Option<i32>| {
+            let name = token.and_then(|token| self.written(TokenId(token)));
+            name.unwrap_or_default()
         };
-        (name(vocab.bos()), name(vocab.eos()))
-    }
-
-    /// Applies one of llama.cpp's own forms of prompts to messages (role, content). `None` where
-    /// it does not know the form.
-    pub(super) fn apply_built_in<'a>(
-        &self,
-        form: &LlamaChatTemplate,
-        messages: impl Iterator<Item = (&'a str, &'a str)>,
-        ask: bool,
-    ) -> Option<String> {
-        let messages = messages
-            .map(|(role, content)| LlamaChatMessage::new(role.to_owned(), content.to_owned()))
-            .collect::<Result<Vec<_>, _>>()
-            .ok()?;
-        self.model.apply_chat_template(form, &messages, ask).ok()
+        (name(self.model.begin()), name(self.model.end_of_text()))
     }
 
     /// The token that every prompt begins with, if the model has one.
     pub fn begin(&self) -> Option<TokenId> {
-        let vocab = self.model.vocab();
-        vocab.should_add_bos().then(|| TokenId(vocab.bos().0))
+        let begin = self.model.begin().filter(|_| self.model.adds_begin());
+        begin.map(TokenId)
     }
 
     /// Whether the token ends an answer.
     pub fn is_end(&self, token: TokenId) -> bool {
-        self.model.vocab().is_eog(LlamaToken(token.0))
+        self.model.is_end(token.0)
     }
 
     /// The bytes that a token stands for; none for a control token.
     pub fn bytes(&self, token: TokenId) -> Vec<u8> {
-        self.model
-            .vocab()
-            .token_to_piece(LlamaToken(token.0), false, None)
+        self.model.piece(token.0, false)
     }
 
     /// The same, and the name of a control token.
@@ -191,20 +189,21 @@ impl Tokenizer {
 
     /// A token as it is written in the vocabulary, control tokens too.
     fn name(&self, token: i32) -> String {
-        let piece = self
-            .model
-            .vocab()
-            .token_to_piece(LlamaToken(token), true, None);
-        format!("{:?}", String::from_utf8_lossy(&piece))
+        match self.model.entry(token) {
+            None => "no token".to_owned(),
+            Some(_) => {
+                let piece = self.model.piece(token, true);
+                format!("{:?}", String::from_utf8_lossy(&piece))
+            }
+        }
     }
 
     /// A special token as it is told, which a vocabulary may lack.
-    fn id_and_name(&self, token: LlamaToken) -> String {
-        if token.0 < 0 {
-            "no token".to_owned()
-        } else {
-            format!("token {} ({})", token.0, self.name(token.0))
-        }
+    fn id_and_name(&self, token: Option<TokenId>) -> String {
+        token.map_or_else(
+            || "no token".to_owned(),
+            |token| format!("token {} ({})", token.0, self.name(token.0)),
+        )
     }
 
     /// Checks that `draft` has the same tokens for the same purposes, but for padding behind the shorter of the two.
@@ -212,7 +211,6 @@ impl Tokenizer {
     /// # Errors
     /// The first token that differs, or the first purpose that another token serves.
     pub fn check_draft(&self, draft: &Self) -> Result<(), VocabularyMismatch> {
-        let (mine, theirs) = (self.model.vocab(), draft.model.vocab());
         let mismatch = |id: i32| {
             Err(VocabularyMismatch::Token {
                 id,
@@ -220,22 +218,28 @@ impl Tokenizer {
                 draft: draft.name(id),
             })
         };
-        let common = mine.n_tokens().min(theirs.n_tokens());
+        let count = |of: &Self| i32::try_from(of.n_vocab()).unwrap_or(i32::MAX);
+        let common = count(self).min(count(draft));
         for id in 0..common {
-            let token = LlamaToken(id);
-            if mine.text(token) != theirs.text(token) || mine.attr(token) != theirs.attr(token) {
+            if self.model.entry(id) != draft.model.entry(id) {
                 return mismatch(id);
             }
         }
         // A token that begins no prompt may be any.
-        let begin = |vocab: &LlamaVocab<'_>| match vocab.should_add_bos() {
-            true => vocab.bos(),
-            false => LlamaToken(-1),
-        };
+        let (mine, theirs) = (&self.model, &draft.model);
+        let token = |id: Option<i32>| id.map(TokenId);
         for (what, ours, other) in [
-            ("what begins a text", begin(&mine), begin(&theirs)),
-            ("what ends a text", mine.eos(), theirs.eos()),
-            ("what ends a turn", mine.eot(), theirs.eot()),
+            ("what begins a text", self.begin(), draft.begin()),
+            (
+                "what ends a text",
+                token(mine.end_of_text()),
+                token(theirs.end_of_text()),
+            ),
+            (
+                "what ends a turn",
+                token(mine.end_of_turn()),
+                token(theirs.end_of_turn()),
+            ),
         ] {
             if ours != other {
                 return Err(VocabularyMismatch::Special {
@@ -246,13 +250,8 @@ impl Tokenizer {
             }
         }
         // Padding is a few hundred unused tokens behind the last real one.
-        let longer = if mine.n_tokens() > common {
-            self
-        } else {
-            draft
-        };
-        let end = longer.model.vocab().n_tokens();
-        (common..end)
+        let longer = if count(self) > common { self } else { draft };
+        (common..count(longer))
             .find(|&id| !is_padding(&longer.bytes(TokenId(id))))
             .map_or(Ok(()), mismatch)
     }

@@ -7,19 +7,19 @@
 use super::hooked::{Feed, HookedOptions};
 use super::logits::Shelf;
 use super::{
-    Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees, WidthClass,
-    check_width,
+    GiveUp, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees,
+    WidthClass, check_width,
 };
 use crate::ggml::bare::BareModel;
 use crate::ggml::hook::Hook;
 use crate::ggml::llama::{BatchToken, Hooks, LlamaError, LlamaRun, RunOptions};
+use crate::ggml::model::Model;
 use crate::io::{BlockReader, open_reader};
 use crate::kv::CellsFull;
-use crate::model::{Gguf, Outline};
+use crate::model::{GgmlType, Gguf, Outline};
 use crate::river::{Plan, River};
 use crate::telemetry::Hub;
 use crate::units::Bytes;
-use llama_cpp_2::model::LlamaModel;
 use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +29,12 @@ use std::time::{Duration, Instant};
 const MAX_LEAVES: usize = 62;
 const PADDING: i32 = MAX_LEAVES as i32 + 1;
 const SEQUENCES: usize = MAX_LEAVES + 2;
+
+/// With fewer cells than this, attention has one order of sums for any number of queries. It
+/// changes at 512, and llama.cpp takes cells in runs of 256.
+const FEW_CELLS: usize = 256;
+/// llama.cpp rounds a context up to whole runs of so many tokens.
+const CELL_RUN: usize = 256;
 
 /// See the module's text.
 pub struct LlamaOracle {
@@ -43,11 +49,19 @@ pub struct LlamaOracle {
     /// The sequence that each node of the last pass lies in (one of them).
     sequence_of: Vec<i32>,
     leaves: i32,
+    /// See [`LlamaOracle::has_one_kernel`].
+    one_kernel: bool,
 }
 
 impl From<LlamaError> for OracleError {
     fn from(error: LlamaError) -> Self {
-        Self::Llama(error.to_string())
+        if let LlamaError::Ended = error {
+            return Self::GivenUp;
+        }
+        match error {
+            LlamaError::NoNumbers => Self::NoNumbers,
+            other => Self::Llama(other),
+        }
     }
 }
 
@@ -57,13 +71,14 @@ impl LlamaOracle {
     /// # Errors
     /// llama.cpp's reason, as a rule that memory is short.
     pub fn new(
-        model: &Arc<LlamaModel>,
+        model: &Arc<Model>,
         ctx_tokens: usize,
         threads: usize,
         max_nodes: usize,
     ) -> Result<Self, LlamaError> {
-        let run = LlamaRun::new(Arc::clone(model), options(ctx_tokens, threads))?;
-        Ok(Self::with_run(run, None, ctx_tokens, max_nodes))
+        let cells = Cells::new(model, ctx_tokens);
+        let run = LlamaRun::new(Arc::clone(model), options(cells.all, threads))?;
+        Ok(Self::with_run(run, None, cells.committed, max_nodes))
     }
 
     /// A context over a model whose layers stream. What stays is read now, and the layers
@@ -111,8 +126,9 @@ impl LlamaOracle {
             max_nodes,
             ..
         } = setup;
-        let run = LlamaRun::hooked(&model, options(ctx_tokens, threads), hook)?;
-        Ok(Self::with_run(run, Some(feed), ctx_tokens, max_nodes))
+        let cells = Cells::new(model.model(), ctx_tokens);
+        let run = LlamaRun::hooked(&model, options(cells.all, threads), hook)?;
+        Ok(Self::with_run(run, Some(feed), cells.committed, max_nodes).knowing(gguf))
     }
 
     fn with_run(
@@ -122,7 +138,7 @@ impl LlamaOracle {
         max_nodes: usize,
     ) -> Self {
         Self {
-            n_vocab: usize::try_from(run.model().n_vocab()).unwrap_or(0),
+            n_vocab: run.model().n_tokens(),
             run,
             feed,
             capacity: ctx_tokens,
@@ -131,6 +147,41 @@ impl LlamaOracle {
             len: 0,
             sequence_of: Vec::new(),
             leaves: 0,
+            one_kernel: false,
+        }
+    }
+
+    /// Whether the weights of `gguf` are all of types whose kernels are the same for one token as
+    /// for a few: those that llama.cpp's hand-made kernels for other types leave alone.
+    fn has_one_kernel(gguf: &Gguf) -> bool {
+        use GgmlType::{
+            IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS, Q2_K, Q3_K, Q4_1, Q4_K,
+            Q5_1, Q5_K, Q6_K,
+        };
+        let same = [
+            Q4_1, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S,
+            IQ3_XXS, IQ3_S, IQ4_XS,
+        ];
+        let mut matrices = gguf.tensors().filter(|t| t.n_dims > 1);
+        matrices.all(|t| same.contains(&t.ty))
+    }
+
+    /// Lets a token be computed alone where that gives it the bits that it has among others, for
+    /// the model in `gguf`. Without this call it never is.
+    #[must_use]
+    pub fn knowing(mut self, gguf: &Gguf) -> Self {
+        self.one_kernel = Self::has_one_kernel(gguf);
+        self
+    }
+
+    /// Fewest tokens of a pass in `width`.
+    fn least(&self, tree: &TokenTree, width: WidthClass) -> usize {
+        // llama.cpp's attention sums in another order, which depends on the number of threads,
+        // for a single query over many cells: a single one is padded there.
+        let few_cells = self.len + tree.len() < FEW_CELLS;
+        match self.one_kernel && few_cells {
+            true => width.min,
+            false => width.min.max(2),
         }
     }
 
@@ -181,6 +232,9 @@ impl LlamaOracle {
             Some(feed) => feed.borrow_mut().end(),
             None => Ok(()),
         };
+        if let (Err(OracleError::GivenUp), Some(river)) = (&decoded, self.river()) {
+            river.rewind();
+        }
         // A decode that had no weights fails, or yields nothing worth having.
         let result = fed.and(decoded);
         if result.is_err() {
@@ -298,9 +352,7 @@ impl Oracle for LlamaOracle {
                 logits: node.logits,
             })
             .collect();
-        // llama.cpp's attention sums in another order for a single query over many cells: where a
-        // class has more than one token, a single one is padded as well.
-        let least = width.min.max(width.max.min(2));
+        let least = self.least(tree, width);
         for i in tree.len()..least {
             batch.push(BatchToken {
                 token: tree.nodes()[0].token.0,
@@ -321,7 +373,13 @@ impl Oracle for LlamaOracle {
         }
         self.decode(&batch)?;
         for (row, node) in logits.nodes().to_vec().into_iter().enumerate() {
-            logits.row_mut(row).copy_from_slice(self.run.logits(node));
+            match self.run.logits(node) {
+                Ok(found) => logits.row_mut(row).copy_from_slice(found),
+                Err(error) => {
+                    self.drop_branches();
+                    return Err(error.into());
+                }
+            }
         }
         let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         Ok(PassOutput {
@@ -330,8 +388,16 @@ impl Oracle for LlamaOracle {
                 wall_us: us(began.elapsed()),
                 stall_us: us(self.stall().saturating_sub(stall_before)),
                 stream_us: self.river().map_or(0, |river| river.lap_us()),
+                threads: self.run.take_threads_used(),
             },
         })
+    }
+
+    fn give_up_when(&mut self, outdated: Option<GiveUp>) {
+        // How much of a graph is done llama.cpp does not say.
+        self.run.end_when(
+            outdated.map(|outdated| -> Box<dyn Fn() -> bool> { Box::new(move || outdated(0.0)) }),
+        );
     }
 
     fn commit(&mut self, path: &[NodeIdx]) {
@@ -369,11 +435,69 @@ impl Oracle for LlamaOracle {
     }
 }
 
+/// How many tokens a context holds, and how many of them can be committed: the rest is for what
+/// a pass is padded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cells {
+    all: usize,
+    committed: usize,
+}
+
+impl Cells {
+    fn new(model: &Model, ctx_tokens: usize) -> Self {
+        let arch = model.metadata("general.architecture");
+        let key = arch.map(|arch| format!("{arch}.rope.scaling.original_context_length"));
+        let original = key.and_then(|key| model.metadata(&key));
+        Self::within(ctx_tokens, original.and_then(|n| n.parse().ok()))
+    }
+
+    /// A model may rotate otherwise in a context that is longer than its `original` one. Padding
+    /// must not make it so.
+    fn within(ctx_tokens: usize, original: Option<usize>) -> Self {
+        let padding = WidthClass::BATCH.max;
+        let padded = (ctx_tokens + padding).next_multiple_of(CELL_RUN);
+        match original {
+            Some(original)
+                if ctx_tokens <= original && padded > original && original >= 2 * CELL_RUN =>
+            {
+                let all = original / CELL_RUN * CELL_RUN;
+                Self {
+                    all,
+                    committed: ctx_tokens.min(all - padding),
+                }
+            }
+            _ => Self {
+                all: ctx_tokens + padding,
+                committed: ctx_tokens,
+            },
+        }
+    }
+}
+
 fn options(ctx_tokens: usize, threads: usize) -> RunOptions {
     RunOptions {
-        ctx_tokens: ctx_tokens + WidthClass::BATCH.max,
+        ctx_tokens,
         batch: WidthClass::BATCH.max,
         sequences: SEQUENCES,
         threads,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_makes_no_context_longer_than_the_original_one() {
+        let cells = |ctx, original| {
+            let cells = Cells::within(ctx, original);
+            (cells.all, cells.committed)
+        };
+        assert_eq!(cells(4096, None), (4159, 4096));
+        assert_eq!(cells(4096, Some(4096)), (4096, 4033));
+        assert_eq!(cells(4000, Some(4096)), (4063, 4000));
+        assert_eq!(cells(2048, Some(4096)), (2111, 2048));
+        assert_eq!(cells(4097, Some(4096)), (4160, 4097));
+        assert_eq!(cells(300, Some(300)), (363, 300));
     }
 }

@@ -1,5 +1,6 @@
 //! Logits of the nodes that asked for them.
 
+use super::OracleError;
 use super::tree::{NodeIdx, TokenTree};
 use crate::units::TokenId;
 use std::cell::RefCell;
@@ -61,6 +62,19 @@ impl Logits {
             .take(self.nodes.len())
     }
 
+    /// Sees that every row has a number in it. A model whose weights are damaged computes none,
+    /// which would be an answer without a text.
+    pub(super) fn check(&self) -> Result<(), OracleError> {
+        // A row's first value ends the search, as a rule.
+        let has_number = |row: &[f32]| row.iter().any(|x| x.is_finite());
+        let rows = self.values.chunks_exact(self.n_vocab.max(1));
+        if rows.take(self.nodes.len()).all(has_number) {
+            Ok(())
+        } else {
+            Err(OracleError::NoNumbers)
+        }
+    }
+
     /// The logits of `node`, if it asked for them.
     pub fn of(&self, node: NodeIdx) -> Option<&[f32]> {
         let row = self.nodes.binary_search(&node).ok()?;
@@ -68,11 +82,12 @@ impl Logits {
     }
 }
 
-/// The likeliest token; the first of equals, as llama.cpp's greedy sampler has it.
+/// The likeliest token; the first of equals, as llama.cpp's greedy sampler has it. What is not a
+/// number is never likely.
 pub fn argmax(logits: &[f32]) -> TokenId {
     let mut best = 0;
     for (i, &value) in logits.iter().enumerate() {
-        if value > logits[best] {
+        if value > logits[best] || (logits[best].is_nan() && !value.is_nan()) {
             best = i;
         }
     }
@@ -98,5 +113,25 @@ mod tests {
         assert_ne!(address(&more), of_first);
         drop(few);
         assert_eq!(address(&rows(8)), of_first);
+    }
+
+    #[test]
+    fn a_row_without_a_number_is_an_error() {
+        let tree = TokenTree::chain(&[TokenId(1), TokenId(2)], 0);
+        let mut logits = Logits::for_tree(&tree, 3, &Shelf::default());
+        let row = [f32::NAN, 1.0, f32::INFINITY];
+        logits.row_mut(0).copy_from_slice(&row);
+        logits.row_mut(1).copy_from_slice(&[0.0; 3]);
+        assert!(logits.check().is_ok());
+        let row = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        logits.row_mut(1).copy_from_slice(&row);
+        assert!(matches!(logits.check(), Err(OracleError::NoNumbers)));
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_never_chosen() {
+        let row = [f32::NAN, -3.0, f32::NAN, -2.0, -2.0];
+        assert_eq!(argmax(&row), TokenId(3));
+        assert_eq!(argmax(&[1.0, f32::NAN]), TokenId(0));
     }
 }

@@ -8,7 +8,10 @@
 //! **Width classes.** ggml picks kernels by the number of tokens in a batch, and kernels
 //! differ in the last bits. Within a class the logits of a token are the same bits whatever
 //! else is in the pass, so that an answer computed in one class does not depend on how much
-//! was drafted. A pass shorter than its class is padded.
+//! was drafted. A pass shorter than its class is padded. Prompts are read in
+//! [`WidthClass::BATCH`]. Answers are of one class for all widths ([`Trees::invariant`]), so that
+//! they depend on model, prompt and sampling alone; where a draft guesses, the class that costs
+//! least is chosen instead, unless that is ruled out (`--exact`).
 //!
 //! A GPU's kernels divide sums by the width of a pass and the number of cells, and no class keeps
 //! their bits. There every token of an answer is the oracle's own choice in the pass that
@@ -34,8 +37,11 @@ pub use toy::ToyOracle;
 pub use tree::{NodeIdx, TokenTree, TreeNode};
 pub use trees::Trees;
 
+use crate::ggml::llama::LlamaError;
+use crate::ggml::{Kernels, ThreadsUsed};
 use crate::kv::{CellsFull, PageError};
 use crate::river::RiverError;
+use std::rc::Rc;
 
 /// Fewest and most tokens in a pass whose kernels are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -45,10 +51,11 @@ pub struct WidthClass {
 }
 
 impl WidthClass {
-    /// One token: where nothing is guessed and compute, not reading, is what a pass costs.
-    pub const SINGLE: Self = Self { min: 1, max: 1 };
+    /// Any number of tokens, with kernels that know of one alone (*batch invariance*): a text
+    /// does not depend on how much is guessed. Wide passes take longer for it.
+    pub const PLAIN: Self = Self { min: 1, max: 512 };
 
-    /// A few tokens: where few guesses are right, and compute is what a pass costs.
+    /// A few tokens: the bits of [`WidthClass::PLAIN`], with memory for less.
     pub const NARROW: Self = Self { min: 1, max: 7 };
 
     /// Several tokens: all passes over prompts, and answers with a draft or with streaming.
@@ -67,6 +74,15 @@ impl WidthClass {
 
     /// All of those that keep bits, the narrowest first.
     pub const ALL: [Self; 3] = [Self::NARROW, Self::BATCH, Self::WIDE];
+
+    /// The CPU's kernels that its passes are computed with.
+    pub fn kernels(self) -> Kernels {
+        if self.min < Self::BATCH.min {
+            Kernels::Plain
+        } else {
+            Kernels::Fastest
+        }
+    }
 
     /// The class for passes of at most `nodes` nodes.
     pub fn of(nodes: usize) -> Self {
@@ -96,6 +112,8 @@ pub struct PassCost {
     /// What the weights that stream in a pass take, at the rate of all reading so far or, where
     /// that is longer, of the link to the device. Zero where none do.
     pub stream_us: u64,
+    /// Of the CPU that computed.
+    pub threads: ThreadsUsed,
 }
 
 /// The result of a pass.
@@ -126,11 +144,20 @@ pub enum OracleError {
         min: usize,
         max: usize,
     },
-    #[error("llama.cpp: {0}")]
-    Llama(String),
+    #[error(transparent)]
+    Llama(LlamaError),
+    #[error("the model computes no numbers: its file is damaged, or made wrongly")]
+    NoNumbers,
     #[error("this model's weights cannot be streamed: {0}")]
     Graph(String),
+    /// By whoever was asked ([`Oracle::give_up_when`]).
+    #[error("the pass was given up")]
+    GivenUp,
 }
+
+/// Asked while a pass runs, with the part of it that is done (0 where that is not known): whether
+/// its result is of no use any more.
+pub type GiveUp = Rc<dyn Fn(f64) -> bool>;
 
 /// Computes passes over a growing row of committed tokens.
 pub trait Oracle {
@@ -174,6 +201,10 @@ pub trait Oracle {
     /// # Errors
     /// See [`OracleError`]; nothing is committed then.
     fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError>;
+
+    /// Lets the passes from now on be given up between two steps: they end with
+    /// [`OracleError::GivenUp`] and commit nothing. An oracle need not ask.
+    fn give_up_when(&mut self, _outdated: Option<GiveUp>) {}
 
     /// Keeps the nodes of `path` (parents first) of the last pass, prunes the rest.
     fn commit(&mut self, path: &[NodeIdx]);

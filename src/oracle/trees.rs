@@ -23,13 +23,21 @@ impl Trees {
         self != Self::Chains
     }
 
-    /// The classes that an answer can have, the narrowest first. One token alone is a class of
-    /// its own to an oracle of chains.
+    /// The classes that an answer can have where the cheapest is wanted, the narrowest first.
     pub fn classes(self) -> &'static [WidthClass] {
         match self {
             Self::Exact => &WidthClass::ALL,
             Self::Rounded => &[WidthClass::DEVICE],
-            Self::Chains => &[WidthClass::SINGLE, WidthClass::BATCH],
+            Self::Chains => &[WidthClass::NARROW, WidthClass::BATCH],
+        }
+    }
+
+    /// The class of answers that depend on nothing but model, prompt and sampling.
+    pub fn invariant(self) -> WidthClass {
+        match self {
+            Self::Exact => WidthClass::PLAIN,
+            Self::Rounded => WidthClass::DEVICE,
+            Self::Chains => WidthClass::NARROW,
         }
     }
 }

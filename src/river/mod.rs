@@ -39,6 +39,7 @@ use reader::Reader;
 use ring::Ring;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Streamed shards that the queue pane looks ahead.
@@ -76,6 +77,8 @@ pub struct River {
     ring: Arc<Ring>,
     thread: Option<std::thread::JoinHandle<()>>,
     counters: Arc<ReadCounters>,
+    /// The reader is to begin with the first shard again.
+    rewind: Arc<AtomicBool>,
     hub: Arc<Hub>,
     taken: Option<Region>,
     /// Streamed shards that are lent.
@@ -192,8 +195,10 @@ impl River {
         let ring = Arc::new(Ring::new(shards.len(), memory));
         let (shards, pinned) = (Arc::new(shards), Arc::new(pinned));
         let counters = Arc::new(ReadCounters::default());
+        let rewind = Arc::new(AtomicBool::new(false));
         let worker = Reader {
             io,
+            rewind: Arc::clone(&rewind),
             read_bytes,
             files: files.clone(),
             shards: Arc::clone(&shards),
@@ -219,6 +224,7 @@ impl River {
             ring,
             thread: Some(thread),
             counters,
+            rewind,
             hub,
             taken: None,
             lent: 0,
@@ -272,6 +278,12 @@ impl River {
         self.check_files()?;
         self.ring.retry();
         Ok(())
+    }
+
+    /// Lets reading begin with the first shard again, after a pass that was given up: the next one
+    /// need not wait for what that one had before it. What is under way arrives and is skipped.
+    pub fn rewind(&self) {
+        self.rewind.store(true, Ordering::Relaxed);
     }
 
     /// Ends a pass, whose result counts only if this succeeds.

@@ -11,7 +11,7 @@ use crate::telemetry::{Hub, Residency};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// How many reads are in flight at once, and how large each is.
@@ -78,6 +78,8 @@ impl ReadCounters {
 /// Everything that the thread works with.
 pub(super) struct Reader {
     pub io: Box<dyn BlockReader>,
+    /// Set by [`super::River::rewind`].
+    pub rewind: Arc<AtomicBool>,
     /// Bytes of one read.
     pub read_bytes: usize,
     pub files: Vec<Arc<BlockFile>>,
@@ -113,6 +115,9 @@ impl Reader {
         // Since when reads have been under way without a gap, or the last of them ended.
         let mut since = Instant::now();
         while !self.ring.stopped() {
+            if self.rewind.swap(false, Ordering::Relaxed) {
+                order.rewind();
+            }
             // Start shards for as long as there is room and the queue is not full.
             while self.io.in_flight() + todo.len() < self.io.depth() {
                 let Some(shard) = order.peek() else { break };
@@ -355,6 +360,13 @@ impl Order {
             self.streamed.get(self.next).copied()
         } else {
             Some(ShardIdx(self.first_lap.start))
+        }
+    }
+
+    /// Goes on with the first shard that streams, once those that stay have been read.
+    fn rewind(&mut self) {
+        if self.first_lap.is_empty() {
+            self.next = 0;
         }
     }
 

@@ -47,6 +47,9 @@ const AUTO_NODES_DEVICE: [usize; 3] = [WidthClass::DEVICE.max, 256, WIDE_ENOUGH]
 /// Nodes that a draft on the device leaves to a pass: of more, few are ever right.
 const WIDE_ENOUGH: usize = 128;
 
+/// The smallest context that can be asked for.
+pub const LEAST_CTX: usize = 256;
+
 /// Memory is short where the nodes from the smaller number to the larger would take more than
 /// this part of it.
 const SHORT: u64 = 20;
@@ -154,22 +157,13 @@ pub enum BudgetError {
 pub enum Form {
     /// llama.cpp over the whole model.
     Resident,
-    /// Layer by layer, with this much for weights.
+    /// Layer by layer, with this much for weights; all of them may stay.
     Streamed { weights: Bytes, plan: Plan },
     /// llama.cpp over layers that come and go, with this much for them.
     Hooked { weights: Bytes, plan: Plan },
 }
 
 impl Form {
-    /// As it is shown.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Resident => "resident",
-            Self::Streamed { .. } => "streamed",
-            Self::Hooked { .. } => "hooked",
-        }
-    }
-
     /// Which shards stay; none where the model is not cut into shards.
     pub fn plan(&self) -> Option<&Plan> {
         match self {
@@ -182,22 +176,47 @@ impl Form {
 /// The budget is too small to stream through.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{ram} of memory are too little for this model with this draft and context: the least that \
-     works is {} MiB; give more with --ram, or take --draft none, a smaller --ctx or --tree{}",
-    least.0.div_ceil(Bytes::MIB), of_that(*head)
+    "{ram} of memory are too little for this model with this {}context: the least that works is {} \
+     MiB; {}{}",
+    if *drafted { "draft and " } else { "" },
+    least.0.div_ceil(Bytes::MIB), self.remedies(), of_that(*head)
 )]
 pub struct TooSmall {
     pub ram: Bytes,
     pub least: Bytes,
+    /// A model guesses.
+    pub drafted: bool,
+    pub ctx_tokens: usize,
+    /// Most nodes of a pass.
+    pub nodes: usize,
     /// The output matrix, where it has to stay.
     pub head: Option<Bytes>,
+}
+
+impl TooSmall {
+    /// What would help and has not been done.
+    fn remedies(&self) -> String {
+        let less = [
+            (self.drafted, "--draft none"),
+            (self.ctx_tokens > LEAST_CTX, "a smaller --ctx"),
+            (self.nodes > 1, "a smaller --tree"),
+        ];
+        let less: Vec<_> = less.iter().filter(|(helps, _)| *helps).collect();
+        let less: Vec<_> = less.iter().map(|(_, what)| *what).collect();
+        let more = "give more with --ram";
+        match less.split_last() {
+            None => more.to_owned(),
+            Some((last, [])) => format!("{more}, or take {last}"),
+            Some((last, others)) => format!("{more}, or take {} or {last}", others.join(", ")),
+        }
+    }
 }
 
 fn of_that(head: Option<Bytes>) -> String {
     head.map_or_else(String::new, |head| {
         format!(
-            ". {head} of that are the output matrix, which has to stay in memory under the graph \
-             of this architecture"
+            ". {head} of that are the output matrix, which has to stay in memory under llama.cpp's \
+             graph"
         )
     })
 }
@@ -268,6 +287,22 @@ impl Budget {
         streamed(self) > streamed(other) + streamed(other) / MISSED
     }
 
+    /// Whether weights come and go in every pass.
+    pub fn streams(&self) -> bool {
+        let streamed = |plan: &Plan| plan.streamed_bytes > 0;
+        self.device.is_some() || self.form.plan().is_some_and(streamed)
+    }
+
+    /// How the oracle is run, as it is shown.
+    pub fn form_name(&self) -> &'static str {
+        match self.form {
+            Form::Resident => "resident",
+            _ if !self.streams() => "resident",
+            Form::Streamed { .. } => "streamed",
+            Form::Hooked { .. } => "hooked",
+        }
+    }
+
     /// Where the draft computes, if not on the CPU.
     pub fn draft_device(&self) -> Option<Device> {
         let (device, vram) = self.device.as_ref()?;
@@ -298,7 +333,9 @@ impl Budget {
             max_nodes,
         );
         let resident = held.0 + MARGIN.0 + resident_weights.0 + context.0;
-        let form = if device.is_none() && resident <= ram.0 {
+        // Models that we have graphs for are computed with these, also where all of them fits.
+        let is_left_to_llama = matches!(model, Blueprint::Graph(_));
+        let form = if is_left_to_llama && device.is_none() && resident <= ram.0 {
             owners.push(("context", context));
             owners.push(("weights", resident_weights));
             Form::Resident
@@ -383,6 +420,9 @@ impl Sizes {
         TooSmall {
             ram: self.ram,
             least: Bytes(least.next_multiple_of(Bytes::MIB)),
+            drafted: self.drafted,
+            ctx_tokens: self.ctx_tokens,
+            nodes: self.least_nodes(),
             head: match model {
                 Blueprint::Layers(_) => None,
                 Blueprint::Graph(outline) => Some(outline.head_bytes()),
@@ -422,6 +462,31 @@ fn others(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_has_not_been_done_is_advised() {
+        let refused = |drafted, ctx_tokens, nodes| {
+            let refusal = TooSmall {
+                ram: Bytes::mib(1),
+                least: Bytes::mib(9),
+                drafted,
+                ctx_tokens,
+                nodes,
+                head: None,
+            };
+            refusal.to_string()
+        };
+        let all = "1 MiB of memory are too little for this model with this draft and context: the \
+                   least that works is 9 MiB; give more with --ram, or take --draft none, a smaller \
+                   --ctx or a smaller --tree";
+        assert_eq!(refused(true, 4096, 16), all);
+        assert_eq!(
+            refused(false, 256, 1),
+            "1 MiB of memory are too little for this model with this context: the least that works \
+             is 9 MiB; give more with --ram"
+        );
+        assert!(refused(false, 512, 1).ends_with("--ram, or take a smaller --ctx"));
+    }
 
     #[test]
     fn a_draft_goes_to_the_device_where_passes_stay_wide() {

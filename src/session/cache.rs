@@ -1,6 +1,7 @@
 //! The oracle's committed tokens, and the passes that put them there.
 
-use crate::oracle::{Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass};
+use crate::ggml::ThreadsUsed;
+use crate::oracle::{GiveUp, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass};
 use crate::units::TokenId;
 
 /// An oracle together with the tokens that it has committed.
@@ -12,6 +13,9 @@ pub(super) struct Cache {
     /// Passes whose tokens stand, oldest first, since [`Cache::start_prompt`].
     passes: Vec<PassRecord>,
     wasted_bytes: u64,
+    /// Threads of all passes since then, and of the last one.
+    threads: ThreadsUsed,
+    threads_last: ThreadsUsed,
 }
 
 struct PassRecord {
@@ -28,6 +32,8 @@ impl Cache {
             tokens: Vec::new(),
             passes: Vec::new(),
             wasted_bytes: 0,
+            threads: ThreadsUsed::default(),
+            threads_last: ThreadsUsed::default(),
         }
     }
 
@@ -46,6 +52,11 @@ impl Cache {
             .zip(prompt)
             .take_while(|(a, b)| a == b)
             .count()
+    }
+
+    /// Lets passes be given up: see [`Oracle::give_up_when`].
+    pub(super) fn give_up_when(&mut self, outdated: Option<GiveUp>) {
+        self.oracle.give_up_when(outdated);
     }
 
     /// Forgets tokens from position `len` on; passes that gave nothing else were wasted.
@@ -71,7 +82,13 @@ impl Cache {
         keep: impl FnOnce(&PassOutput) -> (Vec<usize>, T),
     ) -> Result<T, OracleError> {
         let before = self.oracle.bytes_read();
-        let output = self.oracle.pass(tree, width)?;
+        let output = self.oracle.pass(tree, width);
+        if let Err(OracleError::GivenUp) = output {
+            self.wasted_bytes += self.oracle.bytes_read() - before;
+        }
+        let output = output?;
+        self.threads_last = output.cost.threads;
+        self.threads = self.threads.and(self.threads_last);
         let (path, result) = keep(&output);
         self.passes.push(PassRecord {
             from: self.tokens.len(),
@@ -103,6 +120,17 @@ impl Cache {
     pub(super) fn start_prompt(&mut self) {
         self.passes.clear();
         self.wasted_bytes = 0;
+        self.threads = ThreadsUsed::default();
+    }
+
+    /// Fewest and most threads that computed in all passes since then.
+    pub(super) fn threads(&self) -> ThreadsUsed {
+        self.threads
+    }
+
+    /// The same of the last pass.
+    pub(super) fn threads_last(&self) -> ThreadsUsed {
+        self.threads_last
     }
 
     /// Passes since then whose tokens stand.

@@ -10,17 +10,20 @@
 //!
 //! Between any two passes all waiting intents are taken. A pass leaves before Enter when the
 //! typist stands still, on the whole prompt as if Enter came now, or earlier when so much has
-//! been typed that it would not fit that pass.
+//! been typed that it would not fit that pass. A pass for the whole prompt is given up when the
+//! text changes meanwhile.
 
 use super::answer::{Answer, Rules, StepError};
 use super::api::{Event, Intent, Stamped};
 use super::cache::Cache;
 use super::figures::{Figures, Times};
+use super::inbox::Inbox;
 use super::late::LateDraft;
 use super::load::Loaded;
 use super::options::EngineOptions;
 use super::prompt::Prompt;
 use crate::model::{TextStream, Turn};
+use crate::oracle::OracleError;
 use crate::scout::HeuristicScout;
 use crate::speculate::Speculator;
 use crate::system;
@@ -29,6 +32,7 @@ use crate::typing::{Cadence, Clock, Composer, Edit, TypingEvent};
 use crate::units::Micros;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +41,9 @@ const EAGER_TOKENS: usize = 32;
 
 /// Answer tokens that are decoded before Enter at the most.
 const AHEAD_TOKENS: usize = 32;
+
+/// A pass before Enter of which so much is done is not given up any more.
+const NEARLY_DONE: f64 = 0.75;
 
 /// How often the pause is looked at while nothing else happens, at first and when it is long.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -69,7 +76,7 @@ pub(super) struct Engine {
     answering: bool,
     /// When the prompt's first event was, on `clock`; `None` between prompts.
     first_us: Option<Micros>,
-    intents: Receiver<Stamped>,
+    inbox: Rc<Inbox>,
     events: Sender<Event>,
     hub: Arc<Hub>,
     clock: Arc<dyn Clock>,
@@ -124,7 +131,7 @@ impl Engine {
             forget: false,
             answering: false,
             first_us: None,
-            intents,
+            inbox: Rc::new(Inbox::new(intents)),
             events,
             hub,
             clock,
@@ -178,13 +185,13 @@ impl Engine {
                 } else {
                     LOOK_EVERY
                 };
-                match self.intents.recv_timeout(wait) {
+                match self.inbox.recv_timeout(wait) {
                     Ok(intent) => intent,
                     Err(RecvTimeoutError::Timeout) => continue,
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
             } else {
-                match self.intents.recv() {
+                match self.inbox.recv() {
                     Ok(intent) => intent,
                     Err(_) => return,
                 }
@@ -197,7 +204,7 @@ impl Engine {
 
     /// Takes all intents that wait; a shutdown or a stop ends that early.
     fn take_intents(&mut self) -> Next {
-        while let Ok(intent) = self.intents.try_recv() {
+        while let Some(intent) = self.inbox.try_recv() {
             match self.take(intent) {
                 Next::Go => {}
                 other => return other,
@@ -314,7 +321,12 @@ impl Engine {
             return false;
         }
         let paused = self.cadence.is_pause(self.clock.now_us());
-        let whole = self.prompt.whole(text);
+        // What has no tokens is an error of the prompt when it is submitted; until then it may
+        // be typed away.
+        let Ok(whole) = self.prompt.whole(text) else {
+            self.rest = true;
+            return false;
+        };
         let ready = self.cache.common(&whole);
         self.hub.update(|s| {
             s.prefill.prompt_tokens = whole.len();
@@ -335,12 +347,19 @@ impl Engine {
                 return false;
             }
             self.hub.update(|s| s.phase = Phase::Anticipating);
+            // A text that changes under the pass makes it of no use, unless it is nearly done.
+            let inbox = Rc::clone(&self.inbox);
+            let outdated = move |done: f64| done < NEARLY_DONE && inbox.outdates_text();
+            self.cache.give_up_when(Some(Rc::new(outdated)));
             let step = answer.step(&mut self.cache, &mut self.speculator, &self.rules);
+            self.cache.give_up_when(None);
             let speculation = answer.speculation.clone();
             self.hub.update(|s| s.speculation = speculation);
             step.map(|_| ())
         } else {
-            let stable = self.prompt.stable(text);
+            let Ok(stable) = self.prompt.stable(text) else {
+                return false;
+            };
             let common = self.cache.common(&stable);
             if stable.len() < common + EAGER_TOKENS {
                 return false;
@@ -355,7 +374,7 @@ impl Engine {
         };
         self.show_work();
         match result {
-            Ok(()) => {}
+            Ok(()) | Err(StepError::Oracle(OracleError::GivenUp)) => {}
             Err(StepError::Draft(error)) => self.drop_draft(&error.to_string()),
             Err(error) => {
                 self.ahead = None;
@@ -386,6 +405,13 @@ impl Engine {
         if let Some(notice) = self.prompt.take_notice() {
             self.say(Event::Notice(notice));
         }
+        let whole = match whole {
+            Ok(whole) => whole,
+            Err(error) => {
+                self.say(Event::Error(error.to_string()));
+                return Next::Go;
+            }
+        };
         let capacity = self.cache.oracle().capacity();
         if whole.len() >= capacity {
             self.say(Event::Error(format!(
@@ -499,6 +525,7 @@ impl Engine {
             Ok(model) => self.speculator.add_model(model),
             Err(error) => self.drop_draft(&error.to_string()),
         }
+        self.show_work();
         true
     }
 
@@ -528,7 +555,9 @@ impl Engine {
     fn show_work(&self) {
         let (rss, peak) = (system::rss(), system::rss_peak());
         let ready = self.cache.tokens().len();
+        let threads = self.cache.threads_last().least;
         self.hub.update(|s| {
+            s.engine.threads_now = threads;
             s.memory.rss = rss.unwrap_or_default();
             s.memory.rss_peak = peak.unwrap_or_default();
             s.prefill.ready_tokens = ready.min(s.prefill.prompt_tokens);

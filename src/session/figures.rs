@@ -114,6 +114,8 @@ impl Figures {
             stall_ms: cache.stall_ms(),
             prefetch_hit_rate: ratio(hits, hits + misses).filter(|_| cache.oracle().streams()),
             rss_peak_bytes: system::rss_peak().map(|b| b.0),
+            threads_least: Some(cache.threads().least).filter(|&n| n > 0),
+            threads_most: Some(cache.threads().most).filter(|&n| n > 0),
             scout_label: scout.map(|(label, _)| label),
             scout_confidence: scout.map(|(_, p)| p),
             text,

@@ -14,7 +14,7 @@
 //! host's memory, and the logits that it is asked for. There llama.cpp reserves what a decode of
 //! a token of every branch behind a full cache would use, its attention mask among it.
 
-use crate::model::{Gguf, GgufError};
+use crate::model::{Gguf, GgufError, Outline};
 use crate::speculate::DraftRoom;
 use crate::units::Bytes;
 
@@ -123,23 +123,30 @@ impl DraftParts {
     fn of(gguf: &Gguf, ctx_tokens: usize, room: DraftRoom) -> Result<Self, GgufError> {
         let arch = gguf.architecture()?;
         let need = |name: &str| gguf.require_u32(&format!("{arch}.{name}")).map(u64::from);
+        // `None` as well where it is of a layer each.
         let find = |name: &str| {
-            gguf.u32(&format!("{arch}.{name}"))
-                .map(|n| n.map(u64::from))
+            let one = gguf.u32(&format!("{arch}.{name}"));
+            one.ok().flatten().map(u64::from)
         };
         let (layers, width) = (need("block_count")?, need("embedding_length")?);
-        let heads = need("attention.head_count")?.max(1);
-        let kv_heads = find("attention.head_count_kv")?.unwrap_or(heads);
-        let head = find("attention.key_length")?.unwrap_or(width / heads);
+        let of_head = find("attention.head_count").map(|heads| {
+            let heads = heads.max(1);
+            let kv_heads = find("attention.head_count_kv").unwrap_or(heads);
+            kv_heads * find("attention.key_length").unwrap_or(width / heads)
+        });
+        let kv_width = of_head.unwrap_or_else(|| {
+            let outline = Outline::from_gguf(gguf);
+            outline.map_or(width, |outline| outline.kv_width as u64)
+        });
         let cells = (ctx_tokens as u64 + room.nodes as u64).next_multiple_of(CELL_RUN);
-        let inner = find("feed_forward_length")?.unwrap_or(4 * width);
+        let inner = find("feed_forward_length").unwrap_or(4 * width);
         let bytes = |name: &str| gguf.tensors().find(|t| t.name == name).map(|t| t.bytes);
         Ok(Self {
             tensors: Held::resident(gguf).0,
             embedding: bytes("token_embd.weight").unwrap_or(0),
             tied: bytes("output.weight").is_none(),
             // Keys and values, two bytes an element.
-            kv: cells * layers * kv_heads * head * 2 * 2,
+            kv: cells * layers * kv_width * 2 * 2,
             cells,
             // The widest step of a decode holds the gated inner state three times, as floats.
             activations: (3 * inner + 2 * width) * 4,

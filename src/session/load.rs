@@ -1,7 +1,7 @@
 //! From options to a running oracle, draft and scout.
 
 use super::ahead::{DraftCores, OnDevice};
-use super::budget::{Budget, Form, Machine};
+use super::budget::{self, Budget, Form, Machine};
 use super::early::Early;
 use super::late::LateDraft;
 use super::options::EngineOptions;
@@ -11,11 +11,11 @@ use super::worth;
 use crate::ggml::bare::BareModel;
 use crate::ggml::llama::{self, Layout};
 use crate::kv::KvMemory;
-use crate::model::{ArchError, Blueprint, ChatTemplate, Gguf, Tokenizer};
+use crate::model::{ArchError, Blueprint, ChatTemplate, Gguf, Tokenizer, trial};
 use crate::oracle::{
     DeviceOptions, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
 };
-use crate::river::{Placement, ReadSizes};
+use crate::river::{Placement, ReadSizes, total_bytes};
 use crate::scout::HeuristicScout;
 use crate::speculate::{Sampler, Speculator};
 use crate::system;
@@ -64,6 +64,7 @@ pub(super) fn load(
     let (gguf, mut blueprint) = std::thread::scope(|scope| {
         let kernels = scope.spawn(crate::ggml::init);
         let gguf = Gguf::open(&options.oracle)?;
+        trial::writes_text(&gguf)?;
         let blueprint = Blueprint::from_gguf(&gguf)?;
         kernels
             .join()
@@ -81,42 +82,54 @@ pub(super) fn load(
         program,
         device,
     };
+    trial::admit(&gguf, Some(ram))?;
     // The oracle's weights set out while the vocabulary loads, so what that and the draft will
     // hold is predicted, not measured.
     begin("oracle")?;
-    let (tokenizer, oracle, budget, pairing) = std::thread::scope(|scope| {
-        let vocabulary = match blueprint {
-            Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(&options.oracle))),
-            // llama.cpp has the model open, with its vocabulary.
-            Blueprint::Graph(_) => None,
-        };
-        let mut pairing = Pairing::of(options, &gguf)?;
-        let bare = open_bare(&gguf, &mut blueprint)?;
-        let bare_model = bare.as_ref().map(|bare| Arc::clone(bare.model()));
-        let (_, budget) = worth::divide(options, &gguf, &blueprint, &mut pairing, machine)?;
-        for (owner, bytes) in &budget.owners {
-            tracing::info!(owner, %bytes, "memory");
-        }
-        for (owner, bytes) in budget.device.iter().flat_map(|(_, vram)| &vram.owners) {
-            tracing::info!(owner, %bytes, "the GPU's memory");
-        }
-        let oracle = open_oracle(options, &gguf, &blueprint, bare, &budget, ctx_tokens, hub)?;
-        begin("vocabulary")?;
-        let tokenizer = match (vocabulary, bare_model) {
-            (Some(thread), _) => thread.join().unwrap_or_else(|panic| resume_unwind(panic))?,
-            (None, Some(model)) => Tokenizer::of(model),
-            (None, None) => unreachable!("a model without a thread for its vocabulary is open"),
-        };
-        Ok::<_, anyhow::Error>((tokenizer, oracle, budget, pairing))
-    })?;
-    let Pairing { draft, left_out } = pairing;
+    let (tokenizer, oracle, budget, pairing, mut notices, predicted) =
+        std::thread::scope(|scope| {
+            let vocabulary = match blueprint {
+                Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(gguf.path()))),
+                // llama.cpp has the model open, with its vocabulary.
+                Blueprint::Graph(_) => None,
+            };
+            let mut pairing = Pairing::of(options, &gguf)?;
+            // What can be mended is told; how the memory is best used is for `plan` and the log.
+            let notices: Vec<String> = pairing.left_out.iter().cloned().collect();
+            let bare = open_bare(&gguf, &mut blueprint)?;
+            let bare_model = bare.as_ref().map(|bare| Arc::clone(bare.model()));
+            let (held, budget) = worth::divide(options, &gguf, &blueprint, &mut pairing, machine)?;
+            if let Some(why) = &pairing.left_out {
+                tracing::info!(why, "draft left out");
+            }
+            let draft = pairing.draft.as_ref().map(|_| held.draft);
+            let model = total_bytes(&budget::shards(&blueprint));
+            let predicted = worth::predicted_tokens_per_s(options, &budget, model, draft);
+            for (owner, bytes) in &budget.owners {
+                tracing::info!(owner, %bytes, "memory");
+            }
+            for (owner, bytes) in budget.device.iter().flat_map(|(_, vram)| &vram.owners) {
+                tracing::info!(owner, %bytes, "the GPU's memory");
+            }
+            let oracle = open_oracle(options, &gguf, &blueprint, bare, &budget, ctx_tokens, hub)?;
+            begin("vocabulary")?;
+            let tokenizer = match (vocabulary, bare_model) {
+                (Some(thread), _) => thread.join().unwrap_or_else(|panic| resume_unwind(panic))?,
+                (None, Some(model)) => Tokenizer::of(model),
+                (None, None) => unreachable!("a model without a thread for its vocabulary is open"),
+            };
+            Ok::<_, anyhow::Error>((tokenizer, oracle, budget, pairing, notices, predicted))
+        })?;
+    let draft = pairing.draft;
+    notices.extend(hooked_variant(&budget.form, &blueprint));
+    notices.extend(system::threads_notice(options.threads));
+    let threads = system::usable_threads(options.threads);
     let template = ChatTemplate::new(
         &tokenizer,
         gguf.str(TEMPLATE_KEY)?,
         options.chat_template.as_deref(),
         system::local_time(),
     )?;
-    let mut notices: Vec<_> = left_out.into_iter().collect();
     notices.extend(template.notices(&options.system));
     let ends: Vec<_> = (0..tokenizer.n_vocab())
         .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
@@ -134,17 +147,22 @@ pub(super) fn load(
         oracle: budget.device.as_ref().is_some_and(|(d, _)| !d.is_cpu()),
         draft: draft_device.is_some(),
     };
-    let draft_cores = DraftCores::new(on, options.threads, system::cores());
-    let mut speculator = Speculator::new(options.tree, oracle.max_nodes(), oracle.trees());
+    let draft_cores = DraftCores::new(on, threads, system::cores());
+    let speculator = Speculator::new(options.tree, oracle.max_nodes(), oracle.trees());
+    let mut speculator = speculator.with_one_text(options.exact);
     speculator.set_ahead(draft_cores.ahead);
     hub.update(|s| {
         s.engine.oracle = gguf.name();
-        s.engine.form = budget.form.name();
+        s.engine.form = budget.form_name();
         s.engine.draft = draft.as_ref().map(Gguf::name);
-        s.engine.threads = options.threads;
+        s.engine.threads = threads;
+        s.engine.threads_max = threads;
         s.engine.ctx_tokens = ctx_tokens;
         s.speculation.max_nodes = budget.max_nodes;
+        s.engine.predicted_tokens_per_s = predicted;
         s.memory.budget = ram;
+        s.memory.rss = system::rss().unwrap_or_default();
+        s.memory.rss_peak = system::rss_peak().unwrap_or_default();
         s.memory.owners = budget.owners;
     });
     Ok(Loaded {
@@ -176,24 +194,46 @@ pub fn open_bare(gguf: &Gguf, blueprint: &mut Blueprint) -> Result<Option<BareMo
     let Blueprint::Graph(outline) = blueprint else {
         return Ok(None);
     };
-    let fail = |why: String| ArchError::Neither {
-        path: gguf.path().to_owned(),
-        arch: outline.arch.clone(),
-        why,
+    let fail = |why: String| match &outline.variant {
+        Some(what) => ArchError::NeitherVariant {
+            path: gguf.path().to_owned(),
+            what: what.clone(),
+            why,
+        },
+        None => ArchError::Neither {
+            path: gguf.path().to_owned(),
+            arch: outline.arch.clone(),
+            why,
+        },
     };
-    let bare = BareModel::open(gguf.path())
-        .map_err(|_| fail("llama.cpp does not open it (the log says why)".to_owned()))?;
-    if let Some(why) = bare.obstacle() {
+    let bare = BareModel::open(gguf.path()).map_err(|error| fail(error.to_string()))?;
+    if let Some(why) = bare.model().obstacle() {
         return Err(fail(why.to_owned()));
     }
     outline.retain(|name| bare.find(name).is_some());
     Ok(Some(bare))
 }
 
-/// The width class that an answer's passes will likely have.
-pub(super) fn answer_width(streams: bool) -> WidthClass {
-    // While weights stream, the padding of a batch is free.
-    if streams {
+/// Says that llama.cpp's graph computes a model that one would expect ours to.
+fn hooked_variant(form: &Form, blueprint: &Blueprint) -> Option<String> {
+    match (form, blueprint) {
+        (Form::Hooked { .. }, Blueprint::Graph(outline)) if outline.variant.is_some() => {
+            Some(format!(
+                "llama.cpp's graph computes this model, since {}",
+                outline.why()
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// The width class that an answer's passes will likely have: of `one_text` where that is asked
+/// for, or nothing is drafted.
+pub(super) fn answer_class(streams: bool, one_text: bool) -> WidthClass {
+    if one_text {
+        WidthClass::PLAIN
+    } else if streams {
+        // Then the padding of a batch is free.
         WidthClass::BATCH
     } else {
         WidthClass::NARROW
@@ -222,11 +262,12 @@ pub(super) fn open_oracle(
     hub: &Arc<Hub>,
 ) -> anyhow::Result<Box<dyn Oracle>> {
     let read_sizes = read_sizes(&options.oracle);
+    let threads = system::usable_threads(options.threads);
     match (&budget.form, blueprint, bare) {
         (Form::Streamed { weights, .. }, Blueprint::Layers(layout), _) => {
             let layer = LayerOracleOptions {
                 ctx_tokens,
-                threads: options.threads,
+                threads,
                 max_nodes: budget.max_nodes,
                 weight_bytes: *weights,
                 placement: Placement::Even,
@@ -242,7 +283,7 @@ pub(super) fn open_oracle(
         (Form::Hooked { weights, .. }, Blueprint::Graph(outline), Some(bare)) => {
             let hooked = HookedOptions {
                 ctx_tokens,
-                threads: options.threads,
+                threads,
                 max_nodes: budget.max_nodes,
                 layer_bytes: *weights,
                 read_sizes,
@@ -256,8 +297,8 @@ pub(super) fn open_oracle(
             let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
             let model =
                 llama::load_without_vocabulary(gguf.path(), arch, n_vocab, Layout::AsStored)?;
-            let oracle = LlamaOracle::new(&model, ctx_tokens, options.threads, budget.max_nodes)?;
-            Ok(Box::new(oracle))
+            let oracle = LlamaOracle::new(&model, ctx_tokens, threads, budget.max_nodes)?;
+            Ok(Box::new(oracle.knowing(gguf)))
         }
     }
 }

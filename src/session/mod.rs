@@ -15,6 +15,7 @@ mod early;
 mod engine;
 mod figures;
 mod held;
+mod inbox;
 mod late;
 mod load;
 mod options;
@@ -26,7 +27,7 @@ mod worth;
 
 pub use crate::speculate::{Sampling, TreeSize};
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
-pub use budget::{Budget, BudgetError, Form, Sizes, TooSmall, shards};
+pub use budget::{Budget, BudgetError, Form, LEAST_CTX, Sizes, TooSmall, shards};
 pub use held::{DraftPlace, Held};
 pub use load::{TEMPLATE_KEY, open_bare, read_sizes};
 pub use options::EngineOptions;

@@ -40,5 +40,7 @@ pub struct EngineOptions {
     pub chat_template: Option<String>,
     /// Work before Enter; a cold baseline turns it off.
     pub anticipate: bool,
+    /// Answers depend on model, prompt and sampling alone, also where that takes longer.
+    pub exact: bool,
     pub sampling: Sampling,
 }

@@ -6,8 +6,9 @@
 //! `doctor` all go by both.
 
 use super::options::EngineOptions;
-use crate::model::{Gguf, Tokenizer};
+use crate::model::{Gguf, Tokenizer, trial};
 use crate::speculate::TreeSize;
+use crate::units::Bytes;
 use anyhow::Context;
 
 /// The draft that an oracle gets.
@@ -39,7 +40,7 @@ impl Pairing {
         };
         let found = Gguf::open(path)
             .map_err(anyhow::Error::from)
-            .and_then(|draft| check_draft(oracle, &draft).map(|()| draft));
+            .and_then(|draft| check_draft(oracle, &draft, options.ram).map(|()| draft));
         match found {
             Ok(draft) => Ok(Self {
                 draft: Some(draft),
@@ -60,14 +61,17 @@ pub fn left_out(why: impl std::fmt::Display) -> String {
 }
 
 /// Checks that `draft` speaks of the oracle's tokens. Reads vocabularies, never weights.
+/// `ram` is what this process may hold.
 ///
 /// # Errors
-/// Names both files and the first token that differs.
-pub fn check_draft(oracle: &Gguf, draft: &Gguf) -> anyhow::Result<()> {
+/// Names both files and the first token that differs, or the one that cannot be used.
+pub fn check_draft(oracle: &Gguf, draft: &Gguf, ram: Option<Bytes>) -> anyhow::Result<()> {
+    trial::admit(draft, ram)?;
     // Mostly the files are of one family, and comparing their bytes is enough.
     if oracle.has_vocabulary_of(draft)? {
         return Ok(());
     }
+    trial::admit(oracle, ram)?;
     let theirs = Tokenizer::open(draft.path())?;
     Tokenizer::open(oracle.path())?
         .check_draft(&theirs)

@@ -1,6 +1,6 @@
 //! The tokens of the conversation with the prompt as it stands.
 
-use crate::model::{ChatTemplate, Conversation, Turn};
+use crate::model::{ChatTemplate, Conversation, TextError, Turn};
 use crate::units::TokenId;
 
 /// See the module's text.
@@ -16,13 +16,19 @@ impl Prompt {
     }
 
     /// The whole prompt, as if `text` were submitted now.
-    pub(super) fn whole(&mut self, text: &str) -> Vec<TokenId> {
+    ///
+    /// # Errors
+    /// A character that the vocabulary has no token for.
+    pub(super) fn whole(&mut self, text: &str) -> Result<Vec<TokenId>, TextError> {
         self.conversation.tokens(text)
     }
 
     /// The tokens of the prompt that more typing at its end will not change: those of the
     /// last word may become others as it grows.
-    pub(super) fn stable(&mut self, text: &str) -> Vec<TokenId> {
+    ///
+    /// # Errors
+    /// As [`Prompt::whole`].
+    pub(super) fn stable(&mut self, text: &str) -> Result<Vec<TokenId>, TextError> {
         let up_to_word = text
             .trim_end_matches(|c: char| !c.is_whitespace())
             .trim_end();
@@ -30,12 +36,12 @@ impl Prompt {
         // trims the difference away, it must not be white space.
         let last = text[up_to_word.len()..].trim_start();
         let other = if last.starts_with('x') { " q" } else { " x" };
-        let mut whole = self.whole(text);
-        let settled = self.whole(&format!("{up_to_word}{other}"));
+        let mut whole = self.whole(text)?;
+        let settled = self.whole(&format!("{up_to_word}{other}"))?;
         let same = whole.iter().zip(&settled).take_while(|(a, b)| a == b);
         let same = same.count();
         whole.truncate(same);
-        whole
+        Ok(whole)
     }
 
     /// Something about the template that is to be said once.

@@ -18,6 +18,7 @@ use super::held::Held;
 use super::options::EngineOptions;
 use super::pairing::{Pairing, left_out};
 use crate::model::{Blueprint, Gguf};
+use crate::oracle::WidthClass;
 use crate::speculate::{DecodeTimes, PassTimes, TreeSize};
 use crate::system::measure::Tuning;
 use crate::units::Bytes;
@@ -96,14 +97,7 @@ fn without_is_faster(
     let model = Bytes((streamed.pinned_bytes + streamed.streamed_bytes) as u64);
     let disk = Tuning::of(&options.oracle).map_or(DISK, |tuning| tuning.gb_s * 1e9);
     let rate = |budget: &Budget, draft| {
-        let streamed = budget.form.plan().map_or(0, |plan| plan.streamed_bytes);
-        let work = Work {
-            model,
-            streamed: Bytes(streamed as u64),
-            draft,
-            max_nodes: budget.max_nodes,
-            threads: options.threads,
-        };
+        let work = Work::of(options, budget, model, draft);
         work.tokens_per_s(disk)
     };
     let estimate = Estimate {
@@ -112,6 +106,21 @@ fn without_is_faster(
         without: rate(&without.1, None),
     };
     (estimate.without > CLEARLY * estimate.with).then_some((estimate, without))
+}
+
+/// The speed to expect of answers, before anything is loaded: `None` where a GPU computes, of
+/// which nothing is known. `draft`: what its weights take.
+pub(super) fn predicted_tokens_per_s(
+    options: &EngineOptions,
+    budget: &Budget,
+    model: Bytes,
+    draft: Option<Bytes>,
+) -> Option<f64> {
+    if budget.device.is_some() {
+        return None;
+    }
+    let disk = Tuning::of(&options.oracle).map_or(DISK, |tuning| tuning.gb_s * 1e9);
+    Some(Work::of(options, budget, model, draft).tokens_per_s(disk))
 }
 
 /// What an answer's passes have to move.
@@ -128,14 +137,31 @@ struct Work {
 }
 
 impl Work {
+    fn of(options: &EngineOptions, budget: &Budget, model: Bytes, draft: Option<Bytes>) -> Self {
+        let streamed = budget.form.plan().map_or(0, |plan| plan.streamed_bytes);
+        Self {
+            model,
+            streamed: Bytes(streamed as u64),
+            draft,
+            max_nodes: budget.max_nodes,
+            threads: options.threads,
+        }
+    }
+
     /// At the best number of guesses.
     fn tokens_per_s(self, disk: f64) -> f64 {
         let stream_s = self.streamed.0 as f64 / disk;
         let token_s = self.model.0 as f64 / MEMORY;
         let typical = PassTimes::default();
+        // In whichever class is faster.
+        let relative = |nodes| {
+            let classes = [WidthClass::PLAIN, WidthClass::BATCH];
+            let ms = classes.map(|class| typical.ms(nodes, class));
+            ms[0].min(ms[1]) / typical.ms(1, WidthClass::PLAIN)
+        };
         let pass_s = |nodes: usize| {
             // More cores compute wide passes faster, and narrow ones as fast as memory lets them.
-            let wider = typical.ms(nodes) / typical.ms(1) * PassTimes::CORES / self.threads as f64;
+            let wider = relative(nodes) * PassTimes::CORES / self.threads as f64;
             (token_s * wider.max(1.0)).max(stream_s)
         };
         let alone = pass_s(1).recip();

@@ -18,13 +18,13 @@
 //!
 //! Times are in milliseconds.
 
-/// Relative times of a pass by width, on a processor of [`PassTimes::CORES`].
-const PASS: [(usize, f64); 14] = [
-    (1, 1.0),
-    (2, 2.2),
-    (3, 2.7),
-    (4, 3.1),
-    (7, 4.5),
+use crate::ggml::Kernels;
+use crate::oracle::WidthClass;
+
+/// Relative times of a pass by width with the fastest kernels, on a processor of
+/// [`PassTimes::CORES`]; one is the time of a single token.
+const PASS: [(usize, f64); 10] = [
+    (1, 3.9),
     (8, 4.2),
     (16, 4.4),
     (24, 6.3),
@@ -34,6 +34,20 @@ const PASS: [(usize, f64); 14] = [
     (128, 18.3),
     (256, 34.5),
     (512, 70.0),
+];
+
+/// The same with kernels that compute every token by itself (88 to 1650 ms on 2 cores of a Xeon
+/// with AVX-512 for 1 to 63 tokens of the default oracle).
+const PLAIN_PASS: [(usize, f64); 9] = [
+    (1, 1.0),
+    (2, 1.4),
+    (3, 1.7),
+    (4, 2.0),
+    (7, 2.8),
+    (8, 3.1),
+    (16, 4.9),
+    (63, 18.8),
+    (512, 153.0),
 ];
 
 /// The same on a GPU, without the link. From an H100 over 35 GB of weights: 42, 99, 292 and 549
@@ -107,10 +121,14 @@ impl Curve {
 
     /// `None` before anything was measured.
     fn ms(&self, width: usize) -> Option<f64> {
-        let scale = self.scale?;
+        Some(self.scaled(width, self.scale?))
+    }
+
+    /// Where widths that were not measured are of this scale.
+    fn scaled(&self, width: usize, scale: f64) -> f64 {
         let (ratio, known) = self.ratios[self.place(width)];
         let ratio = (ratio * known + scale) / (known + 1.0);
-        Some(self.nominal(width) * ratio)
+        self.nominal(width) * ratio
     }
 
     fn observe(&mut self, width: usize, ms: f64) {
@@ -128,6 +146,8 @@ impl Curve {
 #[derive(Clone, Debug)]
 pub struct PassTimes {
     compute: Curve,
+    /// With [`Kernels::Plain`] on the CPU.
+    plain: Curve,
     stream_ms: Option<f64>,
     on_device: bool,
     /// A pass has been measured.
@@ -138,6 +158,7 @@ impl Default for PassTimes {
     fn default() -> Self {
         Self {
             compute: Curve::new(&PASS),
+            plain: Curve::new(&PLAIN_PASS),
             stream_ms: None,
             on_device: false,
             are_known: false,
@@ -158,20 +179,32 @@ impl PassTimes {
         }
     }
 
-    /// Time of a pass that is `width` tokens wide, padding counted in. Before anything was
-    /// measured, in an unknown unit: as good for comparing widths.
-    pub fn ms(&self, width: usize) -> f64 {
+    /// What passes with these kernels compute, and what those with the others do.
+    fn curves(&self, kernels: Kernels) -> (&Curve, &Curve) {
+        if kernels == Kernels::Plain && !self.on_device {
+            (&self.plain, &self.compute)
+        } else {
+            (&self.compute, &self.plain)
+        }
+    }
+
+    /// Time of a pass in `class` that is `width` tokens wide, padding counted in. Before anything
+    /// was measured, in an unknown unit: as good for comparing widths.
+    pub fn ms(&self, width: usize, class: WidthClass) -> f64 {
         let hides = self.on_device && self.stream_ms.is_some();
-        let compute = match self.compute.ms(width) {
-            Some(ms) => ms,
+        let (curve, other) = self.curves(class.kernels());
+        // What is measured with the other kernels tells how fast the processor is.
+        let scale = curve.scale.or(other.scale);
+        let compute = match scale {
+            Some(scale) => curve.scaled(width, scale),
             None if hides => 0.0,
-            None => self.compute.nominal(width),
+            None => curve.nominal(width),
         };
         compute.max(self.stream_ms.unwrap_or(0.0))
     }
 
     /// Learns from a pass that took so long, and waited for weights for a part of it.
-    pub fn observe(&mut self, width: usize, wall_ms: f64, stall_ms: f64) {
+    pub fn observe(&mut self, width: usize, class: WidthClass, wall_ms: f64, stall_ms: f64) {
         if wall_ms <= 0.0 {
             return;
         }
@@ -191,7 +224,11 @@ impl PassTimes {
             // Reading takes no longer than a pass that did not wait for it.
             *stream = stream.min(wall_ms);
         }
-        self.compute.observe(width, wall_ms - stall_ms);
+        let curve = match class.kernels() {
+            Kernels::Plain => &mut self.plain,
+            Kernels::Fastest => &mut self.compute,
+        };
+        curve.observe(width, wall_ms - stall_ms);
     }
 
     fn observe_on_device(&mut self, width: usize, wall_ms: f64, stall_ms: f64) {
@@ -217,12 +254,6 @@ impl PassTimes {
     /// Whether any pass has been measured.
     pub fn are_known(&self) -> bool {
         self.are_known
-    }
-
-    /// Whether a pass of this width waits for weights.
-    pub fn is_stream_bound(&self, width: usize) -> bool {
-        let compute = self.compute.ms(width).unwrap_or(0.0);
-        self.stream_ms.is_some_and(|stream| stream > compute)
     }
 }
 
@@ -262,53 +293,63 @@ impl DecodeTimes {
 mod tests {
     use super::*;
 
+    const BATCH: WidthClass = WidthClass::BATCH;
+    const PLAIN: WidthClass = WidthClass::PLAIN;
+
     #[test]
     fn one_measurement_scales_all_widths() {
         let mut times = PassTimes::default();
-        assert!(times.ms(16) < times.ms(63));
+        assert!(times.ms(16, BATCH) < times.ms(63, BATCH));
         for _ in 0..20 {
-            times.observe(16, 440.0, 0.0);
+            times.observe(16, BATCH, 440.0, 0.0);
         }
-        assert!((times.ms(16) - 440.0).abs() < 1.0);
-        assert!((times.ms(1) - 100.0).abs() < 1.0);
-        assert!((times.ms(63) - 1070.0).abs() < 1.0);
+        assert!((times.ms(16, BATCH) - 440.0).abs() < 1.0);
+        // Of the other kernels the same is expected, until a pass tells.
+        assert!((times.ms(1, PLAIN) - 100.0).abs() < 1.0);
+        assert!((times.ms(63, BATCH) - 1070.0).abs() < 1.0);
         // A width that was measured counts for itself.
         for _ in 0..20 {
-            times.observe(63, 700.0, 0.0);
+            times.observe(63, BATCH, 700.0, 0.0);
         }
-        assert!((times.ms(63) - 700.0).abs() < 60.0, "{}", times.ms(63));
-        assert!((times.ms(16) - 440.0).abs() < 40.0, "{}", times.ms(16));
+        assert!(
+            (times.ms(63, BATCH) - 700.0).abs() < 60.0,
+            "{}",
+            times.ms(63, BATCH)
+        );
+        assert!(
+            (times.ms(16, BATCH) - 440.0).abs() < 40.0,
+            "{}",
+            times.ms(16, BATCH)
+        );
     }
 
     #[test]
     fn narrow_passes_take_as_long_as_reading() {
         let mut times = PassTimes::default();
         for _ in 0..20 {
-            times.observe(16, 180.0, 100.0);
+            times.observe(16, BATCH, 180.0, 100.0);
         }
         for width in [1, 8, 16] {
-            assert!((times.ms(width) - 180.0).abs() < 1.0);
+            assert!((times.ms(width, BATCH) - 180.0).abs() < 1.0);
         }
-        assert!(times.is_stream_bound(16));
         // Computing takes 80 ms for 16 tokens, and more than reading for very many.
-        assert!(!times.is_stream_bound(256));
-        assert!(times.ms(256) > 500.0);
+        assert!(times.ms(256, BATCH) > 500.0);
         // The disk became faster than was thought.
-        times.observe(16, 120.0, 0.0);
-        assert!(times.ms(8) <= 120.0);
+        times.observe(16, BATCH, 120.0, 0.0);
+        assert!(times.ms(8, BATCH) <= 120.0);
     }
 
     #[test]
     fn a_first_pass_says_nothing_of_reading() {
         let mut times = PassTimes::default();
-        times.observe(16, 2000.0, 1900.0);
-        assert!((times.ms(16) - 100.0).abs() < 1.0);
+        times.observe(16, BATCH, 2000.0, 1900.0);
+        assert!((times.ms(16, BATCH) - 100.0).abs() < 1.0);
         times.expect_stream(150.0);
-        assert!((times.ms(16) - 150.0).abs() < 1.0);
+        assert!((times.ms(16, BATCH) - 150.0).abs() < 1.0);
         for _ in 0..20 {
-            times.observe(16, 180.0, 80.0);
+            times.observe(16, BATCH, 180.0, 80.0);
         }
-        assert!((times.ms(16) - 180.0).abs() < 1.0);
+        assert!((times.ms(16, BATCH) - 180.0).abs() < 1.0);
     }
 
     /// An H100 over 35 GB through a window, in the median: the link takes 607 ms.
@@ -318,18 +359,18 @@ mod tests {
     fn on_a_device_what_the_link_hides_is_free() {
         let mut times = PassTimes::on_device();
         // The first pass sends what stays, too.
-        times.observe(40, 9000.0, 0.0);
+        times.observe(40, BATCH, 9000.0, 0.0);
         times.expect_stream(607.0);
         assert!(times.are_known());
         // Nothing is known of computing, and wide passes are worth a try.
-        assert!((times.ms(512) - 607.0).abs() < 1.0);
+        assert!((times.ms(512, BATCH) - 607.0).abs() < 1.0);
         for _ in 0..4 {
             for (width, ms) in H100 {
-                times.observe(width, ms, 0.0);
+                times.observe(width, BATCH, ms, 0.0);
             }
         }
         for (width, ms) in H100 {
-            let found = times.ms(width);
+            let found = times.ms(width, BATCH);
             assert!(
                 (found / ms - 1.0).abs() < 0.05,
                 "{found} for {width}, not {ms}"
@@ -341,18 +382,18 @@ mod tests {
     fn on_a_device_a_wide_pass_that_is_too_long_is_found_out() {
         // Computing alone, since all weights stay: the first figures of H100 twice as long.
         let mut times = PassTimes::on_device();
-        times.observe(40, 9000.0, 0.0);
-        times.observe(1, 84.0, 0.0);
-        assert!((times.ms(64) - 198.0).abs() < 2.0);
-        assert!((times.ms(512) - 1098.0).abs() < 2.0);
+        times.observe(40, BATCH, 9000.0, 0.0);
+        times.observe(1, BATCH, 84.0, 0.0);
+        assert!((times.ms(64, BATCH) - 198.0).abs() < 2.0);
+        assert!((times.ms(512, BATCH) - 1098.0).abs() < 2.0);
         // A little passes through: the link's 50 ms hide less than was hoped for.
         let mut times = PassTimes::on_device();
-        times.observe(40, 9000.0, 0.0);
+        times.observe(40, BATCH, 9000.0, 0.0);
         times.expect_stream(50.0);
-        times.observe(512, 549.0, 0.0);
-        assert!((times.ms(512) - 549.0).abs() < 1.0);
-        assert!((times.ms(64) - 99.0).abs() < 1.0);
-        assert!((times.ms(1) - 50.0).abs() < 1.0);
+        times.observe(512, BATCH, 549.0, 0.0);
+        assert!((times.ms(512, BATCH) - 549.0).abs() < 1.0);
+        assert!((times.ms(64, BATCH) - 99.0).abs() < 1.0);
+        assert!((times.ms(1, BATCH) - 50.0).abs() < 1.0);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::ggml::Device;
 use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
 use crate::model::{Gguf, GgufError};
 use crate::units::TokenId;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// See the module's text.
@@ -73,6 +74,8 @@ pub enum DraftOpenError {
     File(#[from] GgufError),
     #[error(transparent)]
     Llama(#[from] LlamaError),
+    #[error("{}: it cannot draft: {why}", path.display())]
+    Kind { path: PathBuf, why: &'static str },
 }
 
 impl ModelDrafter {
@@ -108,6 +111,10 @@ impl ModelDrafter {
     ) -> Result<Self, DraftOpenError> {
         let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
         let model = llama::load_without_vocabulary(gguf.path(), arch, n_vocab, layout)?;
+        if let Some(why) = model.obstacle() {
+            let path = gguf.path().to_owned();
+            return Err(DraftOpenError::Kind { path, why });
+        }
         let options = RunOptions {
             ctx_tokens: ctx_tokens + room.nodes,
             batch: room.batch,
@@ -140,6 +147,7 @@ impl ModelDrafter {
                 .map(|i| token_at(TokenId(0), i, 0, true))
                 .collect();
             drafter.run.decode(&warm)?;
+            drafter.run.logits(room.batch - 1)?;
             drafter.warm_ms = began.elapsed().as_secs_f64() * 1e3;
             drafter.run.forget(0, 0);
         }
@@ -326,15 +334,17 @@ impl ModelDrafter {
         }
         self.decode(&batch)?;
         let last = &self.text[self.text.len().saturating_sub(Sampler::WINDOW)..];
-        let asked: Vec<_> = questions
+        let asked = questions
             .into_iter()
-            .map(|(place, question, path)| Asked {
-                question,
-                history: [last, &path].concat(),
-                position: self.text.len() + path.len(),
-                logits: &self.run.logits(place)[..self.n_vocab],
+            .map(|(place, question, path)| {
+                Ok(Asked {
+                    question,
+                    history: [last, &path].concat(),
+                    position: self.text.len() + path.len(),
+                    logits: &self.run.logits(place)?[..self.n_vocab],
+                })
             })
-            .collect();
+            .collect::<Result<Vec<_>, LlamaError>>()?;
         let most = self.room.guesses;
         for (question, guesses) in rank(&asked, &self.sampler, most, self.rankers) {
             answers[question] = guesses;

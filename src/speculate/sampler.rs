@@ -122,9 +122,11 @@ impl Sampler {
         self.banned.is_empty() && self.is_greedy() && self.sampling.repeat_penalty == 1.0
     }
 
-    /// The logits with banned tokens out of reach and repeated ones penalised.
+    /// The logits with banned tokens, and what is not a number, out of reach and repeated ones
+    /// penalised.
     fn allowed(&self, logits: &[f32], history: &[TokenId]) -> Vec<f32> {
-        let mut logits = logits.to_vec();
+        let known = |&x: &f32| if x.is_nan() { f32::NEG_INFINITY } else { x };
+        let mut logits: Vec<_> = logits.iter().map(known).collect();
         for token in &self.banned {
             if let Some(logit) = logits.get_mut(index(*token)) {
                 *logit = f32::NEG_INFINITY;
@@ -239,6 +241,7 @@ impl Sampler {
 
 /// The `n` greatest scores with their softmax over all.
 fn best_of(scores: impl Iterator<Item = (usize, f32)> + Clone, n: usize) -> Vec<Ranked> {
+    let scores = scores.filter(|(_, score)| !score.is_nan());
     let top = scores
         .clone()
         .fold(f32::NEG_INFINITY, |top, (_, score)| top.max(score));

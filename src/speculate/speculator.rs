@@ -75,6 +75,13 @@ impl Speculator {
         Self::with(None, Sizing::new(size, cap, None).of(trees))
     }
 
+    /// With answers that depend on nothing but model, prompt and sampling.
+    #[must_use]
+    pub fn with_one_text(mut self, one_text: bool) -> Self {
+        self.sizing = self.sizing.with_one_text(one_text);
+        self
+    }
+
     /// With a drafter that computes of the caller's choice.
     pub fn with(model: Option<Box<dyn Drafter>>, sizing: Sizing) -> Self {
         Self {
@@ -295,7 +302,7 @@ impl Speculator {
         let ms = |us: u64| us as f64 / 1e3;
         let width = nodes.max(class.min);
         let passes = &mut self.sizing.passes;
-        passes.observe(width, ms(cost.wall_us), ms(cost.stall_us));
+        passes.observe(width, class, ms(cost.wall_us), ms(cost.stall_us));
         passes.expect_stream(ms(cost.stream_us));
     }
 }

@@ -42,6 +42,24 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// So many of the threads that were `asked` for as there are cores: more would wait for each
+/// other at every step.
+pub fn usable_threads(asked: usize) -> usize {
+    asked.min(cores()).max(1)
+}
+
+/// Says that there are fewer than were `asked` for, if so.
+pub fn threads_notice(asked: usize) -> Option<String> {
+    let usable = usable_threads(asked);
+    let cores = match usable {
+        1 => "the only core".to_owned(),
+        n => format!("the {n} cores"),
+    };
+    (usable < asked).then(|| {
+        format!("{asked} threads are taken down to {usable}, for {cores} that this process may use")
+    })
+}
+
 /// Reads what the kernel says of the processor.
 pub fn cpu_facts() -> CpuFacts {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -101,6 +119,18 @@ mod tests {
         let arm = "processor\t: 0\nFeatures\t: fp asimd asimddp\n";
         assert_eq!(parse(arm), (None, vec!["asimd", "asimddp"]));
         assert_eq!(parse(""), (None, vec![]));
+    }
+
+    #[test]
+    fn there_are_no_more_threads_than_cores() {
+        let cores = cores();
+        assert_eq!(usable_threads(cores), cores);
+        assert_eq!(usable_threads(1), 1);
+        assert_eq!(usable_threads(1024), cores);
+        assert_eq!(threads_notice(cores), None);
+        let notice = threads_notice(cores + 1).unwrap();
+        let begins = format!("{} threads are taken down to {cores}, for the", cores + 1);
+        assert!(notice.starts_with(&begins), "{notice}");
     }
 
     #[test]

@@ -13,11 +13,13 @@ pub mod measure;
 mod memory;
 mod process;
 
-pub use cpu::{CpuFacts, cores, cpu_cache, cpu_facts};
+pub use cpu::{CpuFacts, cores, cpu_cache, cpu_facts, threads_notice, usable_threads};
 pub use features::{HugePages, gpus, huge_pages};
 pub use filesystem::{FileSystem, file_system, free_bytes, rename_new};
 pub use memory::{BudgetError, MemoryFacts, budget, memory};
-pub use process::{disk_read_bytes, locked_memory_limit, rss, rss_peak, thread_cpu_ns};
+pub use process::{
+    addresses, anonymous, disk_read_bytes, locked_memory_limit, rss, rss_peak, thread_cpu_ns,
+};
 
 /// The kernel's name and release, such as `Linux 6.12.1`.
 pub fn kernel() -> String {

@@ -14,6 +14,17 @@ pub fn rss_peak() -> Option<Bytes> {
     kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM")
 }
 
+/// Memory that another process holds of its own, without mapped files.
+pub fn anonymous(process: u32) -> Option<Bytes> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    kilobytes(&status, "RssAnon")
+}
+
+/// Addresses that this process has taken, whether or not there is memory under them.
+pub fn addresses() -> Option<Bytes> {
+    kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmSize")
+}
+
 /// Bytes that this process made the disk read, page faults on files included.
 pub fn disk_read_bytes() -> Option<u64> {
     let io = fs::read_to_string("/proc/self/io").ok()?;

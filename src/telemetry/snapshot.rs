@@ -50,6 +50,13 @@ pub struct EngineView {
     /// Draft model's name, or `None` where there is no draft.
     pub draft: Option<String>,
     pub threads: usize,
+    /// Threads that compute now, and the most that may: fewer now where others use the cores.
+    /// Zero where that is not known.
+    pub threads_now: usize,
+    pub threads_max: usize,
+    /// Speed of an answer, estimated when the memory was divided; `None` where nothing is known
+    /// to estimate it from.
+    pub predicted_tokens_per_s: Option<f64>,
     pub ctx_tokens: usize,
     /// Fewest and most tokens in a pass; kernels are the same for any number between.
     pub width_class: (usize, usize),

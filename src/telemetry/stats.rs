@@ -36,6 +36,10 @@ pub struct AnswerStats {
     /// Shards that were there when needed; null where nothing streams.
     pub prefetch_hit_rate: Option<f64>,
     pub rss_peak_bytes: Option<u64>,
+    /// Fewest and most threads of the CPU that passes were computed with: fewer than asked for
+    /// where other programs have the cores. Null where no pass was computed there.
+    pub threads_least: Option<usize>,
+    pub threads_most: Option<usize>,
     pub scout_label: Option<Label>,
     pub scout_confidence: Option<f32>,
     pub text: String,

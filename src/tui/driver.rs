@@ -60,13 +60,13 @@ pub fn run(handle: &EngineHandle, options: WorkbenchOptions) -> anyhow::Result<(
     let term = std::env::var("TERM").unwrap_or_default();
     let modes = Modes {
         mouse: options.mouse,
-        keyboard: term != "linux" && term != "dumb",
+        keyboard: term != "linux",
     };
     let signals = SignalSource::new().context("cannot set signal handlers")?;
     let guard = TermGuard::enter(modes).context("cannot set up the terminal")?;
     let epoch = Instant::now();
     let sources = Sources {
-        inputs: input::spawn(TerminalInput, epoch).context("cannot start the input thread")?,
+        inputs: input::spawn(TerminalInput::new(epoch)).context("cannot start the input thread")?,
         signals: signals.requests().clone(),
         panics: guard.panicked().clone(),
     };
@@ -154,6 +154,8 @@ pub fn drive(
                     screen.resume()?;
                     frames.request();
                 }
+                // Each frame asks for the size.
+                Ok(SignalRequest::Resize) => frames.request(),
                 Err(_) => sources.signals = never(),
             },
             recv(sources.panics) -> message => match message {
@@ -341,8 +343,9 @@ mod tests {
     struct FakeInput(std::vec::IntoIter<Event>);
 
     impl InputSource for FakeInput {
-        fn next(&mut self) -> io::Result<Event> {
-            self.0.next().ok_or(io::ErrorKind::UnexpectedEof.into())
+        fn next(&mut self) -> io::Result<Stamped> {
+            let event = self.0.next().ok_or(io::ErrorKind::UnexpectedEof)?;
+            Ok(Stamped { at_us: 0, event })
         }
     }
 
@@ -443,7 +446,7 @@ mod tests {
     fn a_source_that_ends_is_a_closed_terminal() {
         let mut stage = stage();
         let events = vec![key(KeyCode::Char('a'), KeyModifiers::NONE)];
-        stage.sources.inputs = input::spawn(FakeInput(events.into_iter()), Instant::now()).unwrap();
+        stage.sources.inputs = input::spawn(FakeInput(events.into_iter())).unwrap();
         let error = run(&mut stage).unwrap_err();
         assert_eq!(error.to_string(), "the terminal was closed");
         assert_eq!(stage.app.prompt.text(), "a");

@@ -33,6 +33,7 @@ mod replay;
 pub mod shot;
 mod signals;
 mod term;
+mod terminfo;
 mod text;
 pub mod theme;
 pub mod view;
@@ -43,6 +44,7 @@ pub use config_error::ConfigError;
 pub use edits::{TextState, edits};
 pub use keymap::Keymap;
 pub use layout::MIN_SIZE;
+pub use prompt::{clean, clean_line};
 pub use recording::Recording;
 pub use replay::Player;
 pub use term::give_back as give_terminal_back;
@@ -88,16 +90,22 @@ impl Default for WorkbenchOptions {
     }
 }
 
-/// Refuses where there is no terminal, naming what works without one. Worth asking before
-/// models are loaded.
+/// Refuses where there is no terminal that can show the workbench, naming what works without
+/// one. To be asked before models are loaded.
 ///
 /// # Errors
-/// Where standard input or output is not a terminal.
+/// Where standard input or output is not a terminal, or one that cannot move its cursor.
 pub fn require_terminal() -> anyhow::Result<()> {
     if !stdin().is_terminal() || !stdout().is_terminal() {
         bail!(
             "the workbench needs a terminal on its standard input and output; \
              `nmos run PROMPT` answers without one"
+        );
+    }
+    if let Err(why) = terminfo::check(|name| std::env::var(name).ok()) {
+        bail!(
+            "the workbench needs a terminal that can move its cursor, and {why}; \
+             `nmos run PROMPT` answers on any"
         );
     }
     Ok(())

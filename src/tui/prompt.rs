@@ -1,7 +1,7 @@
 //! The prompt being written: the text area, what was sent before, and the typing events.
 //!
 //! Every change goes through [`Prompt::key`], which compares the text before and after
-//! (see [`edits`](super::edits())); so typing, pasting, undo, history and replayed traces all
+//! (see [`edits`](super::edits())) unless text is only put in; so typing, pasting, undo, history and replayed traces all
 //! reach the session by the same path. Event times count from the prompt's first event.
 
 use super::edits::{TextState, edits};
@@ -138,15 +138,19 @@ impl Prompt {
 
     /// Carries out a key pressed at `now_us`; returns what it did to the text.
     pub fn key(&mut self, key: &PromptKey<'_>, now_us: Micros) -> Vec<TypingEvent> {
+        // It goes in at the cursor: nothing need be compared, which takes long in a long text.
+        if let PromptKey::Insert(text) | PromptKey::Paste(text) = key {
+            let text = clean(text);
+            let paste = matches!(key, PromptKey::Paste(_));
+            return match self.area.insert_str(&text) {
+                true => vec![self.stamp(Edit::Insert { text, paste }, now_us)],
+                false => Vec::new(),
+            };
+        }
         let before = self.state();
         let area = &mut self.area;
         match key {
-            PromptKey::Insert(text) => {
-                area.insert_str(clean(text));
-            }
-            PromptKey::Paste(text) => {
-                area.insert_str(clean(text));
-            }
+            PromptKey::Insert(_) | PromptKey::Paste(_) => {}
             PromptKey::Move(to) => area.move_cursor(*to),
             PromptKey::DeleteBefore => {
                 area.delete_char();
@@ -189,10 +193,7 @@ impl Prompt {
             }
             PromptKey::Replay(edit) => self.replay(edit, before.cursor),
         }
-        let paste = matches!(
-            key,
-            PromptKey::Paste(_) | PromptKey::Replay(Edit::Insert { paste: true, .. })
-        );
+        let paste = matches!(key, PromptKey::Replay(Edit::Insert { paste: true, .. }));
         let after = self.state();
         edits(&before, &after, paste)
             .into_iter()
@@ -302,12 +303,20 @@ fn jump(area: &mut TextArea<'_>, row: usize, column: usize) {
 
 /// A text as the area keeps what is pasted: line ends of one form, and no control characters,
 /// which would be invisible in the prompt and real to the model, or to a terminal.
-pub(super) fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     text.replace("\r\n", "\n")
         .replace('\r', "\n")
         .chars()
         .filter(|&c| c == '\n' || c == '\t' || !c.is_control())
         .collect()
+}
+
+/// A name as a line for people shows it: no control characters, no line ends, and nothing that
+/// turns the order of what follows.
+pub fn clean_line(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let clean: String = clean(text).chars().filter(|&c| !turns(c)).collect();
+    clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -319,6 +328,13 @@ mod tests {
 
     fn typed(prompt: &mut Prompt, text: &str, at: Micros) -> Vec<TypingEvent> {
         prompt.key(&PromptKey::Insert(text), at)
+    }
+
+    #[test]
+    fn a_name_is_one_line_that_commands_nothing() {
+        let name = "evil\x1b]0;t\x07\r\nname\t\u{202e}abc \u{9b}1m";
+        assert_eq!(clean_line(name), "evil]0;t name abc 1m");
+        assert_eq!(clean(name), "evil]0;t\nname\t\u{202e}abc 1m");
     }
 
     #[test]

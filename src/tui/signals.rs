@@ -1,9 +1,9 @@
-//! Signals as messages: ending (SIGTERM, SIGHUP, SIGINT), and the shell's job control
-//! (SIGTSTP, SIGCONT).
+//! Signals as messages: ending (SIGTERM, SIGHUP, SIGINT), the shell's job control (SIGTSTP,
+//! SIGCONT), and another size of the window (SIGWINCH).
 
 use crossbeam_channel::{Receiver, bounded};
 use rustix::process::{Signal, getpgrp, getsid, kill_current_process_group};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::{Handle, Signals};
 use std::io;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub enum SignalRequest {
     Stop,
     /// The shell has brought the program back.
     Continue,
+    /// The window has another size.
+    Resize,
 }
 
 /// Receives signals until it is dropped; from then on those that end do so at once.
@@ -37,7 +39,7 @@ impl SignalSource {
         for signal in [SIGTERM, SIGHUP, SIGINT] {
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&dropped))?;
         }
-        let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGTSTP, SIGCONT])?;
+        let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGTSTP, SIGCONT, SIGWINCH])?;
         let handle = signals.handle();
         let (sender, requests) = bounded(16);
         let thread = thread::Builder::new()
@@ -47,6 +49,7 @@ impl SignalSource {
                     let request = match signal {
                         SIGTSTP => SignalRequest::Stop,
                         SIGCONT => SignalRequest::Continue,
+                        SIGWINCH => SignalRequest::Resize,
                         _ => SignalRequest::End,
                     };
                     if sender.send(request).is_err() {

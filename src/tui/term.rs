@@ -3,7 +3,8 @@
 //! Modes: raw input, alternate screen, mouse, bracketed paste, focus reports, keyboard
 //! enhancement, hidden cursor. [`TermGuard`] sets them; they are undone when it is dropped,
 //! by a panic on any thread (its hook runs before the one that prints the message), by
-//! [`give_back`] before the process is aborted, and around a stop by the shell's job control.
+//! [`give_back`] before the process is aborted, by a signal that ends the process
+//! ([`fatal`](crate::io::fatal)), and around a stop by the shell's job control.
 //!
 //! What was said is on the alternate screen, and would be gone with it: where a fault ends the
 //! workbench, it is printed on the screen of the shell.
@@ -11,6 +12,7 @@
 //! Invariant: nothing is drawn while the modes are not set. Drawing holds the lock that
 //! undoing takes, so that a panic elsewhere cannot leave half a frame on the shell's screen.
 
+use crate::io::fatal;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ratatui::crossterm::event::{
     DisableBracketedPaste, DisableFocusChange, DisableMouseCapture, EnableBracketedPaste,
@@ -55,6 +57,24 @@ pub struct Modes {
     pub keyboard: bool,
 }
 
+impl Modes {
+    /// What undoes them, but for the raw input.
+    fn leave_sequence(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        // Nothing fails to be written to memory.
+        let _ = queue!(out, EndSynchronizedUpdate, ResetColor);
+        if self.keyboard {
+            let _ = queue!(out, PopKeyboardEnhancementFlags);
+        }
+        if self.mouse {
+            let _ = queue!(out, DisableMouseCapture);
+        }
+        let _ = queue!(out, DisableFocusChange, DisableBracketedPaste);
+        let _ = queue!(out, LeaveAlternateScreen, cursor::Show);
+        out
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     modes: Modes,
@@ -73,7 +93,8 @@ impl Shared {
     }
 
     fn enter(&self, active: &mut bool) -> io::Result<()> {
-        enable_raw_mode()?;
+        fatal::hold(self.modes.leave_sequence())?;
+        enable_raw_mode().inspect_err(|_| fatal::release())?;
         // From here on something is to be undone, whether or not all of it succeeds.
         *active = true;
         let mut out = io::stdout();
@@ -97,17 +118,10 @@ impl Shared {
     /// Each step is tried whatever became of the one before: there is nobody to tell.
     fn leave(&self) {
         let mut out = io::stdout();
-        let _ = queue!(out, EndSynchronizedUpdate, ResetColor);
-        if self.modes.keyboard {
-            let _ = queue!(out, PopKeyboardEnhancementFlags);
-        }
-        if self.modes.mouse {
-            let _ = queue!(out, DisableMouseCapture);
-        }
-        let _ = queue!(out, DisableFocusChange, DisableBracketedPaste);
-        let _ = queue!(out, LeaveAlternateScreen, cursor::Show);
+        let _ = out.write_all(&self.modes.leave_sequence());
         let _ = out.flush();
         let _ = disable_raw_mode();
+        fatal::release();
     }
 
     fn leave_for_good(&self) {

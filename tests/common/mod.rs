@@ -142,6 +142,7 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         chat_template: None,
         system: "You are a helpful assistant.".to_owned(),
         anticipate: false,
+        exact: false,
         sampling: Sampling::default(),
     }
 }

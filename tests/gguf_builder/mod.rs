@@ -14,6 +14,8 @@ pub struct Builder {
     next_offset: u64,
     alignment: u64,
     data_len: Option<u64>,
+    /// Where tensors' own bytes go in the data section.
+    contents: Vec<(u64, Vec<u8>)>,
 }
 
 impl Default for Builder {
@@ -28,6 +30,7 @@ impl Default for Builder {
             next_offset: 0,
             alignment: 32,
             data_len: None,
+            contents: Vec::new(),
         }
     }
 }
@@ -95,6 +98,13 @@ impl Builder {
         self.tensor_at(name, ty, dims, offset)
     }
 
+    /// A tensor of these bytes after the ones before it.
+    pub fn tensor_of(mut self, name: &str, ty: u32, dims: &[u64], bytes: Vec<u8>) -> Self {
+        let len = bytes.len() as u64;
+        self.contents.push((self.next_offset, bytes));
+        self.tensor(name, ty, dims, len)
+    }
+
     /// A tensor entry at any offset; adds no data.
     pub fn tensor_at(mut self, name: &str, ty: u32, dims: &[u64], offset: u64) -> Self {
         let mut entry = string(name);
@@ -127,6 +137,10 @@ impl Builder {
         if let Some(len) = self.data_len {
             let start = (out.len() as u64).next_multiple_of(self.alignment);
             out.resize((start + len) as usize, 0xA5);
+            for (offset, bytes) in &self.contents {
+                let at = (start + offset) as usize;
+                out[at..at + bytes.len()].copy_from_slice(bytes);
+            }
         }
         out
     }

@@ -3,9 +3,9 @@
 use super::{Check, Grade};
 use crate::cli::logging;
 use crate::cli::tui::look;
-use crate::config::{ConfigError, Draft, Origin, Settings};
+use crate::config::{ConfigError, Draft, ModelName, Origin, Settings};
 use crate::model::store::{State, Store};
-use crate::model::{Gguf, catalog};
+use crate::model::{Gguf, catalog, trial};
 use crate::session::check_draft;
 use crate::system;
 use crate::tui::{ColorDepth, MIN_SIZE};
@@ -25,12 +25,12 @@ pub fn models(settings: &Settings) -> Vec<Check> {
 
 /// The draft, and whether it can serve the oracle. One that nobody asked for is left out where it
 /// cannot, so that it is no failure.
-fn draft(settings: &Settings, name: &str) -> Check {
+fn draft(settings: &Settings, name: &ModelName) -> Check {
     let mut check = model("draft", name);
     // What is wrong with a file itself is found by the check of that file.
-    let index = |name: &str| Gguf::open(&catalog::resolve(name).ok()?).ok();
+    let index = |name: &ModelName| Gguf::open(&catalog::resolve(name).ok()?).ok();
     if let (Some(oracle), Some(draft)) = (index(&settings.oracle.value), index(name))
-        && let Err(error) = check_draft(&oracle, &draft)
+        && let Err(error) = check_draft(&oracle, &draft, None)
     {
         let advice = "name a draft of the oracle's family, or --draft none";
         check = Check::fail("draft", format!("{error:#}"), advice);
@@ -51,7 +51,7 @@ pub fn leave_out_draft(checks: &mut [Check], why: Option<&str>) {
     }
 }
 
-fn model(role: &'static str, name: &str) -> Check {
+fn model(role: &'static str, name: &ModelName) -> Check {
     let path = match crate::model::catalog::resolve(name) {
         Ok(path) => path,
         Err(error) => {
@@ -67,6 +67,11 @@ fn model(role: &'static str, name: &str) -> Check {
         file.read_exact(&mut magic)?;
         Ok(file.metadata()?.len())
     });
+    // Whether llama.cpp can open it at all; a file that is no model is told of below.
+    let admitted = Gguf::open(&path).ok().map(|gguf| trial::admit(&gguf, None));
+    if let Some(Err(error)) = admitted {
+        return Check::fail(role, error.to_string(), "name another file");
+    }
     let place = path.display();
     match read {
         Ok(bytes) if magic == *b"GGUF" => {
@@ -95,8 +100,8 @@ fn model(role: &'static str, name: &str) -> Check {
 }
 
 /// What the model store knows of a catalogue's model; `None` for a file named by path.
-fn known_state(name: &str) -> Option<State> {
-    let entry = catalog::find(name)?;
+fn known_state(name: &ModelName) -> Option<State> {
+    let entry = catalog::find(&name.to_string())?;
     Store::of_user()
         .ok()?
         .state(entry)

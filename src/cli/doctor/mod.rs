@@ -128,11 +128,12 @@ fn examine(settings: &Settings, config: Check) -> Report {
     let memory = crate::system::memory();
     let huge_pages = crate::system::huge_pages();
     let gpus = crate::system::gpus();
-    let bandwidth = memory::bandwidth(settings.threads.value);
+    let threads = crate::system::usable_threads(settings.threads.value);
+    let bandwidth = memory::bandwidth(threads);
     let oracle = crate::model::catalog::resolve(&settings.oracle.value).ok();
     let tuned = oracle.as_deref().map(disk::tune);
     let mut all = vec![
-        machine::processor(&cpu, settings.threads.value),
+        machine::processor(&cpu, threads),
         machine::backends(),
         machine::gpus(&gpus),
         machine::memory(&memory, settings.ram.value.size()),

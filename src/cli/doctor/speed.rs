@@ -1,7 +1,7 @@
 //! What was measured, and what it means for the oracle.
 
 use super::{Check, Prospects};
-use crate::session::predict::{Forecast, Limit};
+use crate::session::predict::{Forecast, Limit, cores_in_use};
 use crate::system::measure::disk::{Candidate, Tuned};
 use crate::system::measure::memory::Bandwidth;
 use crate::system::measure::{Tuning, Tunings};
@@ -128,8 +128,13 @@ pub fn limit(prospects: &anyhow::Result<Prospects>) -> Check {
                         "how long the GPU computes is not known before it does".to_owned()
                     }
                     None => format!(
-                        "how long computing takes is not known for the architecture {}",
-                        prospects.outlook.blueprint.arch()
+                        "how long computing takes is not known: llama.cpp's graph computes it, \
+                         since {}",
+                        prospects
+                            .outlook
+                            .blueprint
+                            .left_to_llama()
+                            .unwrap_or_default()
                     ),
                 }
             ),
@@ -175,17 +180,20 @@ fn limits(passes: &[Forecast]) -> String {
             format!("the disk limits passes of up to {most} nodes, computing larger ones")
         }
     };
-    format!("{}\n{verdict} (predicted)", parts.join("\n"))
+    let in_use = cores_in_use(passes).map_or_else(String::new, |words| format!("\n{words}"));
+    format!("{}\n{verdict} (predicted){in_use}", parts.join("\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Grade;
     use super::*;
+    use crate::ggml::ThreadsUsed;
 
     fn pass(nodes: usize, disk_s: f64, compute_s: f64) -> Forecast {
         Forecast {
             nodes,
+            threads: ThreadsUsed::default(),
             width: nodes,
             predicted_compute_s: compute_s,
             predicted_disk_s: disk_s,

@@ -20,13 +20,13 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Everything that is printed. A field that cannot be known is null.
 #[derive(Debug, Serialize)]
 struct Report {
     model: Model,
-    draft: Option<PathBuf>,
+    draft: Option<String>,
     /// Where the draft would compute; null without one.
     draft_on: Option<Computes>,
     /// Why the default draft is not used.
@@ -35,6 +35,8 @@ struct Report {
     chat_template: String,
     /// `resident`, `streamed` or `hooked`.
     form: &'static str,
+    /// Why llama.cpp's graph computes it, whatever fits; null where NMOS's own can.
+    llama_cpp_since: Option<String>,
     ctx_tokens: usize,
     /// Most nodes of a pass.
     max_nodes: usize,
@@ -87,7 +89,7 @@ enum NodesFrom {
 #[derive(Debug, Serialize)]
 struct Model {
     name: String,
-    path: PathBuf,
+    path: String,
     arch: String,
     layers: usize,
     bytes: Bytes,
@@ -162,9 +164,9 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
              leave --check out, or the GPU (--vram none)"
         ),
         (Some(_), None) => bail!(
-            "--check has nothing to compare: how long passes take is not predicted for the \
-             architecture {}; leave --check out",
-            outlook.blueprint.arch()
+            "--check has nothing to compare: how long passes take is not predicted, since {}; \
+             leave --check out",
+            outlook.blueprint.left_to_llama().unwrap_or_default()
         ),
         (None, _) => None,
     };
@@ -185,10 +187,11 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
     Ok(Report {
         draft_on: draft.map(|_| draft_on),
         model: model(&outlook.gguf, &outlook.blueprint),
-        draft: draft.map(|gguf| gguf.path().to_owned()),
+        draft: draft.map(|gguf| lossy(gguf.path())),
         draft_left_out: outlook.pairing.left_out.clone(),
         chat_template: chat_template(&outlook.gguf, &options)?,
-        form: outlook.budget.form.name(),
+        form: outlook.budget.form_name(),
+        llama_cpp_since: outlook.blueprint.left_to_llama(),
         ctx_tokens: outlook.ctx_tokens,
         max_nodes: outlook.budget.max_nodes,
         max_nodes_from: match options.tree {
@@ -262,6 +265,11 @@ fn gpu(outlook: &Outlook, vram_is_default: bool) -> Option<Gpu> {
     })
 }
 
+/// A path as it can be printed, in JSON too.
+fn lossy(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
 fn model(gguf: &Gguf, blueprint: &Blueprint) -> Model {
     let mut by_type: BTreeMap<String, u64> = BTreeMap::new();
     let (mut bytes, mut elements) = (0, 0);
@@ -274,7 +282,7 @@ fn model(gguf: &Gguf, blueprint: &Blueprint) -> Model {
     types.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     Model {
         name: gguf.name(),
-        path: gguf.path().to_owned(),
+        path: lossy(gguf.path()),
         arch: blueprint.arch().to_owned(),
         layers: blueprint.n_layer(),
         bytes: Bytes(gguf.file_bytes()),

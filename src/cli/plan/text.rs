@@ -1,7 +1,8 @@
 //! The plan in lines for people.
 
 use super::{Computes, NodesFrom, Report};
-use crate::session::predict::Limit;
+use crate::session::predict::{Limit, cores_in_use};
+use crate::tui::clean_line;
 use crate::units::Bytes;
 use std::io::{self, Write};
 
@@ -20,9 +21,12 @@ fn model(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "{}: {}, {} layers, {}",
-        m.name, m.arch, m.layers, m.bytes
+        clean_line(&m.name),
+        clean_line(&m.arch),
+        m.layers,
+        m.bytes
     )?;
-    writeln!(out, "  {}", m.path.display())?;
+    writeln!(out, "  {}", m.path)?;
     let types = types.join(", ");
     writeln!(out, "  {:.2} bits a weight: {types}", m.bits_per_weight)?;
     writeln!(out, "chat template: {}", report.chat_template)?;
@@ -30,7 +34,7 @@ fn model(report: &Report, out: &mut impl Write) -> io::Result<()> {
         Some(path) => {
             let on_gpu = report.draft_on == Some(Computes::Gpu);
             let place = if on_gpu { " (on the GPU)" } else { "" };
-            writeln!(out, "draft: {}{place}", path.display())?;
+            writeln!(out, "draft: {path}{place}")?;
         }
         None => writeln!(out, "draft: none")?,
     }
@@ -81,6 +85,9 @@ fn memory(report: &Report, out: &mut impl Write) -> io::Result<()> {
         report.shards_stay,
         report.shards_stream
     )?;
+    if let Some(why) = &report.llama_cpp_since {
+        writeln!(out, "  by llama.cpp's graph, since {why}")?;
+    }
     writeln!(
         out,
         "a pass has at most {} ({})",
@@ -160,6 +167,9 @@ fn passes(report: &Report, out: &mut impl Write) -> io::Result<()> {
             pass.limit.name(),
         )?;
     }
+    if let Some(in_use) = cores_in_use(passes) {
+        writeln!(out, "{in_use}")?;
+    }
     writeln!(
         out,
         "tokens/s are at one token a pass; accepted guesses make a pass yield more"
@@ -198,9 +208,8 @@ fn unknown(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(
         out,
-        "compute: not known for the architecture {} before the model runs; a pass takes the \
-         longer of the two",
-        report.model.arch
+        "compute: not known before the model runs, since llama.cpp's graph computes it; a pass \
+         takes the longer of the two"
     )
 }
 

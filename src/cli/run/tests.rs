@@ -69,6 +69,7 @@ fn run(engine: EngineHandle, json: bool, interrupts: &Receiver<()>) -> Ran {
             out: &mut out,
             err: &mut err,
             json,
+            terminal: false,
             progress: Progress::hidden(),
         },
     );
@@ -226,6 +227,7 @@ fn a_reader_that_goes_away_is_told_from_other_failures() {
             out: &mut Closed,
             err: &mut Vec::new(),
             json,
+            terminal: false,
             progress: Progress::hidden(),
         };
         let never = crossbeam_channel::never();

@@ -8,17 +8,20 @@
 //! ```
 //!
 //! Every tensor's shape is checked here, since ggml aborts the process on a wrong one.
+//!
+//! A layout is one that our graphs compute *as llama.cpp does*. What they honour is listed, by
+//! metadata key ([`keys`]) and by tensor ([`names`]): a file with anything else, known to
+//! llama.cpp or to nobody, is left to llama.cpp's graph, which alone can say what it means.
 
+mod keys;
 mod llama;
+mod names;
 mod qwen2;
 
 use super::gguf::{Gguf, GgufError, TensorInfo};
 use super::outline::Outline;
 use crate::ggml::{GgmlType, RopeKind};
 use std::path::PathBuf;
-
-/// Alignment of tensor data that ggml's CPU kernels ask for, in bytes.
-pub(super) const TENSOR_ALIGNMENT: u64 = 32;
 
 /// Architectures that the layer-by-layer oracle computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +53,10 @@ impl Arch {
 #[derive(Clone, Copy, Debug)]
 struct ArchTraits {
     rope: RopeKind,
-    /// Whether q, k and v have biases: `Some(true)` always, `None` where the file has them.
-    qkv_bias: Option<bool>,
+    /// Frequencies of rotation may be divided by factors of the file.
+    rope_factors: bool,
+    /// All heads together are as wide as the model.
+    heads_fill_width: bool,
     rope_freq_base: f32,
 }
 
@@ -127,10 +132,20 @@ impl Blueprint {
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, ArchError> {
         match ModelLayout::from_gguf(gguf) {
             Ok(layout) => Ok(Self::Layers(Box::new(layout))),
-            Err(ArchError::Unsupported { .. } | ArchError::Variant { .. }) => {
-                Ok(Self::Graph(Outline::from_gguf(gguf)?))
-            }
+            Err(ArchError::Unsupported { .. }) => Ok(Self::Graph(Outline::from_gguf(gguf)?)),
+            Err(ArchError::Variant { what, .. }) => Ok(Self::Graph(Outline {
+                variant: Some(what),
+                ..Outline::from_gguf(gguf)?
+            })),
             Err(other) => Err(other),
+        }
+    }
+
+    /// Why llama.cpp's graph computes it; `None` where ours can.
+    pub fn left_to_llama(&self) -> Option<String> {
+        match self {
+            Self::Layers(_) => None,
+            Self::Graph(outline) => Some(outline.why()),
         }
     }
 
@@ -183,7 +198,7 @@ pub enum ArchError {
     )]
     Unsupported { path: PathBuf, arch: String },
     /// A supported architecture with a part that is not.
-    #[error("{path}: {what} not supported")]
+    #[error("{path}: NMOS's own graph does not compute {what}")]
     Variant { path: PathBuf, what: String },
     #[error(
         "{path}: architecture '{arch}' cannot be computed: {why}. NMOS itself computes \
@@ -193,6 +208,13 @@ pub enum ArchError {
     Neither {
         path: PathBuf,
         arch: String,
+        why: String,
+    },
+    /// A supported architecture with a part that neither we nor llama.cpp know.
+    #[error("{path}: it cannot be computed: NMOS's own graph does not compute {what}, and {why}")]
+    NeitherVariant {
+        path: PathBuf,
+        what: String,
         why: String,
     },
     #[error("{path}: {what}")]
@@ -205,14 +227,6 @@ impl ArchError {
             path: gguf.path().to_owned(),
             what,
         }
-    }
-
-    pub(super) fn misaligned(gguf: &Gguf, tensor: &TensorInfo) -> Self {
-        let what = format!(
-            "tensor {} lies at {}, which is not aligned to {TENSOR_ALIGNMENT} bytes",
-            tensor.name, tensor.offset
-        );
-        Self::invalid(gguf, what)
     }
 }
 
@@ -251,7 +265,18 @@ impl Checker<'_> {
                 path: self.gguf.path().to_owned(),
                 arch: name.to_owned(),
             })?;
+        match keys::judge(self.gguf, arch) {
+            keys::Verdict::Honoured => {}
+            keys::Verdict::Foreign(what) => return Err(self.variant(what)),
+            keys::Verdict::Wrong(what) => return Err(self.invalid(what)),
+        }
         let shape = self.shape(arch)?;
+        if let Some(what) = names::foreign(self.gguf, &shape) {
+            return Err(self.variant(what));
+        }
+        if shape.head_dim % 8 != 0 {
+            return Err(self.variant(format!("heads of {} elements", shape.head_dim)));
+        }
         let (d, vocab) = (shape.n_embd, shape.n_vocab);
         let layers = (0..shape.n_layer)
             .map(|i| self.layer(&shape, i))
@@ -290,9 +315,6 @@ impl Checker<'_> {
             Ok(n)
         };
         let traits = arch.traits();
-        if g.u32(&key("expert_count"))?.unwrap_or(0) > 0 {
-            return Err(self.variant("models with experts are"));
-        }
         let n_head = size("attention.head_count")?;
         let n_embd = size("embedding_length")?;
         let n_head_kv = match g.u32(&key("attention.head_count_kv"))? {
@@ -303,36 +325,56 @@ impl Checker<'_> {
             Some(_) => size("attention.key_length")?,
             None => n_embd / n_head,
         };
-        if let Some(value) = g.u32(&key("attention.value_length"))?
-            && value as usize != head_dim
-        {
-            return Err(self.variant("keys and values of different length are"));
+        // What follows llama.cpp refuses or does not survive: its graph has one length of head
+        // for keys, values and rotation.
+        let value_dim = match g.u32(&key("attention.value_length"))? {
+            Some(_) => size("attention.value_length")?,
+            None => n_embd / n_head,
+        };
+        if value_dim != head_dim {
+            return Err(self.invalid(format!(
+                "keys of {head_dim} and values of {value_dim} elements do not fit together"
+            )));
         }
-        if n_head % n_head_kv != 0 || head_dim == 0 || head_dim % 8 != 0 {
+        if n_head % n_head_kv != 0 || head_dim == 0 || head_dim % 2 != 0 {
             return Err(self.invalid(format!(
                 "{n_head} heads of {head_dim} over {n_head_kv} key heads do not fit together"
+            )));
+        }
+        if traits.heads_fill_width && n_head * head_dim != n_embd {
+            return Err(self.invalid(format!(
+                "{n_head} heads of {head_dim} do not fill a width of {n_embd}"
             )));
         }
         let rope_dims = match g.u32(&key("rope.dimension_count"))? {
             Some(_) => size("rope.dimension_count")?,
             None => head_dim,
         };
-        if rope_dims > head_dim || rope_dims % 2 != 0 {
+        if rope_dims != head_dim {
             return Err(self.invalid(format!("{rope_dims} rotated dimensions of {head_dim}")));
         }
-        let rope_freq_scale = match g.str(&key("rope.scaling.type"))? {
-            None | Some("none") => 1.0,
-            Some("linear") => 1.0 / g.require_f32(&key("rope.scaling.factor"))?,
-            Some(other) => {
-                return Err(self.variant(format!("rope scaling '{other}' is")));
-            }
-        };
+        // Without a type, a factor is a linear one, and one of zero is none.
+        let factor = g.f32(&key("rope.scaling.factor"))?.unwrap_or(0.0);
+        let scales = g.str(&key("rope.scaling.type"))? != Some("none") && factor != 0.0;
+        let rope_freq_scale = if scales { 1.0 / factor } else { 1.0 };
         let embedding = g
             .tensor("token_embd.weight")
             .ok_or_else(|| self.invalid("tensor token_embd.weight is missing"))?;
         let n_vocab = usize::try_from(embedding.dims[1]).unwrap_or(usize::MAX);
         if n_vocab == 0 || n_vocab > 1 << 22 {
             return Err(self.invalid(format!("a vocabulary of {n_vocab} tokens")));
+        }
+        if let Some(n) = g.array_len("tokenizer.ggml.tokens")?
+            && n != embedding.dims[1]
+        {
+            return Err(self.invalid(format!(
+                "tensor token_embd.weight has {n_vocab} rows for a vocabulary of {n} tokens"
+            )));
+        }
+        // It only limits what is asked for: the longest published are long.
+        let ctx_train = g.require_u32(&key("context_length"))? as usize;
+        if ctx_train == 0 {
+            return Err(self.invalid(format!("{} is 0", key("context_length"))));
         }
         Ok(ModelShape {
             arch,
@@ -344,7 +386,7 @@ impl Checker<'_> {
             head_dim,
             n_ff: size("feed_forward_length")?,
             n_vocab,
-            ctx_train: size("context_length")?,
+            ctx_train,
             rms_eps: g.require_f32(&key("attention.layer_norm_rms_epsilon"))?,
             rope_kind: traits.rope,
             rope_dims,
@@ -358,30 +400,22 @@ impl Checker<'_> {
     fn layer(&self, s: &ModelShape, index: usize) -> Result<LayerTensors, ArchError> {
         let at = |part: &str| format!("blk.{index}.{part}");
         let (d, q, kv, ff) = (s.n_embd, s.n_head * s.head_dim, s.kv_width(), s.n_ff);
-        let has_bias = s
-            .arch
-            .traits()
-            .qkv_bias
-            .unwrap_or_else(|| self.gguf.tensor(&at("attn_q.bias")).is_some());
-        let qkv_bias = if has_bias {
-            Some([
-                self.vector(&at("attn_q.bias"), q)?,
-                self.vector(&at("attn_k.bias"), kv)?,
-                self.vector(&at("attn_v.bias"), kv)?,
-            ])
-        } else {
-            None
-        };
-        for absent in [
-            "attn_output.bias",
-            "ffn_gate.bias",
-            "ffn_up.bias",
-            "ffn_down.bias",
-        ] {
-            if self.gguf.tensor(&at(absent)).is_some() {
-                return Err(self.variant(format!("tensor {} is", at(absent))));
+        let biases = ["attn_q.bias", "attn_k.bias", "attn_v.bias"].map(at);
+        let qkv_bias = match biases.each_ref().map(|b| self.gguf.tensor(b).is_some()) {
+            [true, true, true] => Some([
+                self.vector(&biases[0], q)?,
+                self.vector(&biases[1], kv)?,
+                self.vector(&biases[2], kv)?,
+            ]),
+            [false, false, false] => None,
+            some => {
+                let there = biases.iter().zip(some).find(|(_, there)| *there);
+                let name = there.map_or("", |(name, _)| name);
+                return Err(
+                    self.variant(format!("the tensor {name} without all three of its kind"))
+                );
             }
-        }
+        };
         Ok(LayerTensors {
             attn_norm: self.vector(&at("attn_norm.weight"), d)?,
             q: self.matrix(&at("attn_q.weight"), d, q)?,
@@ -438,10 +472,6 @@ impl Checker<'_> {
                 "tensor {name} has shape {:?}, not {want:?}",
                 tensor.dims
             )));
-        }
-        // The kernels load vectors from it; files with a smaller general.alignment exist.
-        if tensor.offset % TENSOR_ALIGNMENT != 0 {
-            return Err(ArchError::misaligned(self.gguf, tensor));
         }
         Ok(tensor.clone())
     }

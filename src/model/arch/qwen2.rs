@@ -1,4 +1,4 @@
-//! Qwen2 and Qwen2.5: biases on q, k and v; halves rotate together.
+//! Qwen2 and Qwen2.5: biases on q, k and v as a rule; halves rotate together.
 
 use super::{ArchTraits, RopeKind};
 
@@ -6,6 +6,7 @@ pub(super) const NAME: &str = "qwen2";
 
 pub(super) const TRAITS: ArchTraits = ArchTraits {
     rope: RopeKind::Neox,
-    qkv_bias: Some(true),
+    rope_factors: false,
+    heads_fill_width: true,
     rope_freq_base: 10_000.0,
 };

@@ -2,11 +2,10 @@
 
 use super::jinja::Message;
 use crate::ggml::llama;
-use crate::model::Tokenizer;
-use llama_cpp_2::model::LlamaChatTemplate;
+use crate::ggml::model::apply_template;
 
 /// A form, by its name or as llama.cpp guesses it from a template's text.
-pub(super) struct BuiltIn(LlamaChatTemplate);
+pub(super) struct BuiltIn(String);
 
 /// Control tokens that only one form uses, and its name.
 const BY_TOKEN: [(&str, &str); 3] = [
@@ -20,24 +19,19 @@ pub(super) const COMMON: &str = "chatml";
 
 impl BuiltIn {
     /// `None` for a name or a template that llama.cpp does not know.
-    pub(super) fn new(tokenizer: &Tokenizer, name_or_template: &str) -> Option<Self> {
-        let form = Self(LlamaChatTemplate::new(name_or_template).ok()?);
+    pub(super) fn new(name_or_template: &str) -> Option<Self> {
+        let form = Self(name_or_template.to_owned());
         let hello = Message {
             role: "user",
             content: "hello",
         };
-        form.render(tokenizer, &[hello], true)?;
+        form.render(&[hello], true)?;
         Some(form)
     }
 
-    pub(super) fn render(
-        &self,
-        tokenizer: &Tokenizer,
-        messages: &[Message<'_>],
-        ask: bool,
-    ) -> Option<String> {
+    pub(super) fn render(&self, messages: &[Message<'_>], ask: bool) -> Option<String> {
         let messages = messages.iter().map(|m| (m.role, m.content));
-        tokenizer.apply_built_in(&self.0, messages, ask)
+        apply_template(&self.0, &messages.collect::<Vec<_>>(), ask)
     }
 }
 

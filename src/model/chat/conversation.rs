@@ -6,6 +6,7 @@
 use super::marks::{AnswerToken, MarkedAnswer, mark};
 use super::pieces::{Answer, Assembler, Memo};
 use super::{ChatTemplate, Form, Manners, Message, Turn};
+use crate::model::TextError;
 use crate::units::TokenId;
 
 /// See the module's text.
@@ -40,7 +41,10 @@ impl Conversation {
     }
 
     /// The whole prompt, as if `text` were submitted now.
-    pub fn tokens(&mut self, text: &str) -> Vec<TokenId> {
+    ///
+    /// # Errors
+    /// A character that the vocabulary has no token for.
+    pub fn tokens(&mut self, text: &str) -> Result<Vec<TokenId>, TextError> {
         let user = mark(&self.template.names, text);
         let template = &self.template;
         let failed = match self.render(&template.form, &template.manners, &user) {
@@ -126,10 +130,14 @@ impl Conversation {
             "user",
             if self.turns.is_empty() { &first } else { user },
         ));
-        form.render(&self.template.tokenizer, &messages, true)
+        form.render(&messages, true)
     }
 
-    fn assemble(&mut self, rendered: &str, manners: Option<&Manners>) -> Vec<TokenId> {
+    fn assemble(
+        &mut self,
+        rendered: &str,
+        manners: Option<&Manners>,
+    ) -> Result<Vec<TokenId>, TextError> {
         let assembler = Assembler {
             tokenizer: &self.template.tokenizer,
             names: &self.template.names,

@@ -232,15 +232,10 @@ impl Manners {
 }
 
 impl Form {
-    fn render(
-        &self,
-        tokenizer: &Tokenizer,
-        messages: &[Message<'_>],
-        ask: bool,
-    ) -> Result<String, TemplateError> {
+    fn render(&self, messages: &[Message<'_>], ask: bool) -> Result<String, TemplateError> {
         match self {
             Self::Jinja(jinja) => jinja.render(messages, ask),
-            Self::BuiltIn(form) => form.render(tokenizer, messages, ask).ok_or_else(|| {
+            Self::BuiltIn(form) => form.render(messages, ask).ok_or_else(|| {
                 TemplateError::Whole("llama.cpp does not apply its form".to_owned())
             }),
             Self::Plain => Ok(messages.iter().map(|m| m.content).collect()),
@@ -248,7 +243,7 @@ impl Form {
     }
 
     /// Tries a short conversation.
-    fn try_out(&self, tokenizer: &Tokenizer) -> Result<Manners, TemplateError> {
+    fn try_out(&self) -> Result<Manners, TemplateError> {
         let message = |role, content| Message { role, content };
         let (system, user, answer, next) = (
             message("system", "A probe of systems."),
@@ -256,17 +251,17 @@ impl Form {
             message("assistant", "A probe of answers."),
             message("user", "A probe of later users."),
         );
-        let asked = self.render(tokenizer, &[user], true)?;
-        let again = self.render(tokenizer, &[user, answer, next], true)?;
+        let asked = self.render(&[user], true)?;
+        let again = self.render(&[user, answer, next], true)?;
         if !asked.contains(user.content) || !again.contains(next.content) {
             return Err(TemplateError::Whole(
                 "it leaves out what the user says".to_owned(),
             ));
         }
-        let with_system = self.render(tokenizer, &[system, user], true);
+        let with_system = self.render(&[system, user], true);
         let system = with_system
             .is_ok_and(|text| text.contains(system.content) && text.contains(user.content));
-        let answered = self.render(tokenizer, &[user, answer], false);
+        let answered = self.render(&[user, answer], false);
         let lead = answered.ok().and_then(|text| {
             let (lead, _) = text.strip_prefix(&asked)?.split_once(answer.content)?;
             lead.trim().is_empty().then(|| lead.to_owned())
@@ -337,14 +332,14 @@ impl Chooser<'_> {
         let ends = self.tokenizer.begin_and_end_names();
         let jinja = Jinja::new(source, ends, self.names, self.now)?;
         let form = Form::Jinja(Box::new(jinja));
-        let manners = form.try_out(self.tokenizer)?;
+        let manners = form.try_out()?;
         Ok((form, manners))
     }
 
     /// The built-in form of this name, or the one that a template looks like.
     fn guessed(&self, name_or_template: &str) -> Option<(Form, Manners)> {
-        let form = Form::BuiltIn(BuiltIn::new(self.tokenizer, name_or_template)?);
-        let manners = form.try_out(self.tokenizer).ok()?;
+        let form = Form::BuiltIn(BuiltIn::new(name_or_template)?);
+        let manners = form.try_out().ok()?;
         Some((form, manners))
     }
 

@@ -11,7 +11,7 @@
 //! that it was decoded as.
 
 use super::marks::{ControlNames, MarkedAnswer, unmark};
-use crate::model::Tokenizer;
+use crate::model::{TextError, Tokenizer};
 use crate::units::TokenId;
 use std::collections::HashMap;
 
@@ -47,12 +47,15 @@ pub(super) struct Assembler<'a> {
 impl Assembler<'_> {
     /// Tokens of `rendered`, in which `answers` are. The token that begins every prompt is there
     /// once.
+    ///
+    /// # Errors
+    /// A character that the vocabulary has no token for.
     pub(super) fn tokens<'a>(
         &self,
         rendered: &str,
         answers: impl Iterator<Item = &'a Answer>,
         memo: &mut Memo,
-    ) -> Vec<TokenId> {
+    ) -> Result<Vec<TokenId>, TextError> {
         let mut out = Out {
             tokens: Vec::new(),
             run: String::new(),
@@ -72,9 +75,9 @@ impl Assembler<'_> {
                 // The answer brings what the template writes before it.
                 before = before.strip_suffix(self.lead).unwrap_or(before);
             }
-            self.text(before, &mut out);
+            self.text(before, &mut out)?;
             out.run.push_str(found.head);
-            self.end_run(&mut out);
+            self.end_run(&mut out)?;
             let tokens = &answer.tokens[found.tokens];
             if let Some(&last) = tokens.last() {
                 out.tokens.extend_from_slice(tokens);
@@ -87,22 +90,22 @@ impl Assembler<'_> {
             out.run.push_str(found.tail);
             at = found.place.end;
         }
-        self.text(&rendered[at..], &mut out);
-        self.end_run(&mut out);
+        self.text(&rendered[at..], &mut out)?;
+        self.end_run(&mut out)?;
         memo.known = out.new;
         let Some(begin) = self.tokenizer.begin() else {
-            return out.tokens;
+            return Ok(out.tokens);
         };
         // Templates that write it themselves must not get two.
         let written = out.tokens.iter().take_while(|&&token| token == begin);
         let extra = written.count();
         let mut tokens = vec![begin];
         tokens.extend_from_slice(&out.tokens[extra..]);
-        tokens
+        Ok(tokens)
     }
 
     /// Adds rendered text in which there is no answer.
-    fn text(&self, text: &str, out: &mut Out) {
+    fn text(&self, text: &str, out: &mut Out) -> Result<(), TextError> {
         let mut at = 0;
         for (place, token) in self.names.find(text) {
             out.run.push_str(&text[at..place.start]);
@@ -111,16 +114,17 @@ impl Assembler<'_> {
                 let kept = out.run.trim_end_matches(is_space).len();
                 out.run.truncate(kept);
             }
-            self.end_run(out);
+            self.end_run(out)?;
             out.tokens.push(token);
             out.follows = Follows::Control;
             out.strips = strip.after;
             at = place.end;
         }
         out.run.push_str(&text[at..]);
+        Ok(())
     }
 
-    fn end_run(&self, out: &mut Out) {
+    fn end_run(&self, out: &mut Out) -> Result<(), TextError> {
         let run = std::mem::take(&mut out.run);
         let run = if out.strips {
             run.trim_start_matches(is_space)
@@ -129,20 +133,19 @@ impl Assembler<'_> {
         };
         out.strips = false;
         if run.is_empty() {
-            return;
+            return Ok(());
         }
         let key = (out.follows, run.to_owned());
         let known = out.new.get(&key).cloned().or_else(|| out.old.remove(&key));
-        let tokens = known.unwrap_or_else(|| {
-            let real = unmark(run);
-            match out.follows {
-                Follows::Control => self.tokenizer.text(&real),
-                Follows::Text => self.tokenizer.text_within(&real),
-            }
-        });
+        let tokens = match (known, out.follows) {
+            (Some(tokens), _) => tokens,
+            (None, Follows::Control) => self.tokenizer.text(&unmark(run))?,
+            (None, Follows::Text) => self.tokenizer.text_within(&unmark(run))?,
+        };
         out.tokens.extend_from_slice(&tokens);
         out.follows = Follows::Text;
         out.new.insert(key, tokens);
+        Ok(())
     }
 }
 

@@ -85,6 +85,16 @@ impl<'a> Cursor<'a> {
     /// A length-prefixed string, borrowed from the file.
     pub(super) fn string(&mut self, limit: u64, what: &str) -> Read<&'a str> {
         let offset = self.offset();
+        let bytes = self.bytes(limit, what)?;
+        std::str::from_utf8(bytes).map_err(|_| GgufFault::NotUtf8 {
+            what: what.to_owned(),
+            offset,
+        })
+    }
+
+    /// The bytes of a length-prefixed string, which need not be UTF-8.
+    pub(super) fn bytes(&mut self, limit: u64, what: &str) -> Read<&'a [u8]> {
+        let offset = self.offset();
         let length = self.u64(what)?;
         let bytes = self.take(length, what)?;
         if length > limit {
@@ -95,10 +105,7 @@ impl<'a> Cursor<'a> {
                 limit,
             });
         }
-        std::str::from_utf8(bytes).map_err(|_| GgufFault::NotUtf8 {
-            what: what.to_owned(),
-            offset,
-        })
+        Ok(bytes)
     }
 
     /// Passes over a length-prefixed string.

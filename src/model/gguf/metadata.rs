@@ -114,7 +114,7 @@ impl ValueType {
 
 impl Value {
     /// "u32", "array of 12 string": what an error says was found.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Self::Array(a) => format!("an array of {} {}", a.len, a.element.name()),
             Self::String(_) => "a string".into(),
@@ -209,7 +209,11 @@ fn parse_value(cursor: &mut Cursor<'_>, key: &str) -> Result<Value, GgufFault> {
                 });
             }
         },
-        ValueType::String => Value::String(cursor.string(MAX_STRING_BYTES, key)?.to_owned()),
+        // llama.cpp takes any bytes: a name in another encoding is no damage.
+        ValueType::String => {
+            let bytes = cursor.bytes(MAX_STRING_BYTES, key)?;
+            Value::String(String::from_utf8_lossy(bytes).into_owned())
+        }
         ValueType::Array => Value::Array(parse_array(cursor, key, 1)?),
     })
 }

@@ -149,6 +149,11 @@ impl Gguf {
         &self.files[0].path
     }
 
+    /// The paths of all files, in order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+
     /// Bytes of all files.
     pub fn file_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.len).sum()

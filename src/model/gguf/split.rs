@@ -1,6 +1,11 @@
 //! Names of models cut into several files: `name-00001-of-00003.gguf`.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// Bytes of what a part's name ends in.
+const ENDING: usize = "-00001-of-00003.gguf".len();
 
 /// A part's name taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,9 +20,12 @@ pub struct SplitName {
 impl SplitName {
     /// `None` where `path` is not named as a part.
     pub fn parse(path: &Path) -> Option<Self> {
-        let stem = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
-        let (rest, count) = stem.rsplit_once("-of-")?;
-        let (prefix, number) = rest.rsplit_once('-')?;
+        // The end of the name, which is ASCII; what is before it need not be UTF-8.
+        let name = path.file_name()?.as_bytes();
+        let (prefix, end) = name.split_at_checked(name.len().checked_sub(ENDING)?)?;
+        let end = str::from_utf8(end).ok()?.strip_suffix(".gguf")?;
+        let (number, count) = end.strip_prefix('-')?.split_once("-of-")?;
+        let prefix = OsStr::from_bytes(prefix);
         let five_digits = |text: &str| {
             (text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit()))
                 .then(|| text.parse::<u32>().ok())?
@@ -44,6 +52,13 @@ impl SplitName {
         name.into()
     }
 
+    /// The first part of the model that `path` is a part of, where it is there; else `path`.
+    pub fn first_part(path: &Path) -> PathBuf {
+        let first = Self::parse(path).map(|name| name.part(1));
+        let there = first.filter(|first| first.is_file());
+        there.unwrap_or_else(|| path.to_owned())
+    }
+
     /// The paths of all parts in order.
     pub fn parts(&self) -> impl Iterator<Item = PathBuf> + '_ {
         (1..=self.count).map(|number| self.part(number))
@@ -68,6 +83,9 @@ mod tests {
                 .part(1),
             Path::new("a-00001-of-00001.gguf")
         );
+        let strange = Path::new(OsStr::from_bytes(b"/m/\xff-00002-of-00003.gguf"));
+        let name = SplitName::parse(strange).unwrap();
+        assert_eq!(name.part(2), strange);
         for not in [
             "model.gguf",
             "m-1-of-2.gguf",

@@ -36,6 +36,13 @@ impl Gguf {
         })
     }
 
+    pub fn bool(&self, key: &str) -> Result<Option<bool>, GgufError> {
+        self.typed(key, "a bool", |value| match *value {
+            Value::Bool(v) => Some(v),
+            _ => None,
+        })
+    }
+
     /// The length of an array, without reading it.
     pub fn array_len(&self, key: &str) -> Result<Option<u64>, GgufError> {
         self.typed(key, "an array", |value| match value {

@@ -4,6 +4,7 @@ use super::cursor::{Cursor, MAX_STRING_BYTES};
 use super::error::GgufError;
 use super::metadata::{Value, ValueType};
 use super::{Gguf, GgufFault, open_mapped};
+use std::collections::HashMap;
 
 /// Keys of everything that text is cut into tokens by.
 const PREFIX: &str = "tokenizer.ggml.";
@@ -18,6 +19,35 @@ impl Gguf {
         let n = self.array_len(key)?;
         let n = n.ok_or_else(|| GgufError::new(self.path(), GgufFault::MissingKey(key.into())))?;
         Ok(usize::try_from(n).unwrap_or(usize::MAX))
+    }
+
+    /// The first token that is there twice: its text and both numbers. Tokens without a text are
+    /// told apart by their numbers.
+    ///
+    /// # Errors
+    /// When the file cannot be read any more.
+    pub(in crate::model) fn double_token(&self) -> Result<Option<(String, u64, u64)>, GgufError> {
+        let key = "tokenizer.ggml.tokens";
+        let Some(Value::Array(tokens)) = self.metadata.get(key) else {
+            return Ok(None);
+        };
+        if tokens.element != ValueType::String {
+            return Ok(None);
+        }
+        let map = open_mapped(self.path())?;
+        let mut cursor = Cursor::new(&map, tokens.offset);
+        let mut seen = HashMap::new();
+        for id in 0..tokens.len {
+            let text = cursor.string(MAX_STRING_BYTES, key);
+            let text = text.map_err(|fault| GgufError::new(self.path(), fault))?;
+            if text.is_empty() {
+                continue;
+            }
+            if let Some(first) = seen.insert(text, id) {
+                return Ok(Some((text.to_owned(), first, id)));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether both files cut any text into the same tokens: all of their tokenizer's metadata
@@ -54,8 +84,8 @@ impl Gguf {
                         ValueType::Array => same = false,
                         ValueType::String => {
                             for _ in 0..a.len {
-                                let left = x.string(MAX_STRING_BYTES, &key).map_err(fail)?;
-                                same &= left == y.string(MAX_STRING_BYTES, &key).map_err(fail)?;
+                                let left = x.bytes(MAX_STRING_BYTES, &key).map_err(fail)?;
+                                same &= left == y.bytes(MAX_STRING_BYTES, &key).map_err(fail)?;
                             }
                         }
                         fixed => {

@@ -16,9 +16,10 @@ impl LayerOracle {
         let blocks = self.shards_where(|part| part == ShardPart::Head);
         let Some(side) = &self.side else {
             let mut room = Vec::new();
-            return blocks
-                .into_iter()
-                .try_for_each(|block| self.head_step(block, graphs, rows, &mut room, logits));
+            return blocks.into_iter().try_for_each(|block| {
+                self.check_use(block)?;
+                self.head_step(block, graphs, rows, &mut room, logits)
+            });
         };
         let threads = side.landing.threads(logits.nodes().len());
         std::thread::scope(|scope| {

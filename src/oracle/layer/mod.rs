@@ -27,8 +27,8 @@ pub use probe::{PassShape, StepTimes};
 
 use super::logits::Shelf;
 use super::{
-    Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees, WidthClass,
-    check_width, max_width,
+    GiveUp, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees,
+    WidthClass, check_width, max_width,
 };
 use crate::ggml::{Compute, Context, Device, Tensor, dequantize_row};
 use crate::io::RowFile;
@@ -99,6 +99,7 @@ pub struct LayerOracle {
     side: Option<DeviceSide>,
     /// The shape of pass that scratch memory is enough for: tokens, cells, wanted rows.
     reserved: (usize, usize, usize),
+    give_up: Option<GiveUp>,
 }
 
 impl LayerOracle {
@@ -211,6 +212,7 @@ impl LayerOracle {
             shape,
             side,
             reserved: (0, 0, 0),
+            give_up: None,
         })
     }
 
@@ -353,8 +355,23 @@ impl LayerOracle {
         })
     }
 
+    /// Ends a pass whose result is of no use any more. `next` is the shard that it would take.
+    /// What a device was asked for runs on in any case.
+    fn check_use(&self, next: ShardIdx) -> Result<(), OracleError> {
+        let Some(outdated) = self.give_up.as_ref().filter(|_| self.side.is_none()) else {
+            return Ok(());
+        };
+        let done = next.0 as f64 / self.river.shards().len() as f64;
+        if !outdated(done) {
+            return Ok(());
+        }
+        self.river.rewind();
+        Err(OracleError::GivenUp)
+    }
+
     fn layers(&mut self, graphs: &Graphs) -> Result<(), OracleError> {
         for shard in self.shards_where(|part| part != ShardPart::Head) {
+            self.check_use(shard)?;
             self.layer_step(shard, graphs)?;
         }
         Ok(())
@@ -405,6 +422,7 @@ impl Oracle for LayerOracle {
         check_width(tree, width, max_width(self.max_nodes))?;
         let began = Instant::now();
         let stall_before = self.river.stall();
+        self.compute.set_kernels(width.kernels());
         self.river.begin_pass()?;
         if let Some(side) = &mut self.side {
             side.landing.clear(self.compute.stream());
@@ -415,6 +433,7 @@ impl Oracle for LayerOracle {
         let ended = self.river.end_pass();
         let logits = logits?;
         ended?;
+        logits.check()?;
         self.show_cells();
         let stall = self.river.stall().saturating_sub(stall_before);
         Ok(PassOutput {
@@ -423,8 +442,13 @@ impl Oracle for LayerOracle {
                 wall_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
                 stall_us: u64::try_from(stall.as_micros()).unwrap_or(u64::MAX),
                 stream_us: self.river.lap_us().max(self.link_us()),
+                threads: self.compute.take_threads_used(),
             },
         })
+    }
+
+    fn give_up_when(&mut self, outdated: Option<GiveUp>) {
+        self.give_up = outdated;
     }
 
     fn commit(&mut self, path: &[NodeIdx]) {

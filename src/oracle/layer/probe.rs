@@ -16,6 +16,7 @@
 
 use super::super::{Logits, OracleError, TokenTree, WidthClass};
 use super::{Graphs, LayerOracle, LayerOracleOptions};
+use crate::ggml::ThreadsUsed;
 use crate::model::{GgmlType, Gguf, ModelLayout};
 use crate::river::{Shard, ShardIdx, catalogue, total_bytes};
 use crate::system;
@@ -29,6 +30,9 @@ const LEAST_LOADED: Bytes = Bytes::mib(64);
 
 /// Every shape of a pass is computed this often, and more often while there is time.
 const LEAST_ROUNDS: usize = 3;
+
+/// A small model is known after so many, long before the time is up.
+const MOST_ROUNDS: usize = 32;
 
 /// Of these are a tree's cells; attention runs over the fewest that it can.
 const CELLS: usize = super::KV_STEP;
@@ -62,6 +66,8 @@ pub struct StepTimes {
     pub steps_s: Vec<f64>,
     /// Of what a pass does before its first step.
     pub begin_s: f64,
+    /// That it was measured with: fewer than asked for where other programs had the cores.
+    pub threads: ThreadsUsed,
 }
 
 impl StepTimes {
@@ -170,12 +176,13 @@ impl LayerOracle {
         }
         let mut times: Vec<_> = shapes.iter().map(|_| Samples::new(chosen.len())).collect();
         let (start, mut rounds) = (Instant::now(), 0);
-        while rounds < LEAST_ROUNDS || start.elapsed() < time {
+        while rounds < LEAST_ROUNDS || (rounds < MOST_ROUNDS && start.elapsed() < time) {
             for (shape, samples) in shapes.iter().zip(&mut times) {
                 oracle.sample(*shape, samples)?;
             }
             rounds += 1;
         }
+        let threads = oracle.compute.take_threads_used();
         let steps = |samples: Samples, shape: &PassShape| {
             let mut steps_s = vec![0.0; all.len()];
             for members in &kinds {
@@ -188,6 +195,7 @@ impl LayerOracle {
                 shape: *shape,
                 steps_s,
                 begin_s: median(samples.begin),
+                threads,
             }
         };
         Ok(times
@@ -207,6 +215,7 @@ impl LayerOracle {
             took
         };
         let n = shape.width();
+        self.compute.set_kernels(shape.class.kernels());
         let n_kv = self.load_tree(&tree, n)?;
         let graphs = Graphs::new(&self.shape, n, n_kv, shape.class, self.on_cpu());
         let mut logits = Logits::for_tree(&tree, self.shape.n_vocab, &self.logits);

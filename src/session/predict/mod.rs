@@ -21,12 +21,13 @@ pub use pipeline::{Pipeline, Step};
 
 use super::budget::{self, Budget, Form, Machine};
 use super::held::Held;
-use super::load::{answer_width, open_bare, read_sizes};
+use super::load::{answer_class, open_bare, read_sizes};
 use super::options::EngineOptions;
 use super::pairing::Pairing;
 use super::vram;
 use super::worth;
-use crate::model::{Blueprint, Gguf};
+use crate::ggml::ThreadsUsed;
+use crate::model::{Blueprint, Gguf, trial};
 use crate::oracle::{LayerOracle, LayerOracleOptions, PassShape, StepTimes, WidthClass};
 use crate::river::{Placement, Plan, ReadSizes, Shard, total_bytes};
 use crate::system;
@@ -53,10 +54,25 @@ pub struct Forecasts {
     pub passes: Vec<Forecast>,
 }
 
+/// That kernels were measured while other programs had some of the cores, if they were.
+pub fn cores_in_use(passes: &[Forecast]) -> Option<String> {
+    let threads = passes.iter().map(|pass| pass.threads);
+    let threads = threads.fold(ThreadsUsed::default(), ThreadsUsed::and);
+    (threads.least < threads.most).then(|| {
+        format!(
+            "the cores are in use: measured with {} of {} threads, as answers would be now; when \
+             they are free again, all of them compute",
+            threads.least, threads.most
+        )
+    })
+}
+
 /// What a pass of one shape will cost.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Forecast {
     pub nodes: usize,
+    /// Fewest and most threads that the kernels were measured with.
+    pub threads: ThreadsUsed,
     /// Tokens that are computed: nodes and padding.
     pub width: usize,
     pub predicted_compute_s: f64,
@@ -94,6 +110,8 @@ pub struct Outlook {
     pub ctx_tokens: usize,
     pub held: Held,
     pub budget: Budget,
+    /// See [`EngineOptions::exact`].
+    exact: bool,
 }
 
 impl Outlook {
@@ -103,15 +121,17 @@ impl Outlook {
     /// A model that is absent or unsupported, and memory that is too little.
     pub fn new(options: &EngineOptions) -> anyhow::Result<Self> {
         let gguf = Gguf::open(&options.oracle)?;
+        trial::writes_text(&gguf)?;
         let mut blueprint = Blueprint::from_gguf(&gguf)?;
         let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
         crate::ggml::init()?;
         let device = vram::claim(options.vram)?;
         let program = system::rss().unwrap_or_default();
+        let ram = system::budget(options.ram, &system::memory(), program)?;
+        trial::admit(&gguf, Some(ram))?;
         // Only llama.cpp can say whether it knows the architecture, and which tensors it uses.
         open_bare(&gguf, &mut blueprint)?;
         let mut pairing = Pairing::of(options, &gguf)?;
-        let ram = system::budget(options.ram, &system::memory(), program)?;
         let machine = Machine {
             ram,
             program,
@@ -126,18 +146,16 @@ impl Outlook {
             ctx_tokens,
             held,
             budget,
+            exact: options.exact,
         })
     }
 
     /// The shapes of passes that a session runs.
     fn shapes(&self) -> Vec<PassShape> {
-        let streams = self.budget.form.plan().is_some();
-        let answers = answer_width(streams);
+        let streams = self.budget.streams();
+        let answers = answer_class(streams, self.exact || self.pairing.draft.is_none());
         let class = |nodes| {
-            if nodes == 1 && self.pairing.draft.is_none() {
-                // Nothing to guess with: a token is computed alone wherever that is faster.
-                WidthClass::SINGLE
-            } else if nodes <= answers.max {
+            if nodes <= answers.max {
                 answers
             } else {
                 WidthClass::BATCH
@@ -150,7 +168,10 @@ impl Outlook {
         let widest = Some(self.budget.max_nodes).filter(|&n| n > WidthClass::BATCH.max);
         let widest = widest.map(|nodes| PassShape {
             nodes,
-            class: WidthClass::WIDE,
+            class: match answers {
+                WidthClass::PLAIN => answers,
+                _ => WidthClass::WIDE,
+            },
         });
         NODES.into_iter().map(shape).chain(widest).collect()
     }
@@ -170,7 +191,7 @@ impl Outlook {
         }
         let layer = LayerOracleOptions {
             ctx_tokens: self.ctx_tokens,
-            threads: options.threads,
+            threads: system::usable_threads(options.threads),
             max_nodes: self.budget.max_nodes,
             weight_bytes: match &self.budget.form {
                 Form::Resident => total_bytes(&self.shards),
@@ -244,6 +265,7 @@ fn forecast(shards: &[Shard], plan: Option<&Plan>, times: &StepTimes, gb_s: f64)
     let pass_s = pipeline.pass_s();
     Forecast {
         nodes: times.shape.nodes,
+        threads: times.threads,
         width: times.shape.width(),
         predicted_compute_s: compute_s,
         predicted_disk_s: disk_s,
@@ -288,6 +310,7 @@ mod tests {
     /// Every byte takes equally long.
     fn times(shards: &[Shard], gb_s: f64) -> StepTimes {
         StepTimes {
+            threads: ThreadsUsed::default(),
             shape: PassShape {
                 nodes: 1,
                 class: WidthClass::BATCH,

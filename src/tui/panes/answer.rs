@@ -1,11 +1,13 @@
 //! The conversation: turns, the answer as it comes, and where it is scrolled to.
 
-use super::{Ctx, below, empty, frame, inset};
-use crate::telemetry::Phase;
+use super::{Ctx, below, frame, inset};
+use crate::telemetry::{EngineView, Phase};
+use crate::tui::action::{Action, Context};
 use crate::tui::app::App;
 use crate::tui::conversation::{Row, RowKind};
 use crate::tui::layout::PaneId;
 use crate::tui::theme::Role;
+use crate::tui::wrap::wrap_line;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -14,7 +16,18 @@ use ratatui::text::Line;
 pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
     // One column of air on either side; the right one holds the scroll bar.
     let size = inset(area, 2, 2);
-    let height = area.height.saturating_sub(2);
+    let whole = area.height.saturating_sub(2);
+    let greeting = match app.talk.has_turns() || app.fatal.is_some() {
+        true => Vec::new(),
+        false => greeting(app, size.width),
+    };
+    // Above remarks that came before the first prompt, and a row of air.
+    let greeted = match greeting.len() as u16 {
+        0 => 0,
+        _ if app.talk.is_empty() => 0,
+        rows => (rows + 1).min(whole.saturating_sub(1)),
+    };
+    let height = whole - greeted;
     app.talk.layout(size.width.into(), height.into());
     let (top, total, under) = app.talk.position();
     let ctx = Ctx {
@@ -28,17 +41,17 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
         n => Line::from(ctx.span(Role::Warn, format!("{} {n} more rows", glyphs.down))),
     };
     let inner = frame(buf, area, &app.theme, PaneId::Answer.title(), info, focused);
-    if app.talk.is_empty() {
-        let text = match &ctx.snap.phase {
-            Phase::Loading(_) => {
-                "The models are loading. You can type already: the prompt is read as soon as they are there."
-            }
-            _ => {
-                "Nothing said yet. What you type is read while you type it, so that the answer starts early."
-            }
-        };
-        return empty(buf, inset(inner, 1, 1), &ctx, text);
+    let rows = greeting.len() as u16;
+    let first = match app.talk.is_empty() {
+        true => inner.y + inner.height.saturating_sub(rows) / 2,
+        false => inner.y,
+    };
+    for (y, text) in (first..inner.bottom()).zip(&greeting) {
+        let span = ctx.span(Role::Placeholder, text.as_str());
+        let x = size.x + size.width.saturating_sub(span.width() as u16) / 2;
+        buf.set_span(x, y, &span, size.width);
     }
+    let inner = below(inner, greeted);
     for (y, row) in (inner.y..inner.bottom()).zip(app.talk.visible()) {
         let line = styled(&ctx, row, app.spinner, size.width);
         buf.set_line(size.x, y, &line, size.width);
@@ -46,13 +59,67 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
     if total > usize::from(height) {
         scroll_bar(
             buf,
-            below(inset(area, area.width - 1, 0), 1),
+            below(inset(area, area.width - 1, 0), 1 + greeted),
             &ctx,
             top,
             total,
             height,
         );
     }
+}
+
+/// What this is and what to type, in rows of at most `width`: a line each where they fit.
+fn greeting(app: &App, width: u16) -> Vec<String> {
+    let width = usize::from(width);
+    let lines = match &app.live().phase {
+        Phase::Loading(_) => [
+            "NMOS is loading its models.".to_owned(),
+            "You can type already: it is read as soon as they are there.".to_owned(),
+        ],
+        _ => {
+            let submit = app.keymap.key(Context::Input, Action::Submit);
+            let submit = submit.map_or_else(|| "send it".to_owned(), |key| key.to_string());
+            [
+                running(&app.live().engine, width),
+                format!("Type a question, then {submit}: NMOS reads along while you type."),
+            ]
+        }
+    };
+    let wrapped = lines.iter().flat_map(|line| {
+        let rows = wrap_line(line, width).into_iter();
+        rows.map(|row| line[row].trim_end().to_owned())
+    });
+    wrapped.collect()
+}
+
+/// The model, its form, and the speed to expect, in the most words that fit a line.
+fn running(engine: &EngineView, width: usize) -> String {
+    let (short, long) = match engine.form {
+        "resident" => ("in memory", "all of it in memory"),
+        _ => ("streamed", "streamed from the disk"),
+    };
+    let oracle = match engine.oracle.as_str() {
+        "" => "a model without a name",
+        name => name,
+    };
+    let (rate, brief) = match engine.predicted_tokens_per_s {
+        Some(rate) => (
+            format!(": ~{rate:.1} tokens/s predicted"),
+            format!(": pred. ~{rate:.1} tokens/s"),
+        ),
+        None => Default::default(),
+    };
+    let least = format!("{oracle}, {short}{rate}");
+    [
+        format!("This is NMOS with {oracle}, {long}{rate}"),
+        format!("This is NMOS with {least}"),
+        format!("NMOS: {least}"),
+        least.clone(),
+        format!("{oracle}, {short}{brief}"),
+    ]
+    .into_iter()
+    .find(|line| wrap_line(line, width).len() == 1)
+    .unwrap_or(least)
 }
 
 fn styled<'a>(ctx: &Ctx<'_>, row: &'a Row, spinner: usize, width: u16) -> Line<'a> {

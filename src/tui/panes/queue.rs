@@ -68,7 +68,7 @@ pub fn figures(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
     ctx.joined(groups, width)
 }
 
-/// Widths of the table's columns.
+/// Widths of the table's columns. Where it is narrow, sizes make way for times.
 struct Columns {
     name: usize,
     size: usize,
@@ -77,11 +77,10 @@ struct Columns {
 
 impl Columns {
     fn of(width: u16) -> Self {
-        let time = 9;
-        let size = 8;
-        let name = usize::from(width)
-            .saturating_sub(size + 3 * time)
-            .clamp(10, 20);
+        let width = usize::from(width);
+        let (least, time) = (10, 9);
+        let size = if width >= least + 8 + 3 * time { 8 } else { 0 };
+        let name = width.saturating_sub(size + 3 * time).clamp(least, 20);
         Self { name, size, time }
     }
 
@@ -91,6 +90,7 @@ impl Columns {
             size: s,
             time: t,
         } = *self;
+        let size = if s > 0 { size } else { "" };
         format!("{name:<n$}{size:>s$}{need:>t$}{arrival:>t$}{slack:>t$}")
     }
 }
@@ -98,7 +98,8 @@ impl Columns {
 fn row(ctx: &Ctx<'_>, columns: &Columns, item: &QueueItem) -> Line<'static> {
     let shard = ctx.snap.shards.get(item.shard);
     let name = shard.map_or_else(|| format!("shard {}", item.shard), text::shard);
-    let size = shard.map_or_else(String::new, |s| s.bytes.to_string());
+    let size = shard.filter(|_| columns.size > 0);
+    let size = size.map_or_else(String::new, |s| s.bytes.to_string());
     let here = item.predicted_arrival_ms <= 0.0;
     let arrival = match here {
         true => "here".to_owned(),

@@ -24,23 +24,21 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &App) {
     line.push_span(ctx.span(role, format!("{sign} {phase}")));
     let groups = groups(&ctx);
     // The order of importance is not the order on the line.
-    let mut kept = vec![false; groups.len()];
+    let mut kept = vec![None; groups.len()];
     let mut used = line.width() as u16;
     let mut by_rank: Vec<usize> = (0..groups.len()).collect();
-    by_rank.sort_by_key(|&i| groups[i].0);
+    by_rank.sort_by_key(|&i| groups[i].rank);
     for i in by_rank {
-        let wide = groups[i].1.width() as u16 + 3;
-        if used + wide <= width {
-            used += wide;
-            kept[i] = true;
-        }
+        let wide = |form: &Line<'_>| form.width() as u16 + 3;
+        let forms = &groups[i].forms;
+        kept[i] = forms.iter().position(|form| used + wide(form) <= width);
+        used += kept[i].map_or(0, |form| wide(&forms[form]));
     }
-    for (_, group) in groups
-        .into_iter()
-        .zip(kept)
-        .filter(|(_, k)| *k)
-        .map(|(g, _)| g)
-    {
+    for (mut group, form) in groups.into_iter().zip(kept) {
+        let Some(form) = form else {
+            continue;
+        };
+        let group = group.forms.swap_remove(form);
         line.push_span(ctx.span(Role::Border, format!(" {} ", glyphs.separator)));
         line.spans.extend(group.spans);
     }
@@ -68,32 +66,48 @@ fn phase(app: &App, ctx: &Ctx<'_>) -> (Role, &'static str, String) {
     }
 }
 
-/// What to show with its rank: the lower, the longer it stays.
-fn groups(ctx: &Ctx<'_>) -> Vec<(u8, Line<'static>)> {
+/// A figure, or what belongs together.
+struct Group {
+    /// The lower, the longer it stays.
+    rank: u8,
+    /// In more words and in fewer: the first that fits is shown.
+    forms: Vec<Line<'static>>,
+}
+
+/// What to show, in the order of the line.
+fn groups(ctx: &Ctx<'_>) -> Vec<Group> {
     let snap = ctx.snap;
     let mut groups = Vec::new();
+    let mut push = |rank, forms| groups.push(Group { rank, forms });
     let engine = &snap.engine;
     if !engine.oracle.is_empty() {
-        groups.push((
-            2,
-            Line::from(vec![
+        push(
+            3,
+            vec![Line::from(vec![
                 ctx.span(Role::Strong, engine.oracle.clone()),
                 ctx.span(Role::Muted, format!(" {}", engine.form)),
-            ]),
-        ));
+            ])],
+        );
         let draft = match &engine.draft {
             Some(name) => format!("draft {name}"),
             None => "no draft".into(),
         };
-        groups.push((6, Line::from(ctx.span(Role::Muted, draft))));
+        push(6, vec![Line::from(ctx.span(Role::Muted, draft))]);
+    }
+    if 0 < engine.threads_now && engine.threads_now < engine.threads_max {
+        let (now, most) = (engine.threads_now, engine.threads_max);
+        let few = format!("{now} of {most} threads");
+        let more = format!("{few}: the cores are in use");
+        let forms = [more, few].map(|words| Line::from(ctx.span(Role::Warn, words)));
+        push(2, forms.to_vec());
     }
     let memory = &snap.memory;
     if memory.budget.0 > 0 {
         let over = memory.rss > memory.budget;
         let role = if over { Role::Bad } else { Role::Value };
-        groups.push((
+        push(
             1,
-            match memory.rss.0 {
+            vec![match memory.rss.0 {
                 // Not measured yet.
                 0 => Line::from(ctx.span(Role::Muted, format!("RAM budget {}", memory.budget))),
                 _ => Line::from(vec![
@@ -101,22 +115,22 @@ fn groups(ctx: &Ctx<'_>) -> Vec<(u8, Line<'static>)> {
                     ctx.span(role, memory.rss.to_string()),
                     ctx.span(Role::Muted, format!(" of {}", memory.budget)),
                 ]),
-            },
-        ));
+            }],
+        );
     }
     let mut figure = |rank, label: &'static str, value: Option<String>| {
         if let Some(value) = value {
-            groups.push((rank, Line::from(ctx.pair(label, value).to_vec())));
+            push(rank, vec![Line::from(ctx.pair(label, value).to_vec())]);
         }
     };
     let ready = snap.prefill;
     figure(
-        4,
+        5,
         "prefilled",
         (ready.prompt_tokens > 0)
             .then(|| format!("{}/{} tokens", ready.ready_tokens, ready.prompt_tokens)),
     );
-    figure(3, "TTFT", snap.accept.ttft_ms.map(text::ms));
+    figure(4, "TTFT", snap.accept.ttft_ms.map(text::ms));
     let rate = snap.accept.tokens_per_s;
     figure(0, "speed", rate.map(|r| format!("{r:.1} tokens/s")));
     groups

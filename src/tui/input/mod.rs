@@ -1,10 +1,23 @@
-//! Where terminal events come from: a thread that waits for them and stamps each with the
-//! time at which it arrived (the terminal itself sends none), so that a slow frame never
-//! bends the rhythm of the typing.
+//! Where terminal events come from: a thread that reads the terminal, makes events of its
+//! bytes, and stamps each with the time at which it arrived (the terminal itself sends none),
+//! so that a slow frame never bends the rhythm of the typing.
+//!
+//! ```text
+//!   terminal --bytes--> read --bytes, silence--> decode --sequence--> keys --Event--> channel
+//! ```
+//!
+//! [`decode`] is a state machine to which bytes and time are arguments; [`keys`] knows what the
+//! sequences of terminals mean; [`read`] is the system's part.
+
+mod decode;
+mod keys;
+mod read;
+
+pub use read::TerminalInput;
 
 use crate::units::Micros;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use ratatui::crossterm::event::{self, Event};
+use ratatui::crossterm::event::Event;
 use std::io;
 use std::thread;
 use std::time::Instant;
@@ -13,7 +26,7 @@ use std::time::Instant;
 const CAPACITY: usize = 1024;
 
 /// A terminal event and when it arrived, in microseconds since the workbench began.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped {
     pub at_us: Micros,
     pub event: Event,
@@ -25,17 +38,7 @@ pub trait InputSource: Send + 'static {
     ///
     /// # Errors
     /// When there will be no more.
-    fn next(&mut self) -> io::Result<Event>;
-}
-
-/// The real terminal.
-#[derive(Debug, Default)]
-pub struct TerminalInput;
-
-impl InputSource for TerminalInput {
-    fn next(&mut self) -> io::Result<Event> {
-        event::read()
-    }
+    fn next(&mut self) -> io::Result<Stamped>;
 }
 
 /// Starts the thread. Its channel closes after the source's error. The thread is not
@@ -43,18 +46,17 @@ impl InputSource for TerminalInput {
 ///
 /// # Errors
 /// Where no thread can be started.
-pub fn spawn(mut source: impl InputSource, epoch: Instant) -> io::Result<Receiver<Stamped>> {
+pub fn spawn(mut source: impl InputSource) -> io::Result<Receiver<Stamped>> {
     let (sender, receiver) = bounded(CAPACITY);
     thread::Builder::new()
         .name("terminal-input".into())
-        .spawn(move || forward(&mut source, epoch, &sender))?;
+        .spawn(move || forward(&mut source, &sender))?;
     Ok(receiver)
 }
 
-fn forward(source: &mut impl InputSource, epoch: Instant, sender: &Sender<Stamped>) {
+fn forward(source: &mut impl InputSource, sender: &Sender<Stamped>) {
     while let Ok(event) = source.next() {
-        let at_us = micros_since(epoch);
-        if sender.send(Stamped { at_us, event }).is_err() {
+        if sender.send(event).is_err() {
             return;
         }
     }

@@ -1,0 +1,140 @@
+//! What no model's header may say, whatever its architecture: llama.cpp would end the process, or
+//! compute nothing but what is not a number.
+
+use super::super::gguf::{Gguf, GgufError};
+use super::TrialError;
+
+/// Ways to stretch positions that llama.cpp knows by name.
+const ROPE_SCALINGS: [&str; 4] = ["none", "linear", "yarn", "longrope"];
+
+/// Most layers, and elements of a token, that llama.cpp takes.
+const MOST_LAYERS: u64 = 512;
+const MOST_ELEMENTS: u64 = 1 << 22;
+
+/// Architectures whose models turn a text into numbers, and have no other output.
+const EMBEDDERS: [&str; 11] = [
+    "bert",
+    "modern-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "neo-bert",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "eurobert",
+    "gemma-embedding",
+    "llama-embed",
+    "t5encoder",
+];
+
+/// Architectures whose attention looks ahead and that write text all the same, in a way of their
+/// own.
+const DIFFUSERS: [&str; 4] = ["dream", "llada", "llada-moe", "rnd1"];
+
+/// Checks that the model writes text.
+///
+/// # Errors
+/// An embedding model, by its architecture or by what its header says it is for.
+pub fn writes_text(gguf: &Gguf) -> Result<(), TrialError> {
+    let arch = gguf.architecture()?;
+    let key = |name: &str| format!("{arch}.{name}");
+    let pools = gguf.u32(&key("pooling_type"))?.is_some_and(|kind| kind > 0);
+    let sees_ahead = gguf.bool(&key("attention.causal"))? == Some(false);
+    if EMBEDDERS.contains(&arch) || pools || (sees_ahead && !DIFFUSERS.contains(&arch)) {
+        return Err(TrialError::Embedding {
+            path: gguf.path().to_owned(),
+            arch: arch.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Checks sizes and numbers.
+///
+/// # Errors
+/// Names the key and what it holds.
+pub(super) fn check(gguf: &Gguf) -> Result<(), TrialError> {
+    let arch = gguf.architecture()?;
+    let key = |name: &str| format!("{arch}.{name}");
+    let wrong = |what: String| TrialError::Header {
+        path: gguf.path().to_owned(),
+        what,
+    };
+    for (name, most) in [
+        ("block_count", MOST_LAYERS),
+        ("embedding_length", MOST_ELEMENTS),
+        ("context_length", u64::from(u32::MAX)),
+    ] {
+        let key = key(name);
+        if let Some(n) = scalar(gguf.u64(&key)).filter(|n| !(1..=most).contains(n)) {
+            return Err(wrong(format!("{key} is {n}, not 1 to {most}")));
+        }
+    }
+    for name in [
+        "attention.layer_norm_rms_epsilon",
+        "attention.layer_norm_epsilon",
+        "attention.group_norm_epsilon",
+    ] {
+        let key = key(name);
+        let least = |x: &f32| !x.is_finite() || *x < 0.0;
+        if let Some(x) = scalar(gguf.f32(&key)).filter(least) {
+            return Err(wrong(format!("{key} is {x}, not a small positive number")));
+        }
+    }
+    for name in ["rope.freq_base", "rope.freq_base_swa"] {
+        let key = key(name);
+        let least = |x: &f32| !x.is_finite() || *x <= 0.0;
+        if let Some(x) = scalar(gguf.f32(&key)).filter(least) {
+            return Err(wrong(format!("{key} is {x}, not a positive number")));
+        }
+    }
+    for name in ["rope.scaling.factor", "rope.scale_linear"] {
+        let key = key(name);
+        // Zero is how some files say that there is none.
+        let least = |x: &f32| !x.is_finite() || *x < 0.0;
+        if let Some(x) = scalar(gguf.f32(&key)).filter(least) {
+            return Err(wrong(format!("{key} is {x}, not a positive number")));
+        }
+    }
+    let (rotated, length) = (key("rope.dimension_count"), key("attention.key_length"));
+    if let Some(n) = scalar(gguf.u64(&rotated)) {
+        let head = scalar(gguf.u64(&length));
+        if n % 2 != 0 || head.is_some_and(|head| n > head) {
+            let of = head.map_or(String::new(), |head| format!(" of {head}"));
+            return Err(wrong(format!("{rotated} is {n}{of}: they turn in pairs")));
+        }
+    }
+    let scaling = key("rope.scaling.type");
+    if let Ok(Some(name)) = gguf.str(&scaling)
+        && !ROPE_SCALINGS.contains(&name)
+    {
+        let known = ROPE_SCALINGS.join(", ");
+        return Err(wrong(format!("{scaling} is {name:?}; known are {known}")));
+    }
+    vocabulary(gguf, wrong)
+}
+
+fn vocabulary(gguf: &Gguf, wrong: impl Fn(String) -> TrialError) -> Result<(), TrialError> {
+    let tokenizer = gguf.str("tokenizer.ggml.model")?;
+    let n = scalar(gguf.array_len("tokenizer.ggml.tokens")).unwrap_or(0);
+    let none = |name: &&str| matches!(*name, "none" | "no_vocab");
+    if n == 0 || tokenizer.filter(none).is_some() {
+        return Err(wrong(match tokenizer {
+            Some(name) if none(&name) => {
+                format!("its tokenizer is {name:?}, so that it reads and writes no text")
+            }
+            Some(name) => format!("it names a tokenizer ({name:?}) and has no vocabulary"),
+            None => "it has no vocabulary".to_owned(),
+        }));
+    }
+    if let Some((text, first, second)) = gguf.double_token()? {
+        return Err(wrong(format!(
+            "its vocabulary has {text:?} twice, as tokens {first} and {second}"
+        )));
+    }
+    Ok(())
+}
+
+/// A value that some architectures have as an array, one a layer: llama.cpp looks at those.
+fn scalar<T>(value: Result<Option<T>, GgufError>) -> Option<T> {
+    value.ok().flatten()
+}
