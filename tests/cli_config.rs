@@ -78,5 +78,5 @@ fn every_setting_of_a_file_takes_effect() {
     assert_eq!(keys.get_ref()["help"].as_str(), Some("f1"));
     let fault = settings.file.unwrap().fault(table.span(), "no such table");
     let text = fault.to_string();
-    assert!(text.contains(":29:7: keys.global: no such table"), "{text}");
+    assert!(text.contains(":30:7: keys.global: no such table"), "{text}");
 }

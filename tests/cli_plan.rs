@@ -234,3 +234,23 @@ fn what_a_draft_holds_is_predicted() {
         );
     }
 }
+
+#[test]
+fn the_chat_template_is_named() {
+    let path = model(DRAFT);
+    let report = json(&plan(&path, None, &["--json"]));
+    assert_eq!(report["chat_template"], "the model's own");
+    let output = plan(&path, None, &["--chat-template", "gemma"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("\nchat template: gemma, as built in\n"),
+        "{text}"
+    );
+    let refused = plan(&path, None, &["--chat-template", "llama9"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        error.contains("'llama9' is no chat template") && error.contains("mistral-v3"),
+        "{error}"
+    );
+}

@@ -1,7 +1,8 @@
 //! What can be written on the command line. Scripts depend on these names.
 
 use crate::config::{
-    Draft, Layer, LogLayer, LogLevel, ModelName, Ram, SamplingLayer, Scout, Switch, Vram, limits,
+    Draft, Layer, LogLayer, LogLevel, ModelName, Ram, SamplingLayer, Scout, Switch, Template, Vram,
+    limits,
 };
 use crate::forge::{Dims, Quant};
 use crate::session::TreeSize;
@@ -106,6 +107,10 @@ pub struct Shared {
     /// `chain:N` is N guesses that do not branch
     #[arg(long, global = true, value_name = "N")]
     pub tree: Option<TreeSize>,
+    /// The form of prompts: the name of a built-in chat template, a Jinja file, `none`, or `auto`
+    /// for the model's own
+    #[arg(long, global = true, value_name = "NAME|FILE")]
+    pub chat_template: Option<Template>,
     /// on: texts depend on model, prompt and sampling alone, also where a draft guesses and that
     /// takes longer
     #[arg(long, global = true, value_name = "SWITCH", num_args = 0..=1, default_missing_value = "on")]
@@ -136,6 +141,7 @@ impl Shared {
             ctx: self.ctx,
             threads: self.threads,
             tree: self.tree,
+            chat_template: self.chat_template.clone(),
             exact: self.exact,
             mouse: self.mouse,
             log: LogLayer {

@@ -73,6 +73,7 @@ pub(super) fn layer(vars: Vars<'_>) -> Result<Layer, ConfigError> {
             limits::read(t, limits::max_tokens)
         })?,
         system: checked(vars, "NMOS_SYSTEM", |t| Ok(t.to_owned()))?,
+        chat_template: checked(vars, "NMOS_CHAT_TEMPLATE", FromStr::from_str)?,
         theme: checked(vars, "NMOS_THEME", |t| Ok(t.to_owned()))?,
         exact: checked(vars, "NMOS_EXACT", FromStr::from_str)?,
         mouse: checked(vars, "NMOS_MOUSE", FromStr::from_str)?,

@@ -1,6 +1,6 @@
 //! One source of settings, in which every value is optional.
 
-use super::values::{Draft, LogLevel, ModelName, Ram, Scout, Switch, Vram};
+use super::values::{Draft, LogLevel, ModelName, Ram, Scout, Switch, Template, Vram};
 use super::{ConfigError, Fault, SourceFile, limits};
 use crate::session::TreeSize;
 use serde::Deserialize;
@@ -30,6 +30,7 @@ pub struct Layer {
     #[serde(deserialize_with = "max_tokens")]
     pub max_tokens: Option<usize>,
     pub system: Option<String>,
+    pub chat_template: Option<Template>,
     pub theme: Option<String>,
     pub exact: Option<Switch>,
     pub mouse: Option<Switch>,

@@ -23,7 +23,7 @@ pub(crate) use error::nearest;
 pub use error::{ConfigError, Fault};
 pub use layer::{KeyTable, Layer, LogLayer, SamplingLayer};
 pub use paths::Paths;
-pub use values::{Draft, LogLevel, ModelName, Ram, Scout, Switch, Vram};
+pub use values::{Draft, LogLevel, ModelName, Ram, Scout, Switch, Template, Vram};
 
 use crate::session::{self, EngineOptions, Sampling, TreeSize};
 use std::ffi::OsStr;
@@ -112,6 +112,8 @@ pub struct Settings {
     pub tree: Setting<TreeSize>,
     pub max_tokens: Setting<usize>,
     pub system: Setting<String>,
+    /// The form of prompts.
+    pub chat_template: Setting<Template>,
     pub theme: Setting<String>,
     /// Whether texts depend on model, prompt and sampling alone, whatever that costs.
     pub exact: Setting<Switch>,
@@ -197,6 +199,7 @@ impl Settings {
             tree: stack.pick(|l| l.tree, TreeSize::default),
             max_tokens: stack.pick(|l| l.max_tokens, || 1024),
             system: stack.pick(|l| l.system.clone(), || DEFAULT_SYSTEM.to_owned()),
+            chat_template: stack.pick(|l| l.chat_template.clone(), || Template::Own),
             theme: stack.pick(|l| l.theme.clone(), || DEFAULT_THEME.to_owned()),
             exact: stack.pick(|l| l.exact, || Switch::Off),
             mouse: stack.pick(|l| l.mouse, || Switch::On),
@@ -266,6 +269,7 @@ impl Settings {
             fixed_length: false,
             draft_waits: false,
             system: self.system.value.clone(),
+            chat_template: self.chat_template.value.name(),
             anticipate: true,
             exact: self.exact.value == Switch::On,
             sampling: Sampling {

@@ -27,6 +27,7 @@ impl Settings {
             },
             bare("max-tokens", &self.max_tokens),
             text("system", &self.system),
+            text("chat-template", &self.chat_template),
             text("theme", &self.theme),
             text("exact", &self.exact),
             text("mouse", &self.mouse),

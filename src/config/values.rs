@@ -69,6 +69,48 @@ impl fmt::Display for Draft {
     }
 }
 
+/// The form of prompts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Template {
+    /// The model's own.
+    Own,
+    /// The name of one that is built in, or a file.
+    Named(String),
+}
+
+impl Template {
+    /// What was asked for by name, if anything was.
+    pub fn name(&self) -> Option<String> {
+        match self {
+            Self::Own => None,
+            Self::Named(name) => Some(name.clone()),
+        }
+    }
+}
+
+impl FromStr for Template {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Own),
+            _ if text.trim().is_empty() => {
+                Err("a chat template's name or file is wanted, or auto, and this is empty".into())
+            }
+            _ => Ok(Self::Named(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Own => "auto",
+            Self::Named(name) => name,
+        })
+    }
+}
+
 /// What reads along and guesses the kind of the prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scout {
@@ -356,6 +398,7 @@ macro_rules! reads_from_text {
 }
 
 reads_from_text!(Draft, "a path or name in quotes, or \"none\"");
+reads_from_text!(Template, "a name or a file in quotes, or \"auto\"");
 reads_from_text!(Scout, "\"heuristic\" or \"none\"");
 reads_from_text!(Switch, "\"on\" or \"off\"");
 reads_from_text!(Ram, "a size in quotes such as \"960MiB\", or \"auto\"");
@@ -384,6 +427,10 @@ mod tests {
         for text in ["auto", "1", "512", "chain:1", "chain:8"] {
             assert_eq!(text.parse::<TreeSize>().unwrap().to_string(), text);
         }
+        for text in ["auto", "chatml", "my.jinja", "none"] {
+            assert_eq!(text.parse::<Template>().unwrap().to_string(), text);
+        }
+        assert!(" ".parse::<Template>().unwrap_err().contains("auto"));
         for text in ["on", "off"] {
             assert_eq!(text.parse::<Switch>().unwrap().to_string(), text);
         }

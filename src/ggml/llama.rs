@@ -9,7 +9,7 @@ use super::overrides::Overrides;
 use super::{InitError, guard, init, words};
 use llama_cpp_sys_2 as sys;
 use std::cell::{Cell, RefCell};
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr::{NonNull, null_mut};
 use std::rc::Rc;
@@ -60,6 +60,26 @@ pub fn load(path: &Path, what: Load) -> Result<Arc<Model>, LlamaError> {
         Load::Weights => {}
         Load::WeightsAsStored => params.use_extra_bufts = false,
     })
+}
+
+/// The names of the chat templates that llama.cpp has built in, in order.
+pub fn built_in_chat_templates() -> Vec<String> {
+    // SAFETY: a null pointer of length 0 is not written to; the call returns how many there are.
+    let count = unsafe { sys::llama_chat_builtin_templates(null_mut(), 0) };
+    let mut names = vec![std::ptr::null(); usize::try_from(count).unwrap_or(0)];
+    // SAFETY: the list has as many places as the call is told.
+    unsafe { sys::llama_chat_builtin_templates(names.as_mut_ptr(), names.len()) };
+    let named = names.into_iter().filter(|name| !name.is_null());
+    let mut names: Vec<_> = named
+        // SAFETY: each that was written points to a C string that lives as long as the library.
+        .map(|name| {
+            unsafe { CStr::from_ptr(name) }
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    names
 }
 
 /// Where weights are, and how they are laid out.

@@ -28,6 +28,27 @@ pub struct TokenEntry {
     pub attributes: i32,
 }
 
+impl TokenEntry {
+    /// Whether it is one that text cannot be cut into.
+    pub fn is_control(&self) -> bool {
+        self.has(sys::LLAMA_TOKEN_ATTR_CONTROL) || self.has(sys::LLAMA_TOKEN_ATTR_UNKNOWN)
+    }
+
+    /// Whether it takes the white space before its name with it.
+    pub fn strips_before(&self) -> bool {
+        self.has(sys::LLAMA_TOKEN_ATTR_LSTRIP)
+    }
+
+    /// Whether it takes the white space after its name with it.
+    pub fn strips_after(&self) -> bool {
+        self.has(sys::LLAMA_TOKEN_ATTR_RSTRIP)
+    }
+
+    fn has(&self, attribute: sys::llama_token_attr) -> bool {
+        self.attributes.cast_unsigned() & attribute != 0
+    }
+}
+
 impl Model {
     /// Takes a model over, to be freed when this is dropped.
     ///

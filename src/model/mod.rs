@@ -26,7 +26,9 @@ pub mod trial;
 
 pub use crate::ggml::{GgmlType, RopeKind};
 pub use arch::{Arch, ArchError, Blueprint, LayerTensors, ModelLayout, ModelShape};
-pub use chat::{ChatError, ChatTemplate, Turn};
+pub use chat::{
+    ChatError, ChatTemplate, Conversation, NO_TEMPLATE, TemplateError, TemplateSource, Turn,
+};
 pub use gguf::{Gguf, GgufError, TensorInfo};
 pub use outline::Outline;
 pub use tokenizer::{TextError, TextStream, Tokenizer, VocabularyMismatch};

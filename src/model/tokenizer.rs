@@ -1,7 +1,7 @@
 //! Text to tokens and back, by the model's own vocabulary.
 
 use crate::ggml::llama::{self, LlamaError, Load};
-use crate::ggml::model::Model;
+use crate::ggml::model::{Model, TokenEntry};
 use crate::units::TokenId;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +19,13 @@ pub enum TextError {
     NoToken(char),
     #[error(transparent)]
     Llama(#[from] LlamaError),
+}
+
+/// Which white space around its name a control token takes with it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strip {
+    pub before: bool,
+    pub after: bool,
 }
 
 /// Two models do not speak of the same tokens.
@@ -68,22 +75,42 @@ impl Tokenizer {
     /// # Errors
     /// Names the first character that the vocabulary has no token for.
     pub fn text(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
-        self.tokens(text, false)
-    }
-
-    /// Tokens of a template's own text, in which control tokens stand by name.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::text`].
-    pub(super) fn template(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
-        self.tokens(text, true)
-    }
-
-    fn tokens(&self, text: &str, special: bool) -> Result<Vec<TokenId>, TextError> {
-        match self.model.tokenize(text, special) {
+        match self.model.tokenize(text, false) {
             Ok(tokens) => Ok(tokens.into_iter().map(TokenId).collect()),
             Err(error) => Err(self.no_token(text).map_or(error.into(), TextError::NoToken)),
         }
+    }
+
+    /// Tokens of text that goes on after other text: a vocabulary that begins a text with a space
+    /// begins this one without.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::text`].
+    pub(super) fn text_within(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
+        // What comes out as it is before this text, whatever that is, can be cut off again.
+        const BEFORE: [&str; 3] = ["\n", "\u{1}", "|"];
+        if !self.begins_with_space() {
+            return self.text(text);
+        }
+        for before in BEFORE {
+            let (Ok(alone), Ok(together)) =
+                (self.text(before), self.text(&format!("{before}{text}")))
+            else {
+                continue;
+            };
+            if !alone.is_empty() && together.starts_with(&alone) {
+                return Ok(together[alone.len()..].to_vec());
+            }
+        }
+        self.text(text)
+    }
+
+    /// Whether text gets a space before it, as SentencePiece's does.
+    fn begins_with_space(&self) -> bool {
+        // A vocabulary may lack any of these.
+        let tokens = ["|", "a", "1"].iter().find_map(|text| self.text(text).ok());
+        let first = tokens.and_then(|tokens| tokens.first().copied());
+        first.is_some_and(|token| self.bytes(token).starts_with(b" "))
     }
 
     /// The first character of `text` that has no token by itself.
@@ -94,6 +121,45 @@ impl Tokenizer {
                 .tokenize(c.encode_utf8(&mut bytes), false)
                 .is_err()
         })
+    }
+
+    /// The names of all control tokens.
+    pub(super) fn control_tokens(&self) -> Vec<(String, TokenId)> {
+        let count = i32::try_from(self.n_vocab()).unwrap_or(i32::MAX);
+        let entries = (0..count).filter_map(|id| Some((id, self.model.entry(id)?)));
+        entries
+            .filter(|(_, entry)| entry.is_control())
+            .filter_map(|(id, entry)| Some((String::from_utf8(entry.text).ok()?, TokenId(id))))
+            .collect()
+    }
+
+    /// Whether the token is one that text cannot be cut into.
+    pub(super) fn is_control(&self, token: TokenId) -> bool {
+        let entry = self.model.entry(token.0);
+        entry.is_some_and(|entry| entry.is_control())
+    }
+
+    /// The white space around a control token's name that belongs to it.
+    pub(super) fn strip_of(&self, token: TokenId) -> Strip {
+        let entry = self.model.entry(token.0);
+        Strip {
+            before: entry.as_ref().is_some_and(TokenEntry::strips_before),
+            after: entry.as_ref().is_some_and(TokenEntry::strips_after),
+        }
+    }
+
+    /// A token as the file writes it.
+    fn written(&self, token: TokenId) -> Option<String> {
+        String::from_utf8(self.model.entry(token.0)?.text).ok()
+    }
+
+    /// The names of the tokens that begin and end a text; empty where there are none.
+    pub(super) fn begin_and_end_names(&self) -> (String, String) {
+        let name = |token: Option<i32>| {
+            let name = token.and_then(|token| self.written(TokenId(token)));
+            name.unwrap_or_default()
+        };
+        (name(self.model.begin()), name(self.model.end_of_text()))
     }
 
     /// The token that every prompt begins with, if the model has one.
@@ -110,6 +176,15 @@ impl Tokenizer {
     /// The bytes that a token stands for; none for a control token.
     pub fn bytes(&self, token: TokenId) -> Vec<u8> {
         self.model.piece(token.0, false)
+    }
+
+    /// The same, and the name of a control token.
+    pub(super) fn bytes_or_name(&self, token: TokenId) -> Vec<u8> {
+        if self.is_control(token) {
+            self.written(token).unwrap_or_default().into_bytes()
+        } else {
+            self.bytes(token)
+        }
     }
 
     /// A token as it is written in the vocabulary, control tokens too.

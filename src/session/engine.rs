@@ -106,10 +106,10 @@ impl Engine {
         (intents, events): (Receiver<Stamped>, Sender<Event>),
         hub: Arc<Hub>,
         clock: Arc<dyn Clock>,
-    ) -> anyhow::Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             cache: Cache::new(loaded.oracle),
-            prompt: Prompt::new(loaded.template, &loaded.tokenizer, options.system.clone())?,
+            prompt: Prompt::new(loaded.template, &options.system),
             tokenizer: loaded.tokenizer,
             speculator: loaded.speculator,
             draft: loaded.draft,
@@ -135,7 +135,7 @@ impl Engine {
             events,
             hub,
             clock,
-        })
+        }
     }
 
     /// Runs until a shutdown is asked for, or nobody is left to ask for anything. `heard` was
@@ -242,9 +242,7 @@ impl Engine {
         self.ahead = None;
         self.cache.truncate(0);
         self.figures = Figures::default();
-        if let Err(error) = self.prompt.clear() {
-            self.say(Event::Error(error.to_string()));
-        }
+        self.prompt.clear();
         self.rest = false;
     }
 
@@ -403,7 +401,11 @@ impl Engine {
         self.say(Event::Submitted {
             prompt: text.clone(),
         });
-        let whole = match self.prompt.whole(&text) {
+        let whole = self.prompt.whole(&text);
+        if let Some(notice) = self.prompt.take_notice() {
+            self.say(Event::Notice(notice));
+        }
+        let whole = match whole {
             Ok(whole) => whole,
             Err(error) => {
                 self.say(Event::Error(error.to_string()));
@@ -504,9 +506,7 @@ impl Engine {
                 user: text,
                 answer: answer.tokens().to_vec(),
             };
-            if let Err(error) = self.prompt.push(turn) {
-                self.say(Event::Error(error.to_string()));
-            }
+            self.prompt.push(&turn);
         }
         let stats = figures.stats(&self.cache, &answer, submitted_us, times, scout, text_out);
         if !failed {

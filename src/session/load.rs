@@ -26,6 +26,9 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
+/// The file's chat template.
+pub const TEMPLATE_KEY: &str = "tokenizer.chat_template";
+
 /// All that a session works with.
 pub(super) struct Loaded {
     pub oracle: Box<dyn Oracle>,
@@ -121,7 +124,13 @@ pub(super) fn load(
     notices.extend(hooked_variant(&budget.form, &blueprint));
     notices.extend(system::threads_notice(options.threads));
     let threads = system::usable_threads(options.threads);
-    let template = ChatTemplate::new(&tokenizer, gguf.str("tokenizer.chat_template")?)?;
+    let template = ChatTemplate::new(
+        &tokenizer,
+        gguf.str(TEMPLATE_KEY)?,
+        options.chat_template.as_deref(),
+        system::local_time(),
+    )?;
+    notices.extend(template.notices(&options.system));
     let ends: Vec<_> = (0..tokenizer.n_vocab())
         .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
         .filter(|&t| tokenizer.is_end(t))

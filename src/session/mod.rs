@@ -29,7 +29,7 @@ pub use crate::speculate::{Sampling, TreeSize};
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
 pub use budget::{Budget, BudgetError, Form, LEAST_CTX, Sizes, TooSmall, shards};
 pub use held::{DraftPlace, Held};
-pub use load::{open_bare, read_sizes};
+pub use load::{TEMPLATE_KEY, open_bare, read_sizes};
 pub use options::EngineOptions;
 pub use pairing::{Pairing, check_draft, left_out};
 pub use vram::{NoVram, VramBudget, VramTooSmall};
@@ -54,7 +54,7 @@ pub fn spawn_with_clock(options: EngineOptions, clock: Arc<dyn Clock>) -> Engine
     hub.update(|s| s.phase = Phase::Loading("starting".to_owned()));
     let work = move || {
         let mut early = Early::new(intents_in);
-        let engine = load::load(&options, &hub_in, &mut early).and_then(|mut loaded| {
+        let engine = load::load(&options, &hub_in, &mut early).map(|mut loaded| {
             for notice in loaded.notices.drain(..) {
                 let _ = events_out.send(Event::Notice(notice));
             }

@@ -36,6 +36,8 @@ pub struct EngineOptions {
     /// Answer exactly `max_tokens` tokens, end-of-text or not (benchmarks).
     pub fixed_length: bool,
     pub system: String,
+    /// The name of a chat template or a Jinja file; `None` takes the model's own.
+    pub chat_template: Option<String>,
     /// Work before Enter; a cold baseline turns it off.
     pub anticipate: bool,
     /// Answers depend on model, prompt and sampling alone, also where that takes longer.

@@ -1,48 +1,26 @@
 //! The tokens of the conversation with the prompt as it stands.
-//!
-//! ```text
-//!  before: system prompt and earlier turns | typed text | after: up to where the answer begins
-//!  (fixed while a prompt is typed)                        (the same for every prompt)
-//! ```
 
-use crate::model::{ChatError, ChatTemplate, TextError, Tokenizer, Turn};
+use crate::model::{ChatTemplate, Conversation, TextError, Turn};
 use crate::units::TokenId;
 
 /// See the module's text.
 pub(super) struct Prompt {
-    template: ChatTemplate,
-    tokenizer: Tokenizer,
-    system: String,
-    turns: Vec<Turn>,
-    before: Vec<TokenId>,
-    after: Vec<TokenId>,
+    conversation: Conversation,
 }
 
 impl Prompt {
-    pub(super) fn new(
-        template: ChatTemplate,
-        tokenizer: &Tokenizer,
-        system: String,
-    ) -> Result<Self, ChatError> {
-        let before = template.before(&system, &[])?;
-        let after = template.after(&system)?;
-        Ok(Self {
-            template,
-            tokenizer: tokenizer.clone(),
-            system,
-            turns: Vec::new(),
-            before,
-            after,
-        })
+    pub(super) fn new(template: ChatTemplate, system: &str) -> Self {
+        Self {
+            conversation: Conversation::new(template, system),
+        }
     }
 
     /// The whole prompt, as if `text` were submitted now.
     ///
     /// # Errors
     /// A character that the vocabulary has no token for.
-    pub(super) fn whole(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
-        let typed = self.tokenizer.text(text)?;
-        Ok([self.before.as_slice(), &typed, &self.after].concat())
+    pub(super) fn whole(&mut self, text: &str) -> Result<Vec<TokenId>, TextError> {
+        self.conversation.tokens(text)
     }
 
     /// The tokens of the prompt that more typing at its end will not change: those of the
@@ -50,31 +28,34 @@ impl Prompt {
     ///
     /// # Errors
     /// As [`Prompt::whole`].
-    pub(super) fn stable(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
-        let grown = self.tokenizer.text(text)?;
+    pub(super) fn stable(&mut self, text: &str) -> Result<Vec<TokenId>, TextError> {
         let up_to_word = text
             .trim_end_matches(|c: char| !c.is_whitespace())
             .trim_end();
-        let settled = self.tokenizer.text(up_to_word)?;
-        let same = grown
-            .iter()
-            .zip(&settled)
-            .take_while(|(a, b)| a == b)
-            .count();
-        Ok([self.before.as_slice(), &grown[..same]].concat())
+        // Another word instead of the last: what both have in common is settled. That no template
+        // trims the difference away, it must not be white space.
+        let last = text[up_to_word.len()..].trim_start();
+        let other = if last.starts_with('x') { " q" } else { " x" };
+        let mut whole = self.whole(text)?;
+        let settled = self.whole(&format!("{up_to_word}{other}"))?;
+        let same = whole.iter().zip(&settled).take_while(|(a, b)| a == b);
+        let same = same.count();
+        whole.truncate(same);
+        Ok(whole)
+    }
+
+    /// Something about the template that is to be said once.
+    pub(super) fn take_notice(&mut self) -> Option<String> {
+        self.conversation.take_notice()
     }
 
     /// Adds a finished turn.
-    pub(super) fn push(&mut self, turn: Turn) -> Result<(), ChatError> {
-        self.turns.push(turn);
-        self.before = self.template.before(&self.system, &self.turns)?;
-        Ok(())
+    pub(super) fn push(&mut self, turn: &Turn) {
+        self.conversation.push(turn);
     }
 
     /// Forgets all turns.
-    pub(super) fn clear(&mut self) -> Result<(), ChatError> {
-        self.turns.clear();
-        self.before = self.template.before(&self.system, &[])?;
-        Ok(())
+    pub(super) fn clear(&mut self) {
+        self.conversation.clear();
     }
 }

@@ -31,6 +31,11 @@ pub fn kernel() -> String {
     )
 }
 
+/// The time of this place, for texts: nothing is timed by it.
+pub fn local_time() -> chrono::NaiveDateTime {
+    chrono::Local::now().naive_local()
+}
+
 /// The value in kilobytes of a line such as `VmRSS:   1234 kB`, in bytes.
 fn kilobytes(text: &str, key: &str) -> Option<crate::units::Bytes> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;

@@ -139,6 +139,7 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         max_tokens: 64,
         fixed_length: false,
         draft_waits: false,
+        chat_template: None,
         system: "You are a helpful assistant.".to_owned(),
         anticipate: false,
         exact: false,

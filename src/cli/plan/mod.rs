@@ -10,9 +10,10 @@ mod text;
 use super::args::PlanArgs;
 use super::engine_options;
 use crate::config::Settings;
-use crate::model::{Blueprint, Gguf};
+use crate::model::{Blueprint, ChatTemplate, Gguf, Tokenizer};
 use crate::session::predict::{self, Checked, Forecast, Outlook};
-use crate::session::{self, Budget, Held, TreeSize};
+use crate::session::{self, Budget, EngineOptions, Held, TreeSize};
+use crate::system;
 use crate::system::measure::{Tuning, disk};
 use crate::units::Bytes;
 use anyhow::{Context, bail};
@@ -30,6 +31,8 @@ struct Report {
     draft_on: Option<Computes>,
     /// Why the default draft is not used.
     draft_left_out: Option<String>,
+    /// The form of prompts, in words.
+    chat_template: String,
     /// `resident`, `streamed` or `hooked`.
     form: &'static str,
     /// Why llama.cpp's graph computes it, whatever fits; null where NMOS's own can.
@@ -186,6 +189,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         model: model(&outlook.gguf, &outlook.blueprint),
         draft: draft.map(|gguf| lossy(gguf.path())),
         draft_left_out: outlook.pairing.left_out.clone(),
+        chat_template: chat_template(&outlook.gguf, &options)?,
         form: outlook.budget.form_name(),
         llama_cpp_since: outlook.blueprint.left_to_llama(),
         ctx_tokens: outlook.ctx_tokens,
@@ -220,6 +224,19 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         passes,
         checked,
     })
+}
+
+/// The form that prompts will have: tried out, as a session does it.
+fn chat_template(gguf: &Gguf, options: &EngineOptions) -> anyhow::Result<String> {
+    let tokenizer = Tokenizer::open(gguf.path())?;
+    let own = gguf.str(session::TEMPLATE_KEY)?;
+    let asked = options.chat_template.as_deref();
+    let template = ChatTemplate::new(&tokenizer, own, asked, system::local_time())?;
+    let mut words = template.source().to_string();
+    if template.is_without_system() && !options.system.is_empty() {
+        words += "; the system text goes before the first prompt";
+    }
+    Ok(words)
 }
 
 fn gpu(outlook: &Outlook, vram_is_default: bool) -> Option<Gpu> {

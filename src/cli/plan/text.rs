@@ -29,6 +29,7 @@ fn model(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "  {}", m.path)?;
     let types = types.join(", ");
     writeln!(out, "  {:.2} bits a weight: {types}", m.bits_per_weight)?;
+    writeln!(out, "chat template: {}", report.chat_template)?;
     match &report.draft {
         Some(path) => {
             let on_gpu = report.draft_on == Some(Computes::Gpu);

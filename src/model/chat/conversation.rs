@@ -1,0 +1,149 @@
+//! A conversation in a model's form: its prompt's tokens, again at every keystroke.
+//!
+//! What was said is marked once. A keystroke costs a rendering of the whole (some microseconds a
+//! message) and the cutting of the run of text that it is in: other runs are remembered.
+
+use super::marks::{AnswerToken, MarkedAnswer, mark};
+use super::pieces::{Answer, Assembler, Memo};
+use super::{ChatTemplate, Form, Manners, Message, Turn};
+use crate::model::TextError;
+use crate::units::TokenId;
+
+/// See the module's text.
+pub struct Conversation {
+    template: ChatTemplate,
+    /// As it goes into the template.
+    system: String,
+    turns: Vec<Said>,
+    memo: Memo,
+    /// Serves conversations that the template fails on.
+    instead: Option<(Form, Manners)>,
+    notice: Option<String>,
+}
+
+/// A turn as it goes into the template.
+struct Said {
+    user: String,
+    answer: Answer,
+}
+
+impl Conversation {
+    /// One that begins after `system`; an empty text is none.
+    pub fn new(template: ChatTemplate, system: &str) -> Self {
+        Self {
+            system: mark(&template.names, system),
+            template,
+            turns: Vec::new(),
+            memo: Memo::default(),
+            instead: None,
+            notice: None,
+        }
+    }
+
+    /// The whole prompt, as if `text` were submitted now.
+    ///
+    /// # Errors
+    /// A character that the vocabulary has no token for.
+    pub fn tokens(&mut self, text: &str) -> Result<Vec<TokenId>, TextError> {
+        let user = mark(&self.template.names, text);
+        let template = &self.template;
+        let failed = match self.render(&template.form, &template.manners, &user) {
+            Ok(rendered) => return self.assemble(&rendered, None),
+            Err(why) => why,
+        };
+        let (form, manners) = match self.instead.take() {
+            Some(instead) => instead,
+            None => {
+                self.notice = Some(format!(
+                    "the chat template fails on this conversation ({failed}); a built-in form \
+                     is used instead (--chat-template chooses another)"
+                ));
+                self.template.instead()
+            }
+        };
+        let rendered = self
+            .render(&form, &manners, &user)
+            // Plain text never fails.
+            .unwrap_or(user);
+        let tokens = self.assemble(&rendered, Some(&manners));
+        self.instead = Some((form, manners));
+        tokens
+    }
+
+    /// What went wrong with the template, once.
+    pub fn take_notice(&mut self) -> Option<String> {
+        self.notice.take()
+    }
+
+    /// Adds a finished turn.
+    pub fn push(&mut self, turn: &Turn) {
+        let (names, tokenizer) = (&self.template.names, &self.template.tokenizer);
+        let tokens: Vec<_> = turn
+            .answer
+            .iter()
+            .map(|&token| AnswerToken {
+                control: tokenizer.is_control(token),
+                bytes: tokenizer.bytes_or_name(token),
+            })
+            .collect();
+        self.turns.push(Said {
+            user: mark(names, &turn.user),
+            answer: Answer {
+                marked: MarkedAnswer::new(names, self.turns.len(), &tokens),
+                tokens: turn.answer.clone(),
+            },
+        });
+    }
+
+    /// Forgets all turns.
+    pub fn clear(&mut self) {
+        self.turns.clear();
+        self.instead = None;
+    }
+
+    fn render(
+        &self,
+        form: &Form,
+        manners: &Manners,
+        user: &str,
+    ) -> Result<String, super::TemplateError> {
+        // Without a place of its own the system text goes before the first prompt; a model that
+        // only continues texts is told nothing.
+        let chats = !matches!(form, Form::Plain);
+        let system = Some(self.system.as_str()).filter(|text| !text.is_empty() && chats);
+        let first = self.turns.first().map_or(user, |turn| &turn.user);
+        let first = match system {
+            Some(system) if !manners.system => format!("{system}\n\n{first}"),
+            _ => first.to_owned(),
+        };
+        let message = |role, content| Message { role, content };
+        let mut messages = Vec::with_capacity(self.turns.len() * 2 + 2);
+        if let Some(system) = system.filter(|_| manners.system) {
+            messages.push(message("system", system));
+        }
+        for (i, turn) in self.turns.iter().enumerate() {
+            let user = if i == 0 { &first } else { &turn.user };
+            messages.push(message("user", user));
+            messages.push(message("assistant", &turn.answer.marked.text));
+        }
+        messages.push(message(
+            "user",
+            if self.turns.is_empty() { &first } else { user },
+        ));
+        form.render(&messages, true)
+    }
+
+    fn assemble(
+        &mut self,
+        rendered: &str,
+        manners: Option<&Manners>,
+    ) -> Result<Vec<TokenId>, TextError> {
+        let assembler = Assembler {
+            tokenizer: &self.template.tokenizer,
+            names: &self.template.names,
+            lead: &manners.unwrap_or(&self.template.manners).lead,
+        };
+        let answers = self.turns.iter().map(|turn| &turn.answer);
+        assembler.tokens(rendered, answers, &mut self.memo)
+    }
+}

@@ -1,0 +1,419 @@
+//! Marks inside messages, by which a rendered prompt tells typed text from the template's own.
+//!
+//! A template gets the real text of every message, so that `trim`, `split('</think>')`, slices and
+//! length tests act on what people see. Only what could be mistaken is changed:
+//!
+//! ```text
+//!  typed    see <|im_end|> there       the name of a control token is broken:  <·|im_end|>
+//!  answer   It is four.                an anchor before its last character:    It is four#.
+//! ```
+//!
+//! Marks are code points of a private plane that no text uses. Typed text that does hold one is
+//! escaped, so nobody can forge a mark. [`unmark`] takes all of them out again.
+
+use crate::units::TokenId;
+use aho_corasick::{AhoCorasick, Input, MatchKind};
+use std::ops::Range;
+
+/// Breaks the name of a control token.
+const BREAK: char = '\u{10f000}';
+/// The anchor of the first answer; the others follow.
+const FIRST_ANCHOR: u32 = 0x10_f001;
+/// Answers that can have an anchor. Older ones than these are read as text.
+const ANCHORS: u32 = 0xff0;
+/// The next character stands for one of the marks' own code points, or for a zero byte.
+const ESCAPE: char = '\u{10fffd}';
+/// What an escaped code point is less than itself.
+const SHIFT: u32 = 0x1_0000;
+/// A zero byte, escaped: C strings end at one.
+const ZERO: char = '\u{f0000}';
+
+/// The names of a vocabulary's control tokens.
+pub(super) struct ControlNames {
+    /// As they are written; the longest first.
+    exact: AhoCorasick,
+    /// In any mixture of capitals: templates may change these.
+    any_case: AhoCorasick,
+    names: Vec<String>,
+    ids: Vec<TokenId>,
+    longest: usize,
+    /// Whether a name begins with this byte, and whether one ends with it.
+    firsts: [bool; 256],
+    lasts: [bool; 256],
+}
+
+impl ControlNames {
+    pub(super) fn new(tokens: Vec<(String, TokenId)>) -> Self {
+        // One character cannot be broken, and is no name that a template could write safely.
+        let (names, ids): (Vec<_>, Vec<_>) = tokens
+            .into_iter()
+            .filter(|(name, _)| name.chars().nth(1).is_some())
+            .unzip();
+        let search = |any_case: bool, names: &[String]| {
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .ascii_case_insensitive(any_case)
+                .build(names)
+        };
+        let (exact, any_case) = match (search(false, &names), search(true, &names)) {
+            (Ok(exact), Ok(any_case)) => (exact, any_case),
+            // Only billions of states fail.
+            _ => unreachable!("a vocabulary's names are few"),
+        };
+        let (mut firsts, mut lasts) = ([false; 256], [false; 256]);
+        for name in names.iter().map(String::as_bytes) {
+            for (table, byte) in [(&mut firsts, name[0]), (&mut lasts, name[name.len() - 1])] {
+                table[usize::from(byte.to_ascii_lowercase())] = true;
+                table[usize::from(byte.to_ascii_uppercase())] = true;
+            }
+        }
+        Self {
+            exact,
+            any_case,
+            firsts,
+            lasts,
+            longest: names.iter().map(String::len).max().unwrap_or(0),
+            names,
+            ids,
+        }
+    }
+
+    /// The control tokens in `text`, and where they are written.
+    pub(super) fn find<'a>(
+        &'a self,
+        text: &'a str,
+    ) -> impl Iterator<Item = (Range<usize>, TokenId)> + 'a {
+        self.exact
+            .find_iter(text)
+            .map(|found| (found.range(), self.ids[found.pattern().as_usize()]))
+    }
+
+    /// Whether there is a control token of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|n| n == name)
+    }
+
+    /// Whether a control token's name is in `text`, in any mixture of capitals.
+    pub(super) fn any_in(&self, text: &str) -> bool {
+        self.any_case.is_match(text)
+    }
+
+    /// Where names in `text` are to be broken, in order; names that are `kept` stay whole.
+    fn breaks(&self, text: &str, kept: &[Range<usize>]) -> Vec<usize> {
+        let mut breaks = Vec::new();
+        let after_first = |at: usize| at + text[at..].chars().next().map_or(0, char::len_utf8);
+        let mut from = 0;
+        while let Some(found) = self.any_case.find(Input::new(text).range(from..)) {
+            if kept.contains(&found.range()) {
+                from = found.end();
+                continue;
+            }
+            let at = after_first(found.start());
+            breaks.push(at);
+            // A name may begin within another.
+            from = at;
+        }
+        // A name may be made whole by what comes before the text or after it.
+        let mut head = floor(text, self.longest.min(text.len()));
+        while let Some((at, _)) = text[..head].char_indices().next_back() {
+            let piece = &text[..head];
+            let last = usize::from(text.as_bytes()[head - 1]);
+            if self.lasts[last] && self.names.iter().any(|n| ends_with(n, piece)) {
+                breaks.push(at);
+            }
+            head = at;
+        }
+        let mut tail = ceil(text, text.len().saturating_sub(self.longest));
+        while tail < text.len() {
+            let piece = &text[tail..];
+            let first = usize::from(text.as_bytes()[tail]);
+            if self.firsts[first] && self.names.iter().any(|n| starts_with(n, piece)) {
+                breaks.push(after_first(tail));
+            }
+            tail = after_first(tail);
+        }
+        breaks.sort_unstable();
+        breaks.dedup();
+        breaks
+    }
+}
+
+fn starts_with(name: &str, piece: &str) -> bool {
+    let start = name.as_bytes().get(..piece.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(piece.as_bytes()))
+}
+
+fn ends_with(name: &str, piece: &str) -> bool {
+    let from = name.len().checked_sub(piece.len());
+    from.is_some_and(|from| name.as_bytes()[from..].eq_ignore_ascii_case(piece.as_bytes()))
+}
+
+fn floor(text: &str, mut at: usize) -> usize {
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+fn ceil(text: &str, mut at: usize) -> usize {
+    while !text.is_char_boundary(at) {
+        at += 1;
+    }
+    at
+}
+
+/// Marks typed text: no control token is in the result, whatever a template puts around it.
+pub(super) fn mark(names: &ControlNames, text: &str) -> String {
+    mark_with(names, text, &[], None, &mut [])
+}
+
+/// `kept` are real control tokens; offsets in `cuts` are taken along.
+fn mark_with(
+    names: &ControlNames,
+    text: &str,
+    kept: &[Range<usize>],
+    anchor: Option<(usize, char)>,
+    cuts: &mut [(usize, usize)],
+) -> String {
+    let breaks = names.breaks(text, kept);
+    let mut breaks = breaks.into_iter().peekable();
+    let mut cuts = cuts.iter_mut().peekable();
+    let mut out = String::with_capacity(text.len() + 8);
+    let ends = std::iter::once((text.len(), None));
+    for (at, c) in text.char_indices().map(|(at, c)| (at, Some(c))).chain(ends) {
+        while let Some(cut) = cuts.next_if(|cut| cut.0 <= at) {
+            cut.0 = out.len();
+        }
+        if breaks.next_if_eq(&at).is_some() {
+            out.push(BREAK);
+        }
+        if let Some((_, mark)) = anchor.filter(|anchor| anchor.0 == at) {
+            out.push(mark);
+        }
+        match c {
+            Some('\0') => out.extend([ESCAPE, ZERO]),
+            Some(c) if is_mark(c) => {
+                let escaped = char::from_u32(u32::from(c) - SHIFT);
+                out.push(ESCAPE);
+                out.push(escaped.unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            Some(c) => out.push(c),
+            None => {}
+        }
+    }
+    out
+}
+
+fn is_mark(c: char) -> bool {
+    (BREAK..=ESCAPE).contains(&c)
+}
+
+/// The real text of what was marked.
+pub(super) fn unmark(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            ESCAPE => match chars.next() {
+                Some(ZERO) => out.push('\0'),
+                Some(c) => {
+                    let real = char::from_u32(u32::from(c) + SHIFT).filter(|&c| is_mark(c));
+                    out.push(real.unwrap_or(c));
+                }
+                None => {}
+            },
+            c if is_mark(c) => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// An answer as a template gets it, and where its tokens are in that.
+pub(super) struct MarkedAnswer {
+    pub text: String,
+    /// Offsets in `text` at which a token ends and a character too, and how many tokens end there.
+    cuts: Vec<(usize, usize)>,
+    anchor: Option<(usize, char)>,
+}
+
+/// A token of an answer, for [`MarkedAnswer::new`].
+pub(super) struct AnswerToken {
+    /// With the name of a control token.
+    pub bytes: Vec<u8>,
+    pub control: bool,
+}
+
+impl MarkedAnswer {
+    /// Answer number `index` of a conversation.
+    pub(super) fn new(names: &ControlNames, index: usize, tokens: &[AnswerToken]) -> Self {
+        let (mut text, mut pending) = (String::new(), Vec::new());
+        let (mut cuts, mut kept) = (vec![(0, 0)], Vec::new());
+        for (i, token) in tokens.iter().enumerate() {
+            let began = text.len();
+            pending.extend_from_slice(&token.bytes);
+            match std::str::from_utf8(&pending) {
+                Ok(whole) => text.push_str(whole),
+                // The character goes on in the next token.
+                Err(error) if error.error_len().is_none() && i + 1 < tokens.len() => continue,
+                Err(_) => text.push_str(&String::from_utf8_lossy(&pending)),
+            }
+            pending.clear();
+            cuts.push((text.len(), i + 1));
+            if token.control {
+                kept.push(began..text.len());
+            }
+        }
+        // Before the last character that is no space, so that trimming does not meet it; after a
+        // tag, which a template may look for.
+        let last = text.trim_end().char_indices().next_back();
+        let place = last.map(|(at, c)| if c == '>' { at + 1 } else { at });
+        let number = u32::try_from(index).ok().filter(|&n| n < ANCHORS);
+        let mark = number.and_then(|n| char::from_u32(FIRST_ANCHOR + n));
+        let anchor = place.zip(mark);
+        let mut text = mark_with(names, &text, &kept, anchor, &mut cuts);
+        let anchor = mark.and_then(|mark| text.find(mark).map(|at| (at, mark)));
+        text.shrink_to_fit();
+        Self { text, cuts, anchor }
+    }
+
+    /// Where this answer is in `rendered`, from `from` on, and what of it is there.
+    pub(super) fn find(&self, rendered: &str, from: usize) -> Option<Found<'_>> {
+        let (mine, mark) = self.anchor?;
+        let there = from + rendered.get(from..)?.find(mark)?;
+        let before = common_end(&rendered[from..there], &self.text[..mine]);
+        let after = common_start(&rendered[there..], &self.text[mine..]);
+        let (start, end) = (mine - before, mine + after);
+        // Whole tokens of what is there; what is left at its ends is text.
+        let first = self.cuts.partition_point(|cut| cut.0 < start);
+        let last = self
+            .cuts
+            .partition_point(|cut| cut.0 <= end)
+            .checked_sub(1)?;
+        let place = there - before..there + after;
+        if first > last {
+            return None;
+        }
+        let (a, b) = (self.cuts[first], self.cuts[last]);
+        Some(Found {
+            place,
+            head: &self.text[start..a.0],
+            tokens: a.1..b.1,
+            tail: &self.text[b.0..end],
+        })
+    }
+}
+
+/// What of an answer a template wrote.
+pub(super) struct Found<'a> {
+    pub place: Range<usize>,
+    /// Text before the first whole token.
+    pub head: &'a str,
+    pub tokens: Range<usize>,
+    /// Text after the last.
+    pub tail: &'a str,
+}
+
+fn common_end(a: &str, b: &str) -> usize {
+    let same = a.chars().rev().zip(b.chars().rev());
+    let same = same.take_while(|(a, b)| a == b);
+    same.map(|(c, _)| c.len_utf8()).sum()
+}
+
+fn common_start(a: &str, b: &str) -> usize {
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b);
+    same.map(|(c, _)| c.len_utf8()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn names() -> ControlNames {
+        let names = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "aba"];
+        let numbered = names.iter().zip(0..);
+        ControlNames::new(
+            numbered
+                .map(|(n, i)| ((*n).to_owned(), TokenId(i)))
+                .collect(),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn marked_text_is_the_same_and_has_no_control_token(
+            text in "([ab <>s/|]|<s>|<\\|im_end\\|>|<\\|IM_start|\\|>|\u{10f000}|\u{10fffd}|\0|é){0,12}",
+            before in "(<\\||<|ab|<\\|im_sta)?",
+            after in "(>|s>|ba|rt\\|>)?",
+        ) {
+            let names = names();
+            let marked = mark(&names, &text);
+            prop_assert_eq!(unmark(&marked), text.as_str());
+            prop_assert!(!names.any_in(&marked));
+            // A template that writes both ends of a name around a shorter text means it.
+            if text.len() >= names.longest {
+                prop_assert_eq!(names.find(&format!("{before}{marked}{after}")).count(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_text_is_left_as_it_is() {
+        for text in ["hello", "x <b> c </think> d", "  x\n"] {
+            assert_eq!(mark(&names(), text), text);
+        }
+    }
+
+    fn answer(pieces: &[&[u8]]) -> MarkedAnswer {
+        let token = |bytes: &&[u8]| AnswerToken {
+            bytes: bytes.to_vec(),
+            control: false,
+        };
+        MarkedAnswer::new(&names(), 3, &pieces.iter().map(token).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn an_answer_is_found_whole_trimmed_or_in_part() {
+        let answer = answer(&[
+            b" <think>",
+            b"hm</think>",
+            b"\n",
+            b"It",
+            b" is \xc3",
+            b"\xa9.",
+            b"\n",
+        ]);
+        let whole = format!("A:{}!", answer.text);
+        let found = answer.find(&whole, 0).unwrap();
+        assert_eq!((found.tokens, found.head, found.tail), (0..7, "", ""));
+        assert_eq!(&whole[found.place.end..], "!");
+
+        let trimmed = format!("A: {}</s>", answer.text.trim());
+        let found = answer.find(&trimmed, 0).unwrap();
+        assert_eq!(found.tokens, 0..6);
+        assert_eq!((found.head, found.tail), ("", ""));
+        assert_eq!(
+            &trimmed[..found.place.start],
+            "A:",
+            "the space is the answer's own"
+        );
+
+        let thoughtless = answer.text.split("</think>").last().unwrap().trim();
+        let found = answer.find(thoughtless, 0).unwrap();
+        assert_eq!((found.tokens, found.place.start), (3..6, 0));
+
+        let cut = &answer.text[answer.text.find('t').unwrap()..];
+        let found = answer.find(cut, 0).unwrap();
+        assert_eq!((found.head, found.tokens), ("think>", 1..7));
+        assert!(answer.find("something else", 0).is_none());
+    }
+
+    #[test]
+    fn an_answer_cut_within_a_character_is_still_its_tokens() {
+        let answer = answer(&[b"ab", b"\xe2\x82"]);
+        let found = answer.find(&answer.text, 0).unwrap();
+        assert_eq!(found.tokens, 0..2);
+        assert!(answer.text.contains(char::REPLACEMENT_CHARACTER));
+    }
+}

@@ -1,0 +1,354 @@
+//! From a conversation to the prompt's tokens, in the form that the model was trained on.
+//!
+//! ```text
+//!  system, turns, typed text
+//!     |  marks: typed text can name no control token, answers have an anchor
+//!     v
+//!  the model's own Jinja template (else a form built into llama.cpp, else plain text)
+//!     |  rendered whole
+//!     v
+//!  pieces: control tokens | runs of text, each cut in one go | answers' own tokens
+//! ```
+//!
+//! Which form is used is settled when the model is opened, by rendering a short conversation with
+//! it: one that fails, or that leaves out what was typed, is not used. What goes wrong with a
+//! later conversation is said once, and the form that would have been used instead serves it.
+
+mod builtin;
+mod conversation;
+mod jinja;
+mod marks;
+mod pieces;
+
+pub use conversation::Conversation;
+pub use jinja::TemplateError;
+
+use super::tokenizer::Tokenizer;
+use crate::units::TokenId;
+use builtin::BuiltIn;
+use chrono::NaiveDateTime;
+use jinja::{Jinja, Message};
+use marks::ControlNames;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Asks for no template: what is typed is continued.
+pub const NO_TEMPLATE: &str = "none";
+
+/// One exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub user: String,
+    /// The answer's tokens as they were decoded (tokenising its text again could differ).
+    pub answer: Vec<TokenId>,
+}
+
+/// The chat template that was asked for cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ChatError {
+    #[error(
+        "'{asked}' is no chat template: it is neither a file ({why}) nor a name; write a Jinja \
+         file's path, '{NO_TEMPLATE}', or one of {}",
+        .names.join(", ")
+    )]
+    Unknown {
+        asked: String,
+        why: std::io::Error,
+        names: Vec<String>,
+    },
+    #[error("the chat template {path} cannot be used: {why}; correct it, or leave --chat-template out", path = .path.display())]
+    Unusable { path: PathBuf, why: TemplateError },
+}
+
+/// Where the form of prompts comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateSource {
+    /// The template in the model's file.
+    Own,
+    /// The file that was asked for.
+    File(PathBuf),
+    /// The form of llama.cpp's that was asked for by name, or that the model's file names.
+    Named(String),
+    /// The file has no template: the form that its vocabulary is for, or the common one.
+    Absent(&'static str),
+    /// The file's own cannot be used: the form that llama.cpp takes it for.
+    Guessed { why: TemplateError },
+    /// The same, and llama.cpp does not know it either.
+    Replaced {
+        why: TemplateError,
+        name: &'static str,
+    },
+    /// None was wanted.
+    Plain,
+    /// The file's is empty, as those of base models are.
+    Empty,
+}
+
+impl fmt::Display for TemplateSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => f.write_str("the model's own"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Named(name) => write!(f, "{name}, as built in"),
+            Self::Absent(name) => write!(f, "{name}, as built in (the file has none)"),
+            Self::Guessed { why } => write!(
+                f,
+                "a built-in one, by the looks of the model's own, which cannot be used: {why}"
+            ),
+            Self::Replaced { why, name } => write!(
+                f,
+                "{name}, as built in, since the model's own cannot be used: {why}"
+            ),
+            Self::Plain => f.write_str("none: what is typed is continued"),
+            Self::Empty => f.write_str("none: the file's is empty, so what is typed is continued"),
+        }
+    }
+}
+
+/// A form of prompts.
+enum Form {
+    Jinja(Box<Jinja>),
+    BuiltIn(BuiltIn),
+    /// Texts one after another.
+    Plain,
+}
+
+/// What a form does with a conversation, as trying it shows.
+struct Manners {
+    /// It has a place for the system text.
+    system: bool,
+    /// White space that it writes between its call for an answer and an answer that is there.
+    lead: String,
+}
+
+/// A model's chat template.
+pub struct ChatTemplate {
+    tokenizer: Tokenizer,
+    names: Arc<ControlNames>,
+    form: Form,
+    manners: Manners,
+    source: TemplateSource,
+    /// The file's template, by which another form is chosen where this one fails.
+    own: Option<String>,
+}
+
+impl ChatTemplate {
+    /// The template that was `asked` for, else the one that the model's file holds (`own`), else
+    /// a form that is built in. `now` is what the template takes for the time, for good.
+    ///
+    /// # Errors
+    /// Where the template that was asked for cannot be used.
+    pub fn new(
+        tokenizer: &Tokenizer,
+        own: Option<&str>,
+        asked: Option<&str>,
+        now: NaiveDateTime,
+    ) -> Result<Self, ChatError> {
+        let names = Arc::new(ControlNames::new(tokenizer.control_tokens()));
+        let chooser = Chooser {
+            tokenizer,
+            names: &names,
+            now,
+        };
+        let (form, manners, source) = match (asked, own) {
+            (Some(asked), _) => chooser.asked(asked)?,
+            (None, Some(own)) => chooser.own(own),
+            (None, None) => {
+                let name = chooser.by_vocabulary();
+                let (form, manners) = chooser.named(name);
+                (form, manners, TemplateSource::Absent(name))
+            }
+        };
+        Ok(Self {
+            tokenizer: tokenizer.clone(),
+            names,
+            form,
+            manners,
+            source,
+            own: own.map(str::to_owned),
+        })
+    }
+
+    pub fn source(&self) -> &TemplateSource {
+        &self.source
+    }
+
+    /// Whether it is a chat's, but has no place for a system text.
+    pub fn is_without_system(&self) -> bool {
+        !matches!(self.form, Form::Plain) && !self.manners.system
+    }
+
+    /// What a user of this model with this system text should know.
+    pub fn notices(&self, system: &str) -> Vec<String> {
+        let mut notices = Vec::new();
+        match &self.source {
+            TemplateSource::Guessed { why } => notices.push(format!(
+                "the model's chat template cannot be used ({why}); the built-in form that it \
+                 looks like is used instead (--chat-template chooses another)"
+            )),
+            TemplateSource::Replaced { why, name } => notices.push(format!(
+                "the model's chat template cannot be used ({why}); {name} is used instead, which \
+                 the model may not know (--chat-template chooses another)"
+            )),
+            TemplateSource::Empty => notices.push(
+                "the model's chat template is empty, as a base model's: what you type is \
+                 continued as it is, without the system text (--chat-template chooses a template)"
+                    .to_owned(),
+            ),
+            _ => {}
+        }
+        if self.is_without_system() && !system.is_empty() {
+            notices.push(
+                "the model's chat template has no place for a system text: it goes before the \
+                 first prompt"
+                    .to_owned(),
+            );
+        }
+        notices
+    }
+
+    /// The form that serves where this one has failed.
+    fn instead(&self) -> (Form, Manners) {
+        let chooser = Chooser {
+            tokenizer: &self.tokenizer,
+            names: &self.names,
+            now: NaiveDateTime::default(),
+        };
+        match &self.form {
+            Form::Jinja(_) => chooser
+                .guessed(self.own.as_deref().unwrap_or_default())
+                .unwrap_or_else(|| chooser.named(chooser.by_vocabulary())),
+            Form::BuiltIn(_) | Form::Plain => (Form::Plain, Manners::PLAIN),
+        }
+    }
+}
+
+impl Manners {
+    const PLAIN: Self = Self {
+        system: false,
+        lead: String::new(),
+    };
+}
+
+impl Form {
+    fn render(&self, messages: &[Message<'_>], ask: bool) -> Result<String, TemplateError> {
+        match self {
+            Self::Jinja(jinja) => jinja.render(messages, ask),
+            Self::BuiltIn(form) => form.render(messages, ask).ok_or_else(|| {
+                TemplateError::Whole("llama.cpp does not apply its form".to_owned())
+            }),
+            Self::Plain => Ok(messages.iter().map(|m| m.content).collect()),
+        }
+    }
+
+    /// Tries a short conversation.
+    fn try_out(&self) -> Result<Manners, TemplateError> {
+        let message = |role, content| Message { role, content };
+        let (system, user, answer, next) = (
+            message("system", "A probe of systems."),
+            message("user", "A probe of users."),
+            message("assistant", "A probe of answers."),
+            message("user", "A probe of later users."),
+        );
+        let asked = self.render(&[user], true)?;
+        let again = self.render(&[user, answer, next], true)?;
+        if !asked.contains(user.content) || !again.contains(next.content) {
+            return Err(TemplateError::Whole(
+                "it leaves out what the user says".to_owned(),
+            ));
+        }
+        let with_system = self.render(&[system, user], true);
+        let system = with_system
+            .is_ok_and(|text| text.contains(system.content) && text.contains(user.content));
+        let answered = self.render(&[user, answer], false);
+        let lead = answered.ok().and_then(|text| {
+            let (lead, _) = text.strip_prefix(&asked)?.split_once(answer.content)?;
+            lead.trim().is_empty().then(|| lead.to_owned())
+        });
+        Ok(Manners {
+            system,
+            lead: lead.unwrap_or_default(),
+        })
+    }
+}
+
+/// What forms are made of.
+struct Chooser<'a> {
+    tokenizer: &'a Tokenizer,
+    names: &'a Arc<ControlNames>,
+    now: NaiveDateTime,
+}
+
+impl Chooser<'_> {
+    fn asked(&self, asked: &str) -> Result<(Form, Manners, TemplateSource), ChatError> {
+        if asked == NO_TEMPLATE {
+            return Ok((Form::Plain, Manners::PLAIN, TemplateSource::Plain));
+        }
+        let names = builtin::names();
+        if names.iter().any(|name| name == asked)
+            && let Some((form, manners)) = self.guessed(asked)
+        {
+            return Ok((form, manners, TemplateSource::Named(asked.to_owned())));
+        }
+        let path = PathBuf::from(asked);
+        match std::fs::read_to_string(&path) {
+            Err(why) => Err(ChatError::Unknown {
+                asked: asked.to_owned(),
+                why,
+                names,
+            }),
+            Ok(text) => match self.jinja(&text) {
+                Ok((form, manners)) => Ok((form, manners, TemplateSource::File(path))),
+                Err(why) => Err(ChatError::Unusable { path, why }),
+            },
+        }
+    }
+
+    fn own(&self, own: &str) -> (Form, Manners, TemplateSource) {
+        if own.trim().is_empty() {
+            return (Form::Plain, Manners::PLAIN, TemplateSource::Empty);
+        }
+        // Some files hold no template, but the name of a form.
+        let name = own.trim();
+        if builtin::names().iter().any(|known| known == name)
+            && let Some((form, manners)) = self.guessed(name)
+        {
+            return (form, manners, TemplateSource::Named(name.to_owned()));
+        }
+        let why = match self.jinja(own) {
+            Ok((form, manners)) => return (form, manners, TemplateSource::Own),
+            Err(why) => why,
+        };
+        if let Some((form, manners)) = self.guessed(own) {
+            return (form, manners, TemplateSource::Guessed { why });
+        }
+        let name = self.by_vocabulary();
+        let (form, manners) = self.named(name);
+        (form, manners, TemplateSource::Replaced { why, name })
+    }
+
+    fn jinja(&self, source: &str) -> Result<(Form, Manners), TemplateError> {
+        let ends = self.tokenizer.begin_and_end_names();
+        let jinja = Jinja::new(source, ends, self.names, self.now)?;
+        let form = Form::Jinja(Box::new(jinja));
+        let manners = form.try_out()?;
+        Ok((form, manners))
+    }
+
+    /// The built-in form of this name, or the one that a template looks like.
+    fn guessed(&self, name_or_template: &str) -> Option<(Form, Manners)> {
+        let form = Form::BuiltIn(BuiltIn::new(name_or_template)?);
+        let manners = form.try_out().ok()?;
+        Some((form, manners))
+    }
+
+    /// A form that llama.cpp has for sure; where it has not, plain text.
+    fn named(&self, name: &str) -> (Form, Manners) {
+        self.guessed(name).unwrap_or((Form::Plain, Manners::PLAIN))
+    }
+
+    fn by_vocabulary(&self) -> &'static str {
+        builtin::by_vocabulary(|name| self.names.has(name)).unwrap_or(builtin::COMMON)
+    }
+}
