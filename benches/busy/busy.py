@@ -59,15 +59,20 @@ class Loops:
 
 def share(cores, seconds=2.0):
     """The part of the processors that as many plain loops as there are cores get together."""
-    timed = (
-        "import time,os\n"
-        "end=time.monotonic()+%f\n"
-        "while time.monotonic()<end: pass\n"
-        "print(time.process_time())" % seconds
+    loops = (
+        "import os, resource, time\n"
+        f"end = time.monotonic() + {seconds}\n"
+        f"for _ in range({cores}):\n"
+        "    if os.fork() == 0:\n"
+        "        while time.monotonic() < end: pass\n"
+        "        os._exit(0)\n"
+        f"for _ in range({cores}): os.wait()\n"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(used.ru_utime + used.ru_stime)\n"
     )
-    group = "for i in $(seq %d); do %s -c '%s' & done; wait" % (cores, sys.executable, timed)
-    out = subprocess.run(["setsid", "--wait", "sh", "-c", group], capture_output=True, text=True, check=True)
-    return sum(float(line) for line in out.stdout.split()) / (cores * seconds)
+    argv = [sys.executable, "-c", loops]
+    run = subprocess.run(argv, capture_output=True, text=True, check=True, start_new_session=True)
+    return float(run.stdout) / (cores * seconds)
 
 
 def measure(engine, tokens, group=None):
