@@ -106,7 +106,7 @@ impl Model {
     /// The prompt of a first turn.
     fn first(&self, own: &str, system: &str, text: &str) -> String {
         let mut conversation = Conversation::new(self.template(Some(own)), system);
-        self.show(&conversation.tokens(text).unwrap())
+        self.show(&conversation.tokens(text).expect("tokens"))
     }
 }
 

@@ -150,7 +150,7 @@ def waits(args, binary):
         report = Path(folder) / "report.json"
         argv = [
             str(binary), "--config", os.devnull, "--ram", FORMS["streamed"], "bench",
-            "--limit", str(args.traces), "--speed", "1", "-n", "16", "--baseline", "--json", str(report),
+            "--limit", str(args.traces), "--speed", str(args.speed), "-n", "16", "--baseline", "--json", str(report),
             *map(str, traces),
         ]  # fmt: skip
         with Loops(1):
@@ -169,6 +169,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--traces", type=int, default=10, help="0: none")
+    parser.add_argument("--speed", type=float, default=4, help="of typing, times as recorded")
     parser.add_argument("--no-rival", action="store_true")
     parser.add_argument("--binary", type=Path, help="nmos (default: as make build leaves it)")
     parser.add_argument("--json", type=Path)
