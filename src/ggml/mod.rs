@@ -9,7 +9,7 @@
 //! ggml aborts the process on a shape mismatch. Shapes come from a model file's header, so
 //! `model::arch` checks every one of them before a tensor is made. Should it abort all the same,
 //! whoever asked for it ([`on_abort`]) is told first, so that the terminal is not left as it is.
-//! llama.cpp throws: every call of it that can is made through [`guard`](mod@guard).
+//! llama.cpp throws: every call of it that can is made through `guard.cpp`.
 
 pub mod abort;
 mod amx;

@@ -4,7 +4,7 @@
 //! enhancement, hidden cursor. [`TermGuard`] sets them; they are undone when it is dropped,
 //! by a panic on any thread (its hook runs before the one that prints the message), by
 //! [`give_back`] before the process is aborted, by a signal that ends the process
-//! ([`fatal`](crate::io::fatal)), and around a stop by the shell's job control.
+//! ([`fatal`]), and around a stop by the shell's job control.
 //!
 //! What was said is on the alternate screen, and would be gone with it: where a fault ends the
 //! workbench, it is printed on the screen of the shell.

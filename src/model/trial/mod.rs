@@ -1,9 +1,9 @@
 //! Files that llama.cpp has not opened before are opened in a process of their own first.
 //!
 //! ggml ends the process where a file says what it did not expect. What can be seen in a header
-//! is checked here ([`header`]); the rest shows when llama.cpp opens the model and computes by
-//! it, which a child process does without weights ([`child`]). What it finds is kept by the
-//! files' identity ([`verdicts`]).
+//! is checked here (`header`); the rest shows when llama.cpp opens the model and computes by
+//! it, which a child process does without weights (`child`). What it finds is kept by the
+//! files' identity (`verdicts`).
 //!
 //! ```text
 //!  from the catalogue, its hash verified  -> admitted
