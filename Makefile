@@ -65,7 +65,7 @@ bench-trees: models ## as root: token trees of every size and llama.cpp, 1.5 hou
 fuzz-headers: build ## damaged model headers against plan and run, in 128 MiB (cases=20000, seed=1)
 	fuzz/headers.py "$(nmos)" --cases $(or $(cases),20000) --seed $(or $(seed),1) --keep "$(cache)/nmos/headers-failed"
 
-bench-busy: models ## answers and waits while other programs have the cores, llama.cpp beside them (30 minutes)
+bench-busy: models ## answers and waits while other programs have the cores, llama.cpp in turn (30 minutes)
 	benches/busy/busy.py --json busy.json
 
 models: build ## fetch the default models (1.6 GB, once)

@@ -107,6 +107,11 @@ fn answers(options: EngineOptions, prompts: &[&str]) -> Vec<AnswerStats> {
     all
 }
 
+/// Whether weights came and went while it was computed.
+fn streamed(stats: &AnswerStats) -> bool {
+    stats.prefetch_hit_rate.is_some()
+}
+
 fn texts(all: &[AnswerStats]) -> Vec<&str> {
     all.iter().map(|s| s.text.as_str()).collect()
 }
@@ -116,6 +121,7 @@ fn greedy_answers_are_the_same_with_any_memory_and_any_draft() {
     let prompts = [PROMPTS[0], PROMPTS[3]];
     let plain = answers(options(BUDGETS[0], false), &prompts);
     assert!(plain.iter().all(|s| s.tokens >= 8), "{plain:?}");
+    assert!(plain.iter().all(streamed), "{plain:?}");
     // All in memory, by one thread, with trees that choose their size: all as by default but for
     // the draft, which is named.
     let resident = |threads, draft| EngineOptions {
@@ -181,6 +187,7 @@ fn sampled_answers_are_the_same_with_a_draft() {
         answers(options, &PROMPTS[1..3])
     };
     let (alone, drafted, other) = (sampled(false, 7), sampled(true, 7), sampled(false, 8));
+    assert!(alone.iter().chain(&drafted).chain(&other).all(streamed));
     assert_eq!(texts(&alone), texts(&drafted));
     assert_ne!(texts(&alone), texts(&other), "the seed changes nothing");
     assert!(drafted.iter().any(|s| s.accept_rate.unwrap() > 0.0));
