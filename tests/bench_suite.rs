@@ -144,6 +144,7 @@ fn run_until(
         interrupts,
         speed: 4.0,
         baseline,
+        warm_up: false,
     };
     let end = bench::run(session, cases, &mut shown, &mut rows).unwrap();
     engine.shutdown();
@@ -177,6 +178,34 @@ fn a_trace_is_typed_event_by_event_and_cold_runs_get_all_at_once() {
         assert_eq!(row.scout_right(), Some(true));
         assert!(row.faults().is_empty());
     }
+}
+
+#[test]
+fn a_session_is_warmed_up_by_a_prompt_that_is_no_row() {
+    let (seen, got) = unbounded();
+    let engine = engine(move |n, got| {
+        seen.send((got.anticipate, got.edits.len())).unwrap();
+        match n {
+            // It failed: the rows will tell, if it matters.
+            0 => vec![submitted(got), Event::Error("cold feet".into())],
+            _ => sound(got),
+        }
+    });
+    let (mut rows, mut shown) = (Vec::new(), Shown::default());
+    let session = Session {
+        engine: &engine,
+        pace: &VirtualClock::new(),
+        interrupts: never(),
+        speed: 4.0,
+        baseline: false,
+        warm_up: true,
+    };
+    let end = bench::run(session, &[hello("a")], &mut shown, &mut rows).unwrap();
+    engine.shutdown();
+    assert_eq!(end, SuiteEnd::Complete);
+    assert_eq!(got.iter().collect::<Vec<_>>(), [(false, 2), (true, 4)]);
+    assert_eq!(rows.len(), 1);
+    assert!(rows[0].faults().is_empty());
 }
 
 /// Keeps what is told, in order.
@@ -226,6 +255,7 @@ fn each_run_is_told_when_it_begins_and_each_row_when_it_is_measured() {
         interrupts: never(),
         speed: 4.0,
         baseline: true,
+        warm_up: false,
     };
     bench::run(session, &[hello("a"), hello("b")], &mut told, &mut rows).unwrap();
     engine.shutdown();

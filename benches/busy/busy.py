@@ -10,7 +10,7 @@ and beside them what two plain loops, in the place of a program with two threads
 processors: the *share*. A report of ratios follows, with what is aimed at. With --traces the wait
 after Enter is measured too, on typing traces beside one loop, against the same prompts cold.
 
-    busy.py [--loops 0,1,2,3] [--rounds 3] [--tokens 48] [--traces 10] [--json FILE]
+    busy.py [--loops 0,1,2,3] [--rounds 3] [--tokens 48] [--traces 10] [--json FILE] [TRACE...]
 """
 
 import argparse
@@ -145,7 +145,7 @@ def table(rows):
 
 def waits(args, binary):
     """The wait after Enter on traces beside one loop: anticipated, and cold in the same run."""
-    traces = sorted((HERE.parents[1] / "tests" / "data" / "traces").glob("*.jsonl"))
+    traces = args.files or sorted((HERE.parents[1] / "tests" / "data" / "traces").glob("*.jsonl"))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         argv = [
@@ -165,6 +165,7 @@ def waits(args, binary):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, metavar="TRACE", help="recorded typing (default: those of the tests)")
     parser.add_argument("--loops", type=lambda text: [int(n) for n in text.split(",")], default=[0, 1, 2, 3])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=48)

@@ -7,6 +7,9 @@ use crate::typing::{Edit, Replay, SpeedError, TypingEvent, sha256_hex};
 use crossbeam_channel::{Receiver, never, select};
 use std::collections::VecDeque;
 
+/// What is asked before anything is measured.
+const WARM_UP: &str = "Say hello.";
+
 /// How a prompt is given to the session.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Play {
@@ -59,17 +62,42 @@ pub(super) fn play(
             ..Run::default()
         })));
     }
-    let began_us = pace.now_us();
-    let mut keys = match how {
+    let keys = match how {
         Play::Typed { speed } => {
             Keys::Typed(Box::new(Replay::new(case.trace.events().to_vec(), speed)?))
         }
         Play::Cold => Keys::AtOnce(at_once(&case.text)),
     };
+    Ok(give(engine, keys, pace, interrupts, ticks, tick))
+}
+
+/// Has the session answer a text of no meaning here, so that weights, draft and kernels are in
+/// place before anything is measured. What it answers is of no interest.
+pub(super) fn warm_up(
+    engine: &EngineHandle,
+    pace: &dyn Pace,
+    interrupts: &mut Receiver<()>,
+    ticks: &Receiver<std::time::Instant>,
+    tick: &mut dyn FnMut(),
+) -> RunEnd {
+    let keys = Keys::AtOnce(at_once(WARM_UP));
+    give(engine, keys, pace, interrupts, ticks, tick)
+}
+
+/// Gives `keys` to a new conversation, one event at a time, and waits for the answer.
+fn give(
+    engine: &EngineHandle,
+    mut keys: Keys,
+    pace: &dyn Pace,
+    interrupts: &mut Receiver<()>,
+    ticks: &Receiver<std::time::Instant>,
+    tick: &mut dyn FnMut(),
+) -> RunEnd {
+    let began_us = pace.now_us();
     let mut listener = Listener::default();
     for intent in [
         Intent::NewConversation,
-        Intent::Anticipate(how != Play::Cold),
+        Intent::Anticipate(matches!(keys, Keys::Typed(_))),
     ] {
         // A session that is gone has closed its events too, and is found out below.
         let _ = engine.intents.send(intent);
@@ -86,18 +114,18 @@ pub(super) fn play(
                 }
             }
             recv(engine.events) -> event => match event {
-                Ok(Event::Fatal(why)) => return Ok(RunEnd::Fatal(why)),
+                Ok(Event::Fatal(why)) => return RunEnd::Fatal(why),
                 Ok(event) => {
                     if listener.hear(event) {
-                        return Ok(RunEnd::Finished(Box::new(listener.run)));
+                        return RunEnd::Finished(Box::new(listener.run));
                     }
                 }
-                Err(_) => return Ok(RunEnd::Fatal(
+                Err(_) => return RunEnd::Fatal(
                     format!("the engine ended before its answer{}", see_log()),
-                )),
+                ),
             },
             recv(interrupts) -> message => match message {
-                Ok(()) => return Ok(RunEnd::Interrupted),
+                Ok(()) => return RunEnd::Interrupted,
                 // Nobody is left who could interrupt.
                 Err(_) => *interrupts = never(),
             },

@@ -1,6 +1,6 @@
 //! All traces, one after the other, each with its baseline if one is asked for.
 
-use super::run::play;
+use super::run::{play, warm_up};
 use super::{Case, Pace, Play, Row, Run, RunEnd};
 use crate::session::{EngineHandle, Event};
 use crate::telemetry::{Snapshot, see_log};
@@ -18,6 +18,9 @@ pub struct Session<'a> {
     pub speed: f64,
     /// Run each trace cold as well.
     pub baseline: bool,
+    /// Have a short prompt answered first, which is not measured: the first pass of a session
+    /// waits for the weights that stay in memory, which no later one does.
+    pub warm_up: bool,
 }
 
 /// Who wants to know how it goes.
@@ -40,6 +43,8 @@ pub trait Watch {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stage {
     Loading,
+    /// A prompt is answered that is not measured.
+    WarmUp,
     /// From 1.
     Trace {
         number: usize,
@@ -76,10 +81,19 @@ pub fn run(
         mut interrupts,
         speed,
         baseline,
+        warm_up: warms_up,
     } = session;
     let ticks = watch.ticks();
     if let Some(end) = await_ready(engine, &mut interrupts, &ticks, watch) {
         return Ok(end);
+    }
+    if warms_up {
+        let mut tick = || watch.show(Stage::WarmUp, &engine.hub.snapshot());
+        match warm_up(engine, pace, &mut interrupts, &ticks, &mut tick) {
+            RunEnd::Finished(_) => {}
+            RunEnd::Interrupted => return Ok(SuiteEnd::Interrupted),
+            RunEnd::Fatal(why) => return Ok(SuiteEnd::Fatal(why)),
+        }
     }
     watch.ready(&engine.hub.snapshot())?;
     let typed = Play::Typed { speed };

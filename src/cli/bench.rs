@@ -125,6 +125,7 @@ fn measure(
         interrupts,
         speed: args.speed,
         baseline: args.baseline,
+        warm_up: true,
     };
     bench::run(session, cases, output, rows)
 }
@@ -157,6 +158,7 @@ impl<W: Write> Watch for Output<'_, W> {
     fn show(&mut self, stage: Stage, snapshot: &Snapshot) {
         match stage {
             Stage::Loading => self.progress.show(snapshot),
+            Stage::WarmUp => self.progress.show_for("warming up", snapshot),
             Stage::Trace { number, of, how } => {
                 let mut what = run_name(number, of, how);
                 if let Some((began, typing)) = self.run {

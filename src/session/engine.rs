@@ -22,8 +22,9 @@ use super::late::LateDraft;
 use super::load::Loaded;
 use super::options::EngineOptions;
 use super::prompt::Prompt;
+use super::stakes::{Extent, Reads, Stakes};
 use crate::model::{TextStream, Turn};
-use crate::oracle::OracleError;
+use crate::oracle::{GiveUp, OracleError};
 use crate::scout::HeuristicScout;
 use crate::speculate::Speculator;
 use crate::system;
@@ -41,9 +42,6 @@ const EAGER_TOKENS: usize = 32;
 
 /// Answer tokens that are decoded before Enter at the most.
 const AHEAD_TOKENS: usize = 32;
-
-/// A pass before Enter of which so much is done is not given up any more.
-const NEARLY_DONE: f64 = 0.75;
 
 /// How often the pause is looked at while nothing else happens, at first and when it is long.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -332,7 +330,8 @@ impl Engine {
             s.prefill.prompt_tokens = whole.len();
             s.prefill.ready_tokens = ready;
         });
-        if whole.len() >= self.cache.oracle().capacity() {
+        let whole_len = whole.len();
+        if whole_len >= self.cache.oracle().capacity() {
             return false;
         }
         let result = if paused {
@@ -340,6 +339,12 @@ impl Engine {
             if self.ahead.as_ref().is_none_or(|a| a.prompt() != whole) {
                 self.ahead = Some(Answer::new(whole, self.scouted().map(|(label, _)| label)));
             }
+            let stakes = self.stakes(
+                Reads::Whole,
+                whole_len,
+                ready,
+                whole_len.saturating_sub(ready),
+            );
             let Some(answer) = &mut self.ahead else {
                 return false;
             };
@@ -347,10 +352,7 @@ impl Engine {
                 return false;
             }
             self.hub.update(|s| s.phase = Phase::Anticipating);
-            // A text that changes under the pass makes it of no use, unless it is nearly done.
-            let inbox = Rc::clone(&self.inbox);
-            let outdated = move |done: f64| done < NEARLY_DONE && inbox.outdates_text();
-            self.cache.give_up_when(Some(Rc::new(outdated)));
+            self.cache.give_up_when(Some(stakes));
             let step = answer.step(&mut self.cache, &mut self.speculator, &self.rules);
             self.cache.give_up_when(None);
             let speculation = answer.speculation.clone();
@@ -367,10 +369,14 @@ impl Engine {
             self.start_figures();
             self.hub.update(|s| s.phase = Phase::Anticipating);
             self.cache.truncate(common);
-            let (cache, speculator) = (&mut self.cache, &mut self.speculator);
-            let width = cache.oracle().prompt_class();
+            let width = self.cache.oracle().prompt_class();
             let part = &stable[common..stable.len().min(common + width.max)];
-            Answer::read(part, width, &stable, cache, speculator)
+            let stakes = self.stakes(Reads::Part, whole_len, common, part.len());
+            self.cache.give_up_when(Some(stakes));
+            let (cache, speculator) = (&mut self.cache, &mut self.speculator);
+            let read = Answer::read(part, width, &stable, cache, speculator);
+            self.cache.give_up_when(None);
+            read
         };
         self.show_work();
         match result {
@@ -383,6 +389,28 @@ impl Engine {
             }
         }
         true
+    }
+
+    /// What tells a pass before Enter, over `tokens` after `ready` of `whole`, whether it should
+    /// go on.
+    fn stakes(&mut self, reads: Reads, whole: usize, ready: usize, tokens: usize) -> GiveUp {
+        let head = self.prompt.stable("").map_or(0, |head| head.len());
+        let around = self.prompt.whole("").map_or(head, |empty| empty.len());
+        let stakes = Stakes {
+            inbox: Rc::clone(&self.inbox),
+            composer: self.composer.clone(),
+            extent: Extent {
+                head,
+                whole,
+                tail: around.saturating_sub(head),
+            },
+            reads,
+            ready,
+            tokens,
+            times: self.speculator.sizing().passes.clone(),
+            class: self.cache.oracle().prompt_class(),
+        };
+        Rc::new(move |done| stakes.gives_up(done))
     }
 
     /// Answers a submitted prompt to its end.

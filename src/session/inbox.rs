@@ -1,11 +1,10 @@
 //! What is said to the engine, in order, with a look at what waits.
 //!
-//! A pass before Enter is begun for the text as it stands. While it runs, what is said meanwhile
-//! tells whether its result will be of use: a text that has changed needs another pass, which an
-//! Enter that comes now would have to wait for twice.
+//! While a pass before Enter runs, what is said meanwhile tells whether its result will be of use
+//! (see [`Stakes`](super::stakes::Stakes)).
 
 use super::api::{Intent, Stamped};
-use crate::typing::Edit;
+use crate::typing::Composer;
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -49,56 +48,107 @@ impl Inbox {
         next.map_or_else(|| self.intents.recv_timeout(wait), Ok)
     }
 
-    /// Whether what waits makes a pass over the text as it was of no use: an edit, or the end of
-    /// all. Enter alone asks for just that pass.
-    pub(super) fn outdates_text(&self) -> bool {
+    /// What waits, to somebody who works on the text of `composer`.
+    pub(super) fn waits(&self, composer: &Composer) -> Waits {
         let mut seen = self.seen.borrow_mut();
         seen.extend(self.intents.try_iter());
-        seen.iter().any(|(_, intent)| match intent {
-            Intent::Typing(event) => !matches!(event.edit, Edit::Enter | Edit::Cursor { .. }),
-            Intent::Stop => false,
-            Intent::NewConversation | Intent::Anticipate(_) | Intent::Shutdown => true,
-        })
+        let mut after: Option<Composer> = None;
+        for (_, intent) in seen.iter() {
+            match intent {
+                Intent::Stop => {}
+                Intent::NewConversation | Intent::Anticipate(_) | Intent::Shutdown => {
+                    return Waits::End;
+                }
+                Intent::Typing(event) => {
+                    let after = after.get_or_insert_with(|| composer.clone());
+                    // One that does not fit the text will be left out.
+                    let change = after.apply(&event.edit);
+                    if change.is_ok_and(|change| change.submitted) {
+                        return Waits::Text {
+                            after: after.take(),
+                            entered: true,
+                        };
+                    }
+                }
+            }
+        }
+        match after {
+            None => Waits::Nothing,
+            Some(mut after) => Waits::Text {
+                after: after.take(),
+                entered: false,
+            },
+        }
     }
+}
+
+/// See [`Inbox::waits`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// Nothing of interest.
+    Nothing,
+    /// The text as it will be, up to Enter if that is among what waits.
+    Text { after: String, entered: bool },
+    /// The end of the conversation, or of all.
+    End,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::session::IntentSender;
-    use crate::typing::{MonotonicClock, TypingEvent};
+    use crate::typing::{Edit, MonotonicClock, TypingEvent};
     use std::sync::Arc;
 
     fn typed(edit: Edit) -> Intent {
         Intent::Typing(TypingEvent { t_us: 0, edit })
     }
 
+    fn text(after: &str, entered: bool) -> Waits {
+        let after = after.to_owned();
+        Waits::Text { after, entered }
+    }
+
     #[test]
     fn a_look_takes_nothing_and_changes_no_order() {
         let (say, intents) = IntentSender::new(Arc::new(MonotonicClock::new()));
         let inbox = Inbox::new(intents);
-        assert!(!inbox.outdates_text());
+        let empty = Composer::new();
+        assert_eq!(inbox.waits(&empty), Waits::Nothing);
         say.send(typed(Edit::Enter)).unwrap();
-        assert!(!inbox.outdates_text(), "Enter asks for the pass under way");
-        say.send(Intent::NewConversation).unwrap();
-        assert!(inbox.outdates_text() && inbox.outdates_text());
+        assert_eq!(inbox.waits(&empty), text("", true));
         say.send(Intent::Stop).unwrap();
+        assert_eq!(inbox.waits(&empty), text("", true));
         assert!(matches!(inbox.recv(), Ok((_, Intent::Typing(_)))));
+        assert_eq!(inbox.waits(&empty), Waits::Nothing);
+        say.send(Intent::NewConversation).unwrap();
+        assert_eq!(inbox.waits(&empty), Waits::End);
+        assert!(matches!(inbox.try_recv(), Some((_, Intent::Stop))));
         let next = inbox.recv_timeout(Duration::ZERO);
         assert!(matches!(next, Ok((_, Intent::NewConversation))));
-        assert!(matches!(inbox.try_recv(), Some((_, Intent::Stop))));
         assert!(inbox.try_recv().is_none());
         drop(say);
         assert!(inbox.recv().is_err());
     }
 
     #[test]
-    fn an_edit_outdates_the_text_and_a_move_does_not() {
+    fn what_waits_is_the_text_up_to_enter() {
         let (say, intents) = IntentSender::new(Arc::new(MonotonicClock::new()));
         let inbox = Inbox::new(intents);
-        say.send(typed(Edit::Cursor { pos: 0 })).unwrap();
-        assert!(!inbox.outdates_text());
-        say.send(typed(Edit::Backspace)).unwrap();
-        assert!(inbox.outdates_text());
+        let mut composer = Composer::new();
+        let insert = |text: &str| Edit::Insert {
+            text: text.to_owned(),
+            paste: false,
+        };
+        composer.apply(&insert("ab")).unwrap();
+        say.send(typed(Edit::Cursor { pos: 1 })).unwrap();
+        assert_eq!(inbox.waits(&composer), text("ab", false));
+        say.send(typed(Edit::Delete { start: 5, end: 6 })).unwrap();
+        say.send(typed(insert("x"))).unwrap();
+        assert_eq!(inbox.waits(&composer), text("axb", false));
+        say.send(typed(Edit::Enter)).unwrap();
+        say.send(typed(insert("next"))).unwrap();
+        assert_eq!(inbox.waits(&composer), text("axb", true));
+        assert_eq!(composer.text(), "ab");
     }
 }

@@ -22,6 +22,7 @@ mod options;
 mod pairing;
 pub mod predict;
 mod prompt;
+mod stakes;
 mod vram;
 mod worth;
 
