@@ -15,7 +15,7 @@ pub struct Tokenizer {
 /// A text that has no tokens in a model's vocabulary.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
-    #[error("the model has no token for {0:?}: write the prompt without it")]
+    #[error("the model has no token for {0:?}: write the prompt, or the system text, without it")]
     NoToken(char),
     #[error(transparent)]
     Llama(#[from] LlamaError),
