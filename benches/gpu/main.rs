@@ -30,7 +30,7 @@ use nmos::forge::{Forge, Growth, Quant, Watch};
 use nmos::ggml::Device;
 use nmos::kv::KvMemory;
 use nmos::model::{Gguf, ModelLayout, catalog, progress};
-use nmos::oracle::{DeviceOptions, LayerOracle, LayerOracleOptions, TokenTree};
+use nmos::oracle::{DeviceOptions, LayerOracle, LayerOracleOptions, TokenTree, WidthClass};
 use nmos::river::{Placement, ReadSizes, Shard, WindowPlan, catalogue, total_bytes};
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
@@ -282,6 +282,15 @@ fn noise(count: usize, from: usize, n_vocab: usize) -> Vec<TokenId> {
 /// A chain of them, all of whose logits are wanted.
 fn chain(nodes: usize, n_vocab: usize) -> TokenTree {
     TokenTree::chain(&noise(nodes, 0, n_vocab), 0)
+}
+
+/// The width class that a pass of so many nodes is made in.
+fn class(nodes: usize) -> WidthClass {
+    if nodes < WidthClass::WIDE.min {
+        WidthClass::NARROW
+    } else {
+        WidthClass::WIDE
+    }
 }
 
 fn same_bits(a: &[f32], b: &[f32]) -> bool {

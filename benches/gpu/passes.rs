@@ -8,7 +8,7 @@
 //! ```
 
 use super::timeline::Timeline;
-use super::{Bench, Model, PREFIX, chain, disk};
+use super::{Bench, Model, PREFIX, chain, class, disk};
 use nmos::ggml::link_gb_s;
 use nmos::oracle::{LayerOracle, Oracle, WidthClass};
 use nmos::river::ReadSizes;
@@ -48,15 +48,6 @@ struct Row {
     compute_s: Option<f64>,
     /// `pass_s` over the longest of what bounds it.
     of_floor: f64,
-}
-
-/// The width class that a pass of so many nodes is made in.
-pub fn class(nodes: usize) -> WidthClass {
-    if nodes < WidthClass::WIDE.min {
-        WidthClass::NARROW
-    } else {
-        WidthClass::WIDE
-    }
 }
 
 impl Bench {

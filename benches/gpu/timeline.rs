@@ -4,7 +4,7 @@
 //! that an end is known to within what waking a thread takes. Both streams go on from pass to
 //! pass: the first copies of a pass were made in the one before.
 
-use super::{Bench, Model, chain, passes};
+use super::{Bench, Model, chain, class};
 use nmos::oracle::{LayerOracle, Oracle};
 use nmos::river::{Mark, Watcher};
 use serde::Serialize;
@@ -41,7 +41,7 @@ impl Bench {
         let mut found = Vec::new();
         for &nodes in &self.args.nodes {
             let tree = chain(nodes, model.n_vocab());
-            let width = passes::class(nodes);
+            let width = class(nodes);
             oracle.pass(&tree, width)?;
             let (copies, copied) = channel();
             let (computes, computed) = channel();
