@@ -18,7 +18,8 @@
 //!                  \  |   /
 //!            ggml   cuda   io     the hardware edges: the only `unsafe` in the tree
 //!
-//!  telemetry, units             plain data, used by all
+//!  telemetry                    plain data, used by all
+//!  vocabulary, units            words and quantities that all agree on
 //!  config, system               settings, and facts about the machine
 //! ```
 #![deny(unsafe_code)]
@@ -45,3 +46,4 @@ pub mod telemetry;
 pub mod tui;
 pub mod typing;
 pub mod units;
+pub mod vocabulary;

@@ -18,6 +18,7 @@ use crate::session::{self, EngineHandle, EngineOptions, Sampling};
 use crate::telemetry::Snapshot;
 use crate::tui::{clean, clean_line};
 use crate::typing::MonotonicClock;
+use crate::vocabulary::OracleForm;
 use anyhow::{Context, anyhow};
 use crossbeam_channel::Receiver;
 use std::io::{self, Write};
@@ -211,7 +212,7 @@ impl<W: Write> Watch for Output<'_, W> {
         self.line(&format!(
             "oracle {} ({}), draft {draft}, RAM {}, {} threads, {} tokens an answer, typed at {}x\n",
             clean_line(&engine.oracle),
-            engine.form,
+            engine.form.map_or("", OracleForm::name),
             snapshot.memory.budget,
             engine.threads,
             self.options.tokens,

@@ -190,7 +190,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         draft: draft.map(|gguf| lossy(gguf.path())),
         draft_left_out: outlook.pairing.left_out.clone(),
         chat_template: chat_template(&outlook.gguf, &options)?,
-        form: outlook.budget.form_name(),
+        form: outlook.budget.oracle_form().name(),
         llama_cpp_since: outlook.blueprint.left_to_llama(),
         ctx_tokens: outlook.ctx_tokens,
         max_nodes: outlook.budget.max_nodes,

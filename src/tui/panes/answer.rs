@@ -8,6 +8,7 @@ use crate::tui::conversation::{Row, RowKind};
 use crate::tui::layout::PaneId;
 use crate::tui::theme::Role;
 use crate::tui::wrap::wrap_line;
+use crate::vocabulary::OracleForm;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -95,7 +96,7 @@ fn greeting(app: &App, width: u16) -> Vec<String> {
 /// The model, its form, and the speed to expect, in the most words that fit a line.
 fn running(engine: &EngineView, width: usize) -> String {
     let (short, long) = match engine.form {
-        "resident" => ("in memory", "all of it in memory"),
+        Some(OracleForm::Resident) => ("in memory", "all of it in memory"),
         _ => ("streamed", "streamed from the disk"),
     };
     let oracle = match engine.oracle.as_str() {

@@ -5,6 +5,7 @@ use super::{Ctx, below, empty};
 use crate::telemetry::KvPageView;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::vocabulary::OracleForm;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -34,7 +35,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let kv = &ctx.snap.kv;
     if kv.pages.is_empty() {
         let text = match ctx.snap.engine.form {
-            "resident" | "hooked" => "llama.cpp keeps this model's cache: it has no pages.",
+            Some(OracleForm::Resident | OracleForm::Hooked) => {
+                "llama.cpp keeps this model's cache: it has no pages."
+            }
             _ => "No pages yet: the first tokens that are read map one.",
         };
         return empty(buf, area, ctx, text);

@@ -5,6 +5,7 @@ use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::tui::wrap::wrap_line;
 use crate::units::Bytes;
+use crate::vocabulary::OracleForm;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -38,7 +39,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     heading(buf, place(1), ctx, "prefetch", queue::info(ctx));
     let room = place(1);
     match (ctx.snap.engine.form, ctx.snap.queue.bytes_read) {
-        ("resident", _) => text_row(buf, room, ctx, "resident: nothing streams"),
+        (Some(OracleForm::Resident), _) => text_row(buf, room, ctx, "resident: nothing streams"),
         (_, 0) => text_row(buf, room, ctx, "nothing read yet"),
         _ => {
             let line = queue_row(ctx, room.width);

@@ -5,6 +5,7 @@ use crate::telemetry::{QueueItem, QueueView};
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::units::Bytes;
+use crate::vocabulary::OracleForm;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
@@ -26,7 +27,7 @@ pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
 
 pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let queue = &ctx.snap.queue;
-    if ctx.snap.engine.form == "resident" {
+    if ctx.snap.engine.form == Some(OracleForm::Resident) {
         return empty(buf, area, ctx, "The model is resident: nothing streams.");
     }
     if queue.next.is_empty() && queue.bytes_read == 0 {

@@ -1,9 +1,9 @@
 //! What the scout takes the prompt for. All of it is predicted.
 
 use super::{Ctx, bar, empty, lines};
-use crate::telemetry::Label;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::vocabulary::Label;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;

@@ -7,6 +7,7 @@ use super::{Ctx, below, empty};
 use crate::telemetry::{Residency, ShardView};
 use crate::tui::theme::Role;
 use crate::units::Bytes;
+use crate::vocabulary::OracleForm;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -92,7 +93,7 @@ pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
 /// Why there are no shards to show.
 pub fn none(ctx: &Ctx<'_>) -> &'static str {
     match ctx.snap.engine.form {
-        "resident" => "The whole model is in memory: there is nothing to place.",
+        Some(OracleForm::Resident) => "The whole model is in memory: there is nothing to place.",
         _ => "The shards appear when the model has been opened.",
     }
 }
