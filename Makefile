@@ -24,8 +24,9 @@ test: models ## build, fetch the models that tests need, run all tests
 	@"$(nmos)" models pull smollm2-135m gemma-3-270m
 	cargo test --release $(locked) -- --test-threads=1
 
-lint: ## formatting, clippy, documentation, licences of dependencies
+lint: ## layers of modules, formatting, clippy, documentation, licences of dependencies
 	@scripts/deps lint
+	@scripts/layers
 	cargo fmt --check
 	@scripts/first-build "$(CARGO_TARGET_DIR)"
 	cargo clippy --release --all-targets $(locked) -- -D warnings

@@ -3,23 +3,30 @@
 //! One **pass** is one sweep of all oracle layers over a token tree. Bytes from the disk
 //! are what a pass costs, seats in it are nearly free, and everything here follows from that.
 //!
-//! Modules, from the top down; a lower one never imports a higher one:
+//! Modules, from the top down: one may use those below it and never one above, which
+//! `scripts/layers` checks by this list.
 //!
 //! ```text
-//!  cli  ->  tui, bench, forge   what a person runs
-//!             |
-//!           session             typing events in, tokens and telemetry out
-//!        /    |     \
-//!  typing   scout   speculate   what the user does, what they want, what comes next
-//!                     |
-//!                   oracle      one pass over a tree
-//!                  /  |   \
-//!              river  kv  model weights, cells, the model's shape and vocabulary
-//!                  \  |   /
-//!            ggml   cuda   io     the hardware edges: the only `unsafe` in the tree
-//!
-//!  telemetry, units             plain data, used by all
-//!  config, system               settings, and facts about the machine
+//!  cli          what a person or a script runs: a file a subcommand
+//!  tui          the full-screen workbench: draws telemetry, sends intents
+//!  bench        replays traces without a terminal, and reports
+//!  forge        test models of any size
+//!  config       settings in a user's words, made into what a session is started with
+//!  session      typing events in, tokens and telemetry out
+//!  scout        what a prompt asks for
+//!  speculate    what comes next: the token tree, drafters, acceptance
+//!  typing       what the user does: events, traces, cadence
+//!  oracle       one pass over a tree
+//!  kv           the cells of what was read
+//!  river        shards: which stay, which stream, and when they are read
+//!  model        a model's file, its shape and its vocabulary
+//!  system       facts about the machine, measured and read
+//!  ggml         the hardware edges, with `cuda` and `io`: the only `unsafe` in the tree
+//!  cuda
+//!  io
+//!  telemetry    plain data for whoever draws; everyone may emit
+//!  vocabulary   words that modules far apart agree on
+//!  units        quantities
 //! ```
 #![deny(unsafe_code)]
 
@@ -45,3 +52,4 @@ pub mod telemetry;
 pub mod tui;
 pub mod typing;
 pub mod units;
+pub mod vocabulary;

@@ -6,8 +6,9 @@ use nmos::bench::{
     self, Case, MachineFacts, Options, Play, Report, Row, Run, Session, Stage, SuiteEnd, Watch,
 };
 use nmos::session::{EngineHandle, Event, Intent, IntentSender, Stamped};
-use nmos::telemetry::{AnswerStats, Hub, Label, Snapshot};
+use nmos::telemetry::{AnswerStats, Hub, Snapshot};
 use nmos::typing::{Composer, Edit, Trace, VirtualClock};
+use nmos::vocabulary::Label;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

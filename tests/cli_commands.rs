@@ -294,10 +294,10 @@ fn keys_and_themes_that_the_workbench_would_refuse_are_refused() {
     for (text, says) in [
         (
             "[keys.global]\nfly = \"x\"\n",
-            "config.toml:2: keys.global.fly",
+            "config.toml:2:1: keys.global.fly",
         ),
         ("theme = \"nmos-drak\"\n", "nmos-dark"),
-        ("theme = \"own\"\n", "own.toml:2: colour"),
+        ("theme = \"own\"\n", "own.toml:2:1: colour"),
     ] {
         fs::write(home.config(), text).unwrap();
         let shown = home.run(["config", "show"]);

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 
 use nmos::config::{Draft, Layer, Origin, Scout, Settings, SourceFile};
+use nmos::tui::Keymap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -71,12 +72,17 @@ fn every_setting_of_a_file_takes_effect() {
     assert_eq!(settings.scout.value, Scout::None);
     assert_eq!(settings.ram.value.to_string(), "1536MiB");
     assert_eq!(settings.system.value, "Two\nlines.");
-    assert_eq!(settings.sampling.repeat_penalty.value, 1.1);
+    assert_eq!(settings.repeat_penalty.value, 1.1);
     // The keymap gets its tables as written, with the places for its own messages.
-    let (table, keys) = settings.keys.first_key_value().unwrap();
+    let file = settings.file.unwrap();
+    let document = toml::de::DeTable::parse(&file.text).unwrap();
+    let keys = document.get_ref()["keys"].get_ref().as_table().unwrap();
+    let (table, actions) = keys.iter().next().unwrap();
     assert_eq!(table.get_ref(), "global");
-    assert_eq!(keys.get_ref()["help"].as_str(), Some("f1"));
-    let fault = settings.file.unwrap().fault(table.span(), "no such table");
+    let help = &actions.get_ref().as_table().unwrap()["help"];
+    assert_eq!(help.get_ref().as_str(), Some("f1"));
+    Keymap::with_config(&file).unwrap();
+    let fault = file.fault(table.span(), "no such table");
     let text = fault.to_string();
     assert!(text.contains(":30:7: keys.global: no such table"), "{text}");
 }

@@ -4,7 +4,8 @@
 
 use nmos::io::{BLOCK, BlockReader, Completion, PreadReader, ReadRequest, Region};
 use nmos::river::{Extent, Plan, River, RiverError, Shard, ShardIdx};
-use nmos::telemetry::{Hub, ShardPart};
+use nmos::telemetry::Hub;
+use nmos::vocabulary::ShardPart;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

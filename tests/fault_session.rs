@@ -7,6 +7,7 @@ use common::{SMOL, answer, ask, least_ram, model, options, ready, type_edit};
 use nmos::session::{EngineHandle, EngineOptions, Event, Intent, spawn};
 use nmos::typing::Edit;
 use nmos::units::Bytes;
+use nmos::vocabulary::OracleForm;
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -25,7 +26,10 @@ fn session(path: &Path) -> EngineHandle {
         ..base
     });
     ready(&engine).unwrap();
-    assert_eq!(engine.hub.snapshot().engine.form, "streamed");
+    assert_eq!(
+        engine.hub.snapshot().engine.form,
+        Some(OracleForm::Streamed)
+    );
     engine
 }
 

@@ -16,6 +16,7 @@ use nmos::session::{self, Event};
 use nmos::system;
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
+use nmos::vocabulary::OracleForm;
 use std::io;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -244,7 +245,7 @@ fn a_session_takes_this_form_by_itself_and_stays_within_its_budget() {
     });
     common::ready(&engine).unwrap();
     let snapshot = engine.hub.snapshot();
-    assert_eq!(snapshot.engine.form, "hooked");
+    assert_eq!(snapshot.engine.form, Some(OracleForm::Hooked));
     let layers: u64 = snapshot.shards.iter().map(|s| s.bytes.0).sum();
     engine.shutdown();
 
@@ -275,7 +276,10 @@ fn a_session_takes_this_form_by_itself_and_stays_within_its_budget() {
         ..base
     });
     common::ready(&engine).unwrap();
-    assert_eq!(engine.hub.snapshot().engine.form, "resident");
+    assert_eq!(
+        engine.hub.snapshot().engine.form,
+        Some(OracleForm::Resident)
+    );
     engine.shutdown();
 }
 

@@ -8,6 +8,7 @@ use nmos::session::{self, EngineHandle, EngineOptions, Event, Intent, Sampling, 
 use nmos::telemetry::{AnswerStats, Phase, Snapshot};
 use nmos::typing::{Edit, Trace, TypingEvent, VirtualClock};
 use nmos::units::Bytes;
+use nmos::vocabulary::OracleForm;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -102,7 +103,10 @@ fn answers(options: EngineOptions, prompts: &[&str]) -> Vec<AnswerStats> {
         .collect();
     let form = engine.hub.snapshot().engine.form;
     // A budget that holds all of the weights is not one of those that are to stream.
-    assert!(form == "streamed" || form == "resident", "{form}");
+    assert!(
+        matches!(form, Some(OracleForm::Streamed | OracleForm::Resident)),
+        "{form:?}"
+    );
     engine.shutdown();
     all
 }

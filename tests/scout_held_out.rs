@@ -4,7 +4,7 @@
 
 use nmos::scout::train::{Settings, fit, train};
 use nmos::scout::{Model, Prompt, accuracy, after, calibration_error, fold_of};
-use nmos::telemetry::Label;
+use nmos::vocabulary::Label;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use nmos::scout::HeuristicScout;
-use nmos::telemetry::{Label, ScoutView};
+use nmos::telemetry::ScoutView;
 use nmos::typing::{Composer, Edit, Trace, VirtualClock};
+use nmos::vocabulary::Label;
 use proptest::prelude::*;
 use std::path::Path;
 

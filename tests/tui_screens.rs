@@ -10,6 +10,7 @@ use nmos::tui::shot::{self, Defaults};
 use nmos::tui::{ColorDepth, Keymap, Player, Recorder, ThemeLoader, view};
 use nmos::typing::{Edit, TypingEvent};
 use nmos::units::Bytes;
+use nmos::vocabulary::{OracleForm, ShardPart};
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{
     Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
@@ -175,7 +176,7 @@ fn streamed() -> Snapshot {
         phase: Phase::Answering,
         engine: EngineView {
             oracle: "Qwen2.5-Coder-1.5B-Instruct".into(),
-            form: "streamed",
+            form: Some(OracleForm::Streamed),
             draft: Some("Qwen2.5-Coder-0.5B".into()),
             threads: 2,
             threads_now: 0,
@@ -444,7 +445,7 @@ fn resident_model() {
     check("resident", || {
         let mut app = asked();
         let mut snapshot = streamed();
-        snapshot.engine.form = "resident";
+        snapshot.engine.form = Some(OracleForm::Resident);
         snapshot.engine.draft = None;
         snapshot.shards.clear();
         snapshot.queue = QueueView::default();

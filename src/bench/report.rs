@@ -8,6 +8,7 @@ use crate::model::store::Store;
 use crate::system::{self, CpuFacts, MemoryFacts};
 use crate::telemetry::{AnswerStats, Snapshot};
 use crate::units::Bytes;
+use crate::vocabulary::OracleForm;
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -151,8 +152,8 @@ pub struct Options {
     pub tokens: usize,
     pub baseline: bool,
     pub limit: Option<usize>,
-    /// `streamed` or `resident`; null where models did not load.
-    pub form: Option<&'static str>,
+    /// Null where models did not load.
+    pub form: Option<OracleForm>,
     /// How weights are read; null where nothing streams.
     pub reader: Option<String>,
     pub scout: bool,
@@ -165,7 +166,7 @@ impl Options {
         let engine = &snapshot.engine;
         self.ram = Some(snapshot.memory.budget);
         self.ctx = Some(engine.ctx_tokens);
-        self.form = Some(engine.form);
+        self.form = engine.form;
         self.reader = Some(engine.reader.clone()).filter(|reader| !reader.is_empty());
     }
 }

@@ -1,7 +1,8 @@
 //! What a trace gave: its run, its baseline, and whether the two are sound.
 
 use super::{Case, Run};
-use crate::telemetry::{AnswerStats, Label};
+use crate::telemetry::AnswerStats;
+use crate::vocabulary::Label;
 use serde::Serialize;
 use serde::ser::{Error, SerializeMap, Serializer};
 use serde_json::{Map, Value};

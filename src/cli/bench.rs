@@ -5,7 +5,7 @@
 //! run of a row gave and what goes on; the report is written whatever
 //! ended the benchmark, and says whether it is complete.
 
-use super::args::BenchArgs;
+use super::invocation::{self, Invocation, engine_options, tell_wait};
 use super::progress::Progress;
 use super::report::FAILED;
 use super::run::interrupts;
@@ -13,27 +13,56 @@ use crate::bench::{
     self, Case, FigurePercentiles, MachineFacts, ModelFacts, Options, Play, Report, Row, Run,
     ScoutScore, Session, Stage, SuiteEnd, Watch,
 };
-use crate::config::Settings;
+use crate::config::{Settings, limits};
 use crate::session::{self, EngineHandle, EngineOptions, Sampling};
 use crate::telemetry::Snapshot;
 use crate::tui::{clean, clean_line};
 use crate::typing::MonotonicClock;
+use crate::vocabulary::OracleForm;
 use anyhow::{Context, anyhow};
+use clap::Args;
 use crossbeam_channel::Receiver;
 use std::io::{self, Write};
-use std::path::Path;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+
+/// `nmos bench`
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Traces that were recorded
+    #[arg(required = true, value_name = "TRACE")]
+    pub traces: Vec<PathBuf>,
+    /// How many times faster than they were typed
+    #[arg(long, value_name = "X", default_value = "1", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::speed))]
+    pub speed: f64,
+    /// Run only so many traces, spread evenly over those given
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroUsize>,
+    /// Tokens of every answer
+    #[arg(short = 'n', long, value_name = "N", default_value = "32", allow_negative_numbers = true, value_parser = |s: &str| limits::read(s, limits::max_tokens))]
+    pub tokens: usize,
+    /// Also run each trace cold, with all work starting at Enter, and compare
+    #[arg(long)]
+    pub baseline: bool,
+    /// Write the whole report to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+impl invocation::Run for BenchArgs {
+    fn run(&self, invocation: &Invocation) -> anyhow::Result<ExitCode> {
+        let started = invocation.start()?;
+        run(self, &started.settings, &mut io::stdout())
+    }
+}
 
 /// Runs the benchmark. The exit code says whether every row is sound.
 ///
 /// # Errors
 /// Bad traces, models that cannot be used, and a report that cannot be written.
-pub fn run(
-    args: &BenchArgs,
-    settings: &Settings,
-    out: &mut impl Write,
-) -> anyhow::Result<ExitCode> {
+fn run(args: &BenchArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let cases = bench::load(&args.traces, args.limit.map(Into::into))?;
     if let Some(path) = &args.json {
         bench::check_place(path).with_context(|| cannot_write(path))?;
@@ -43,7 +72,7 @@ pub fn run(
         fixed_length: true,
         // Two runs can only be compared where nothing is left to chance.
         sampling: Sampling::default(),
-        ..super::engine_options(settings)?
+        ..engine_options(settings)?
     };
     let mut err = io::stderr();
     let mut models = Vec::new();
@@ -71,7 +100,7 @@ pub fn run(
     let ended = measure(&engine, args, interrupts, &cases, &mut output, &mut rows);
     output.progress.clear();
     let options = output.options;
-    engine.shutdown_telling(super::tell_wait);
+    engine.shutdown_telling(tell_wait);
     // Also after a failure: what was measured stands.
     let complete = matches!(ended, Ok(SuiteEnd::Complete));
     let summary = match &ended {
@@ -213,7 +242,7 @@ impl<W: Write> Watch for Output<'_, W> {
         self.line(&format!(
             "oracle {} ({}), draft {draft}, RAM {}, {} threads, {} tokens an answer, typed at {}x\n",
             clean_line(&engine.oracle),
-            engine.form,
+            engine.form.map_or("", OracleForm::name),
             snapshot.memory.budget,
             engine.threads,
             self.options.tokens,

@@ -1,36 +1,48 @@
 //! `nmos config`: the configuration file is only ever written here, and only when asked.
 
-use super::args::ConfigCommand;
+use super::invocation::{Invocation, Run};
 use super::tui::look;
-use crate::config::{DEFAULT_FILE, Layer, Origin, Paths, Settings};
+use crate::config::{DEFAULT_FILE, Origin, Paths, Settings};
 use crate::tui::Keymap;
 use anyhow::{Context, bail};
+use clap::Subcommand;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-/// Runs one of the commands; `named` is the file given by `--config`.
-pub fn run(
-    command: &ConfigCommand,
-    flags: Layer,
-    named: Option<&Path>,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    match command {
-        ConfigCommand::Init => {
-            let path = file(named)?;
-            init(&path)?;
-            writeln!(out, "wrote {}", path.display())?;
+/// `nmos config`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Write the documented default file; never over one that is there
+    Init,
+    /// Print where the file is looked for
+    Path,
+    /// Print the settings in force and where each came from
+    Show,
+}
+
+impl Run for ConfigCommand {
+    fn run(&self, invocation: &Invocation) -> anyhow::Result<ExitCode> {
+        let named = invocation.config.as_deref();
+        let mut out = io::stdout();
+        match self {
+            Self::Init => {
+                let path = file(named)?;
+                init(&path)?;
+                writeln!(out, "wrote {}", path.display())?;
+            }
+            Self::Path => writeln!(out, "{}", file(named)?.display())?,
+            Self::Show => {
+                let settings = invocation.settings()?;
+                // What the workbench would refuse is refused here too.
+                let look = look(&settings)?;
+                show(&settings, &look.keymap, &mut out)?;
+            }
         }
-        ConfigCommand::Path => writeln!(out, "{}", file(named)?.display())?,
-        ConfigCommand::Show => {
-            let settings = Settings::load(flags, named)?;
-            // What the workbench would refuse is refused here too.
-            let look = look(&settings)?;
-            show(&settings, &look.keymap, out)?;
-        }
+        out.flush()?;
+        Ok(ExitCode::SUCCESS)
     }
-    Ok(out.flush()?)
 }
 
 fn file(named: Option<&Path>) -> anyhow::Result<PathBuf> {

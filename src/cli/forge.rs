@@ -1,6 +1,6 @@
 //! `nmos forge`: a large test model that computes what the oracle computes.
 
-use super::args::ForgeArgs;
+use super::invocation::{Invocation, Run, tell_threads};
 use super::report::Usage;
 use crate::config::Settings;
 use crate::forge::{
@@ -11,15 +11,77 @@ use crate::system;
 use crate::tui::{clean, clean_line};
 use crate::units::Bytes;
 use anyhow::Context;
+use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+/// `nmos forge`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Make a large test model that computes what the oracle computes: deeper by layers \
+                  that add nothing, wider by columns that are worth nothing. The result is \
+                  compared with the oracle before it gets its name."
+)]
+pub struct ForgeArgs {
+    /// The file to make
+    #[arg(value_name = "FILE", required_unless_present = "dry_run")]
+    pub output: Option<PathBuf>,
+    /// Layers in all; the added ones stand evenly between the real ones
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    pub layers: Option<usize>,
+    /// As many layers as bring the file to about this size, as in 4.7GB
+    #[arg(
+        long,
+        value_name = "SIZE",
+        conflicts_with = "layers",
+        help_heading = "Shape"
+    )]
+    pub size: Option<Bytes>,
+    /// The shape of a Qwen2.5 model; what else is said of the shape overrides it
+    #[arg(long, value_name = "NAME", value_parser = preset_parser(), help_heading = "Shape")]
+    pub shape: Option<Dims>,
+    /// Elements of the residual stream (n_embd)
+    #[arg(long, value_name = "D", help_heading = "Shape")]
+    pub width: Option<usize>,
+    /// Query heads [default: what fills the width, in whole groups]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    pub heads: Option<usize>,
+    /// Key-value heads [default: the source's, or the next number that divides the heads]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    pub kv_heads: Option<usize>,
+    /// Elements of the feed-forward [default: in the source's ratio to the width]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    pub ff: Option<usize>,
+    /// Quantise the weights anew first
+    #[arg(long, value_name = "MIX", value_parser = quant_parser())]
+    pub quant: Option<Quant>,
+    /// The number that the filler's bytes start from
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Do not compare the result with what it was made from
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Say what would be made and how large, and make nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl Run for ForgeArgs {
+    fn run(&self, invocation: &Invocation) -> anyhow::Result<ExitCode> {
+        let started = invocation.start()?;
+        tell_threads(&started.settings);
+        run(self, &started.settings, &mut io::stdout())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 /// Reads the name of a shape.
-pub fn preset_parser() -> impl TypedValueParser<Value = Dims> {
+fn preset_parser() -> impl TypedValueParser<Value = Dims> {
     let dims = |name: String| {
         PRESETS
             .iter()
@@ -31,7 +93,7 @@ pub fn preset_parser() -> impl TypedValueParser<Value = Dims> {
 }
 
 /// Reads the name of a mixture of types.
-pub fn quant_parser() -> impl TypedValueParser<Value = Quant> {
+fn quant_parser() -> impl TypedValueParser<Value = Quant> {
     PossibleValuesParser::new(Quant::ALL.map(Quant::name))
         .try_map(|name| Quant::from_name(&name).ok_or("no mixture of this name"))
 }
@@ -40,7 +102,7 @@ pub fn quant_parser() -> impl TypedValueParser<Value = Quant> {
 ///
 /// # Errors
 /// See [`ForgeError`].
-pub fn run(args: &ForgeArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
+fn run(args: &ForgeArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
     let source = catalog::resolve(&settings.oracle.value)?;
     let growth = Growth {
         preset: args.shape,

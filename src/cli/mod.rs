@@ -1,8 +1,8 @@
 //! The command line: what a person or a script runs.
 //!
 //! Owns the argument tree, the settings' layers, logging, and the one place where an outcome
-//! becomes words and an exit code (`report`). One file a command; each is a thin layer over
-//! the library.
+//! becomes words and an exit code (`report`). One file a command, which holds its arguments and
+//! what it does with them ([`Run`]), a thin layer over the library; and a row in the table below.
 //!
 //! Whatever a command prints goes through a writer whose errors are handled, so that a closed
 //! pipe ends quietly, and nothing exits the process but `main` returning, so that the terminal
@@ -12,8 +12,10 @@ mod args;
 mod bench;
 mod config;
 mod doctor;
+mod flags;
 mod forge;
 mod generate;
+mod invocation;
 mod logging;
 pub mod models;
 mod output;
@@ -25,21 +27,60 @@ mod shot;
 mod tui;
 mod version;
 
-pub use args::{Cli, Command, Shared};
+pub use args::Cli;
+pub use invocation::{Invocation, Run};
 pub use logging::report_faults;
 pub use report::Usage;
 
-use crate::config::{Settings, unknown_variables};
+use crate::config::unknown_variables;
 use crate::model::trial;
-use crate::session::{self, EngineOptions};
-use crate::tui::{Player, Recording};
-use crate::typing::{RecordText, Trace};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
+
+macro_rules! commands {
+    ($($(#[$meta:meta])* $name:ident($arguments:ty);)*) => {
+        /// What to do; nothing said is the workbench.
+        #[derive(Debug, Subcommand)]
+        pub enum Command { $($(#[$meta])* $name($arguments),)* }
+
+        impl Run for Command {
+            fn run(&self, invocation: &Invocation) -> anyhow::Result<ExitCode> {
+                match self { $(Self::$name(arguments) => arguments.run(invocation),)* }
+            }
+        }
+    };
+}
+
+commands! {
+    /// Answer one prompt on standard output
+    Run(run::RunArgs);
+    /// Open the workbench and type a recorded trace into it
+    Replay(tui::ReplayArgs);
+    /// Replay recorded traces without a terminal and report what a typist waits for
+    Bench(bench::BenchArgs);
+    /// Fetch, list, check and remove models
+    #[command(subcommand)]
+    Models(models::ModelsCommand);
+    /// Say how a model would be placed in memory and how fast it would be, without loading it
+    Plan(plan::PlanArgs);
+    /// Measure this machine and say whether it is fit
+    Doctor(doctor::DoctorArgs);
+    /// Make a large test model that computes what the oracle computes
+    Forge(forge::ForgeArgs);
+    /// Draw the workbench's screens as pictures, without a terminal
+    Shot(shot::ShotArgs);
+    /// The configuration file
+    #[command(subcommand)]
+    Config(config::ConfigCommand);
+    /// Print a completion script for a shell
+    Completions(generate::CompletionsArgs);
+    /// Print the manual page
+    Man(generate::ManArgs);
+}
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -76,144 +117,17 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
         }
     };
     warn_of_unknown_variables(&mut io::stderr());
-    let flags = cli.shared.layer();
-    let file = cli.shared.config.as_deref();
-    let mut out = io::stdout();
-    if cli.command.is_some() && cli.record.record.is_some() {
-        return Err(
-            Usage("--record is for the workbench, which opens without a command".into()).into(),
-        );
-    }
-    match &cli.command {
-        None => {
-            let settings = Settings::load(flags, file)?;
-            let _log = logging::start(&settings)?;
-            let recording = match &cli.record.record {
-                Some(path) => {
-                    let keep = match cli.record.record_text {
-                        true => RecordText::Keep,
-                        false => RecordText::TimingOnly,
-                    };
-                    Some(Recording::new(path.clone(), keep)?)
-                }
-                None => None,
-            };
-            workbench(&settings, None, recording)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(Command::Replay(args)) => {
-            let settings = Settings::load(flags, file)?;
-            let _log = logging::start(&settings)?;
-            let trace = Trace::load(&args.trace)?;
-            let replay = Player::new(vec![trace.events().to_vec()], args.speed)?;
-            workbench(&settings, Some(replay), None)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(Command::Bench(args)) => {
-            let settings = Settings::load(flags, file)?;
-            let _log = logging::start(&settings)?;
-            bench::run(args, &settings, &mut out)
-        }
-        Some(Command::Models(command)) => {
-            let settings = Settings::load(flags, file)?;
-            let _log = logging::start(&settings)?;
-            models::run(command.clone(), &mut out)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(Command::Shot(args)) => {
-            let settings = Settings::load(flags, file)?;
-            let _log = logging::start(&settings)?;
-            let order = shot::prepare(args, &settings)?;
-            shot::run(session::spawn(engine_options(&settings)?), order, &mut out)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(Command::Run(args)) => {
-            let settings = Settings::load(args.over(flags), file)?;
-            let _log = logging::start(&settings)?;
-            run_once(args, &settings, &mut out)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(Command::Plan(args)) => {
-            let settings = Settings::load(flags, file)?;
-            let _log = logging::start(&settings)?;
-            tell_threads(&settings);
-            plan::run(args, &settings, &mut out)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(Command::Forge(args)) => {
-            let settings = Settings::load(flags, file)?;
-            let _log = logging::start(&settings)?;
-            tell_threads(&settings);
-            forge::run(args, &settings, &mut out)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(Command::Doctor(args)) => doctor::run(args, flags, file, &mut out),
-        Some(Command::Config(command)) => {
-            config::run(command, flags, file, &mut out)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(Command::Completions { shell }) => {
-            generate::completions(*shell, &mut out)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(Command::Man) => {
-            generate::man(&mut out)?;
-            Ok(ExitCode::SUCCESS)
-        }
-    }
-}
-
-/// What a session is started with under these settings.
-pub fn engine_options(settings: &Settings) -> anyhow::Result<EngineOptions> {
-    Ok(settings.engine_options(|name| crate::model::catalog::resolve(name))?)
-}
-
-/// Opens the workbench. Everything that can be wrong is found before models are loaded.
-fn workbench(
-    settings: &Settings,
-    replay: Option<Player>,
-    recording: Option<Recording>,
-) -> anyhow::Result<()> {
-    let options = tui::prepare(settings, replay, recording)?;
-    crate::tui::run(session::spawn(engine_options(settings)?), options)
-}
-
-fn run_once(args: &args::RunArgs, settings: &Settings, out: &mut io::Stdout) -> anyhow::Result<()> {
-    let prompt = run::prompt(args, io::stdin())?;
-    let options = EngineOptions {
-        draft_waits: true,
-        ..engine_options(settings)?
+    let invocation = Invocation {
+        flags: cli.shared.layer(),
+        config: cli.shared.config().map(Path::to_owned),
     };
-    let interrupts = run::interrupts()?;
-    let engine = session::spawn(options);
-    let answered = run::answer(
-        &engine,
-        &prompt,
-        &interrupts,
-        &mut run::Output {
-            out,
-            err: &mut io::stderr(),
-            json: args.json,
-            terminal: io::stdout().is_terminal(),
-            progress: progress::Progress::on_terminal(!args.json),
-        },
-    );
-    engine.shutdown_telling(tell_wait);
-    answered
-}
-
-/// Says that fewer threads compute than were asked for. Sessions say it themselves.
-fn tell_threads(settings: &Settings) {
-    if let Some(notice) = crate::system::threads_notice(settings.threads.value) {
-        // Whoever cannot be told gets what is computed all the same.
-        let _ = writeln!(io::stderr(), "note: {notice}");
+    match &cli.command {
+        Some(_) if cli.record.record.is_some() => {
+            Err(Usage("--record is for the workbench, which opens without a command".into()).into())
+        }
+        Some(command) => command.run(&invocation),
+        None => cli.record.run(&invocation),
     }
-}
-
-/// Says what an end waits for, where a second Ctrl-C does not.
-fn tell_wait(what: &str) {
-    // Whoever cannot be told waits all the same.
-    let _ = writeln!(io::stderr(), "{what}; Ctrl-C again ends at once");
 }
 
 /// Says which variables look like ours and are not, on standard error: they change nothing.

@@ -1,9 +1,11 @@
 //! `nmos models`: fetch, list, check and remove the models of the cache.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use super::invocation::{Invocation, Run};
 use crate::model::catalog::{self, Entry, SourceKind};
 use crate::model::progress::{self, Progress};
 use crate::model::pull::hub::HuggingFace;
@@ -57,14 +59,18 @@ impl From<SourceArg> for SourceKind {
     }
 }
 
-/// Runs the command on the user's cache, with results on `out` and progress on standard error.
-pub fn run(command: ModelsCommand, out: &mut dyn Write) -> anyhow::Result<()> {
-    let store = Store::of_user()?;
-    let progress = progress::for_stderr();
-    run_in(&store, command, &*progress, out)
+impl Run for ModelsCommand {
+    /// On the user's cache, with progress on standard error.
+    fn run(&self, invocation: &Invocation) -> anyhow::Result<ExitCode> {
+        let _started = invocation.start()?;
+        let store = Store::of_user()?;
+        let progress = progress::for_stderr();
+        run_in(&store, self.clone(), &*progress, &mut io::stdout())?;
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
-/// [`run`] with another cache and progress.
+/// Runs a command on a cache.
 pub fn run_in(
     store: &Store,
     command: ModelsCommand,

@@ -52,12 +52,9 @@ pub fn text(error: &anyhow::Error) -> String {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    let usage = error.chain().any(|e| {
-        e.is::<Usage>()
-            || e.is::<ConfigError>()
-            || e.is::<tui::ConfigError>()
-            || e.is::<tui::ThemeError>()
-    });
+    let usage = error
+        .chain()
+        .any(|e| e.is::<Usage>() || e.is::<ConfigError>() || e.is::<tui::ThemeError>());
     if usage { USAGE } else { FAILED }
 }
 

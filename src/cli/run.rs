@@ -9,21 +9,69 @@
 //!    '----------'- Ctrl-C: Stop ------------'   a second Ctrl-C ends the process at once
 //! ```
 
-use super::args::RunArgs;
+use super::flags::AnswerFlags;
+use super::invocation::{Invocation, Run, engine_options, tell_wait};
 use super::progress::Progress;
 use super::report::{FAILED, Usage};
-use crate::session::{EngineHandle, Event, Intent};
+use crate::config::Settings;
+use crate::session::{self, EngineHandle, EngineOptions, Event, Intent};
 use crate::telemetry::{AnswerEnd, AnswerStats, see_log};
 use crate::tui::clean;
 use crate::typing::{Edit, TypingEvent};
 use anyhow::{Context, anyhow, bail};
+use clap::Args;
 use crossbeam_channel::{Receiver, select};
-use std::io::{Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+/// `nmos run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The prompt, or `-` to read it from standard input
+    pub prompt: String,
+    #[command(flatten)]
+    pub answer: AnswerFlags,
+    /// Print one JSON object with the answer and its figures instead of the text
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Run for RunArgs {
+    fn run(&self, invocation: &Invocation) -> anyhow::Result<ExitCode> {
+        let started = invocation.start_over(self.answer.layer())?;
+        run_once(self, &started.settings, &mut io::stdout())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn run_once(args: &RunArgs, settings: &Settings, out: &mut io::Stdout) -> anyhow::Result<()> {
+    let prompt = prompt(args, io::stdin())?;
+    let options = EngineOptions {
+        draft_waits: true,
+        ..engine_options(settings)?
+    };
+    let interrupts = interrupts()?;
+    let engine = session::spawn(options);
+    let answered = answer(
+        &engine,
+        &prompt,
+        &interrupts,
+        &mut Output {
+            out,
+            err: &mut io::stderr(),
+            json: args.json,
+            terminal: io::stdout().is_terminal(),
+            progress: Progress::on_terminal(!args.json),
+        },
+    );
+    engine.shutdown_telling(tell_wait);
+    answered
+}
+
 /// The prompt that the arguments ask for; `-` reads it from `stdin`.
-pub fn prompt(args: &RunArgs, mut stdin: impl Read) -> anyhow::Result<String> {
+fn prompt(args: &RunArgs, mut stdin: impl Read) -> anyhow::Result<String> {
     let mut prompt = args.prompt.clone();
     if prompt == "-" {
         let mut bytes = Vec::new();
@@ -53,7 +101,7 @@ pub fn prompt(args: &RunArgs, mut stdin: impl Read) -> anyhow::Result<String> {
 }
 
 /// Where an answer goes.
-pub struct Output<'a, O: Write, E: Write> {
+struct Output<'a, O: Write, E: Write> {
     pub out: &'a mut O,
     pub err: &'a mut E,
     /// One JSON object instead of text.
@@ -66,7 +114,7 @@ pub struct Output<'a, O: Write, E: Write> {
 /// Asks `engine` and prints the answer. `interrupts` yields a message at each Ctrl-C.
 ///
 /// Ends with an error when the engine does; the text up to there has been printed.
-pub fn answer<O: Write, E: Write>(
+fn answer<O: Write, E: Write>(
     engine: &EngineHandle,
     prompt: &str,
     interrupts: &Receiver<()>,

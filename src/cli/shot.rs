@@ -2,21 +2,47 @@
 //!
 //! All that can be wrong about the arguments is found before models are loaded.
 
-use super::args::ShotArgs;
+use super::invocation::{Invocation, Run, engine_options};
 use super::report::Usage;
 use super::tui::look;
-use crate::config::Settings;
-use crate::session::EngineHandle;
+use crate::config::{Settings, limits};
+use crate::session::{self, EngineHandle};
 use crate::tui::shot::{self, Pace, ShotOptions};
 use crate::tui::{ColorDepth, MIN_SIZE, ThemeLoader};
 use anyhow::Context as _;
+use clap::Args;
 use ratatui::layout::Size;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// What is typed where `--prompt` says nothing.
-pub const DEFAULT_PROMPT: &str =
+const DEFAULT_PROMPT: &str =
     "Write a Rust function that merges two sorted slices into one sorted Vec.";
+
+/// `nmos shot`
+#[derive(Debug, Args)]
+pub struct ShotArgs {
+    /// An .svg or .png file; each picture's moment is put before the ending
+    #[arg(default_value = "nmos.svg")]
+    pub output: PathBuf,
+    /// Columns and rows
+    #[arg(long, value_name = "WxH", default_value = "120x40", value_parser = limits::size)]
+    pub size: (u16, u16),
+    /// What is typed
+    #[arg(long, value_name = "TEXT", default_value = DEFAULT_PROMPT)]
+    pub prompt: String,
+}
+
+impl Run for ShotArgs {
+    fn run(&self, invocation: &Invocation) -> anyhow::Result<ExitCode> {
+        let started = invocation.start()?;
+        let order = prepare(self, &started.settings)?;
+        let engine = session::spawn(engine_options(&started.settings)?);
+        run(engine, order, &mut io::stdout())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Format {
@@ -25,7 +51,7 @@ enum Format {
 }
 
 /// Pictures to take, found to be possible.
-pub struct Order {
+struct Order {
     options: ShotOptions,
     format: Format,
     /// Each picture's moment is put before the ending.
@@ -36,7 +62,7 @@ pub struct Order {
 ///
 /// # Errors
 /// A size that is too small, an unknown ending, and a theme that cannot be used.
-pub fn prepare(args: &ShotArgs, settings: &Settings) -> anyhow::Result<Order> {
+fn prepare(args: &ShotArgs, settings: &Settings) -> anyhow::Result<Order> {
     let (width, height) = args.size;
     if width < MIN_SIZE.width || height < MIN_SIZE.height {
         let least = MIN_SIZE;
@@ -70,7 +96,7 @@ pub fn prepare(args: &ShotArgs, settings: &Settings) -> anyhow::Result<Order> {
 ///
 /// # Errors
 /// A session that fails, and files that cannot be written.
-pub fn run(handle: EngineHandle, order: Order, out: &mut impl Write) -> anyhow::Result<()> {
+fn run(handle: EngineHandle, order: Order, out: &mut impl Write) -> anyhow::Result<()> {
     let result = pictures(&handle, order, out);
     handle.shutdown();
     result

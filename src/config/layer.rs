@@ -1,109 +1,75 @@
-//! One source of settings, in which every value is optional.
+//! The configuration file as a layer.
 
-use super::values::{Draft, LogLevel, ModelName, Ram, Scout, Switch, Template, Vram};
-use super::{ConfigError, Fault, SourceFile, limits};
-use crate::session::TreeSize;
-use serde::Deserialize;
-use serde::de::{Deserializer, Error};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use super::fault::{ConfigError, Fault, SourceFile, nearest};
+use super::read::wrong_kind;
+use super::{Layer, ROWS};
+use toml::de::{DeTable, DeValue};
 
-/// The `[keys]` table: for each context (`global`, `input`, `pane`) the table of its actions and
-/// their keys as written, and where in the file. The workbench's keymap interprets it.
-pub type KeyTable = BTreeMap<toml::Spanned<String>, toml::Spanned<toml::Value>>;
-
-/// Settings from one source. As a file: the top level of `config.toml`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Layer {
-    #[serde(deserialize_with = "oracle")]
-    pub oracle: Option<ModelName>,
-    pub draft: Option<Draft>,
-    pub scout: Option<Scout>,
-    pub ram: Option<Ram>,
-    pub vram: Option<Vram>,
-    #[serde(deserialize_with = "ctx")]
-    pub ctx: Option<usize>,
-    #[serde(deserialize_with = "threads")]
-    pub threads: Option<usize>,
-    pub tree: Option<TreeSize>,
-    #[serde(deserialize_with = "max_tokens")]
-    pub max_tokens: Option<usize>,
-    pub system: Option<String>,
-    pub chat_template: Option<Template>,
-    pub theme: Option<String>,
-    pub exact: Option<Switch>,
-    pub mouse: Option<Switch>,
-    pub sampling: SamplingLayer,
-    pub log: LogLayer,
-    pub keys: KeyTable,
-}
-
-/// `[sampling]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct SamplingLayer {
-    #[serde(deserialize_with = "temp")]
-    pub temp: Option<f32>,
-    #[serde(deserialize_with = "top_k")]
-    pub top_k: Option<usize>,
-    #[serde(deserialize_with = "top_p")]
-    pub top_p: Option<f32>,
-    #[serde(deserialize_with = "min_p")]
-    pub min_p: Option<f32>,
-    #[serde(deserialize_with = "repeat_penalty")]
-    pub repeat_penalty: Option<f32>,
-    #[serde(deserialize_with = "seed")]
-    pub seed: Option<u64>,
-}
-
-/// `[log]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct LogLayer {
-    pub level: Option<LogLevel>,
-    pub file: Option<PathBuf>,
-}
+/// The table that is the keymap's to read.
+const KEYS: &str = "keys";
 
 impl Layer {
-    /// Reads a file's text; an error names the line, the key and what is allowed.
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    /// The first mistake, with its line, its key and what is allowed.
     pub fn parse(file: &SourceFile) -> Result<Self, ConfigError> {
-        toml::from_str(&file.text)
-            .map_err(|error| ConfigError::File(Box::new(Fault::from_toml(file, &error))))
+        let document = DeTable::parse(&file.text).map_err(|error| file.syntax(&error))?;
+        let mut layer = Self::default();
+        layer.read_table(file, None, document.get_ref())?;
+        Ok(layer)
+    }
+
+    /// Reads the top level, or the table `name`.
+    fn read_table(
+        &mut self,
+        file: &SourceFile,
+        name: Option<&'static str>,
+        table: &DeTable<'_>,
+    ) -> Result<(), Fault> {
+        let inner = |key: &str| match name {
+            None => tables().find(|table| *table == key),
+            Some(_) => None,
+        };
+        for (key, value) in table.iter() {
+            let row = ROWS.iter().find(|row| row.place() == (name, key.get_ref()));
+            if let Some(row) = row {
+                row.read_toml(value.get_ref(), self)
+                    .map_err(|what| file.fault(value.span(), what))?;
+            } else if let Some(table) = inner(key.get_ref()) {
+                let DeValue::Table(rows) = value.get_ref() else {
+                    let what = wrong_kind(value.get_ref(), "a table");
+                    return Err(file.fault(value.span(), what));
+                };
+                if table != KEYS {
+                    self.read_table(file, Some(table), rows)?;
+                }
+            } else {
+                let fault = file.fault(key.span(), "there is no such setting");
+                return Err(fault.with_hint(allowed_like(key.get_ref(), name)));
+            }
+        }
+        Ok(())
     }
 }
 
-/// Reads a value as the file has it, then checks it.
-fn checked<'de, D, R, T>(d: D, check: fn(R) -> Result<T, String>) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    R: Deserialize<'de>,
-{
-    check(R::deserialize(d)?)
-        .map(Some)
-        .map_err(D::Error::custom)
+/// The tables of the file, in order.
+fn tables() -> impl Iterator<Item = &'static str> {
+    let mut tables: Vec<_> = ROWS.iter().filter_map(|row| row.place().0).collect();
+    tables.dedup();
+    tables.into_iter().chain([KEYS])
 }
 
-fn oracle<'de, D: Deserializer<'de>>(d: D) -> Result<Option<ModelName>, D::Error> {
-    checked(d, |name: String| limits::oracle(name.into()))
-}
-
-macro_rules! checked {
-    ($($name:ident: $type:ty),* $(,)?) => {$(
-        fn $name<'de, D: Deserializer<'de>>(d: D) -> Result<Option<$type>, D::Error> {
-            checked(d, limits::$name)
-        }
-    )*};
-}
-
-checked! {
-    ctx: usize,
-    threads: usize,
-    max_tokens: usize,
-    temp: f32,
-    top_k: usize,
-    top_p: f32,
-    min_p: f32,
-    repeat_penalty: f32,
-    seed: u64,
+/// What a wrong key of the table `name` is likely a slip of, or all that is allowed there.
+fn allowed_like(key: &str, name: Option<&str>) -> String {
+    let places = ROWS.iter().map(|row| row.place());
+    let rows = places.filter(|(table, _)| *table == name);
+    let mut allowed: Vec<&str> = rows.map(|(_, key)| key).collect();
+    if name.is_none() {
+        allowed.extend(tables());
+    }
+    match nearest(key, &allowed) {
+        Some(name) => format!("did you mean '{name}'?"),
+        None => format!("allowed here: {}", allowed.join(", ")),
+    }
 }

@@ -9,23 +9,29 @@
 //!    \_____________ each is a Layer, every value optional ______________/                 |
 //!                                   \______________ Settings::resolve ___________________/
 //! ```
+//!
+//! Each setting is one row of `table`; all else follows from the rows.
 
 mod env;
-mod error;
+mod fault;
 mod layer;
 pub mod limits;
 mod paths;
-mod show;
+mod read;
+mod row;
+mod table;
 mod values;
 
 pub use env::unknown_variables;
-pub(crate) use error::nearest;
-pub use error::{ConfigError, Fault};
-pub use layer::{KeyTable, Layer, LogLayer, SamplingLayer};
+pub(crate) use fault::nearest;
+pub use fault::{ConfigError, Fault, SourceFile};
 pub use paths::Paths;
-pub use values::{Draft, LogLevel, ModelName, Ram, Scout, Switch, Template, Vram};
+pub use row::{Flag, Row, Scope};
+pub use table::{Layer, ROWS, Settings};
+pub use values::{Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Template, Vram};
 
-use crate::session::{self, EngineOptions, Sampling, TreeSize};
+use crate::session::{self, EngineOptions, Sampling};
+use row::Stack;
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -69,77 +75,6 @@ pub struct Setting<T> {
     pub origin: Origin,
 }
 
-/// A configuration file that was read: kept so that whoever interprets a part of it later
-/// (the keymap) can still point at the line.
-#[derive(Clone, Debug)]
-pub struct SourceFile {
-    pub path: PathBuf,
-    pub text: String,
-}
-
-impl SourceFile {
-    /// Reads a configuration file.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Self {
-                path: path.to_owned(),
-                text,
-            }),
-            Err(source) => Err(ConfigError::Read {
-                path: path.to_owned(),
-                source,
-            }),
-        }
-    }
-
-    /// An error about the bytes `span` of this file.
-    pub fn fault(&self, span: std::ops::Range<usize>, what: impl Into<String>) -> ConfigError {
-        ConfigError::File(Box::new(Fault::at(&self.path, &self.text, span, what)))
-    }
-}
-
-/// Everything that can be set, resolved.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub oracle: Setting<ModelName>,
-    pub draft: Setting<Draft>,
-    pub scout: Setting<Scout>,
-    pub ram: Setting<Ram>,
-    pub vram: Setting<Vram>,
-    pub ctx: Setting<usize>,
-    pub threads: Setting<usize>,
-    /// Most nodes of a pass.
-    pub tree: Setting<TreeSize>,
-    pub max_tokens: Setting<usize>,
-    pub system: Setting<String>,
-    /// The form of prompts.
-    pub chat_template: Setting<Template>,
-    pub theme: Setting<String>,
-    /// Whether texts depend on model, prompt and sampling alone, whatever that costs.
-    pub exact: Setting<Switch>,
-    /// Whether the workbench takes the mouse, or leaves it to the terminal.
-    pub mouse: Setting<Switch>,
-    pub sampling: SamplingSettings,
-    pub log_level: Setting<LogLevel>,
-    /// `None`: `nmos.log` in the user's state directory.
-    pub log_file: Setting<Option<PathBuf>>,
-    /// The `[keys]` table as written; the workbench's keymap interprets it.
-    pub keys: KeyTable,
-    /// The file that was read, if there is one.
-    pub file: Option<SourceFile>,
-}
-
-/// How the next token is chosen.
-#[derive(Clone, Debug)]
-pub struct SamplingSettings {
-    pub temp: Setting<f32>,
-    pub top_k: Setting<usize>,
-    pub top_p: Setting<f32>,
-    pub min_p: Setting<f32>,
-    pub repeat_penalty: Setting<f32>,
-    pub seed: Setting<u64>,
-}
-
 impl Settings {
     /// Reads the environment and the file, and lays the flags over them.
     ///
@@ -176,7 +111,6 @@ impl Settings {
             Some(file) => Layer::parse(file)?,
             None => Layer::default(),
         };
-        let keys = written.keys.clone();
         let stack = Stack {
             layers: [
                 (Origin::Flag, flags),
@@ -184,52 +118,28 @@ impl Settings {
                 (Origin::File, written),
             ],
         };
-        let sampling = Sampling::default();
-        Ok(Self {
-            oracle: stack.pick(|l| l.oracle.clone(), || ModelName::new(DEFAULT_ORACLE)),
-            draft: stack.pick(
-                |l| l.draft.clone(),
-                || Draft::Model(ModelName::new(DEFAULT_DRAFT)),
-            ),
-            scout: stack.pick(|l| l.scout, || Scout::Heuristic),
-            ram: stack.pick(|l| l.ram, || Ram::Auto),
-            vram: stack.pick(|l| l.vram, || Vram::Auto),
-            ctx: stack.pick(|l| l.ctx, || 4096),
-            threads: stack.pick(|l| l.threads, crate::system::cores),
-            tree: stack.pick(|l| l.tree, TreeSize::default),
-            max_tokens: stack.pick(|l| l.max_tokens, || 1024),
-            system: stack.pick(|l| l.system.clone(), || DEFAULT_SYSTEM.to_owned()),
-            chat_template: stack.pick(|l| l.chat_template.clone(), || Template::Own),
-            theme: stack.pick(|l| l.theme.clone(), || DEFAULT_THEME.to_owned()),
-            exact: stack.pick(|l| l.exact, || Switch::Off),
-            mouse: stack.pick(|l| l.mouse, || Switch::On),
-            sampling: SamplingSettings {
-                temp: stack.pick(|l| l.sampling.temp, || sampling.temperature),
-                top_k: stack.pick(|l| l.sampling.top_k, || sampling.top_k),
-                top_p: stack.pick(|l| l.sampling.top_p, || sampling.top_p),
-                min_p: stack.pick(|l| l.sampling.min_p, || sampling.min_p),
-                repeat_penalty: stack
-                    .pick(|l| l.sampling.repeat_penalty, || sampling.repeat_penalty),
-                seed: stack.pick(|l| l.sampling.seed, || sampling.seed),
-            },
-            log_level: stack.pick(|l| l.log.level, LogLevel::default),
-            log_file: stack.pick(|l| l.log.file.clone().map(Some), || None),
-            keys,
-            file,
-        })
+        Ok(Self::from_stack(&stack, file))
+    }
+
+    /// Every setting: its key in the file, its value as the file would spell it, and its layer.
+    pub fn rows(&self) -> Vec<(&'static str, String, Origin)> {
+        let row = |row: &&dyn Row| {
+            let (value, origin) = row.shown(self);
+            (row.key(), value, origin)
+        };
+        ROWS.iter().map(row).collect()
     }
 
     /// The log file: the one that was named, or the user's own if there is a home for it.
     pub fn log_file(&self) -> Option<PathBuf> {
-        let named = self.log_file.value.clone();
-        named.or_else(|| Paths::for_user().map(|paths| paths.log_file()))
+        self.log_file.value.path()
     }
 
     /// Where the value of the setting `key` (as in `sampling.top-k`) was written, in words.
     pub fn place(&self, key: &str, origin: Origin) -> String {
         match origin {
-            Origin::Flag => format!("--{}", flag(key)),
-            Origin::Environment => env::variable(&flag(key)),
+            Origin::Flag => format!("--{}", row::flag_name(key)),
+            Origin::Environment => row::variable(key),
             Origin::File => match &self.file {
                 Some(file) => format!("{key} in {}", file.path.display()),
                 None => format!("{key} in the configuration file"),
@@ -273,47 +183,14 @@ impl Settings {
             anticipate: true,
             exact: self.exact.value == Switch::On,
             sampling: Sampling {
-                temperature: self.sampling.temp.value,
-                top_k: self.sampling.top_k.value,
-                top_p: self.sampling.top_p.value,
-                min_p: self.sampling.min_p.value,
-                repeat_penalty: self.sampling.repeat_penalty.value,
-                seed: self.sampling.seed.value,
+                temperature: self.temp.value,
+                top_k: self.top_k.value,
+                top_p: self.top_p.value,
+                min_p: self.min_p.value,
+                repeat_penalty: self.repeat_penalty.value,
+                seed: self.seed.value,
             },
         })
-    }
-}
-
-/// The name of a setting's flag, as far as it has one.
-fn flag(key: &str) -> String {
-    // Flags are not in tables: those of the log say what they are about, those of sampling need not.
-    key.trim_start_matches("sampling.").replace('.', "-")
-}
-
-/// The layers, the strongest first.
-struct Stack {
-    layers: [(Origin, Layer); 3],
-}
-
-impl Stack {
-    /// The first layer's value that has one, else the default.
-    fn pick<T>(
-        &self,
-        get: impl Fn(&Layer) -> Option<T>,
-        default: impl FnOnce() -> T,
-    ) -> Setting<T> {
-        self.layers
-            .iter()
-            .find_map(|(origin, layer)| {
-                get(layer).map(|value| Setting {
-                    value,
-                    origin: *origin,
-                })
-            })
-            .unwrap_or_else(|| Setting {
-                value: default(),
-                origin: Origin::Default,
-            })
     }
 }
 

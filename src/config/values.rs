@@ -1,11 +1,11 @@
 //! Settings whose values are words: each reads from and prints as the same text everywhere.
 
+use super::Paths;
 use crate::session::TreeSize;
 use crate::units::Bytes;
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// A model's path, which need not be UTF-8, or its name in the catalogue.
@@ -293,29 +293,6 @@ impl fmt::Display for TreeSize {
     }
 }
 
-/// A number, as every other count in the file, or the text `"auto"` or `"chain:N"`.
-impl<'de> Deserialize<'de> for TreeSize {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Nodes;
-        impl Visitor<'_> for Nodes {
-            type Value = TreeSize;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of nodes from 1 to 512, or \"auto\", or \"chain:N\"")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<TreeSize, E> {
-                text.parse().map_err(E::custom)
-            }
-
-            fn visit_i64<E: Error>(self, nodes: i64) -> Result<TreeSize, E> {
-                super::limits::tree(nodes).map_err(|e| E::custom(format!("{e}, or \"auto\"")))
-            }
-        }
-        d.deserialize_any(Nodes)
-    }
-}
-
 /// How much goes to the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
@@ -366,47 +343,32 @@ impl fmt::Display for LogLevel {
     }
 }
 
-/// Reads a value from a text in the file with the same parser as flags use.
-struct Text<T> {
-    expecting: &'static str,
-    value: PhantomData<T>,
+/// Where the log is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogFile {
+    /// `nmos.log` in the user's state directory.
+    OfUser,
+    Named(PathBuf),
 }
 
-impl<T: FromStr<Err = String>> Visitor<'_> for Text<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expecting)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        text.parse().map_err(E::custom)
-    }
-}
-
-macro_rules! reads_from_text {
-    ($type:ty, $expecting:literal) => {
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                d.deserialize_str(Text {
-                    expecting: $expecting,
-                    value: PhantomData,
-                })
-            }
+impl LogFile {
+    /// The file; `None` where there is no home for the user's own.
+    pub fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::OfUser => Paths::for_user().map(|paths| paths.log_file()),
+            Self::Named(path) => Some(path.clone()),
         }
-    };
+    }
 }
 
-reads_from_text!(Draft, "a path or name in quotes, or \"none\"");
-reads_from_text!(Template, "a name or a file in quotes, or \"auto\"");
-reads_from_text!(Scout, "\"heuristic\" or \"none\"");
-reads_from_text!(Switch, "\"on\" or \"off\"");
-reads_from_text!(Ram, "a size in quotes such as \"960MiB\", or \"auto\"");
-reads_from_text!(
-    Vram,
-    "a size in quotes such as \"4GiB\", \"auto\" or \"none\""
-);
-reads_from_text!(LogLevel, "a level in quotes such as \"info\"");
+impl fmt::Display for LogFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path() {
+            Some(path) => path.display().fmt(f),
+            None => Ok(()),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -205,7 +205,7 @@ fn fill(sizes: &[usize], chosen: &mut [bool], room: &mut usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::ShardPart;
+    use crate::vocabulary::ShardPart;
     use proptest::prelude::*;
 
     fn shards(sizes: &[usize], head: usize) -> Vec<Shard> {

@@ -15,8 +15,8 @@
 
 use crate::io::BLOCK;
 use crate::model::{ModelLayout, TensorInfo};
-use crate::telemetry::ShardPart;
 use crate::units::{Bytes, LayerIdx};
+use crate::vocabulary::ShardPart;
 use std::collections::BTreeMap;
 
 /// Tensors closer together than this are read as one extent: a seek costs more than the gap.

@@ -4,7 +4,7 @@
 use super::heuristic::HeuristicScout;
 use super::model::{Model, softmax};
 use super::prompts::Prompt;
-use crate::telemetry::Label;
+use crate::vocabulary::Label;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 

@@ -2,8 +2,9 @@
 
 use super::features::{Reader, Sink};
 use super::model::{Model, softmax};
-use crate::telemetry::{Label, ScoutView};
+use crate::telemetry::ScoutView;
 use crate::typing::Clock;
+use crate::vocabulary::Label;
 use std::sync::Arc;
 
 /// Most reasons that are given.

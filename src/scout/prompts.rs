@@ -1,6 +1,6 @@
 //! Labelled prompts, one JSON object a line, and what a user would have typed of each.
 
-use crate::telemetry::Label;
+use crate::vocabulary::Label;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

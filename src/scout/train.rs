@@ -14,7 +14,7 @@ use super::facts::Flag;
 use super::features::{Reader, Sink};
 use super::model::{Model, Weights, softmax};
 use super::prompts::Prompt;
-use crate::telemetry::Label;
+use crate::vocabulary::Label;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 

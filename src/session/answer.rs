@@ -20,8 +20,9 @@ use crate::oracle::{OracleError, PassCost, WidthClass};
 use crate::speculate::{
     Accepted, Cut, DraftTree, Growth, NodeKind, Sampler, Source, Speculator, accept_behind,
 };
-use crate::telemetry::{self, AnswerEnd, Label, PassView, SpeculationView, TreeNodeView, TreeView};
+use crate::telemetry::{self, AnswerEnd, PassView, SpeculationView, TreeNodeView, TreeView};
 use crate::units::TokenId;
+use crate::vocabulary::Label;
 use std::time::Instant;
 
 /// What an answer needs besides the oracle.

@@ -22,6 +22,7 @@ use crate::oracle::{LayerOracle, LlamaOracle, WidthClass};
 use crate::river::{Plan, Shard, catalogue, catalogue_by_layer};
 use crate::speculate::TreeSize;
 use crate::units::Bytes;
+use crate::vocabulary::OracleForm;
 
 /// For text, telemetry, the screen, thread stacks, the allocator's slack, and what vocabulary
 /// and draft hold beyond what is predicted of them (measured: up to 7 MiB).
@@ -294,12 +295,12 @@ impl Budget {
     }
 
     /// How the oracle is run, as it is shown.
-    pub fn form_name(&self) -> &'static str {
+    pub fn oracle_form(&self) -> OracleForm {
         match self.form {
-            Form::Resident => "resident",
-            _ if !self.streams() => "resident",
-            Form::Streamed { .. } => "streamed",
-            Form::Hooked { .. } => "hooked",
+            Form::Resident => OracleForm::Resident,
+            _ if !self.streams() => OracleForm::Resident,
+            Form::Streamed { .. } => OracleForm::Streamed,
+            Form::Hooked { .. } => OracleForm::Hooked,
         }
     }
 

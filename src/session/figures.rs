@@ -4,7 +4,8 @@ use super::answer::Answer;
 use super::cache::Cache;
 use crate::oracle::{Oracle, Trees, WidthClass};
 use crate::system;
-use crate::telemetry::{AnswerEnd, AnswerStats, Label};
+use crate::telemetry::{AnswerEnd, AnswerStats};
+use crate::vocabulary::Label;
 
 /// Counters as they stood when the prompt began, and what is known since.
 #[derive(Debug, Default)]

@@ -153,7 +153,7 @@ pub(super) fn load(
     speculator.set_ahead(draft_cores.ahead);
     hub.update(|s| {
         s.engine.oracle = gguf.name();
-        s.engine.form = budget.form_name();
+        s.engine.form = Some(budget.oracle_form());
         s.engine.draft = draft.as_ref().map(Gguf::name);
         s.engine.threads = threads;
         s.engine.threads_max = threads;

@@ -5,7 +5,7 @@
 //! guesses. A tree of such guesses then has an ideal form, whose nodes' worth can be summed
 //! before any is drafted.
 
-use crate::telemetry::Label;
+use crate::vocabulary::Label;
 use std::collections::BinaryHeap;
 
 /// What is assumed before anything was judged counts as much as this many judged tokens.

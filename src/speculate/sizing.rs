@@ -20,7 +20,7 @@
 use super::acceptance::Acceptance;
 use super::cost::{DecodeTimes, PassTimes};
 use crate::oracle::{Trees, WidthClass};
-use crate::telemetry::Label;
+use crate::vocabulary::Label;
 
 /// Most nodes of a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use super::sizing::{Frame, Sizing, TreeSize};
 use super::tree::{Cut, DraftIdx, DraftTree, NodeKind};
 use crate::ggml::llama::LlamaError;
 use crate::oracle::{PassCost, Trees, WidthClass};
-use crate::telemetry::Label;
 use crate::units::TokenId;
+use crate::vocabulary::Label;
 use std::time::Instant;
 
 /// Below this worth not even a lookup is asked.

@@ -2,6 +2,7 @@
 
 use super::SpeculationView;
 use crate::units::Bytes;
+use crate::vocabulary::{Label, OracleForm, ShardPart};
 use std::collections::VecDeque;
 
 /// How many passes and key gaps the panes look back on.
@@ -45,8 +46,8 @@ pub enum Phase {
 pub struct EngineView {
     /// Model name from its file, with `(forged)` where it is.
     pub oracle: String,
-    /// `resident`, `streamed`, or `hooked`: streamed under llama.cpp's graph.
-    pub form: &'static str,
+    /// `None` until the memory is divided.
+    pub form: Option<OracleForm>,
     /// Draft model's name, or `None` where there is no draft.
     pub draft: Option<String>,
     pub threads: usize,
@@ -82,17 +83,6 @@ pub enum Residency {
     Loading,
     Ram,
     Vram,
-}
-
-/// What part of the model a shard is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShardPart {
-    Attention,
-    FeedForwardUp,
-    FeedForwardDown,
-    /// All of it, where the graph is llama.cpp's.
-    Whole,
-    Head,
 }
 
 /// One shard of the oracle, in order of use.
@@ -196,27 +186,6 @@ pub struct CadenceView {
     pub pause_ms: Option<f64>,
     /// That Enter comes within the next second, 0 to 1.
     pub predicted_submit: Option<f64>,
-}
-
-/// What a prompt asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Label {
-    Code,
-    Chat,
-    Docs,
-}
-
-impl Label {
-    pub const ALL: [Self; 3] = [Self::Code, Self::Chat, Self::Docs];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Code => "CODE",
-            Self::Chat => "CHAT",
-            Self::Docs => "DOCS",
-        }
-    }
 }
 
 /// The scout's opinion of the text so far. All of it is a prediction.

@@ -1,6 +1,6 @@
 //! The figures of one answer, in the names that `run --json` and bench reports print.
 
-use super::Label;
+use crate::vocabulary::Label;
 use serde::Serialize;
 
 /// A field that cannot be known is null, never zero.

@@ -13,7 +13,8 @@ mod input;
 use super::action::{Action, Context};
 use super::conversation::{Conversation, Item, Turn, TurnState};
 use super::keymap::Keymap;
-use super::layout::{Layout, PaneId};
+use super::layout::Layout;
+use super::panes::PaneId;
 use super::prompt::{Prompt, PromptKey};
 use super::replay::Player;
 use super::theme::{Theme, ThemeError, ThemeLoader};
@@ -381,7 +382,9 @@ impl App {
                 self.theme = theme;
             }
             Err(error) => {
-                self.toast = Some(error.to_string());
+                // The footer has one line: the place and what is wrong there.
+                let error = error.to_string();
+                self.toast = error.lines().next().map(str::to_owned);
                 // The broken one is passed over at the next key.
                 self.theme.name.clone_from(next);
             }

@@ -6,11 +6,10 @@
 
 use super::action::{Action, Context};
 use super::chord::Chord;
-use super::config_error::{ConfigError, Source};
 use super::wrap::wrap_line;
-use crate::config::nearest;
+use crate::config::{ConfigError, Fault, SourceFile, nearest};
 use ratatui::crossterm::event::KeyEvent;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use toml::de::{DeTable, DeValue};
 
 const DEFAULTS: &str = include_str!("../../configs/keys.toml");
@@ -22,7 +21,7 @@ struct Binding {
     chord: Chord,
     action: Action,
     /// Where it was written: file, line.
-    origin: (PathBuf, Option<usize>),
+    origin: (PathBuf, usize),
 }
 
 /// The bindings in force, in the order of the files: the order of the help box.
@@ -42,15 +41,15 @@ impl Default for Keymap {
 
 impl Keymap {
     fn from_defaults() -> Result<Self, ConfigError> {
-        let source = Source {
-            file: Path::new("configs/keys.toml (built in)"),
-            text: DEFAULTS,
+        let file = SourceFile {
+            path: "configs/keys.toml (built in)".into(),
+            text: DEFAULTS.to_owned(),
         };
-        let document = DeTable::parse(DEFAULTS).map_err(|e| source.syntax(&e))?;
+        let document = DeTable::parse(&file.text).map_err(|e| file.syntax(&e))?;
         let mut map = Self {
             bindings: Vec::new(),
         };
-        map.merge(source, document.get_ref(), "")?;
+        map.merge(&file, document.get_ref())?;
         Ok(map)
     }
 
@@ -58,43 +57,35 @@ impl Keymap {
     /// The file's other tables are not looked at.
     ///
     /// # Errors
-    /// Unknown contexts, actions and keys, and keys bound twice, with file, line and key.
-    pub fn with_config(file: &Path, text: &str) -> Result<Self, ConfigError> {
+    /// Unknown contexts, actions and keys, and keys bound twice, with their place in the file.
+    pub fn with_config(file: &SourceFile) -> Result<Self, ConfigError> {
         let mut map = Self::from_defaults()?;
-        let source = Source { file, text };
-        let document = DeTable::parse(text).map_err(|e| source.syntax(&e))?;
+        let document = DeTable::parse(&file.text).map_err(|e| file.syntax(&e))?;
         if let Some(keys) = document.get_ref().get("keys") {
             let DeValue::Table(keys_table) = keys.get_ref() else {
                 let message =
                     "expected a table of tables: [keys.global], [keys.input], [keys.pane]";
-                return Err(source.error(Some(keys.span()), "keys", message));
+                return Err(file.fault(keys.span(), message).into());
             };
-            map.merge(source, keys_table, "keys.")?;
+            map.merge(file, keys_table)?;
         }
         Ok(map)
     }
 
-    fn merge(
-        &mut self,
-        source: Source<'_>,
-        table: &DeTable<'_>,
-        prefix: &str,
-    ) -> Result<(), ConfigError> {
+    fn merge(&mut self, file: &SourceFile, table: &DeTable<'_>) -> Result<(), Fault> {
         let mut read = Vec::new();
         for (name, value) in table.iter() {
-            let key = format!("{prefix}{}", name.get_ref());
             let context = Context::ALL
                 .into_iter()
                 .find(|c| c.name() == name.get_ref());
             let (Some(context), DeValue::Table(actions)) = (context, value.get_ref()) else {
                 let message = "expected one of the tables global, input and pane";
-                return Err(source.error(Some(name.span()), key, message));
+                return Err(file.fault(name.span(), message));
             };
             for (name, value) in actions.iter() {
-                let key = format!("{key}.{}", name.get_ref());
                 let Some(action) = Action::from_name(name.get_ref()) else {
-                    let message = no_such_action(name.get_ref());
-                    return Err(source.error(Some(name.span()), key, message));
+                    let fault = file.fault(name.span(), "there is no such action");
+                    return Err(fault.with_hint(actions_like(name.get_ref())));
                 };
                 let texts: Vec<_> = match value.get_ref() {
                     DeValue::Array(list) => list.iter().collect(),
@@ -103,19 +94,12 @@ impl Keymap {
                 for text in &texts {
                     let Some(written) = text.get_ref().as_str() else {
                         let message = "expected a key, as in \"ctrl-c\", or a list of keys";
-                        return Err(source.error(Some(text.span()), key, message));
+                        return Err(file.fault(text.span(), message));
                     };
-                    let chord = written.parse::<Chord>().map_err(|e| {
-                        source.error(Some(text.span()), key.as_str(), e.to_string())
-                    })?;
-                    read.push((
-                        name.span().start,
-                        key.clone(),
-                        text.span(),
-                        context,
-                        chord,
-                        action,
-                    ));
+                    let chord = written
+                        .parse::<Chord>()
+                        .map_err(|e| file.fault(text.span(), e.to_string()))?;
+                    read.push((name.span().start, text.span(), context, chord, action));
                 }
                 // An action's own keys are replaced, not added to: an empty list unbinds it.
                 self.bindings
@@ -124,23 +108,22 @@ impl Keymap {
         }
         // In the order in which they are written: a table iterates by name.
         read.sort_by_key(|(at, ..)| *at);
-        for (_, key, span, context, chord, action) in read {
+        for (_, span, context, chord, action) in read {
             if let Some(other) = self.clash(context, chord, action) {
                 let message = format!(
-                    "{chord} is already the key of {}.{} ({}{}); give one of them another key",
+                    "{chord} is already the key of {}.{} ({}:{}); give one of them another key",
                     other.context.name(),
                     other.action.name(),
                     other.origin.0.display(),
-                    other.origin.1.map_or(String::new(), |l| format!(":{l}")),
+                    other.origin.1,
                 );
-                return Err(source.error(Some(span), key, message));
+                return Err(file.fault(span, message));
             }
-            let line = source.error(Some(span), "", "").line;
             self.bindings.push(Binding {
                 context,
                 chord,
                 action,
-                origin: (source.file.to_owned(), line),
+                origin: (file.path.clone(), file.line(span.start)),
             });
         }
         Ok(())
@@ -210,19 +193,16 @@ impl Keymap {
     }
 }
 
-/// What a wrong name is likely a slip of, and all that it can be.
-fn no_such_action(name: &str) -> String {
+/// The action that a wrong name is likely a slip of, and all that there are.
+fn actions_like(name: &str) -> String {
     let names: Vec<&str> = Action::ALL.iter().map(|a| a.name()).collect();
-    let likely = nearest(name, &names).map(|n| format!("; did you mean '{n}'?"));
+    let likely = nearest(name, &names).map(|n| format!("did you mean '{n}'?\n  "));
     let all = names.join(", ");
     let rows = wrap_line(&all, 76).into_iter();
     let list: String = rows
         .map(|r| format!("\n    {}", all[r].trim_end()))
         .collect();
-    format!(
-        "there is no such action{}\n  the actions are{list}",
-        likely.unwrap_or_default()
-    )
+    format!("{}the actions are{list}", likely.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -231,7 +211,10 @@ mod tests {
     use ratatui::crossterm::event::{KeyCode, KeyModifiers};
 
     fn config(text: &str) -> Result<Keymap, ConfigError> {
-        Keymap::with_config(Path::new("config.toml"), text)
+        Keymap::with_config(&SourceFile {
+            path: "config.toml".into(),
+            text: text.to_owned(),
+        })
     }
 
     #[test]
@@ -289,73 +272,60 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_line_and_key() {
-        for (text, line, key, words) in [
+    fn mistakes_are_told_with_their_place_and_key() {
+        for (text, place, words) in [
             (
                 "[keys.global]\nfreeze = \"ctrl-c\"",
-                2,
-                "keys.global.freeze",
+                "2:10: keys.global.freeze: ",
                 "already the key of global.quit",
             ),
             (
                 "[keys.input]\nundo = \"tab\"",
-                2,
-                "keys.input.undo",
+                "2:8: keys.input.undo: ",
                 "already the key of global.focus-next",
             ),
             (
                 "[keys.pane]\nzoom = \"x\"\n\nfreeze = \"x\"",
-                4,
-                "keys.pane.freeze",
+                "4:10: keys.pane.freeze: ",
                 "config.toml:2",
             ),
             (
                 "[keys.pane]\nzoom = [\"x\", \"x\"]",
-                2,
-                "keys.pane.zoom",
+                "2:14: keys.pane.zoom: ",
                 "already",
             ),
             (
                 "[keys.global]\nfly = \"x\"",
-                2,
-                "keys.global.fly",
-                "no such action\n  the actions are\n    submit, newline,",
+                "2:1: keys.global.fly: ",
+                "the actions are\n    submit, newline,",
             ),
             (
                 "[keys.global]\nfreze = \"x\"",
-                2,
-                "keys.global.freze",
+                "2:1: keys.global.freze: there is no such action\n    |\n  2 | freze = \"x\"\n    | ^^^^^\n",
                 "did you mean 'freeze'?",
             ),
             (
                 "[keys.sky]\nquit = \"x\"",
-                1,
-                "keys.sky",
+                "1:7: keys.sky: ",
                 "global, input and pane",
             ),
             (
                 "[keys.global]\nquit = 3",
-                2,
-                "keys.global.quit",
+                "2:8: keys.global.quit: ",
                 "expected a key",
             ),
             (
                 "[keys.global]\nquit = \"hyper-q\"",
-                2,
-                "keys.global.quit",
+                "2:8: keys.global.quit: ",
                 "not a key",
             ),
-            ("keys = 1", 1, "keys", "expected a table"),
-            ("[keys.global\n", 1, "", ""),
+            ("keys = 1", "1:8: keys: ", "expected a table"),
+            ("[keys.global\n", "1:", "^"),
         ] {
-            let error = config(text).unwrap_err();
-            assert_eq!(
-                (error.line, error.key.as_str()),
-                (Some(line), key),
-                "{text}"
-            );
-            assert!(error.to_string().contains(words), "{error}");
-            assert!(error.to_string().starts_with("config.toml:"), "{error}");
+            let error = config(text).unwrap_err().to_string();
+            let place = format!("config.toml:{place}");
+            assert!(error.starts_with(&place), "{text}: {error}");
+            assert!(error.contains(words), "{text}: {error}");
         }
     }
 }

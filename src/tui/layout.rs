@@ -10,6 +10,7 @@
 //!  +--------footer-------+    +--------footer-------+    +---------footer--------+
 //! ```
 
+use super::panes::{PaneId, telemetry, telemetry_column};
 use ratatui::layout::{Constraint, Layout as Split, Position, Rect, Size};
 
 /// The least size that shows anything useful.
@@ -17,39 +18,6 @@ pub const MIN_SIZE: Size = Size {
     width: 60,
     height: 18,
 };
-
-/// One pane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PaneId {
-    Prompt,
-    Answer,
-    /// The condensed telemetry of a small screen; zoomed, all of the telemetry.
-    Overview,
-    Shards,
-    Queue,
-    Memory,
-    Kv,
-    Accept,
-    Cadence,
-    Scout,
-}
-
-impl PaneId {
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::Prompt => "prompt",
-            Self::Answer => "conversation",
-            Self::Overview => "telemetry",
-            Self::Shards => "shards",
-            Self::Queue => "prefetch",
-            Self::Memory => "memory",
-            Self::Kv => "KV pages",
-            Self::Accept => "acceptance",
-            Self::Cadence => "cadence",
-            Self::Scout => "scout",
-        }
-    }
-}
 
 /// Rectangles of one frame; also what a click is looked up in.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -144,15 +112,7 @@ fn medium(body: Rect, prompt_height: impl Fn(u16, u16) -> u16) -> Vec<(PaneId, R
     let [left, right] =
         Split::horizontal([Constraint::Fill(1), Constraint::Length(side)]).areas(body);
     let mut panes = talk(left, &prompt_height, 8);
-    let heights = [
-        (PaneId::Shards, Constraint::Min(6)),
-        (PaneId::Queue, Constraint::Length(7)),
-        (PaneId::Kv, Constraint::Length(7)),
-        (PaneId::Accept, Constraint::Length(6)),
-        (PaneId::Cadence, Constraint::Length(5)),
-        (PaneId::Scout, Constraint::Length(5)),
-    ];
-    panes.extend(column(right, &heights));
+    panes.extend(telemetry_column(right));
     panes
 }
 
@@ -165,34 +125,6 @@ fn full(body: Rect, prompt_height: impl Fn(u16, u16) -> u16) -> Vec<(PaneId, Rec
     panes
 }
 
-/// All telemetry panes in two columns.
-pub fn telemetry(area: Rect) -> Vec<(PaneId, Rect)> {
-    // Where there is room to give away, lists take what they need and pictures the rest.
-    let rows = |needed, share| match area.height >= 42 {
-        true => Constraint::Length(needed),
-        false => Constraint::Fill(share),
-    };
-    let [a, b] = Split::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(area);
-    let mut panes = column(
-        a,
-        &[
-            (PaneId::Shards, Constraint::Fill(3)),
-            (PaneId::Queue, rows(12, 3)),
-            (PaneId::Memory, rows(12, 2)),
-        ],
-    );
-    panes.extend(column(
-        b,
-        &[
-            (PaneId::Kv, Constraint::Fill(3)),
-            (PaneId::Accept, Constraint::Fill(3)),
-            (PaneId::Cadence, Constraint::Fill(2)),
-            (PaneId::Scout, rows(7, 2)),
-        ],
-    ));
-    panes
-}
-
 fn talk(area: Rect, prompt_height: &impl Fn(u16, u16) -> u16, most: u16) -> Vec<(PaneId, Rect)> {
     let [answer, prompt] = Split::vertical([
         Constraint::Fill(1),
@@ -200,15 +132,6 @@ fn talk(area: Rect, prompt_height: &impl Fn(u16, u16) -> u16, most: u16) -> Vec<
     ])
     .areas(area);
     vec![(PaneId::Prompt, prompt), (PaneId::Answer, answer)]
-}
-
-fn column(area: Rect, heights: &[(PaneId, Constraint)]) -> Vec<(PaneId, Rect)> {
-    let areas = Split::vertical(heights.iter().map(|(_, c)| *c)).split(area);
-    heights
-        .iter()
-        .zip(areas.iter())
-        .map(|((pane, _), area)| (*pane, *area))
-        .collect()
 }
 
 #[cfg(test)]

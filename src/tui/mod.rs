@@ -18,7 +18,6 @@
 pub mod action;
 pub mod app;
 mod chord;
-mod config_error;
 mod conversation;
 mod driver;
 mod edits;
@@ -39,8 +38,8 @@ pub mod theme;
 pub mod view;
 mod wrap;
 
+pub use crate::config::DEFAULT_THEME;
 pub use app::Recorder;
-pub use config_error::ConfigError;
 pub use edits::{TextState, edits};
 pub use keymap::Keymap;
 pub use layout::MIN_SIZE;
@@ -53,9 +52,6 @@ pub use theme::{ColorDepth, ThemeError, ThemeLoader};
 use crate::session::EngineHandle;
 use anyhow::{Context as _, bail};
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
-
-/// The theme where none is asked for.
-pub const DEFAULT_THEME: &str = "nmos-dark";
 
 /// How the workbench is set up.
 pub struct WorkbenchOptions {

@@ -1,7 +1,7 @@
 //! Figures in words: every one with its unit, short enough for a pane.
 
 use super::wrap::graphemes;
-use crate::telemetry::{ShardPart, ShardView};
+use crate::telemetry::ShardView;
 
 /// A time given in milliseconds.
 pub fn ms(ms: f64) -> String {
@@ -39,13 +39,7 @@ pub fn percent(share: f64) -> String {
 
 /// A shard's name in a few columns.
 pub fn shard(view: &ShardView) -> String {
-    let part = match view.part {
-        ShardPart::Attention => "attn",
-        ShardPart::FeedForwardUp => "ffn up",
-        ShardPart::FeedForwardDown => "ffn down",
-        ShardPart::Whole => "whole",
-        ShardPart::Head => "head",
-    };
+    let part = view.part.name();
     match view.layer {
         Some(layer) => format!("L{layer} {part}"),
         None => part.to_owned(),

@@ -1,8 +1,8 @@
 //! Draws a frame: lays the panes out and hands each its part of the snapshot.
 
 use super::app::App;
-use super::layout::{Layout, MIN_SIZE, PaneId};
-use super::panes::{self, Ctx};
+use super::layout::{Layout, MIN_SIZE};
+use super::panes::{self, PaneId};
 use super::theme::Role;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -30,54 +30,12 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App) {
     panes::status::draw(buf, layout.status, app);
     panes::footer::draw(buf, layout.footer, app);
     for &(pane, area) in &layout.panes {
-        draw_pane(buf, area, pane, app);
+        let focused = app.focus == pane;
+        pane.pane().draw(buf, area, app, focused);
     }
     app.layout = layout;
     if app.help {
         panes::help::draw(buf, area, app);
-    }
-}
-
-fn draw_pane(buf: &mut Buffer, area: Rect, pane: PaneId, app: &mut App) {
-    let focused = app.focus == pane;
-    match pane {
-        PaneId::Prompt => panes::input::draw(buf, area, app, focused),
-        PaneId::Answer => panes::answer::draw(buf, area, app, focused),
-        PaneId::Overview if app.zoom.is_some() => {
-            for (pane, area) in super::layout::telemetry(area) {
-                draw_telemetry(buf, area, pane, app, false);
-            }
-        }
-        pane => draw_telemetry(buf, area, pane, app, focused),
-    }
-}
-
-fn draw_telemetry(buf: &mut Buffer, area: Rect, pane: PaneId, app: &App, focused: bool) {
-    let ctx = Ctx {
-        theme: &app.theme,
-        snap: app.shown(),
-    };
-    let info = match pane {
-        PaneId::Shards => panes::shards::info(&ctx),
-        PaneId::Queue => panes::queue::info(&ctx),
-        PaneId::Memory => panes::memory::info(&ctx),
-        PaneId::Kv => panes::kv::info(&ctx),
-        PaneId::Accept => panes::accept::info(&ctx),
-        PaneId::Cadence => panes::cadence::info(&ctx),
-        PaneId::Scout => panes::scout::info(&ctx),
-        _ => Line::default(),
-    };
-    let inner = panes::frame(buf, area, &app.theme, pane.title(), info, focused);
-    match pane {
-        PaneId::Overview => panes::overview::draw(buf, inner, &ctx),
-        PaneId::Shards => panes::shards::draw(buf, inner, &ctx),
-        PaneId::Queue => panes::queue::draw(buf, inner, &ctx),
-        PaneId::Memory => panes::memory::draw(buf, inner, &ctx),
-        PaneId::Kv => panes::kv::draw(buf, inner, &ctx),
-        PaneId::Accept => panes::accept::draw(buf, inner, &ctx),
-        PaneId::Cadence => panes::cadence::draw(buf, inner, &ctx),
-        PaneId::Scout => panes::scout::draw(buf, inner, &ctx),
-        PaneId::Prompt | PaneId::Answer => {}
     }
 }
 

@@ -11,15 +11,14 @@ mod checks;
 mod machine;
 mod speed;
 
-use super::args::DoctorArgs;
-use super::engine_options;
+use super::invocation::{Invocation, Run, engine_options};
 use crate::config::{Layer, Settings};
 use crate::session::predict::{Forecast, Outlook};
 use crate::system::measure::disk::{self, Tuned};
 use crate::system::measure::memory::{self, Bandwidth};
+use clap::Args;
 use serde::Serialize;
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// How good a finding is.
@@ -100,27 +99,32 @@ struct Report {
     checks: Vec<Check>,
 }
 
-/// Examines the machine and prints what was found.
-pub fn run(
-    args: &DoctorArgs,
-    flags: Layer,
-    file: Option<&Path>,
-    out: &mut impl Write,
-) -> anyhow::Result<ExitCode> {
-    let loaded = Settings::load(flags.clone(), file);
-    let config = checks::config(&loaded);
-    let settings = match loaded {
-        Ok(settings) => settings,
-        // The rest is examined as it would be without the file and variables that are wrong.
-        Err(_) => Settings::resolve(flags, Layer::default(), None)?,
-    };
-    let report = examine(&settings, config);
-    super::output::print(&report, args.json, out, print)?;
-    Ok(if report.fit {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(super::report::FAILED)
-    })
+/// `nmos doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Run for DoctorArgs {
+    /// Examines the machine and prints what was found.
+    fn run(&self, invocation: &Invocation) -> anyhow::Result<ExitCode> {
+        let loaded = invocation.settings();
+        let config = checks::config(&loaded);
+        let settings = match loaded {
+            Ok(settings) => settings,
+            // The rest is examined as it would be without the file and variables that are wrong.
+            Err(_) => Settings::resolve(invocation.flags.clone(), Layer::default(), None)?,
+        };
+        let report = examine(&settings, config);
+        super::output::print(&report, self.json, &mut io::stdout(), print)?;
+        Ok(if report.fit {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(super::report::FAILED)
+        })
+    }
 }
 
 fn examine(settings: &Settings, config: Check) -> Report {
@@ -283,7 +287,7 @@ mod tests {
     #[test]
     fn a_broken_configuration_is_a_finding() {
         let error = ConfigError::Environment {
-            variable: "NMOS_RAM",
+            variable: "NMOS_RAM".to_owned(),
             what: "'x' is not a size".into(),
         };
         let check = checks::config(&Err(error));

@@ -7,8 +7,7 @@
 
 mod text;
 
-use super::args::PlanArgs;
-use super::engine_options;
+use super::invocation::{Invocation, Run, engine_options, tell_threads};
 use crate::config::Settings;
 use crate::model::{Blueprint, ChatTemplate, Gguf, Tokenizer};
 use crate::session::predict::{self, Checked, Forecast, Outlook};
@@ -17,10 +16,13 @@ use crate::system;
 use crate::system::measure::{Tuning, disk};
 use crate::units::Bytes;
 use anyhow::{Context, bail};
+use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io;
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::process::ExitCode;
 
 /// Everything that is printed. A field that cannot be known is null.
 #[derive(Debug, Serialize)]
@@ -138,14 +140,26 @@ struct Disk {
     direct: bool,
 }
 
-/// Prints the plan for these settings.
-///
-/// # Errors
-/// A model that is absent or unsupported, and memory that is too little.
-pub fn run(args: &PlanArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
-    let report = examine(args, settings)?;
-    super::output::print(&report, args.json, out, text::print)?;
-    Ok(())
+/// `nmos plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Load the model, run N passes of each shape, and compare with what is predicted
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5")]
+    pub check: Option<NonZeroUsize>,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Run for PlanArgs {
+    /// Works the plan out and prints it.
+    fn run(&self, invocation: &Invocation) -> anyhow::Result<ExitCode> {
+        let started = invocation.start()?;
+        tell_threads(&started.settings);
+        let report = examine(self, &started.settings)?;
+        super::output::print(&report, self.json, &mut io::stdout(), text::print)?;
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
@@ -190,7 +204,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         draft: draft.map(|gguf| lossy(gguf.path())),
         draft_left_out: outlook.pairing.left_out.clone(),
         chat_template: chat_template(&outlook.gguf, &options)?,
-        form: outlook.budget.form_name(),
+        form: outlook.budget.oracle_form().name(),
         llama_cpp_since: outlook.blueprint.left_to_llama(),
         ctx_tokens: outlook.ctx_tokens,
         max_nodes: outlook.budget.max_nodes,

@@ -1,7 +1,8 @@
 //! `run` against a scripted engine.
 
 use super::*;
-use crate::cli::args::{Cli, Command};
+use crate::cli::Command;
+use crate::cli::args::Cli;
 use crate::session::{IntentSender, Stamped};
 use crate::telemetry::{AnswerEnd, Hub};
 use crate::typing::MonotonicClock;

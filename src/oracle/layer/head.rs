@@ -6,7 +6,7 @@ use super::graphs::Graphs;
 use super::landing::Sorters;
 use crate::ggml::Tensor;
 use crate::river::ShardIdx;
-use crate::telemetry::ShardPart;
+use crate::vocabulary::ShardPart;
 use std::ops::Range;
 
 impl LayerOracle {

@@ -11,8 +11,8 @@ use crate::ggml::Graph;
 use crate::kv::PagedKv;
 use crate::model::{ModelLayout, ModelShape};
 use crate::river::{Shard, catalogue};
-use crate::telemetry::ShardPart;
 use crate::units::Bytes;
+use crate::vocabulary::ShardPart;
 
 /// Most rows of the output matrix in one shard.
 pub(super) fn largest_block(shards: &[Shard]) -> usize {

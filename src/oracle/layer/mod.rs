@@ -38,8 +38,9 @@ use crate::river::{
     Placement, Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, Watcher, Window, WindowPlan,
     catalogue,
 };
-use crate::telemetry::{Hub, ShardPart};
+use crate::telemetry::Hub;
 use crate::units::Bytes;
+use crate::vocabulary::ShardPart;
 use activations::Activations;
 use device::DeviceSide;
 use graphs::Graphs;

@@ -20,8 +20,9 @@ use crate::ggml::ThreadsUsed;
 use crate::model::{GgmlType, Gguf, ModelLayout};
 use crate::river::{Shard, ShardIdx, catalogue, total_bytes};
 use crate::system;
-use crate::telemetry::{Hub, ShardPart};
+use crate::telemetry::Hub;
 use crate::units::{Bytes, TokenId};
+use crate::vocabulary::ShardPart;
 use std::time::{Duration, Instant};
 
 /// Weights that are loaded: twice the largest cache, and at least this, as far as a session

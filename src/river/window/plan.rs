@@ -137,7 +137,7 @@ pub(super) fn size(parts: &[Part]) -> usize {
 mod tests {
     use super::*;
     use crate::river::Placed;
-    use crate::telemetry::ShardPart;
+    use crate::vocabulary::ShardPart;
     use proptest::prelude::*;
 
     fn shard(bytes: usize) -> Shard {

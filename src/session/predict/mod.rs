@@ -282,8 +282,8 @@ fn forecast(shards: &[Shard], plan: Option<&Plan>, times: &StepTimes, gb_s: f64)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::ShardPart;
     use crate::units::{Bytes, LayerIdx};
+    use crate::vocabulary::ShardPart;
     use proptest::prelude::*;
 
     /// Layers of three shards and a head, in units of a mebibyte.

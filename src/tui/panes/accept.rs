@@ -1,29 +1,47 @@
 //! How much of what is drafted the oracle accepts: a column a pass, and the means; where there
 //! is room, the last pass's tree below.
 
-use super::{Ctx, below, column, empty, tree};
+use super::pane::{Column, Draw, Pane, Rows, Seat, Section};
+use super::{Ctx, below, column, empty, remark, tree};
 use crate::telemetry::{AcceptView, PassView};
 use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Rect};
 use ratatui::text::Line;
+
+pub const PANE: Pane = Pane {
+    title: "acceptance",
+    draw: Draw::Inside { info, draw },
+    seat: Some(Seat {
+        medium: Some(Constraint::Length(6)),
+        column: Column::Right,
+        share: 3,
+        needs: None,
+    }),
+    section: Some(Section {
+        name: "accept",
+        info: short,
+        rows: Rows::Fixed(1),
+        draw: draw_section,
+    }),
+};
 
 /// The graph of passes and its figures keep this many rows beside a tree.
 const LEAST_ROWS: u16 = 4;
 
 /// Accepted over drafted nodes of the answer.
-pub fn rate(accept: &AcceptView) -> Option<f64> {
+fn rate(accept: &AcceptView) -> Option<f64> {
     (accept.drafted > 0).then(|| accept.accepted as f64 / accept.drafted as f64)
 }
 
 /// Answer tokens a pass, once there was a pass that decoded.
-pub fn tokens_a_pass(accept: &AcceptView) -> Option<f64> {
+fn tokens_a_pass(accept: &AcceptView) -> Option<f64> {
     let decoded = accept.passes > 0 && !accept.recent.is_empty();
     decoded.then(|| accept.tokens as f64 / accept.passes as f64)
 }
 
-pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
+fn info(ctx: &Ctx<'_>) -> Line<'static> {
     match tokens_a_pass(&ctx.snap.accept) {
         Some(mean) => Line::from(vec![
             ctx.span(Role::Value, format!("{mean:.1}")),
@@ -33,7 +51,7 @@ pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
     }
 }
 
-pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let accept = &ctx.snap.accept;
     if accept.recent.is_empty() {
         let text = match (&ctx.snap.engine.draft, ctx.snap.engine.oracle.is_empty()) {
@@ -60,7 +78,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
 }
 
 /// Draws the columns; returns what the full height stands for, in nodes.
-pub fn draw_passes(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
+fn draw_passes(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
     let recent = &ctx.snap.accept.recent;
     let most = recent
         .iter()
@@ -120,8 +138,15 @@ fn figures(ctx: &Ctx<'_>, width: u16, most: usize) -> Line<'static> {
     ctx.joined(groups, width)
 }
 
+fn draw_section(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+    if ctx.snap.accept.recent.is_empty() {
+        return remark(buf, area, ctx, "no pass yet");
+    }
+    draw_passes(buf, area, ctx);
+}
+
 /// For the overview: the figures alone.
-pub fn short(ctx: &Ctx<'_>) -> Line<'static> {
+fn short(ctx: &Ctx<'_>) -> Line<'static> {
     let accept = &ctx.snap.accept;
     let mut line = Line::default();
     if let Some(rate) = rate(accept) {

@@ -1,19 +1,27 @@
 //! The conversation: turns, the answer as it comes, and where it is scrolled to.
 
+use super::pane::{Draw, Pane};
 use super::{Ctx, below, frame, inset};
 use crate::telemetry::{EngineView, Phase};
 use crate::tui::action::{Action, Context};
 use crate::tui::app::App;
 use crate::tui::conversation::{Row, RowKind};
-use crate::tui::layout::PaneId;
 use crate::tui::theme::Role;
 use crate::tui::wrap::wrap_line;
+use crate::vocabulary::OracleForm;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
 
-pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
+pub const PANE: Pane = Pane {
+    title: "conversation",
+    draw: Draw::Whole(draw),
+    seat: None,
+    section: None,
+};
+
+fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
     // One column of air on either side; the right one holds the scroll bar.
     let size = inset(area, 2, 2);
     let whole = area.height.saturating_sub(2);
@@ -40,7 +48,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
         1 => Line::from(ctx.span(Role::Warn, format!("{} 1 more row", glyphs.down))),
         n => Line::from(ctx.span(Role::Warn, format!("{} {n} more rows", glyphs.down))),
     };
-    let inner = frame(buf, area, &app.theme, PaneId::Answer.title(), info, focused);
+    let inner = frame(buf, area, &app.theme, PANE.title, info, focused);
     let rows = greeting.len() as u16;
     let first = match app.talk.is_empty() {
         true => inner.y + inner.height.saturating_sub(rows) / 2,
@@ -95,7 +103,7 @@ fn greeting(app: &App, width: u16) -> Vec<String> {
 /// The model, its form, and the speed to expect, in the most words that fit a line.
 fn running(engine: &EngineView, width: usize) -> String {
     let (short, long) = match engine.form {
-        "resident" => ("in memory", "all of it in memory"),
+        Some(OracleForm::Resident) => ("in memory", "all of it in memory"),
         _ => ("streamed", "streamed from the disk"),
     };
     let oracle = match engine.oracle.as_str() {

@@ -1,16 +1,34 @@
 //! The rhythm of the typing: gaps between keys, pauses, and how likely Enter is.
 
-use super::{Ctx, bar, column, empty};
+use super::pane::{Column, Draw, Pane, Rows, Seat, Section};
+use super::{Ctx, bar, column, empty, remark};
 use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Rect};
 use ratatui::text::Line;
+
+pub const PANE: Pane = Pane {
+    title: "cadence",
+    draw: Draw::Inside { info, draw },
+    seat: Some(Seat {
+        medium: Some(Constraint::Length(5)),
+        column: Column::Right,
+        share: 2,
+        needs: None,
+    }),
+    section: Some(Section {
+        name: "cadence",
+        info,
+        rows: Rows::Fixed(1),
+        draw: draw_section,
+    }),
+};
 
 /// Gaps from which on a column is full height; longer ones are pauses.
 const FULL_MS: f64 = 1_000.0;
 
-pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
+fn info(ctx: &Ctx<'_>) -> Line<'static> {
     match ctx.snap.cadence.median_gap_ms {
         Some(median) => Line::from(vec![
             ctx.span(Role::Muted, "median "),
@@ -20,7 +38,7 @@ pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
     }
 }
 
-pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let cadence = &ctx.snap.cadence;
     if cadence.keys == 0 && cadence.pastes == 0 {
         return empty(
@@ -48,8 +66,15 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     super::lines(buf, text_area, rows);
 }
 
+fn draw_section(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+    match ctx.snap.cadence.keys {
+        0 => remark(buf, area, ctx, "no keys yet"),
+        _ => draw_gaps(buf, area, ctx),
+    }
+}
+
 /// The last gaps, the latest at the right.
-pub fn draw_gaps(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+fn draw_gaps(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let gaps = &ctx.snap.cadence.gaps_ms;
     let shown = gaps.len().min(area.width.into());
     for (x, gap) in (area.x..).zip(gaps.iter().skip(gaps.len() - shown)) {
@@ -76,7 +101,7 @@ fn figures(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
 }
 
 /// How likely Enter is within a second.
-pub fn submit(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
+fn submit(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
     let Some(share) = ctx.snap.cadence.predicted_submit else {
         return Line::from(ctx.span(Role::Muted, "pred. Enter within 1 s: not known yet"));
     };

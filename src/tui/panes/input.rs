@@ -1,9 +1,9 @@
 //! The prompt being written.
 
+use super::pane::{Draw, Pane};
 use super::{Ctx, frame};
 use crate::tui::action::{Action, Context};
 use crate::tui::app::App;
-use crate::tui::layout::PaneId;
 use crate::tui::theme::Role;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -11,7 +11,14 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 use ratatui::widgets::Widget;
 
-pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
+pub const PANE: Pane = Pane {
+    title: "prompt",
+    draw: Draw::Whole(draw),
+    seat: None,
+    section: None,
+};
+
+fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
     let ctx = Ctx {
         theme: &app.theme,
         snap: app.live(),
@@ -28,7 +35,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
     } else {
         Line::default()
     };
-    let inner = frame(buf, area, &app.theme, PaneId::Prompt.title(), info, focused);
+    let inner = frame(buf, area, &app.theme, PANE.title, info, focused);
 
     let key = |action| app.keymap.key(Context::Input, action);
     let placeholder = match (key(Action::Submit), key(Action::Help)) {

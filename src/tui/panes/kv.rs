@@ -1,14 +1,34 @@
 //! The KV cache's pages: rows are groups of eight layers, columns runs of tokens, and the
 //! height of a cell is how full its page is.
 
+use super::pane::{Column, Draw, Pane, Rows, Seat, Section};
 use super::{Ctx, below, empty};
 use crate::telemetry::KvPageView;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::vocabulary::OracleForm;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
 use ratatui::text::Line;
+
+pub const PANE: Pane = Pane {
+    title: "KV pages",
+    draw: Draw::Inside { info, draw },
+    seat: Some(Seat {
+        medium: Some(Constraint::Length(7)),
+        column: Column::Right,
+        share: 3,
+        needs: None,
+    }),
+    // The heading says all that there are rows for.
+    section: Some(Section {
+        name: "KV",
+        info,
+        rows: Rows::Fixed(0),
+        draw: |_, _, _| {},
+    }),
+};
 
 /// Layers in one row of the map.
 const LAYERS: usize = 8;
@@ -16,7 +36,7 @@ const LAYERS: usize = 8;
 /// Columns of a row's label, as in `L16-23 `.
 const LABEL: u16 = 8;
 
-pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
+fn info(ctx: &Ctx<'_>) -> Line<'static> {
     let kv = &ctx.snap.kv;
     if kv.cells_max == 0 {
         return Line::default();
@@ -30,11 +50,13 @@ pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
     ])
 }
 
-pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let kv = &ctx.snap.kv;
     if kv.pages.is_empty() {
         let text = match ctx.snap.engine.form {
-            "resident" | "hooked" => "llama.cpp keeps this model's cache: it has no pages.",
+            Some(OracleForm::Resident | OracleForm::Hooked) => {
+                "llama.cpp keeps this model's cache: it has no pages."
+            }
             _ => "No pages yet: the first tokens that are read map one.",
         };
         return empty(buf, area, ctx, text);

@@ -1,5 +1,6 @@
 //! Memory against the promise of `--ram`, and who holds it.
 
+use super::pane::{Column, Draw, Pane, Seat};
 use super::{Ctx, bar, empty, lines};
 use crate::telemetry::MemoryView;
 use crate::tui::text;
@@ -9,7 +10,20 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
+pub const PANE: Pane = Pane {
+    title: "memory",
+    draw: Draw::Inside { info, draw },
+    seat: Some(Seat {
+        medium: None,
+        column: Column::Left,
+        share: 2,
+        needs: Some(12),
+    }),
+    // The status line shows it on every screen.
+    section: None,
+};
+
+fn info(ctx: &Ctx<'_>) -> Line<'static> {
     let memory = &ctx.snap.memory;
     if memory.budget.0 == 0 {
         return Line::default();
@@ -50,7 +64,7 @@ fn shown(memory: &MemoryView, rows: usize) -> impl Iterator<Item = (&'static str
     owners.into_iter()
 }
 
-pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let memory = &ctx.snap.memory;
     if memory.budget.0 == 0 {
         return empty(

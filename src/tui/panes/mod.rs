@@ -1,22 +1,29 @@
 //! One file a pane. Each draws its part of a snapshot into a rectangle and keeps nothing.
 //!
+//! A pane is its file and its row in the table below: the file's `PANE` says its title, how it is
+//! drawn, where it is on each size of screen, and what the overview shows of it. The status line,
+//! the footer and the help box are no panes: they have no border, and no focus.
+//!
 //! Conventions: a figure has its unit; what is predicted is in the predicted style and marked
 //! `~` or `pred.`; a pane with nothing to show says why.
 
-pub mod accept;
-pub mod answer;
-pub mod cadence;
+mod accept;
+mod answer;
+mod cadence;
 pub mod footer;
 pub mod help;
-pub mod input;
-pub mod kv;
-pub mod memory;
-pub mod overview;
-pub mod queue;
-pub mod scout;
-pub mod shards;
+mod input;
+mod kv;
+mod memory;
+mod overview;
+mod pane;
+mod queue;
+mod scout;
+mod shards;
 pub mod status;
-pub mod tree;
+mod tree;
+
+pub use pane::{Pane, telemetry, telemetry_column};
 
 use super::theme::{Role, Theme};
 use super::wrap::wrap_line;
@@ -25,6 +32,20 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Widget};
+
+pane::panes! {
+    Prompt => input;
+    Answer => answer;
+    /// The condensed telemetry of a small screen; zoomed, all of the telemetry.
+    Overview => overview;
+    Shards => shards;
+    Queue => queue;
+    Memory => memory;
+    Kv => kv;
+    Accept => accept;
+    Cadence => cadence;
+    Scout => scout;
+}
 
 /// What a telemetry pane draws from.
 pub struct Ctx<'a> {
@@ -111,6 +132,14 @@ fn empty(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, text: &str) {
         let span = ctx.span(Role::Placeholder, text[row].trim_end());
         let x = area.x + area.width.saturating_sub(span.width() as u16) / 2;
         buf.set_span(x, y, &span, area.right().saturating_sub(x));
+    }
+}
+
+/// Says in a section of the overview why it has nothing to show.
+fn remark(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, text: &'static str) {
+    if area.height > 0 {
+        let span = ctx.span(Role::Placeholder, text);
+        buf.set_span(area.x, area.y, &span, area.width);
     }
 }
 

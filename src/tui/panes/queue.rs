@@ -1,21 +1,40 @@
 //! The shards on their way: when each will be there against when it will be needed.
 
-use super::{Ctx, below, empty, lines};
+use super::pane::{Column, Draw, Pane, Rows, Seat, Section};
+use super::{Ctx, below, empty, lines, remark};
 use crate::telemetry::{QueueItem, QueueView};
 use crate::tui::text;
 use crate::tui::theme::Role;
 use crate::units::Bytes;
+use crate::vocabulary::OracleForm;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Rect};
 use ratatui::text::Line;
 
+pub const PANE: Pane = Pane {
+    title: "prefetch",
+    draw: Draw::Inside { info, draw },
+    seat: Some(Seat {
+        medium: Some(Constraint::Length(7)),
+        column: Column::Left,
+        share: 3,
+        needs: Some(12),
+    }),
+    section: Some(Section {
+        name: "prefetch",
+        info,
+        rows: Rows::Fixed(1),
+        draw: draw_section,
+    }),
+};
+
 /// Share of shards that were there when they were needed.
-pub fn hit_rate(queue: &QueueView) -> Option<f64> {
+fn hit_rate(queue: &QueueView) -> Option<f64> {
     let all = queue.hits + queue.misses;
     (all > 0).then(|| queue.hits as f64 / all as f64)
 }
 
-pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
+fn info(ctx: &Ctx<'_>) -> Line<'static> {
     let queue = &ctx.snap.queue;
     if queue.bytes_read == 0 {
         return Line::default();
@@ -24,9 +43,9 @@ pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
     Line::from(ctx.span(Role::Value, rate))
 }
 
-pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let queue = &ctx.snap.queue;
-    if ctx.snap.engine.form == "resident" {
+    if ctx.snap.engine.form == Some(OracleForm::Resident) {
         return empty(buf, area, ctx, "The model is resident: nothing streams.");
     }
     if queue.next.is_empty() && queue.bytes_read == 0 {
@@ -54,8 +73,24 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     lines(buf, table, std::iter::once(head).chain(rows));
 }
 
+fn draw_section(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+    let queue = &ctx.snap.queue;
+    if ctx.snap.engine.form == Some(OracleForm::Resident) {
+        return remark(buf, area, ctx, "resident: nothing streams");
+    }
+    if queue.bytes_read == 0 {
+        return remark(buf, area, ctx, "nothing read yet");
+    }
+    let mut groups = Vec::new();
+    if let Some(rate) = hit_rate(queue) {
+        groups.push(ctx.pair("on time", text::percent(rate)).to_vec());
+    }
+    groups.push(ctx.pair("stall", text::ms(queue.stall_ms)).to_vec());
+    lines(buf, area, [ctx.joined(groups, area.width)]);
+}
+
 /// The measured figures on one line.
-pub fn figures(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
+fn figures(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
     let queue = &ctx.snap.queue;
     let mut groups = vec![
         ctx.pair("read", Bytes(queue.bytes_read).to_string())

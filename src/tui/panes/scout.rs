@@ -1,14 +1,32 @@
 //! What the scout takes the prompt for. All of it is predicted.
 
+use super::pane::{Column, Draw, Pane, Rows, Seat, Section};
 use super::{Ctx, bar, empty, lines};
-use crate::telemetry::Label;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::vocabulary::Label;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Rect};
 use ratatui::text::Line;
 
-pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
+pub const PANE: Pane = Pane {
+    title: "scout",
+    draw: Draw::Inside { info, draw },
+    seat: Some(Seat {
+        medium: Some(Constraint::Length(5)),
+        column: Column::Right,
+        share: 2,
+        needs: Some(7),
+    }),
+    section: Some(Section {
+        name: "scout",
+        info: short,
+        rows: Rows::ShortOrTall(1, 3),
+        draw: draw_section,
+    }),
+};
+
+fn info(ctx: &Ctx<'_>) -> Line<'static> {
     let scout = &ctx.snap.scout;
     if scout.predicted.is_none() {
         return Line::default();
@@ -20,7 +38,7 @@ pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
     ])
 }
 
-pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     if ctx.snap.scout.predicted.is_none() {
         return empty(
             buf,
@@ -46,8 +64,23 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     lines(buf, area, rows);
 }
 
+/// For the overview: that what is below is predicted.
+fn short(ctx: &Ctx<'_>) -> Line<'static> {
+    match ctx.snap.scout.predicted {
+        Some(_) => Line::from(ctx.span(Role::Predicted, "pred.")),
+        None => Line::from(ctx.span(Role::Placeholder, "no text yet")),
+    }
+}
+
+fn draw_section(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+    match area.height {
+        0 | 1 => lines(buf, area, [words(ctx)]),
+        _ => lines(buf, area, bars(ctx, area.width)),
+    }
+}
+
 /// The labels on one line.
-pub fn words(ctx: &Ctx<'_>) -> Line<'static> {
+fn words(ctx: &Ctx<'_>) -> Line<'static> {
     let mut line = Line::default();
     let best = ctx.snap.scout.best().map(|(label, _)| label);
     for (label, share) in Label::ALL
@@ -67,7 +100,7 @@ pub fn words(ctx: &Ctx<'_>) -> Line<'static> {
 }
 
 /// A bar a label.
-pub fn bars(ctx: &Ctx<'_>, width: u16) -> Vec<Line<'static>> {
+fn bars(ctx: &Ctx<'_>, width: u16) -> Vec<Line<'static>> {
     let Some(predicted) = ctx.snap.scout.predicted else {
         return Vec::new();
     };

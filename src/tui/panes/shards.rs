@@ -3,14 +3,36 @@
 //! Cells of one layer stand together. Where there are more shards than cells, a cell stands for
 //! several and shows the state of most of their bytes; the legend says how many.
 
+use super::pane::{Column, Draw, Pane, Rows, Seat, Section};
 use super::{Ctx, below, empty};
 use crate::telemetry::{Residency, ShardView};
+use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::tui::wrap::wrap_line;
 use crate::units::Bytes;
+use crate::vocabulary::OracleForm;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
+
+pub const PANE: Pane = Pane {
+    title: "shards",
+    draw: Draw::Inside { info, draw },
+    seat: Some(Seat {
+        medium: Some(Constraint::Min(6)),
+        column: Column::Left,
+        share: 3,
+        needs: None,
+    }),
+    // In the overview too it is the picture.
+    section: Some(Section {
+        name: "shards",
+        info: held,
+        rows: Rows::Rest(8),
+        draw: draw_section,
+    }),
+};
 
 /// How a cell looks: disk, loading, RAM for a while, RAM for good, VRAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +94,7 @@ fn in_use(ctx: &Ctx<'_>) -> (&'static str, Style) {
     )
 }
 
-pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
+fn info(ctx: &Ctx<'_>) -> Line<'static> {
     let shards = &ctx.snap.shards;
     if shards.is_empty() {
         return Line::default();
@@ -89,15 +111,41 @@ pub fn info(ctx: &Ctx<'_>) -> Line<'static> {
     ])
 }
 
+/// The share that is in memory or on its way there.
+fn held(ctx: &Ctx<'_>) -> Line<'static> {
+    let shards = &ctx.snap.shards;
+    let held = shards.iter().filter(|s| s.residency != Residency::Disk);
+    let held: u64 = held.map(|s| s.bytes.0).sum();
+    let all: u64 = shards.iter().map(|s| s.bytes.0).sum();
+    if all == 0 {
+        return Line::default();
+    }
+    Line::from(vec![
+        ctx.span(Role::Value, text::percent(held as f64 / all as f64)),
+        ctx.span(Role::Muted, format!(" of {}", Bytes(all))),
+    ])
+}
+
+fn draw_section(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+    if ctx.snap.shards.is_empty() {
+        let text = none(ctx);
+        let rows = wrap_line(text, area.width.into()).into_iter();
+        let rows = rows.map(|r| Line::from(ctx.span(Role::Placeholder, &text[r])));
+        super::lines(buf, area, rows);
+    } else {
+        draw_cells(buf, area, ctx);
+    }
+}
+
 /// Why there are no shards to show.
-pub fn none(ctx: &Ctx<'_>) -> &'static str {
+fn none(ctx: &Ctx<'_>) -> &'static str {
     match ctx.snap.engine.form {
-        "resident" => "The whole model is in memory: there is nothing to place.",
+        Some(OracleForm::Resident) => "The whole model is in memory: there is nothing to place.",
         _ => "The shards appear when the model has been opened.",
     }
 }
 
-pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     if ctx.snap.shards.is_empty() {
         return empty(buf, area, ctx, none(ctx));
     }
@@ -112,7 +160,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
 }
 
 /// Draws the cells alone; returns how many shards a cell stands for.
-pub fn draw_cells(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
+fn draw_cells(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
     for scale in SCALES {
         if let Some(rows) = by_layer(&ctx.snap.shards, area, scale) {
             for (i, row) in rows.iter().enumerate() {

@@ -5,6 +5,7 @@ use crate::telemetry::Phase;
 use crate::tui::app::App;
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::vocabulary::OracleForm;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -81,11 +82,12 @@ fn groups(ctx: &Ctx<'_>) -> Vec<Group> {
     let mut push = |rank, forms| groups.push(Group { rank, forms });
     let engine = &snap.engine;
     if !engine.oracle.is_empty() {
+        let form = engine.form.map_or("", OracleForm::name);
         push(
             3,
             vec![Line::from(vec![
                 ctx.span(Role::Strong, engine.oracle.clone()),
-                ctx.span(Role::Muted, format!(" {}", engine.form)),
+                ctx.span(Role::Muted, format!(" {form}")),
             ])],
         );
         let draft = match &engine.draft {

@@ -12,7 +12,7 @@
 //! ```
 
 use super::{ColorDepth, Glyphs, Role, Theme};
-use crate::tui::config_error::{ConfigError, Source};
+use crate::config::{ConfigError, Fault, SourceFile};
 use ratatui::style::{Color, Modifier, Style};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -53,6 +53,12 @@ pub enum ThemeError {
     },
     #[error(transparent)]
     Mistake(#[from] ConfigError),
+}
+
+impl From<Fault> for ThemeError {
+    fn from(fault: Fault) -> Self {
+        Self::Mistake(fault.into())
+    }
 }
 
 /// Finds themes by name and fits them to the terminal.
@@ -101,25 +107,22 @@ impl ThemeLoader {
     pub fn load(&self, name: &str) -> Result<Theme, ThemeError> {
         // From the theme to its oldest ancestor.
         let mut files = vec![self.text(name)?];
-        while let Some((file, text)) = files.last() {
-            let source = Source { file, text };
-            let document = DeTable::parse(text).map_err(|e| source.syntax(&e))?;
+        while let Some(file) = files.last() {
+            let document = DeTable::parse(&file.text).map_err(|e| file.syntax(&e))?;
             let Some(parent) = document.get_ref().get("inherits") else {
                 break;
             };
-            let at = Some(parent.span());
+            let at = parent.span();
             let Some(parent) = parent.get_ref().as_str() else {
-                return Err(source
-                    .error(at, "inherits", "expected a theme's name")
-                    .into());
+                return Err(file.fault(at, "expected a theme's name").into());
             };
             if files.len() > MAX_ANCESTORS {
                 let message = "themes inherit each other in a circle";
-                return Err(source.error(at, "inherits", message).into());
+                return Err(file.fault(at, message).into());
             }
             let next = match self.text(parent) {
                 Err(error @ ThemeError::Unknown { .. }) => {
-                    return Err(source.error(at, "inherits", error.to_string()).into());
+                    return Err(file.fault(at, error.to_string()).into());
                 }
                 other => other?,
             };
@@ -127,19 +130,18 @@ impl ThemeLoader {
         }
         let mut draft = Draft::default();
         // Palettes first: a child that renames a colour changes its parents' styles with it.
-        for (file, text) in files.iter().rev() {
-            draft.read_palette(Source { file, text })?;
+        for file in files.iter().rev() {
+            draft.read_palette(file)?;
         }
-        for (file, text) in files.iter().rev() {
-            draft.read_styles(Source { file, text })?;
+        for file in files.iter().rev() {
+            draft.read_styles(file)?;
         }
-        let (file, text) = &files[0];
         let mut styles = Vec::with_capacity(Role::ALL.len());
         for role in Role::ALL {
             let Some(style) = draft.styles.get(role.key()) else {
                 let key = format!("styles.{}", role.key());
                 let message = "not given, neither here nor in a theme that this one inherits";
-                return Err(Source { file, text }.error(None, key, message).into());
+                return Err(files[0].absent(key, message).into());
             };
             // A style is all of what a cell looks like: what lies beneath must not shine through.
             let mut style = self.depth.fit(*style);
@@ -167,23 +169,23 @@ impl ThemeLoader {
         })
     }
 
-    fn text(&self, name: &str) -> Result<(PathBuf, String), ThemeError> {
+    fn text(&self, name: &str) -> Result<SourceFile, ThemeError> {
         // A name is a name: a path in it would reach outside the directory.
         let plain = !name.contains(['/', '\\']) && !name.starts_with('.');
         if let Some(path) = self.dir.as_ref().map(|d| d.join(format!("{name}.toml")))
             && plain
         {
             match std::fs::read_to_string(&path) {
-                Ok(text) => return Ok((path, text)),
+                Ok(text) => return Ok(SourceFile { path, text }),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(ThemeError::Read { path, error }),
             }
         }
         match BUILT_IN.iter().find(|(n, _)| *n == name) {
-            Some((_, text)) => Ok((
-                format!("themes/{name}.toml (built in)").into(),
-                (*text).into(),
-            )),
+            Some((_, text)) => Ok(SourceFile {
+                path: format!("themes/{name}.toml (built in)").into(),
+                text: (*text).to_owned(),
+            }),
             None => Err(ThemeError::Unknown {
                 name: name.to_owned(),
                 known: self.names(),
@@ -193,30 +195,29 @@ impl ThemeLoader {
 }
 
 impl Draft {
-    fn read_palette(&mut self, source: Source<'_>) -> Result<(), ConfigError> {
-        let document = DeTable::parse(source.text).map_err(|e| source.syntax(&e))?;
+    fn read_palette(&mut self, file: &SourceFile) -> Result<(), Fault> {
+        let document = DeTable::parse(&file.text).map_err(|e| file.syntax(&e))?;
         for (name, value) in document.get_ref().iter() {
             match name.get_ref().as_ref() {
                 "inherits" | "glyphs" | "background" | "styles" => {}
                 "palette" => {
-                    for (name, value) in table(source, "palette", value)?.iter() {
-                        let key = format!("palette.{}", name.get_ref());
-                        let color = color(source, &key, value, &BTreeMap::new())?;
+                    for (name, value) in table(file, value)?.iter() {
+                        let color = color(file, value, &BTreeMap::new())?;
                         self.palette.insert(name.get_ref().to_string(), color);
                     }
                 }
-                other => {
+                _ => {
                     let message =
                         "unknown; expected inherits, glyphs, background, [palette] or [styles]";
-                    return Err(source.error(Some(name.span()), other, message));
+                    return Err(file.fault(name.span(), message));
                 }
             }
         }
         Ok(())
     }
 
-    fn read_styles(&mut self, source: Source<'_>) -> Result<(), ConfigError> {
-        let document = DeTable::parse(source.text).map_err(|e| source.syntax(&e))?;
+    fn read_styles(&mut self, file: &SourceFile) -> Result<(), Fault> {
+        let document = DeTable::parse(&file.text).map_err(|e| file.syntax(&e))?;
         let document = document.get_ref();
         if let Some(value) = document.get("glyphs") {
             self.glyphs = Some(match value.get_ref().as_str() {
@@ -224,24 +225,23 @@ impl Draft {
                 Some("ascii") => Glyphs::ASCII,
                 _ => {
                     let message = "expected \"unicode\" or \"ascii\"";
-                    return Err(source.error(Some(value.span()), "glyphs", message));
+                    return Err(file.fault(value.span(), message));
                 }
             });
         }
         if let Some(value) = document.get("background") {
-            self.background = Some(color(source, "background", value, &self.palette)?);
+            self.background = Some(color(file, value, &self.palette)?);
         }
         let Some(styles) = document.get("styles") else {
             return Ok(());
         };
-        for (name, value) in table(source, "styles", styles)?.iter() {
-            let key = format!("styles.{}", name.get_ref());
+        for (name, value) in table(file, styles)?.iter() {
             let Some(role) = Role::ALL.iter().find(|r| r.key() == name.get_ref()) else {
                 let known: Vec<_> = Role::ALL.iter().map(|r| r.key()).collect();
-                let message = format!("unknown; the styles are {}", known.join(", "));
-                return Err(source.error(Some(name.span()), key, message));
+                let hint = format!("the styles are {}", known.join(", "));
+                return Err(file.fault(name.span(), "unknown style").with_hint(hint));
             };
-            let style = style(source, &key, value, &self.palette)?;
+            let style = style(file, value, &self.palette)?;
             self.styles.insert(role.key(), style);
         }
         Ok(())
@@ -249,35 +249,32 @@ impl Draft {
 }
 
 fn table<'a, 'i>(
-    source: Source<'_>,
-    key: &str,
+    file: &SourceFile,
     value: &'a Spanned<DeValue<'i>>,
-) -> Result<&'a DeTable<'i>, ConfigError> {
+) -> Result<&'a DeTable<'i>, Fault> {
     value
         .get_ref()
         .as_table()
-        .ok_or_else(|| source.error(Some(value.span()), key, "expected a table"))
+        .ok_or_else(|| file.fault(value.span(), "expected a table"))
 }
 
 fn style(
-    source: Source<'_>,
-    key: &str,
+    file: &SourceFile,
     value: &Spanned<DeValue<'_>>,
     palette: &BTreeMap<String, Color>,
-) -> Result<Style, ConfigError> {
+) -> Result<Style, Fault> {
     let DeValue::Table(fields) = value.get_ref() else {
-        return Ok(Style::new().fg(color(source, key, value, palette)?));
+        return Ok(Style::new().fg(color(file, value, palette)?));
     };
     let mut style = Style::new();
     for (name, value) in fields.iter() {
-        let key = format!("{key}.{}", name.get_ref());
         let modifier = match name.get_ref().as_ref() {
             "fg" => {
-                style = style.fg(color(source, &key, value, palette)?);
+                style = style.fg(color(file, value, palette)?);
                 continue;
             }
             "bg" => {
-                style = style.bg(color(source, &key, value, palette)?);
+                style = style.bg(color(file, value, palette)?);
                 continue;
             }
             "bold" => Modifier::BOLD,
@@ -287,24 +284,23 @@ fn style(
             "reversed" => Modifier::REVERSED,
             _ => {
                 let message = "unknown; expected fg, bg, bold, dim, italic, underlined or reversed";
-                return Err(source.error(Some(name.span()), key, message));
+                return Err(file.fault(name.span(), message));
             }
         };
         match value.get_ref().as_bool() {
             Some(true) => style = style.add_modifier(modifier),
             Some(false) => {}
-            None => return Err(source.error(Some(value.span()), key, "expected true or false")),
+            None => return Err(file.fault(value.span(), "expected true or false")),
         }
     }
     Ok(style)
 }
 
 fn color(
-    source: Source<'_>,
-    key: &str,
+    file: &SourceFile,
     value: &Spanned<DeValue<'_>>,
     palette: &BTreeMap<String, Color>,
-) -> Result<Color, ConfigError> {
+) -> Result<Color, Fault> {
     let text = value.get_ref().as_str().unwrap_or_default();
     let hex = text
         .strip_prefix('#')
@@ -329,7 +325,7 @@ fn color(
             let names: Vec<_> = palette.keys().map(String::as_str).collect();
             message += &format!(", or one of the palette: {}", names.join(", "));
         }
-        source.error(Some(value.span()), key, message)
+        file.fault(value.span(), message)
     })
 }
 
@@ -413,43 +409,43 @@ mod tests {
         for (text, place, words) in [
             (
                 "inherits = \"nmos-dark\"\n[styles]\nx = \"red\"",
-                "own.toml:3: styles.x",
+                "own.toml:3:1: styles.x",
                 "unknown",
             ),
             (
                 "inherits = \"nmos-dark\"\n[styles]\ngood = \"rde\"",
-                "own.toml:3: styles.good",
+                "own.toml:3:8: styles.good",
                 "expected a colour",
             ),
             (
                 "inherits = \"nmos-dark\"\n[styles]\ngood = { fg = \"red\", blink = true }",
-                "own.toml:3: styles.good.blink",
+                "own.toml:3:23: styles.good.blink",
                 "unknown",
             ),
             (
                 "inherits = \"nmos-dark\"\n[styles.good]\nbold = 1",
-                "own.toml:3: styles.good.bold",
+                "own.toml:3:8: styles.good.bold",
                 "true or false",
             ),
             (
                 "inherits = \"nmos-dark\"\n\n[palette]\nred = \"#12345\"",
-                "own.toml:4: palette.red",
+                "own.toml:4:7: palette.red",
                 "#rrggbb",
             ),
-            ("glyphs = \"emoji\"", "own.toml:1: glyphs", "ascii"),
+            ("glyphs = \"emoji\"", "own.toml:1:10: glyphs", "ascii"),
             (
                 "inherits = \"nothing\"",
-                "own.toml:1: inherits",
+                "own.toml:1:12: inherits",
                 "no theme named",
             ),
-            ("inherits = \"own\"", "own.toml:1: inherits", "circle"),
-            ("colour = 1", "own.toml:1: colour", "unknown"),
+            ("inherits = \"own\"", "own.toml:1:12: inherits", "circle"),
+            ("colour = 1", "own.toml:1:1: colour", "unknown"),
             (
                 "[styles]\ntext = \"#ffffff\"",
                 "own.toml: styles.muted",
                 "not given",
             ),
-            ("[styles\n", "own.toml:1", ""),
+            ("[styles\n", "own.toml:1:", "^"),
         ] {
             let (_dir, loader) = own(text);
             let error = loader.load("own").unwrap_err().to_string();
