@@ -18,7 +18,8 @@
 //! with grouped heads, gated feed-forward), with what a layer need not have in brackets:
 //!
 //! ```text
-//!  x -> norm -> q,k,v (+bias) -> rope -> attention -> o -> +x -> norm -> swiglu -> down -> +
+//!  x -> norm -> q,k,v (+bias) -> (norm of q,k) -> rope -> attention -> o -> +x
+//!    -> norm -> swiglu -> down -> +
 //! ```
 //!
 //! Every tensor's shape is checked here, since ggml aborts the process on a wrong one.
@@ -33,6 +34,7 @@ mod layout;
 mod llama;
 mod names;
 mod qwen2;
+mod qwen3;
 mod shape;
 mod tensors;
 
@@ -77,6 +79,10 @@ pub enum Slot {
     QueryBias,
     KeyBias,
     ValueBias,
+    /// Of each query head, before it rotates.
+    QueryNorm,
+    /// Of each key head, before it rotates.
+    KeyNorm,
     AttentionOutput,
     FeedForwardNorm,
     Gate,
@@ -99,6 +105,8 @@ impl Slot {
             Self::QueryBias => "attn_q.bias",
             Self::KeyBias => "attn_k.bias",
             Self::ValueBias => "attn_v.bias",
+            Self::QueryNorm => "attn_q_norm.weight",
+            Self::KeyNorm => "attn_k_norm.weight",
             Self::AttentionOutput => "attn_output.weight",
             Self::FeedForwardNorm => "ffn_norm.weight",
             Self::Gate => "ffn_gate.weight",
@@ -109,7 +117,7 @@ impl Slot {
 }
 
 impl Arch {
-    pub const ALL: [&'static Self; 2] = [&qwen2::QWEN2, &llama::LLAMA];
+    pub const ALL: [&'static Self; 3] = [&qwen2::QWEN2, &llama::LLAMA, &qwen3::QWEN3];
 
     pub fn name(&self) -> &'static str {
         self.name

@@ -121,11 +121,17 @@ impl Graphs {
             freq_base: s.rope_freq_base,
             freq_scale: s.rope_freq_scale,
         };
-        let rotate = |t: &Tensor, heads: usize| {
-            ctx.rope(&ctx.reshape_3d(t, [d, heads, n]), &position, factors, &rope)
+        let rotate = |t: &Tensor, heads: usize, norm: Slot| {
+            let mut t = ctx.reshape_3d(t, [d, heads, n]);
+            if let Some(norm) = w.get(norm) {
+                t = ctx.mul(&ctx.rms_norm(&t, s.rms_eps), norm);
+            }
+            ctx.rope(&t, &position, factors, &rope)
         };
-        let q = rotate(&project(Slot::Query, Slot::QueryBias), q_heads);
-        let k = rotate(&project(Slot::Key, Slot::KeyBias), kv_heads);
+        let q = project(Slot::Query, Slot::QueryBias);
+        let q = rotate(&q, q_heads, Slot::QueryNorm);
+        let k = project(Slot::Key, Slot::KeyBias);
+        let k = rotate(&k, kv_heads, Slot::KeyNorm);
         let v = project(Slot::Value, Slot::ValueBias);
         // A cell's row is its keys, then its values.
         let (width, row_bytes) = (s.kv_width(), 2 * s.kv_width() * 2);
