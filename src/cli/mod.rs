@@ -165,7 +165,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCod
 
 /// What a session is started with under these settings.
 pub fn engine_options(settings: &Settings) -> anyhow::Result<EngineOptions> {
-    Ok(settings.engine_options(|name| crate::model::catalog::resolve(name))?)
+    Ok(settings.engine_options(|name| crate::model::locate::resolve(name))?)
 }
 
 /// Opens the workbench. Everything that can be wrong is found before models are loaded.
