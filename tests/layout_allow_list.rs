@@ -156,6 +156,27 @@ fn what_published_models_have_is_computed_by_our_own_graph() {
     let cases = [
         ("llama", Tiny::default()),
         ("qwen2", Tiny::qwen2()),
+        ("qwen3", Tiny::qwen3()),
+        (
+            "qwen3 with heads wider than the model, tied",
+            Tiny {
+                head_dim: 24,
+                tied: true,
+                ..Tiny::qwen3()
+            },
+        ),
+        (
+            "qwen3 scaled",
+            Tiny {
+                more: |b| {
+                    b.f32("qwen3.rope.freq_base", 1_000_000.0)
+                        .text("qwen3.rope.scaling.type", "linear")
+                        .f32("qwen3.rope.scaling.factor", 4.0)
+                        .u32("qwen3.expert_count", 0)
+                },
+                ..Tiny::qwen3()
+            },
+        ),
         (
             "qwen2 without biases",
             Tiny {
@@ -376,6 +397,45 @@ fn what_our_graph_does_not_know_is_left_to_llama_cpps() {
             },
         ),
         (
+            "qwen3 with biases",
+            Tiny {
+                biases: [true; 3],
+                ..Tiny::qwen3()
+            },
+        ),
+        (
+            "qwen3 with q, k and v in one",
+            Tiny {
+                fused: true,
+                ..Tiny::qwen3()
+            },
+        ),
+        (
+            "qwen3 stretched by yarn",
+            Tiny {
+                more: |b| {
+                    b.text("qwen3.rope.scaling.type", "yarn")
+                        .f32("qwen3.rope.scaling.factor", 4.0)
+                        .u32("qwen3.rope.scaling.original_context_length", 16)
+                },
+                ..Tiny::qwen3()
+            },
+        ),
+        (
+            "a key that is only old in others",
+            Tiny {
+                more: |b| b.u32("qwen3.attention.sliding_window", 4),
+                ..Tiny::qwen3()
+            },
+        ),
+        (
+            "a scale of qwen3",
+            Tiny {
+                more: |b| b.tensor_of("blk.1.ffn_down.scale", 0, &[1], floats([0.25])),
+                ..Tiny::qwen3()
+            },
+        ),
+        (
             "heads layer by layer",
             Tiny {
                 without: &["attention.head_count", "attention.head_count_kv"],
@@ -412,6 +472,34 @@ fn what_llama_cpp_refuses_nobody_computes() {
             Tiny {
                 rope_factors: true,
                 ..Tiny::qwen2()
+            },
+        ),
+        (
+            "llama with norms of heads",
+            Tiny {
+                head_norms: true,
+                ..Tiny::default()
+            },
+        ),
+        (
+            "qwen2 with norms of heads",
+            Tiny {
+                head_norms: true,
+                ..Tiny::qwen2()
+            },
+        ),
+        (
+            "qwen3 without norms of heads",
+            Tiny {
+                head_norms: false,
+                ..Tiny::qwen3()
+            },
+        ),
+        (
+            "qwen3 with factors",
+            Tiny {
+                rope_factors: true,
+                ..Tiny::qwen3()
             },
         ),
         (
@@ -537,9 +625,9 @@ proptest! {
             (0u32..9).prop_map(|n| (4u32, n.to_le_bytes())),
             (0.25f32..8.0).prop_map(|x| (6u32, x.to_le_bytes())),
         ],
-        qwen2: bool,
+        which in 0..3usize,
     ) {
-        let tiny = if qwen2 { Tiny::qwen2() } else { Tiny::default() };
+        let tiny = [Tiny::default(), Tiny::qwen2(), Tiny::qwen3()][which].clone();
         let key = format!("{}.{key}", tiny.arch);
         check_bytes(&key, &tiny.build_with(|b| b.raw(&key, value.0, &value.1)));
     }

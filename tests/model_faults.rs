@@ -13,6 +13,9 @@ const FF: u64 = 96;
 const LAYERS: u64 = 2;
 const HEAD: u64 = 16;
 
+/// An architecture of the same tensors as `llama`, which llama.cpp's graph alone computes.
+const LEFT_TO_LLAMA: &str = "internlm2";
+
 /// A vocabulary of SentencePiece: bytes, printable characters, control tokens, padding.
 fn tokens() -> Vec<String> {
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).into();
@@ -202,7 +205,7 @@ impl Place {
 #[test]
 fn a_tiny_model_runs_and_is_tried_once() {
     let place = Place::new();
-    for arch in ["llama", "qwen2", "qwen3"] {
+    for arch in ["llama", "qwen2", "qwen3", LEFT_TO_LLAMA] {
         let path = place.file(&format!("{arch}.gguf"), &Tiny::new(arch).bytes());
         for _ in 0..2 {
             let output = place.nmos(&["run", "-n", "2", "a"], &path, "none");
@@ -213,10 +216,10 @@ fn a_tiny_model_runs_and_is_tried_once() {
     let kept = std::fs::read_to_string(place.0.path().join("trials.txt")).unwrap();
     assert_eq!(
         kept.lines().filter(|l| l.ends_with("\tpassed")).count(),
-        3,
+        4,
         "{kept}"
     );
-    assert_eq!(kept.lines().count(), 3, "{kept}");
+    assert_eq!(kept.lines().count(), 4, "{kept}");
 }
 
 #[test]
@@ -244,17 +247,17 @@ fn headers_that_llama_cpp_would_end_the_process_over_are_refused() {
 #[test]
 fn what_only_llama_cpp_finds_is_refused_in_its_words() {
     let place = Place::new();
-    let mut halves = Tiny::new("qwen3");
+    let mut halves = Tiny::new(LEFT_TO_LLAMA);
     halves.rope_dims = 8;
     place.refused(halves, "GGML_ASSERT");
-    let mut norms = Tiny::new("qwen3");
+    let mut norms = Tiny::new(LEFT_TO_LLAMA);
     norms.norms = 1;
     place.refused(norms, "unsupported types");
     // The verdict is kept, and a file that changes is tried again.
     let path = place.0.path().join("model.gguf");
     let kept = std::fs::read_to_string(place.0.path().join("trials.txt")).unwrap();
     assert!(kept.contains("refused"), "{kept}");
-    std::fs::write(&path, Tiny::new("qwen3").bytes()).unwrap();
+    std::fs::write(&path, Tiny::new(LEFT_TO_LLAMA).bytes()).unwrap();
     assert!(
         place
             .nmos(&["run", "-n", "1", "a"], &path, "none")
@@ -266,7 +269,7 @@ fn what_only_llama_cpp_finds_is_refused_in_its_words() {
 #[test]
 fn a_model_that_computes_no_numbers_is_an_error() {
     let place = Place::new();
-    for arch in ["llama", "qwen3"] {
+    for arch in ["llama", LEFT_TO_LLAMA] {
         let mut bytes = Tiny::new(arch).bytes();
         // All of the weights: every bit set is not a number.
         let weights = bytes.len() - 150_000;

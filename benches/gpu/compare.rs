@@ -18,7 +18,7 @@
 
 use super::{Bench, Model, noise, same_bits};
 use nmos::ggml::llama::{self, Load};
-use nmos::model::{GgmlType, Tokenizer};
+use nmos::model::{GgmlType, Slot, Tokenizer};
 use nmos::oracle::{LlamaOracle, Oracle, TokenTree, WidthClass, argmax};
 use nmos::river::WindowPlan;
 use nmos::units::TokenId;
@@ -193,7 +193,9 @@ impl Bench {
 /// Whether no activation is rounded to an integer.
 fn is_float(model: &Model) -> bool {
     let float = |ty: GgmlType| matches!(ty, GgmlType::F32 | GgmlType::F16);
-    float(model.layout.output.ty) && model.layout.layers.iter().all(|l| float(l.q.ty))
+    let mut layers = model.layout.layers.iter();
+    float(model.layout.output.ty)
+        && layers.all(|layer| layer.get(Slot::Query).is_some_and(|q| float(q.ty)))
 }
 
 fn difference(a: &Rows, b: &Rows) -> Comparison {

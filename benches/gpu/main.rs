@@ -29,7 +29,7 @@ use clap::builder::TypedValueParser;
 use nmos::forge::{Forge, Growth, Quant, Watch};
 use nmos::ggml::Device;
 use nmos::kv::KvMemory;
-use nmos::model::{Gguf, ModelLayout, catalog, progress};
+use nmos::model::{Gguf, ModelLayout, locate, progress};
 use nmos::oracle::{DeviceOptions, LayerOracle, LayerOracleOptions, TokenTree, WidthClass};
 use nmos::river::{Placement, ReadSizes, Shard, WindowPlan, catalogue, total_bytes};
 use nmos::telemetry::Hub;
@@ -166,7 +166,7 @@ fn main() -> anyhow::Result<()> {
     };
     let why = nmos::ggml::no_gpu().unwrap_or("no GPU; set NMOS_GGML_CUDA to ggml's library for it");
     let device = device.context(why)?;
-    let model = Model::open(&catalog::resolve(&args.model)?)?;
+    let model = Model::open(&locate::resolve(&args.model)?)?;
     let mut bench = Bench {
         args,
         device,

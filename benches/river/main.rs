@@ -19,7 +19,7 @@ mod start;
 mod stats;
 
 use clap::Parser;
-use nmos::model::catalog;
+use nmos::model::locate;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -64,8 +64,8 @@ struct Report {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let oracle = catalog::resolve(&args.oracle)?;
-    let draft = catalog::resolve(&args.draft)?;
+    let oracle = locate::resolve(&args.oracle)?;
+    let draft = locate::resolve(&args.draft)?;
     let sizes = nmos::session::read_sizes(&oracle);
     let disk = disk::measure(&oracle, sizes, args.rounds)?;
     disk.print();

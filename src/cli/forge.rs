@@ -6,7 +6,7 @@ use crate::config::Settings;
 use crate::forge::{
     Agreement, Check, Dims, Forge, ForgeError, Growth, Made, PRESETS, Quant, Watch, free_bytes,
 };
-use crate::model::{catalog, progress};
+use crate::model::{locate, progress};
 use crate::system;
 use crate::tui::{clean, clean_line};
 use crate::units::Bytes;
@@ -103,7 +103,7 @@ fn quant_parser() -> impl TypedValueParser<Value = Quant> {
 /// # Errors
 /// See [`ForgeError`].
 fn run(args: &ForgeArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<()> {
-    let source = catalog::resolve(&settings.oracle.value)?;
+    let source = locate::resolve(&settings.oracle.value)?;
     let growth = Growth {
         preset: args.shape,
         layers: args.layers,

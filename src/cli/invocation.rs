@@ -64,7 +64,7 @@ impl Invocation {
 
 /// What a session is started with under these settings.
 pub fn engine_options(settings: &Settings) -> anyhow::Result<EngineOptions> {
-    Ok(settings.engine_options(|name| crate::model::catalog::resolve(name))?)
+    Ok(settings.engine_options(|name| crate::model::locate::resolve(name))?)
 }
 
 /// Says that fewer threads compute than were asked for. Sessions say it themselves.

@@ -10,13 +10,13 @@
 
 use super::axis::{AxisMap, HeadMaps};
 use super::filler::Filler;
-use super::quant::{self, Quant};
-use super::role::{Axis, Kind, Known};
+use super::quant::Quant;
+use super::role::Known;
 use super::shape::{Dims, Growth, MAX_LAYERS, ShapeError};
 use super::source::Source;
 use super::{ForgeError, not_known};
 use crate::ggml::GgufHeader;
-use crate::model::GgmlType;
+use crate::model::{Axis, GgmlType};
 use crate::units::Bytes;
 
 /// A tensor to write.
@@ -138,9 +138,7 @@ fn data_bytes(tensors: &[Target], alignment: u64) -> u64 {
 /// The shape that `growth` asks for, in blocks of the source's types.
 fn shape(source: &Source, growth: &Growth) -> Result<Dims, ForgeError> {
     let block = |axis: Axis| {
-        let matrices = source
-            .tensors()
-            .filter(|(known, _)| known.role.cols == axis);
+        let matrices = source.tensors().filter(|(known, _)| known.cols() == axis);
         let blocks = matrices.map(|(_, ty)| usize::try_from(ty.block_elems()).unwrap_or(1));
         blocks.max().unwrap_or(1)
     };
@@ -245,7 +243,7 @@ impl Mapping {
         let from = Dims::of(source.shape());
         let unit = source
             .tensors()
-            .filter(|(known, _)| known.role.cols == Axis::Query)
+            .filter(|(known, _)| known.cols() == Axis::QueryHeads)
             .map(|(_, ty)| heads_a_block(ty.block_elems(), from.head_dim as u64))
             .max()
             .unwrap_or(1);
@@ -281,22 +279,22 @@ impl Mapping {
     ) -> Result<Target, ForgeError> {
         let axis = |axis: Axis, size: u64| match axis {
             Axis::Embedding => self.embedding.clone(),
-            Axis::Query => self.heads.query.clone(),
-            Axis::KeyValue => self.heads.key_value.clone(),
+            Axis::QueryHeads => self.heads.query.clone(),
+            Axis::KeyValueHeads => self.heads.key_value.clone(),
             Axis::FeedForward => self.ff.clone(),
-            Axis::Fixed => AxisMap::same(size),
+            Axis::Head | Axis::Vocabulary | Axis::RotatedPairs | Axis::One => AxisMap::same(size),
         };
         let (mut cols, mut rows) = (
-            axis(known.role.cols, known.tensor.dims[0]),
-            axis(known.role.rows, known.tensor.dims[1]),
+            axis(known.cols(), known.tensor.dims[0]),
+            axis(known.rows(), known.tensor.dims[1]),
         );
-        if added && known.role.kind == Kind::Silencer {
+        if added && known.spec.ends_branch() {
             cols = AxisMap::filler(cols.size);
             rows = AxisMap::filler(rows.size);
         }
-        let factor = match known.role.kind {
-            Kind::Norm => self.norm_factor,
-            Kind::Plain | Kind::Silencer => 1.0,
+        let factor = match known.is_norm_of_width() {
+            true => self.norm_factor,
+            false => 1.0,
         };
         make(known, ty, name, cols, rows, factor)
     }
@@ -349,16 +347,6 @@ fn make(
         return Err(not_known(&tensor.name, ty));
     }
     Ok(target)
-}
-
-/// What a mixture's choice depends on in this source.
-pub(super) fn quant_model(source: &Source) -> quant::Model {
-    let shape = source.shape();
-    quant::Model {
-        layers: shape.n_layer,
-        tied: source.gguf().tensor("output.weight").is_none(),
-        group: shape.n_head / shape.n_head_kv,
-    }
 }
 
 #[cfg(test)]

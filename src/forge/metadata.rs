@@ -15,6 +15,9 @@ use crate::ggml::GgufHeader;
 /// ```text
 ///  x / sqrt(mean * w/w' + eps * w/w') * weight * sqrt(w/w')  =  x / sqrt(mean + eps) * weight
 /// ```
+///
+/// Norms of single heads (Qwen3) keep their length, and get the smaller epsilon all the same:
+/// their rows grow by `eps / (2 * mean)` of themselves at most, which is rounding.
 pub fn patch(
     header: &mut GgufHeader,
     source: &Source,

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! What is only deeper gives the same bits as its source, and so does what is wider by a power
-//! of four. Other widths give logits to within rounding: norms multiply by rounded factors.
+//! of four, unless heads have norms of their own. All other widths give logits to within rounding:
+//! norms multiply by rounded factors.
 //!
 //! A forged file is there whole or not at all, and says in `general.name` what it is. Memory
 //! is a few megabytes while writing, and what the oracle is given while comparing.

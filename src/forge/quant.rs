@@ -5,8 +5,8 @@
 //! them: on the head, on attention's values, on the feed-forward's way back. Floats are for
 //! comparisons: kernels do not round activations to integers for them.
 
-use super::role::{Kind, Known};
-use crate::model::GgmlType;
+use super::role::Known;
+use crate::model::{GgmlType, Gguf, Kind, ModelShape, Slot};
 
 /// A mixture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,16 @@ pub struct Model {
     pub tied: bool,
     /// Query heads a KV head.
     pub group: usize,
+}
+
+impl Model {
+    pub fn of(gguf: &Gguf, shape: &ModelShape) -> Self {
+        Self {
+            layers: shape.n_layer,
+            tied: gguf.tensor(Slot::Output.name()).is_none(),
+            group: shape.n_head / shape.n_head_kv,
+        }
+    }
 }
 
 impl Quant {
@@ -96,16 +106,16 @@ impl Quant {
     /// The type that `known` gets. Vectors stay as they are.
     pub fn type_of(self, known: &Known<'_>, model: Model) -> GgmlType {
         let tensor = known.tensor;
-        if tensor.n_dims < 2 || known.role.kind == Kind::Norm {
+        if tensor.n_dims < 2 || known.spec.kind != Kind::Matrix {
             return tensor.ty;
         }
         let row = tensor.dims[0];
         let layer = known.layer.unwrap_or(0);
         let more_bits = more_bits(layer, model.layers);
-        let ty = match known.role.name {
-            "output.weight" => self.head(row),
-            "token_embd.weight" if model.tied => self.head(row),
-            "attn_v.weight" => match self {
+        let ty = match known.spec.slot {
+            Slot::Output => self.head(row),
+            Slot::Embedding if model.tied => self.head(row),
+            Slot::Value => match self {
                 Self::Q2K if model.group >= 4 => GgmlType::Q4_K,
                 Self::Q2K => GgmlType::Q3_K,
                 Self::Q3KM if layer < 2 => GgmlType::Q5_K,
@@ -113,12 +123,12 @@ impl Quant {
                 Self::Q4KM | Self::Q5KM if more_bits => GgmlType::Q6_K,
                 _ => self.base(),
             },
-            "attn_output.weight" => match self {
+            Slot::AttentionOutput => match self {
                 Self::Q2K => GgmlType::Q3_K,
                 Self::Q3KM => GgmlType::Q4_K,
                 _ => self.base(),
             },
-            "ffn_down.weight" => match self {
+            Slot::Down => match self {
                 Self::Q2K => GgmlType::Q3_K,
                 Self::Q3KM if layer < model.layers / 16 => GgmlType::Q5_K,
                 Self::Q3KM => GgmlType::Q4_K,
@@ -171,7 +181,7 @@ fn in_whole_blocks(ty: GgmlType, row: u64) -> GgmlType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TensorInfo;
+    use crate::model::{Arch, TensorInfo};
 
     fn type_of(quant: Quant, name: &str, row: u64) -> GgmlType {
         let tensor = TensorInfo {
@@ -188,7 +198,7 @@ mod tests {
             tied: true,
             group: 6,
         };
-        quant.type_of(&Known::new(&tensor).unwrap(), model)
+        quant.type_of(&Known::new(Arch::ALL[0], &tensor).unwrap(), model)
     }
 
     #[test]

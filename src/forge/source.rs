@@ -1,8 +1,7 @@
 //! The model that is forged from, every tensor of it understood.
 
 use super::ForgeError;
-use super::blueprint::quant_model;
-use super::quant::Quant;
+use super::quant::{self, Quant};
 use super::role::Known;
 use crate::model::{GgmlType, Gguf, ModelLayout, ModelShape};
 use std::path::Path;
@@ -20,23 +19,17 @@ impl Source {
     /// Opens the model at `path`.
     ///
     /// # Errors
-    /// A model that is unsupported, and a tensor whose part in it is not known.
+    /// A model that is unsupported, as one with a tensor whose part in it is not known.
     pub fn open(path: &Path) -> Result<Self, ForgeError> {
         let gguf = Gguf::open(path)?;
         let shape = ModelLayout::from_gguf(&gguf)?.shape;
-        if let Some(tensor) = gguf.tensors().find(|t| Known::new(t).is_none()) {
-            return Err(ForgeError::Tensor {
-                tensor: tensor.name.clone(),
-                what: "forging does not know what it is for".to_owned(),
-            });
-        }
         let types = gguf.tensors().map(|t| t.ty).collect();
         Ok(Self { gguf, shape, types })
     }
 
     /// The same model as it is once it has been quantised to `quant`.
     pub fn with_types_of(&self, quant: Quant) -> Self {
-        let model = quant_model(self);
+        let model = quant::Model::of(&self.gguf, &self.shape);
         let types = self
             .tensors()
             .map(|(known, _)| quant.type_of(&known, model));
@@ -58,8 +51,8 @@ impl Source {
     pub fn tensors(&self) -> impl Iterator<Item = (Known<'_>, GgmlType)> {
         let types = self.types.iter().copied();
         let tensors = self.gguf.tensors().zip(types);
-        // None is left out: `open` has seen that each is known.
-        tensors.filter_map(|(tensor, ty)| Some((Known::new(tensor)?, ty)))
+        // None is left out: a layout has no tensors that its architecture does not.
+        tensors.filter_map(|(tensor, ty)| Some((Known::new(self.shape.arch, tensor)?, ty)))
     }
 
     /// The tensors of one layer.

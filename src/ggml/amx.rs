@@ -9,7 +9,7 @@
 //! [gcc bug 114098]: https://gcc.gnu.org/bugzilla/show_bug.cgi?id=114098
 //! [llama.cpp 26954]: https://github.com/ggml-org/llama.cpp/pull/26954
 
-use super::compute::cpu_device;
+use super::cpu::cpu_device;
 use super::load_library;
 use llama_cpp_sys_2 as sys;
 use std::ffi::CStr;

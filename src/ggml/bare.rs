@@ -14,8 +14,9 @@
 //! Nothing of the file but its header is read or mapped. Invariant: a weight's data is the
 //! blank or lies in a region that this value keeps mapped.
 
+use super::error::LlamaError;
 use super::init;
-use super::llama::{LlamaError, load_with};
+use super::load::load_with;
 use super::model::Model;
 use super::overrides::Overrides;
 use crate::io::{Arena, Region};

@@ -2,9 +2,9 @@
 
 use super::crew::{Crew, ThreadsUsed};
 use super::device::Device;
+use super::error::ComputeError;
 use super::stream::Stream;
 use super::tensor::{Context, ContextInner, Tensor};
-use crate::units::Bytes;
 use llama_cpp_sys_2 as sys;
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -49,27 +49,6 @@ impl Graph {
         unsafe { sys::ggml_set_output(tensor.raw.as_ptr()) };
         self.expand(tensor);
     }
-}
-
-/// A computation that failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ComputeError {
-    #[error("no memory for the intermediate results of a graph")]
-    OutOfMemory,
-    #[error("computing failed with ggml's status {0}; the log may say why")]
-    Status(i32),
-    #[error("the compute backend cannot be started: {0}")]
-    Start(&'static str),
-    #[error(
-        "{device} has no {bytes} of memory left; give less with --vram, or none (--vram 0) to \
-         compute without it"
-    )]
-    DeviceMemory { device: String, bytes: Bytes },
-}
-
-pub(super) fn cpu_device() -> Option<NonNull<sys::ggml_backend_device>> {
-    // SAFETY: a query of the registry of loaded backends.
-    NonNull::new(unsafe { sys::ggml_backend_dev_by_type(sys::GGML_BACKEND_DEVICE_TYPE_CPU) })
 }
 
 /// Which of the CPU's kernels multiply matrices.

@@ -1,10 +1,15 @@
-//! The CPU backend's own functions, which ggml's common interface does not have.
+//! The CPU's device, and its backend's own functions, which ggml's common interface does not have.
 
-use super::compute::{ComputeError, cpu_device};
+use super::error::ComputeError;
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
+
+pub(super) fn cpu_device() -> Option<NonNull<sys::ggml_backend_device>> {
+    // SAFETY: a query of the registry of loaded backends.
+    NonNull::new(unsafe { sys::ggml_backend_dev_by_type(sys::GGML_BACKEND_DEVICE_TYPE_CPU) })
+}
 
 type SetThreads = unsafe extern "C" fn(sys::ggml_backend_t, i32);
 type NewPool = unsafe extern "C" fn(*mut sys::ggml_threadpool_params) -> *mut sys::ggml_threadpool;

@@ -1,7 +1,7 @@
 //! The threads that compute on the CPU, alive between graphs, and how many of them do.
 
-use super::compute::ComputeError;
 use super::cpu::CpuFunctions;
+use super::error::ComputeError;
 use super::share::Share;
 use llama_cpp_sys_2 as sys;
 use rustix::thread::{gettid, name, set_name};

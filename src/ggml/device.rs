@@ -9,8 +9,9 @@
 //! The CPU is a device too: what moves weights to a device is the same code there, so that it
 //! can be tested where there is no other.
 
-use super::compute::{ComputeError, cpu_device};
+use super::cpu::cpu_device;
 use super::element::GgmlType;
+use super::error::ComputeError;
 use super::tensor::{Context, Tensor};
 use crate::cuda::{CudaError, VirtualRange};
 use crate::io::{Arena, Region};

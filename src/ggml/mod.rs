@@ -5,6 +5,8 @@
 //! and tensor data lies only in [`crate::io::Arena`]s that the tensor's context keeps alive,
 //! or in a graph's own scratch buffer. A tensor therefore never points at memory that is
 //! gone. Which bytes are *valid* at an address is the business of whoever placed it.
+//! `device`, `place` and `tensor` therefore know each other: a device's memory is copied to and
+//! from through a tensor over all of it, and a tensor keeps the memory that it lies in.
 //!
 //! ggml aborts the process on a shape mismatch. Shapes come from a model file's header, so
 //! `model::arch` checks every one of them before a tensor is made. Should it abort all the same,
@@ -20,11 +22,13 @@ mod cpu;
 mod crew;
 mod device;
 mod element;
+mod error;
 mod gguf;
 mod guard;
 pub mod hook;
 mod link;
 pub mod llama;
+mod load;
 pub mod model;
 mod ops;
 mod overrides;
@@ -38,10 +42,11 @@ mod words;
 
 pub use abort::on_abort;
 pub use barrier::is_in_use as threads_yield;
-pub use compute::{Compute, ComputeError, Graph, Kernels};
+pub use compute::{Compute, Graph, Kernels};
 pub use crew::ThreadsUsed;
 pub use device::{Device, DeviceBuffer, DeviceCaps, MOST_PADDING, ReserveError, Span};
 pub use element::GgmlType;
+pub use error::ComputeError;
 pub use gguf::{GgufHeader, GgufHeaderError};
 pub use link::link_gb_s;
 pub use ops::{RopeKind, RopeParams};
@@ -76,11 +81,11 @@ pub fn init() -> Result<&'static LlamaBackend, InitError> {
             for folder in folders.iter().filter(|f| f.is_dir()) {
                 load_backends(folder);
                 amx::avoid(folder);
-                if compute::cpu_device().is_some() {
+                if cpu::cpu_device().is_some() {
                     break;
                 }
             }
-            if compute::cpu_device().is_none() {
+            if cpu::cpu_device().is_none() {
                 let searched: Vec<_> = folders.iter().map(|f| f.display().to_string()).collect();
                 return Err(InitError(format!(
                     "no CPU backend (libggml-cpu-*.so) in {}; set NMOS_BACKENDS to its folder, or \

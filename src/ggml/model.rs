@@ -1,7 +1,7 @@
 //! A model that llama.cpp has loaded, and its vocabulary.
 
+use super::error::LlamaError;
 use super::guard;
-use super::llama::LlamaError;
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::{NonNull, null};

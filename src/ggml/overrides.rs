@@ -3,7 +3,7 @@
 //! `llama-cpp-2` has such a list too, but its way of adding to it prints to standard error,
 //! which a full-screen program cannot have.
 
-use super::llama::LlamaError;
+use super::error::LlamaError;
 use llama_cpp_sys_2::llama_model_kv_override as Entry;
 use std::ffi::c_char;
 use std::path::Path;

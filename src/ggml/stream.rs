@@ -9,8 +9,8 @@
 //! A device without events or asynchronous copies (the CPU) does each as it is asked for; what
 //! is written for streams is right there too.
 
-use super::compute::ComputeError;
 use super::device::{Device, DeviceBuffer, Span};
+use super::error::ComputeError;
 use super::tensor::Tensor;
 use crate::io::{Arena, Region};
 use llama_cpp_sys_2 as sys;

@@ -3,20 +3,24 @@
 //!
 //! ```text
 //!   catalog    names -> what the file must be and where it can be had (configs/models.toml)
+//!   locate     a catalogue name or a path -> the file
 //!   pull       a source -> staging -> checked -> in place
 //!   store      the cache directory and what has been checked in it
 //!   gguf       a file -> metadata and where each tensor lies
-//!   arch       metadata -> the transformer's shape, every tensor checked
+//!   arch       metadata -> the transformer's shape, every tensor checked; one table each
 //!   trial      a file that is new -> whether llama.cpp can open it, found by a child process
 //!   outline    metadata of any architecture -> which tensors come and go
+//!   blueprint  a file -> a layout for our own graphs, or an outline for llama.cpp's
 //!   tokenizer  text <-> tokens
 //!   chat       turns of a conversation -> the prompt's tokens, by the model's own template
 //! ```
 mod arch;
+mod blueprint;
 pub mod catalog;
 mod chat;
 pub mod gguf;
 pub mod hash;
+pub mod locate;
 mod outline;
 pub mod progress;
 pub mod pull;
@@ -25,7 +29,11 @@ mod tokenizer;
 pub mod trial;
 
 pub use crate::ggml::{GgmlType, RopeKind};
-pub use arch::{Arch, ArchError, Blueprint, LayerTensors, ModelLayout, ModelShape};
+pub use arch::{
+    Arch, ArchError, Axis, Kind, LayerTensor, LayerTensors, ModelLayout, ModelShape, Slot, Step,
+    TensorSpec,
+};
+pub use blueprint::Blueprint;
 pub use chat::{
     ChatError, ChatTemplate, Conversation, NO_TEMPLATE, TemplateError, TemplateSource, Turn,
 };

@@ -85,7 +85,7 @@ impl Outline {
             None => format!(
                 "NMOS has no graph of its own for the architecture '{}', but for {}",
                 self.arch,
-                Arch::ALL.map(Arch::name).join(", ")
+                Arch::names()
             ),
         }
     }

@@ -14,7 +14,7 @@
 //! widened to whole blocks. Norms and biases belong to no shard: they stay in memory.
 
 use crate::io::BLOCK;
-use crate::model::{ModelLayout, TensorInfo};
+use crate::model::{ModelLayout, Step, TensorInfo};
 use crate::units::{Bytes, LayerIdx};
 use crate::vocabulary::ShardPart;
 use std::collections::BTreeMap;
@@ -68,27 +68,12 @@ pub struct Shard {
 
 /// Cuts a model into shards in order of use.
 pub fn catalogue(layout: &ModelLayout) -> Vec<Shard> {
-    let mut shards = Vec::with_capacity(layout.layers.len() * 3 + 16);
+    let steps = layout.shape.arch.steps();
+    let mut shards = Vec::with_capacity(layout.layers.len() * steps.len() + 16);
     for (i, layer) in layout.layers.iter().enumerate() {
         let index = LayerIdx(u32::try_from(i).unwrap_or(u32::MAX));
-        let parts: [(ShardPart, Vec<&TensorInfo>); 3] = [
-            (
-                ShardPart::Attention,
-                vec![&layer.q, &layer.k, &layer.v, &layer.o],
-            ),
-            (ShardPart::FeedForwardUp, vec![&layer.gate, &layer.up]),
-            (ShardPart::FeedForwardDown, vec![&layer.down]),
-        ];
-        for (part, tensors) in parts {
-            let pieces = tensors
-                .into_iter()
-                .map(|t| Piece {
-                    name: t.name.clone(),
-                    file: t.file,
-                    offset: t.offset,
-                    bytes: t.bytes,
-                })
-                .collect();
+        for &Step { part, .. } in steps {
+            let pieces = layer.matrices(part).map(Piece::whole).collect();
             shards.push(shard(Some(index), part, 0..0, pieces));
         }
     }
@@ -118,12 +103,7 @@ pub fn catalogue_by_layer<'a>(tensors: impl IntoIterator<Item = &'a TensorInfo>)
     let mut layers: BTreeMap<u32, Vec<Piece>> = BTreeMap::new();
     for t in tensors {
         if let Some(layer) = t.layer() {
-            layers.entry(layer).or_default().push(Piece {
-                name: t.name.clone(),
-                file: t.file,
-                offset: t.offset,
-                bytes: t.bytes,
-            });
+            layers.entry(layer).or_default().push(Piece::whole(t));
         }
     }
     layers
@@ -142,6 +122,17 @@ struct Piece {
     file: usize,
     offset: u64,
     bytes: u64,
+}
+
+impl Piece {
+    fn whole(tensor: &TensorInfo) -> Self {
+        Self {
+            name: tensor.name.clone(),
+            file: tensor.file,
+            offset: tensor.offset,
+            bytes: tensor.bytes,
+        }
+    }
 }
 
 fn index(n: u64) -> usize {

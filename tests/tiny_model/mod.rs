@@ -1,8 +1,9 @@
-//! A decoder of a few kilobytes whose every weight is random: what it computes depends on all
-//! that its file says.
+//! A decoder of a few kilobytes, or as large as a test wants it, whose every weight is random:
+//! what it computes depends on all that its file says.
 #![allow(dead_code)]
 
 use crate::gguf_builder::Builder;
+use nmos::ggml::{GgmlType, quantize_rows, row_bytes};
 
 pub const LAYERS: usize = 2;
 pub const WIDTH: usize = 64;
@@ -17,9 +18,21 @@ pub const END: usize = 2;
 #[derive(Clone)]
 pub struct Tiny {
     pub arch: &'static str,
+    pub layers: usize,
+    pub width: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
     pub head_dim: usize,
+    pub ff: usize,
+    /// Of most matrices; norms and biases are F32.
+    pub ty: GgmlType,
+    /// Of the embedding, the head, values and the feed-forward's way back, where a mixture
+    /// spends more bits.
+    pub finer_ty: GgmlType,
     /// Which of q, k and v have biases.
     pub biases: [bool; 3],
+    /// Norms of each head of q and k.
+    pub head_norms: bool,
     /// One matrix for q, k and v.
     pub fused: bool,
     pub tied: bool,
@@ -35,8 +48,16 @@ impl Default for Tiny {
     fn default() -> Self {
         Self {
             arch: "llama",
+            layers: LAYERS,
+            width: WIDTH,
+            heads: HEADS,
+            kv_heads: KV_HEADS,
             head_dim: WIDTH / HEADS,
+            ff: FF,
+            ty: GgmlType::F32,
+            finer_ty: GgmlType::F32,
             biases: [false; 3],
+            head_norms: false,
             fused: false,
             tied: false,
             rope_factors: false,
@@ -72,14 +93,22 @@ impl Tiny {
         }
     }
 
+    pub fn qwen3() -> Self {
+        Self {
+            arch: "qwen3",
+            head_norms: true,
+            ..Self::default()
+        }
+    }
+
     fn keys(&self, mut b: Builder) -> Builder {
         let keys = [
-            ("block_count", LAYERS),
+            ("block_count", self.layers),
             ("context_length", 2048),
-            ("embedding_length", WIDTH),
-            ("feed_forward_length", FF),
-            ("attention.head_count", HEADS),
-            ("attention.head_count_kv", KV_HEADS),
+            ("embedding_length", self.width),
+            ("feed_forward_length", self.ff),
+            ("attention.head_count", self.heads),
+            ("attention.head_count_kv", self.kv_heads),
             ("rope.dimension_count", self.head_dim),
             ("attention.key_length", self.head_dim),
             ("attention.value_length", self.head_dim),
@@ -148,7 +177,7 @@ impl Tiny {
         let matrices = if self.fused { 5 } else { 7 };
         2 + usize::from(!self.tied)
             + usize::from(self.rope_factors)
-            + LAYERS * (matrices + 2 + biases)
+            + self.layers * (matrices + 2 + biases + 2 * usize::from(self.head_norms))
     }
 
     fn metadata(&self) -> Builder {
@@ -160,6 +189,15 @@ impl Tiny {
         Self::vocabulary(self.keys(b))
     }
 
+    /// The type that a matrix is stored in.
+    fn type_of(&self, name: &str) -> GgmlType {
+        let finer = ["token_embd", "output.weight", "attn_v", "ffn_down"];
+        match finer.iter().any(|part| name.contains(part)) {
+            true => self.finer_ty,
+            false => self.ty,
+        }
+    }
+
     fn tensors(&self, mut b: Builder) -> Builder {
         let mut random = Random(0x9E37_79B9_7F4A_7C15);
         let mut matrix = |b: Builder, name: &str, from: usize, to: usize, scale: f32| {
@@ -169,47 +207,57 @@ impl Tiny {
                 // Nothing but its length ends an answer.
                 values[END * from..(END + 1) * from].fill(0.0);
             }
-            let bytes = floats(values);
-            b.tensor_of(name, 0, &[from as u64, to as u64], bytes)
+            let ty = self.type_of(name);
+            let mut bytes = vec![0; row_bytes(ty, from) * to];
+            quantize_rows(ty, &values, from, &mut bytes);
+            b.tensor_of(name, ty.id(), &[from as u64, to as u64], bytes)
         };
-        let (q, kv) = (HEADS * self.head_dim, KV_HEADS * self.head_dim);
-        b = matrix(b, "token_embd.weight", WIDTH, VOCAB, 8.0);
+        let (width, ff) = (self.width, self.ff);
+        let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        b = matrix(b, "token_embd.weight", width, VOCAB, 8.0);
         if !self.tied {
-            b = matrix(b, "output.weight", WIDTH, VOCAB, 4.0);
+            b = matrix(b, "output.weight", width, VOCAB, 4.0);
         }
-        for layer in 0..LAYERS {
+        for layer in 0..self.layers {
             let at = |part: &str| format!("blk.{layer}.{part}");
             if self.fused {
-                b = matrix(b, &at("attn_qkv.weight"), WIDTH, q + 2 * kv, 2.0);
+                b = matrix(b, &at("attn_qkv.weight"), width, q + 2 * kv, 2.0);
             } else {
-                b = matrix(b, &at("attn_q.weight"), WIDTH, q, 2.0);
-                b = matrix(b, &at("attn_k.weight"), WIDTH, kv, 2.0);
-                b = matrix(b, &at("attn_v.weight"), WIDTH, kv, 2.0);
+                b = matrix(b, &at("attn_q.weight"), width, q, 2.0);
+                b = matrix(b, &at("attn_k.weight"), width, kv, 2.0);
+                b = matrix(b, &at("attn_v.weight"), width, kv, 2.0);
             }
-            b = matrix(b, &at("attn_output.weight"), q, WIDTH, 2.0);
-            b = matrix(b, &at("ffn_gate.weight"), WIDTH, FF, 2.0);
-            b = matrix(b, &at("ffn_up.weight"), WIDTH, FF, 2.0);
-            b = matrix(b, &at("ffn_down.weight"), FF, WIDTH, 2.0);
+            b = matrix(b, &at("attn_output.weight"), q, width, 2.0);
+            b = matrix(b, &at("ffn_gate.weight"), width, ff, 2.0);
+            b = matrix(b, &at("ffn_up.weight"), width, ff, 2.0);
+            b = matrix(b, &at("ffn_down.weight"), ff, width, 2.0);
         }
         let mut vector = |b: Builder, name: &str, n: usize, least: f32| {
             let values = floats((0..n).map(|_| random.next() + least));
             b.tensor_of(name, 0, &[n as u64], values)
         };
-        b = vector(b, "output_norm.weight", WIDTH, 1.5);
+        b = vector(b, "output_norm.weight", width, 1.5);
         if self.rope_factors {
             b = vector(b, "rope_freqs.weight", self.head_dim / 2, 3.0);
         }
-        for layer in 0..LAYERS {
+        for layer in 0..self.layers {
             let at = |part: &str| format!("blk.{layer}.{part}");
-            b = vector(b, &at("attn_norm.weight"), WIDTH, 1.5);
-            b = vector(b, &at("ffn_norm.weight"), WIDTH, 1.5);
+            b = vector(b, &at("attn_norm.weight"), width, 1.5);
+            b = vector(b, &at("ffn_norm.weight"), width, 1.5);
             for (part, there, n) in [
                 ("attn_q.bias", self.biases[0], q),
                 ("attn_k.bias", self.biases[1], kv),
                 ("attn_v.bias", self.biases[2], kv),
+                ("attn_q_norm.weight", self.head_norms, self.head_dim),
+                ("attn_k_norm.weight", self.head_norms, self.head_dim),
             ] {
+                let least = if part.ends_with("norm.weight") {
+                    1.5
+                } else {
+                    0.0
+                };
                 if there {
-                    b = vector(b, &at(part), n, 0.0);
+                    b = vector(b, &at(part), n, least);
                 }
             }
         }

@@ -5,7 +5,7 @@ use crate::cli::logging;
 use crate::cli::tui::look;
 use crate::config::{ConfigError, Draft, ModelName, Origin, Settings};
 use crate::model::store::{State, Store};
-use crate::model::{Gguf, catalog, trial};
+use crate::model::{Gguf, catalog, locate, trial};
 use crate::session::check_draft;
 use crate::system;
 use crate::tui::{ColorDepth, MIN_SIZE};
@@ -28,7 +28,7 @@ pub fn models(settings: &Settings) -> Vec<Check> {
 fn draft(settings: &Settings, name: &ModelName) -> Check {
     let mut check = model("draft", name);
     // What is wrong with a file itself is found by the check of that file.
-    let index = |name: &ModelName| Gguf::open(&catalog::resolve(name).ok()?).ok();
+    let index = |name: &ModelName| Gguf::open(&locate::resolve(name).ok()?).ok();
     if let (Some(oracle), Some(draft)) = (index(&settings.oracle.value), index(name))
         && let Err(error) = check_draft(&oracle, &draft, None)
     {
@@ -52,7 +52,7 @@ pub fn leave_out_draft(checks: &mut [Check], why: Option<&str>) {
 }
 
 fn model(role: &'static str, name: &ModelName) -> Check {
-    let path = match crate::model::catalog::resolve(name) {
+    let path = match locate::resolve(name) {
         Ok(path) => path,
         Err(error) => {
             return Check::fail(

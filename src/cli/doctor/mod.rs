@@ -134,7 +134,7 @@ fn examine(settings: &Settings, config: Check) -> Report {
     let gpus = crate::system::gpus();
     let threads = crate::system::usable_threads(settings.threads.value);
     let bandwidth = memory::bandwidth(threads);
-    let oracle = crate::model::catalog::resolve(&settings.oracle.value).ok();
+    let oracle = crate::model::locate::resolve(&settings.oracle.value).ok();
     let tuned = oracle.as_deref().map(disk::tune);
     let mut all = vec![
         machine::processor(&cpu, threads),

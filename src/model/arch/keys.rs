@@ -1,19 +1,90 @@
 //! Which metadata our graphs honour.
 //!
-//! An allow-list: every key of the architecture must be here with a value that we compute as
-//! llama.cpp does. Of three sorts:
+//! An allow-list: every key of the architecture must be in one of its sets, with a value that
+//! we compute as llama.cpp does. Of three sorts:
 //!
 //! ```text
-//!  read        by `Checker::shape`, of the type that llama.cpp takes
+//!  read        by `ModelShape::read`, of the type that llama.cpp takes
 //!  idle        read by llama.cpp, without effect at the value that is found
-//!  descriptive read by llama.cpp for none of our architectures
+//!  descriptive read by llama.cpp for none of the architectures that list it
 //! ```
 //!
 //! Any other key, one of another architecture or one that nobody knows yet among them, may
 //! change what a model computes, and so is foreign.
 
-use super::Arch;
 use crate::model::gguf::{Gguf, Value};
+
+/// A key without the architecture's name before it, and the values of it that are honoured.
+pub(super) struct Key {
+    name: &'static str,
+    honoured: Honoured,
+}
+
+/// Values of a key.
+enum Honoured {
+    /// 32-bit unsigned integers.
+    Number,
+    /// The same. An array has one for each layer, which our graphs do not compute.
+    NumberOfAllLayers,
+    /// 32-bit real numbers.
+    Real,
+    OneOf(&'static [&'static str]),
+    Flag,
+    True,
+    Zero,
+    /// The real number one.
+    One,
+    Anything,
+}
+
+const fn key(name: &'static str, honoured: Honoured) -> Key {
+    Key { name, honoured }
+}
+
+/// The model's shape.
+pub(super) const SHAPE: &[Key] = &[
+    key("block_count", Honoured::Number),
+    key("context_length", Honoured::Number),
+    key("embedding_length", Honoured::Number),
+    key("feed_forward_length", Honoured::NumberOfAllLayers),
+    key("attention.head_count", Honoured::NumberOfAllLayers),
+    key("attention.head_count_kv", Honoured::NumberOfAllLayers),
+    key("attention.key_length", Honoured::Number),
+    key("attention.value_length", Honoured::Number),
+    key("attention.layer_norm_rms_epsilon", Honoured::Real),
+    // Counts the tokens of a vocabulary that has none.
+    key("vocab_size", Honoured::Number),
+];
+
+/// How heads rotate with their positions: all of their elements, scaled by one factor at most.
+pub(super) const ROTATION: &[Key] = &[
+    key("rope.dimension_count", Honoured::Number),
+    key("rope.freq_base", Honoured::Real),
+    key("rope.scaling.type", Honoured::OneOf(&["none", "linear"])),
+    key("rope.scaling.factor", Honoured::Real),
+    // Of use to the scalings that are foreign.
+    key("rope.scaling.original_context_length", Honoured::Number),
+    key("rope.scaling.attn_factor", Honoured::One),
+    key("rope.scaling.finetuned", Honoured::Flag),
+];
+
+/// What is no different where it is said that there is none of it.
+pub(super) const IDLE: &[Key] = &[
+    key("attention.causal", Honoured::True),
+    key("expert_count", Honoured::Zero),
+    key("expert_used_count", Honoured::Zero),
+    key("expert_group_count", Honoured::Zero),
+    key("expert_group_used_count", Honoured::Zero),
+    key("nextn_predict_layers", Honoured::Zero),
+    key("pooling_type", Honoured::Zero),
+];
+
+/// Old files of Llama and Mistral have these.
+pub(super) const OLD: &[Key] = &[
+    key("tensor_data_layout", Honoured::Anything),
+    key("attention.sliding_window", Honoured::Anything),
+    key("attention.layer_norm_epsilon", Honoured::Anything),
+];
 
 /// What is found of a file's metadata.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,12 +99,12 @@ pub(super) enum Verdict {
 /// Precision of single tensors' arithmetic.
 const TENSOR_EXTRA: &str = "general.tensor_extra.";
 
-/// Judges the keys of a model of architecture `arch`.
-pub(super) fn judge(gguf: &Gguf, arch: Arch) -> Verdict {
+/// Judges the keys of a model of architecture `arch`, which honours those in `sets`.
+pub(super) fn judge(gguf: &Gguf, arch: &str, sets: &[&[Key]]) -> Verdict {
     for (key, value) in gguf.metadata.iter() {
-        let of_arch = key.strip_prefix(arch.name());
+        let of_arch = key.strip_prefix(arch);
         let found = match of_arch.and_then(|rest| rest.strip_prefix('.')) {
-            Some(name) => of_key(name, value),
+            Some(name) => of_key(sets, name, value),
             None if key.starts_with(TENSOR_EXTRA) => Found::Foreign,
             None => Found::Honoured,
         };
@@ -60,60 +131,43 @@ enum Found {
     NotA(&'static str),
 }
 
-impl Found {
-    fn only(honoured: bool) -> Self {
-        if honoured {
-            Self::Honoured
-        } else {
-            Self::Foreign
-        }
+/// Judges a key without the architecture's name before it.
+fn of_key(sets: &[&[Key]], name: &str, value: &Value) -> Found {
+    let mut keys = sets.iter().copied().flatten();
+    match keys.find(|key| key.name == name) {
+        Some(key) => key.honoured.judge(value),
+        None => Found::Foreign,
     }
 }
 
-/// Judges a key without the architecture's name before it.
-fn of_key(name: &str, value: &Value) -> Found {
-    match name {
-        // Of a layer each, where it is an array.
-        "feed_forward_length" | "attention.head_count" | "attention.head_count_kv" => match value {
-            Value::U32(_) => Found::Honoured,
-            Value::Array(_) => Found::Foreign,
-            _ => Found::NotA("a 32-bit unsigned integer"),
-        },
-        "block_count"
-        | "context_length"
-        | "embedding_length"
-        | "attention.key_length"
-        | "attention.value_length"
-        | "rope.dimension_count"
-        // Counts the tokens of a vocabulary that has none.
-        | "vocab_size"
-        // Of use to the scalings that are foreign.
-        | "rope.scaling.original_context_length" => match value {
-            Value::U32(_) => Found::Honoured,
-            _ => Found::NotA("a 32-bit unsigned integer"),
-        },
-        "attention.layer_norm_rms_epsilon" | "rope.freq_base" | "rope.scaling.factor" => {
-            match value {
-                Value::F32(_) => Found::Honoured,
-                _ => Found::NotA("a 32-bit real number"),
+impl Honoured {
+    fn judge(&self, value: &Value) -> Found {
+        let is_honoured = match self {
+            Self::Number => match value {
+                Value::U32(_) => true,
+                _ => return Found::NotA("a 32-bit unsigned integer"),
+            },
+            Self::NumberOfAllLayers => match value {
+                Value::U32(_) => true,
+                Value::Array(_) => false,
+                _ => return Found::NotA("a 32-bit unsigned integer"),
+            },
+            Self::Real => match value {
+                Value::F32(_) => true,
+                _ => return Found::NotA("a 32-bit real number"),
+            },
+            Self::OneOf(texts) => {
+                matches!(value, Value::String(s) if texts.contains(&s.as_str()))
             }
+            Self::Flag => matches!(value, Value::Bool(_)),
+            Self::True => *value == Value::Bool(true),
+            Self::Zero => *value == Value::U32(0),
+            Self::One => *value == Value::F32(1.0),
+            Self::Anything => true,
+        };
+        match is_honoured {
+            true => Found::Honoured,
+            false => Found::Foreign,
         }
-        "rope.scaling.type" => {
-            Found::only(matches!(value, Value::String(s) if s == "none" || s == "linear"))
-        }
-        "rope.scaling.attn_factor" => Found::only(*value == Value::F32(1.0)),
-        "rope.scaling.finetuned" => Found::only(matches!(value, Value::Bool(_))),
-        "attention.causal" => Found::only(*value == Value::Bool(true)),
-        "expert_count"
-        | "expert_used_count"
-        | "expert_group_count"
-        | "expert_group_used_count"
-        | "nextn_predict_layers"
-        | "pooling_type" => Found::only(*value == Value::U32(0)),
-        // Old files of Llama and Mistral have these.
-        "tensor_data_layout" | "attention.sliding_window" | "attention.layer_norm_epsilon" => {
-            Found::Honoured
-        }
-        _ => Found::Foreign,
     }
 }

@@ -4,8 +4,36 @@ use super::super::WidthClass;
 use super::activations::Activations;
 use super::weights::LayerWeights;
 use crate::ggml::{Context, Graph, RopeParams, Tensor};
-use crate::model::ModelShape;
+use crate::model::{Arch, ModelShape, Slot};
 use std::rc::Rc;
+
+/// Tensors that the graphs take for granted in a layer of any architecture; what else there is
+/// is used where there is one.
+const ALWAYS: [Slot; 9] = [
+    Slot::AttentionNorm,
+    Slot::Query,
+    Slot::Key,
+    Slot::Value,
+    Slot::AttentionOutput,
+    Slot::FeedForwardNorm,
+    Slot::Gate,
+    Slot::Up,
+    Slot::Down,
+];
+
+// A table without one of them does not compile.
+const _: () = {
+    let mut arch = 0;
+    while arch < Arch::ALL.len() {
+        let mut i = 0;
+        while i < ALWAYS.len() {
+            let is_there = Arch::ALL[arch].always_has(ALWAYS[i]);
+            assert!(is_there, "a layer without a tensor that all graphs use");
+            i += 1;
+        }
+        arch += 1;
+    }
+};
 
 /// Tensors and nodes of the largest of these graphs, with room to spare.
 const TENSORS: usize = 64;
@@ -81,12 +109,11 @@ impl Graphs {
         let x = act.x(&ctx, n);
         let position = act.position(&ctx, n);
         let cell = act.cell(&ctx, n);
-        let normed = ctx.mul(&ctx.rms_norm(&x, s.rms_eps), &w.attn_norm);
-        let project = |weight: &Tensor, bias: Option<&Tensor>| {
-            let y = ctx.mul_mat(weight, &normed);
-            bias.map_or_else(|| y.clone(), |b| ctx.add(&y, b))
+        let normed = ctx.mul(&ctx.rms_norm(&x, s.rms_eps), &w[Slot::AttentionNorm]);
+        let project = |weight: Slot, bias: Slot| {
+            let y = ctx.mul_mat(&w[weight], &normed);
+            w.get(bias).map_or_else(|| y.clone(), |b| ctx.add(&y, b))
         };
-        let bias = |i: usize| w.qkv_bias.as_ref().map(|b| &b[i]);
         let rope = RopeParams {
             kind: s.rope_kind,
             dims: s.rope_dims,
@@ -94,12 +121,18 @@ impl Graphs {
             freq_base: s.rope_freq_base,
             freq_scale: s.rope_freq_scale,
         };
-        let rotate = |t: &Tensor, heads: usize| {
-            ctx.rope(&ctx.reshape_3d(t, [d, heads, n]), &position, factors, &rope)
+        let rotate = |t: &Tensor, heads: usize, norm: Slot| {
+            let mut t = ctx.reshape_3d(t, [d, heads, n]);
+            if let Some(norm) = w.get(norm) {
+                t = ctx.mul(&ctx.rms_norm(&t, s.rms_eps), norm);
+            }
+            ctx.rope(&t, &position, factors, &rope)
         };
-        let q = rotate(&project(&w.q, bias(0)), q_heads);
-        let k = rotate(&project(&w.k, bias(1)), kv_heads);
-        let v = project(&w.v, bias(2));
+        let q = project(Slot::Query, Slot::QueryBias);
+        let q = rotate(&q, q_heads, Slot::QueryNorm);
+        let k = project(Slot::Key, Slot::KeyBias);
+        let k = rotate(&k, kv_heads, Slot::KeyNorm);
+        let v = project(Slot::Value, Slot::ValueBias);
         // A cell's row is its keys, then its values.
         let (width, row_bytes) = (s.kv_width(), 2 * s.kv_width() * 2);
         let rows = usize::try_from(kv.shape()[1]).unwrap_or(0);
@@ -137,7 +170,7 @@ impl Graphs {
             }
             all
         };
-        let out = ctx.mul_mat(&w.o, &attended);
+        let out = ctx.mul_mat(&w[Slot::AttentionOutput], &attended);
         graph.expand(&ctx.copy(&ctx.add(&out, &x), &x));
         graph
     }
@@ -147,8 +180,10 @@ impl Graphs {
         let ctx = Context::new(TENSORS, NODES);
         let graph = ctx.graph(NODES);
         let x = act.x(&ctx, self.n);
-        let normed = ctx.mul(&ctx.rms_norm(&x, self.shape.rms_eps), &w.ffn_norm);
-        let inner = ctx.swiglu(&ctx.mul_mat(&w.gate, &normed), &ctx.mul_mat(&w.up, &normed));
+        let normed = ctx.rms_norm(&x, self.shape.rms_eps);
+        let normed = ctx.mul(&normed, &w[Slot::FeedForwardNorm]);
+        let gate = ctx.mul_mat(&w[Slot::Gate], &normed);
+        let inner = ctx.swiglu(&gate, &ctx.mul_mat(&w[Slot::Up], &normed));
         graph.expand(&ctx.copy(&inner, &act.inner(&ctx, self.shape.n_ff, self.n)));
         graph
     }
@@ -158,7 +193,7 @@ impl Graphs {
         let ctx = Context::new(TENSORS, NODES);
         let graph = ctx.graph(NODES);
         let x = act.x(&ctx, self.n);
-        let out = ctx.mul_mat(&w.down, &act.inner(&ctx, self.shape.n_ff, self.n));
+        let out = ctx.mul_mat(&w[Slot::Down], &act.inner(&ctx, self.shape.n_ff, self.n));
         graph.expand(&ctx.copy(&ctx.add(&out, &x), &x));
         graph
     }

@@ -91,13 +91,7 @@ impl Kind {
     fn of(shard: &Shard, layout: &ModelLayout) -> Self {
         let types = match shard.layer.map(|l| &layout.layers[l.0 as usize]) {
             None => vec![layout.output.ty],
-            Some(layer) => match shard.part {
-                ShardPart::Attention => vec![layer.q.ty, layer.k.ty, layer.v.ty, layer.o.ty],
-                ShardPart::FeedForwardUp => vec![layer.gate.ty, layer.up.ty],
-                ShardPart::FeedForwardDown | ShardPart::Head | ShardPart::Whole => {
-                    vec![layer.down.ty]
-                }
-            },
+            Some(layer) => layer.matrices(shard.part).map(|t| t.ty).collect(),
         };
         Self {
             part: shard.part,

@@ -3,22 +3,29 @@
 
 use crate::ggml::{Context, Device, Place, Span, Tensor};
 use crate::io::{Arena, Region, RowFile};
-use crate::model::{LayerTensors, ModelLayout, TensorInfo};
+use crate::model::{Kind, LayerTensors, ModelLayout, Slot, TensorInfo};
 use crate::river::{Part, Shard, ShardIdx, layout};
+use std::collections::BTreeMap;
+use std::ops::Index;
 use std::path::PathBuf;
 
 /// Tensors of one layer.
-pub(super) struct LayerWeights {
-    pub attn_norm: Tensor,
-    pub q: Tensor,
-    pub k: Tensor,
-    pub v: Tensor,
-    pub qkv_bias: Option<[Tensor; 3]>,
-    pub o: Tensor,
-    pub ffn_norm: Tensor,
-    pub gate: Tensor,
-    pub up: Tensor,
-    pub down: Tensor,
+pub(super) struct LayerWeights(BTreeMap<Slot, Tensor>);
+
+impl LayerWeights {
+    /// One that not every layer has.
+    pub(super) fn get(&self, slot: Slot) -> Option<&Tensor> {
+        self.0.get(&slot)
+    }
+}
+
+/// One that every layer has: see [`super::graphs`].
+impl Index<Slot> for LayerWeights {
+    type Output = Tensor;
+
+    fn index(&self, slot: Slot) -> &Tensor {
+        &self.0[&slot]
+    }
 }
 
 /// See the module's text.
@@ -38,7 +45,9 @@ impl Weights {
         files: &[PathBuf],
         device: Option<Device>,
     ) -> anyhow::Result<Self> {
-        let ctx = Context::new(layout.layers.len() * 12 + shards.len() + 8, 0);
+        let of_layers: usize = layout.layers.iter().map(|l| l.iter().count()).sum();
+        // Besides them, blocks of the head, its norm and the factors of rotation.
+        let ctx = Context::new(of_layers + shards.len() + 2, 0);
         let len = Self::small_bytes(layout);
         let memory = match device {
             Some(device) => Place::Device(device.buffer(len)?.span(0, len)),
@@ -62,21 +71,15 @@ impl Weights {
         };
         let mut layers = Vec::with_capacity(layout.layers.len());
         for layer in &layout.layers {
-            layers.push(LayerWeights {
-                attn_norm: load(&layer.attn_norm)?,
-                qkv_bias: match &layer.qkv_bias {
-                    Some([q, k, v]) => Some([load(q)?, load(k)?, load(v)?]),
-                    None => None,
-                },
-                ffn_norm: load(&layer.ffn_norm)?,
-                q: describe(&ctx, &layer.q),
-                k: describe(&ctx, &layer.k),
-                v: describe(&ctx, &layer.v),
-                o: describe(&ctx, &layer.o),
-                gate: describe(&ctx, &layer.gate),
-                up: describe(&ctx, &layer.up),
-                down: describe(&ctx, &layer.down),
-            });
+            let mut tensors = BTreeMap::new();
+            for of_layer in layer.iter() {
+                let tensor = match of_layer.spec.kind {
+                    Kind::Matrix => describe(&ctx, &of_layer.info),
+                    Kind::Norm | Kind::Bias | Kind::Factors => load(&of_layer.info)?,
+                };
+                tensors.insert(of_layer.spec.slot, tensor);
+            }
+            layers.push(LayerWeights(tensors));
         }
         let output_norm = load(&layout.output_norm)?;
         let rope_factors = layout.rope_factors.as_ref().map(&mut load).transpose()?;
@@ -109,10 +112,7 @@ impl Weights {
 
     /// Bytes of the tensors that stay for good.
     pub(super) fn small_bytes(layout: &ModelLayout) -> usize {
-        let layers = layout.layers.iter().flat_map(|l| {
-            let bias = l.qkv_bias.iter().flatten();
-            [&l.attn_norm, &l.ffn_norm].into_iter().chain(bias)
-        });
+        let layers = layout.layers.iter().flat_map(LayerTensors::vectors);
         layers
             .chain([&layout.output_norm])
             .chain(&layout.rope_factors)
@@ -168,18 +168,8 @@ fn describe(ctx: &Context, info: &TensorInfo) -> Tensor {
 }
 
 fn large(tensors: &LayerWeights, infos: &LayerTensors, name: &str) -> Tensor {
-    let all = [
-        (&infos.q, &tensors.q),
-        (&infos.k, &tensors.k),
-        (&infos.v, &tensors.v),
-        (&infos.o, &tensors.o),
-        (&infos.gate, &tensors.gate),
-        (&infos.up, &tensors.up),
-        (&infos.down, &tensors.down),
-    ];
-    let found = all.into_iter().find(|(info, _)| info.name == name);
-    let Some((_, tensor)) = found else {
+    let Some(found) = infos.iter().find(|t| t.info.name == name) else {
         panic!("shard holds {name}, which is no tensor of its layer");
     };
-    tensor.clone()
+    tensors[found.spec.slot].clone()
 }

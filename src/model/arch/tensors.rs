@@ -1,0 +1,145 @@
+//! What an architecture's table says of each tensor.
+
+use super::Slot;
+use crate::vocabulary::ShardPart;
+
+/// What a dimension counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// Elements of the residual stream.
+    Embedding,
+    /// Elements of all query heads.
+    QueryHeads,
+    /// Elements of all key-value heads.
+    KeyValueHeads,
+    /// Elements of one head.
+    Head,
+    FeedForward,
+    Vocabulary,
+    /// Pairs of elements of a head that rotate together.
+    RotatedPairs,
+    /// Nothing: there is no such dimension.
+    One,
+}
+
+/// What is computed with a tensor. It decides where the tensor is kept, and of which types it
+/// may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Multiplied by: of any type, and large. A step's matrices come and go with its shard.
+    Matrix,
+    /// The weights of an RMS norm: F32, in memory for good.
+    Norm,
+    /// Added to a product: F32, in memory for good.
+    Bias,
+    /// What frequencies of rotation are divided by: F32, in memory for good.
+    Factors,
+}
+
+/// Whether a model may lack a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    Always,
+    /// It has it or not.
+    IfThere,
+    /// A layer has all that are so in their step, or none of them.
+    AllOrNone,
+}
+
+/// One tensor of an architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    pub slot: Slot,
+    pub kind: Kind,
+    /// The dimension along a row first.
+    pub dims: [Axis; 2],
+    need: Need,
+}
+
+impl TensorSpec {
+    /// A weight matrix from `from` to `to`, which is a row for each element of `to`.
+    pub(super) const fn matrix(slot: Slot, from: Axis, to: Axis) -> Self {
+        Self::new(slot, Kind::Matrix, [from, to])
+    }
+
+    pub(super) const fn norm(slot: Slot, of: Axis) -> Self {
+        Self::new(slot, Kind::Norm, [of, Axis::One])
+    }
+
+    pub(super) const fn bias(slot: Slot, of: Axis) -> Self {
+        Self::new(slot, Kind::Bias, [of, Axis::One])
+    }
+
+    pub(super) const fn factors(slot: Slot, of: Axis) -> Self {
+        Self::new(slot, Kind::Factors, [of, Axis::One])
+    }
+
+    const fn new(slot: Slot, kind: Kind, dims: [Axis; 2]) -> Self {
+        Self {
+            slot,
+            kind,
+            dims,
+            need: Need::Always,
+        }
+    }
+
+    /// A model may lack it.
+    pub(super) const fn if_there(mut self) -> Self {
+        self.need = Need::IfThere;
+        self
+    }
+
+    /// A layer may lack it with all others of its step that are so.
+    pub(super) const fn all_or_none(mut self) -> Self {
+        self.need = Need::AllOrNone;
+        self
+    }
+
+    pub(super) const fn is_required(&self) -> bool {
+        matches!(self.need, Need::Always)
+    }
+
+    pub(super) fn is_all_or_none(&self) -> bool {
+        self.need == Need::AllOrNone
+    }
+
+    /// Whether its product is added to the residual stream: where it is zero, the branch that
+    /// it ends adds nothing.
+    pub fn ends_branch(&self) -> bool {
+        self.kind == Kind::Matrix && self.dims[1] == Axis::Embedding
+    }
+}
+
+/// A part of a layer whose matrices arrive together, and that is computed when they have.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    pub part: ShardPart,
+    pub tensors: &'static [TensorSpec],
+}
+
+/// What every model has outside of its layers.
+pub(super) const EMBEDDING: TensorSpec =
+    TensorSpec::matrix(Slot::Embedding, Axis::Embedding, Axis::Vocabulary);
+pub(super) const OUTPUT_NORM: TensorSpec = TensorSpec::norm(Slot::OutputNorm, Axis::Embedding);
+pub(super) const OUTPUT: TensorSpec =
+    TensorSpec::matrix(Slot::Output, Axis::Embedding, Axis::Vocabulary).if_there();
+
+/// The gated feed-forward: its way up,
+pub(super) const FEED_FORWARD_UP: Step = Step {
+    part: ShardPart::FeedForwardUp,
+    tensors: &[
+        TensorSpec::norm(Slot::FeedForwardNorm, Axis::Embedding),
+        TensorSpec::matrix(Slot::Gate, Axis::Embedding, Axis::FeedForward),
+        TensorSpec::matrix(Slot::Up, Axis::Embedding, Axis::FeedForward),
+    ],
+};
+
+/// and its way back.
+pub(super) const FEED_FORWARD_DOWN: Step = Step {
+    part: ShardPart::FeedForwardDown,
+    tensors: &[TensorSpec::matrix(
+        Slot::Down,
+        Axis::FeedForward,
+        Axis::Embedding,
+    )],
+};
