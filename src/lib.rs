@@ -12,13 +12,15 @@
 //!        /    |     \
 //!  typing   scout   speculate   what the user does, what they want, what comes next
 //!                     |
+//!                    plan       what stays, what streams, who holds how much of which memory
+//!                     |
 //!                   oracle      one pass over a tree
 //!                  /  |   \
 //!              river  kv  model weights, cells, the model's shape and vocabulary
 //!                  \  |   /
 //!            ggml   cuda   io     the hardware edges: the only `unsafe` in the tree
 //!
-//!  telemetry, units             plain data, used by all
+//!  telemetry, ledger, units     plain data, used by all
 //!  config, system               settings, and facts about the machine
 //! ```
 #![deny(unsafe_code)]
@@ -34,8 +36,10 @@ pub mod ggml;
 #[allow(unsafe_code)]
 pub mod io;
 pub mod kv;
+pub mod ledger;
 pub mod model;
 pub mod oracle;
+pub mod plan;
 pub mod river;
 pub mod scout;
 pub mod session;

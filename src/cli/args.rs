@@ -1,11 +1,11 @@
 //! What can be written on the command line. Scripts depend on these names.
 
 use crate::config::{
-    Draft, Layer, LogLayer, LogLevel, ModelName, Ram, SamplingLayer, Scout, Switch, Template, Vram,
+    Draft, Layer, LogLayer, LogLevel, ModelName, Ram, SamplingLayer, Scout, Switch, Template,
     limits,
 };
 use crate::forge::{Dims, Quant};
-use crate::session::TreeSize;
+use crate::plan::{TreeSize, Vram};
 use crate::units::Bytes;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};

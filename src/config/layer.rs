@@ -1,8 +1,8 @@
 //! One source of settings, in which every value is optional.
 
-use super::values::{Draft, LogLevel, ModelName, Ram, Scout, Switch, Template, Vram};
+use super::values::{Draft, LogLevel, ModelName, Ram, Scout, Switch, Template};
 use super::{ConfigError, Fault, SourceFile, limits};
-use crate::session::TreeSize;
+use crate::plan::{TreeSize, Vram};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! The settings in force as text, for `nmos config show`.
 
 use super::{Origin, Setting, Settings};
-use crate::session::TreeSize;
+use crate::plan::TreeSize;
 use std::fmt::Display;
 
 impl Settings {
