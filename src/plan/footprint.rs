@@ -84,12 +84,6 @@ impl Footprint {
             draft: draft.transpose()?,
         })
     }
-
-    /// All of it that is in the host's memory.
-    pub fn host(&self) -> Bytes {
-        let draft = self.draft.map_or(Bytes(0), |draft| draft.host);
-        Bytes(self.program.0 + self.vocabulary.0 + draft.0)
-    }
 }
 
 impl DraftFootprint {

@@ -13,7 +13,8 @@
 //! Kernels are measured for models that we have graphs for, whatever form they are run in. What
 //! llama.cpp's own graph takes for any other is not known before it runs.
 
-use super::{OracleFile, Pipeline, Placement, Step};
+use super::pipeline::{Pipeline, Step};
+use super::{OracleFile, Placement};
 use crate::ggml::ThreadsUsed;
 use crate::model::Blueprint;
 use crate::oracle::{LayerOracle, PassShape, ProbeOptions, StepTimes, WidthClass};

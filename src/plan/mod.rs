@@ -59,7 +59,6 @@ pub use form::Form;
 pub use machine::{Machine, read_sizes};
 pub use oracle_file::{OracleFile, open_bare, shards};
 pub use pairing::check_draft;
-pub use pipeline::{Pipeline, Step};
 pub use placement::Placement;
 pub use planner::Planner;
 pub use request::{DraftRequest, PlanRequest};
