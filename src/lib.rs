@@ -16,6 +16,7 @@
 //!  scout        what a prompt asks for
 //!  speculate    what comes next: the token tree, drafters, acceptance
 //!  typing       what the user does: events, traces, cadence
+//!  plan         what stays, what streams, who holds how much of which memory
 //!  oracle       one pass over a tree
 //!  kv           the cells of what was read
 //!  river        shards: which stay, which stream, and when they are read
@@ -26,6 +27,7 @@
 //!  io
 //!  telemetry    plain data for whoever draws; everyone may emit
 //!  vocabulary   words that modules far apart agree on
+//!  ledger       who holds how much of a budget
 //!  units        quantities
 //! ```
 #![deny(unsafe_code)]
@@ -41,8 +43,10 @@ pub mod ggml;
 #[allow(unsafe_code)]
 pub mod io;
 pub mod kv;
+pub mod ledger;
 pub mod model;
 pub mod oracle;
+pub mod plan;
 pub mod river;
 pub mod scout;
 pub mod session;

@@ -8,10 +8,13 @@ mod common;
 use common::{ORACLE, SMOL, layer_oracle, open_oracle, rows, same_bits, tokens};
 use nmos::ggml::Device;
 use nmos::kv::KvMemory;
+use nmos::ledger::Owner;
 use nmos::model::{Blueprint, Gguf, ModelLayout};
 use nmos::oracle::{DeviceOptions, LayerOracle, Oracle, TokenTree, TreeNode, WidthClass};
+use nmos::plan::{
+    Division, DivisionError, DraftFootprint, DraftPlace, Footprint, Sizes, TreeSize, tensor_bytes,
+};
 use nmos::river::{Plan, Shard, WindowPlan, catalogue};
-use nmos::session::{Budget, BudgetError, DraftPlace, Held, Sizes, TreeSize};
 use nmos::units::{Bytes, TokenId};
 
 fn shards(file: &str) -> Vec<Shard> {
@@ -23,7 +26,7 @@ fn on_cpu(file: &str, ram: Bytes, window: Bytes) -> LayerOracle {
     nmos::ggml::init().unwrap();
     let device = DeviceOptions {
         device: Device::cpu().unwrap(),
-        weight_bytes: window,
+        window: WindowPlan::new(&shards(file), window).unwrap(),
         kv: KvMemory::Paged,
     };
     open_oracle(file, ram, 2048, Some(device))
@@ -140,29 +143,41 @@ fn qwen2_through_a_window_is_the_same_bits() {
     check(ORACLE);
 }
 
+/// What a division of the default oracle's memory follows from, where a draft holds `on_device`
+/// of the device's.
+fn sizes(gguf: &Gguf, (ram, vram): (u64, u64), on_device: Option<Bytes>) -> Sizes {
+    Sizes {
+        ram: Bytes::mib(ram),
+        footprint: Footprint {
+            program: Bytes::mib(60),
+            vocabulary: Bytes(0),
+            draft: Some(DraftFootprint {
+                host: Bytes(0),
+                device: on_device,
+            }),
+        },
+        tensors: tensor_bytes(gguf),
+        ctx_tokens: 1024,
+        tree: TreeSize::Fixed(64),
+        device: Some((Device::cpu().unwrap(), Bytes::mib(vram))),
+    }
+}
+
 #[test]
 fn both_memories_are_divided_among_their_owners() {
     nmos::ggml::init().unwrap();
     let gguf = Gguf::open(&common::model(ORACLE)).unwrap();
     let model = Blueprint::from_gguf(&gguf).unwrap();
-    let resident = Held::resident(&gguf);
-    let sizes = |ram, vram| Sizes {
-        ram: Bytes::mib(ram),
-        held: Bytes::mib(60),
-        ctx_tokens: 1024,
-        tree: TreeSize::Fixed(64),
-        drafted: true,
-        device: Some((Device::cpu().unwrap(), Bytes::mib(vram))),
-        vram_draft: None,
-    };
     let shards = shards(ORACLE);
-    let sum = |owners: &[(&str, Bytes)]| owners.iter().map(|(_, b)| b.0).sum::<u64>();
+    let divide = |ram, vram| Division::new(&sizes(&gguf, (ram, vram), None), &model, &shards);
     for (ram, vram) in [(4000, 1200), (600, 1200), (4000, 4000)] {
-        let budget = Budget::new(&sizes(ram, vram), resident, &model).unwrap();
-        let (_, on_device) = budget.device.as_ref().unwrap();
-        assert!(sum(&budget.owners) <= Bytes::mib(ram).0);
-        assert!(sum(&on_device.owners) <= Bytes::mib(vram).0);
-        let plan = budget.form.plan().unwrap();
+        let division = divide(ram, vram).unwrap();
+        let on_device = division.device.as_ref().unwrap();
+        for (ledger, limit) in [(&division.ledger, ram), (&on_device.ledger, vram)] {
+            assert_eq!(ledger.limit(), Bytes::mib(limit));
+            assert!(ledger.given() <= ledger.limit());
+        }
+        let plan = division.form.plan().unwrap();
         assert_eq!(plan.leaves, on_device.window.stays);
         for i in 0..shards.len() {
             assert!(
@@ -173,13 +188,13 @@ fn both_memories_are_divided_among_their_owners() {
         let stays = on_device.window.slots == 0;
         assert_eq!(stays, vram == 4000, "all of it fits 4000 MiB");
     }
-    let error = Budget::new(&sizes(4000, 500), resident, &model).unwrap_err();
-    let BudgetError::Vram(error) = error else {
+    let error = divide(4000, 500).unwrap_err();
+    let DivisionError::Vram(error) = error else {
         panic!("the device's memory is what is too little: {error}");
     };
     let least = error.least.0.div_ceil(Bytes::MIB);
-    Budget::new(&sizes(4000, least), resident, &model).unwrap();
-    Budget::new(&sizes(4000, least - 1), resident, &model).unwrap_err();
+    divide(4000, least).unwrap();
+    divide(4000, least - 1).unwrap_err();
 }
 
 #[test]
@@ -187,54 +202,43 @@ fn a_draft_on_the_device_takes_the_place_of_weights_that_would_stay() {
     nmos::ggml::init().unwrap();
     let gguf = Gguf::open(&common::model(ORACLE)).unwrap();
     let model = Blueprint::from_gguf(&gguf).unwrap();
-    let budget = |draft: Option<Bytes>| {
-        let sizes = Sizes {
-            ram: Bytes::mib(4000),
-            held: Bytes::mib(60),
-            ctx_tokens: 1024,
-            tree: TreeSize::Fixed(64),
-            drafted: true,
-            device: Some((Device::cpu().unwrap(), Bytes::mib(1300))),
-            vram_draft: draft,
-        };
-        Budget::new(&sizes, Held::resident(&gguf), &model)
-    };
-    let (without, with) = (
-        budget(None).unwrap(),
-        budget(Some(Bytes::mib(200))).unwrap(),
-    );
-    assert!(without.draft_device().is_none());
-    assert_eq!(with.draft_device(), Device::cpu());
-    let vram = |budget: &Budget| budget.device.as_ref().unwrap().1.clone();
-    let (without, with) = (vram(&without), vram(&with));
-    assert!(with.owners.contains(&("draft", Bytes::mib(200))));
-    assert!(with.owners.iter().map(|(_, bytes)| bytes.0).sum::<u64>() <= with.vram.0);
+    let shards = shards(ORACLE);
+    let divide = |draft| Division::new(&sizes(&gguf, (4000, 1300), draft), &model, &shards);
+    let on_device = |draft| divide(draft).unwrap().device.unwrap();
+    let (without, with) = (on_device(None), on_device(Some(Bytes::mib(200))));
+    assert!(!without.holds_draft && with.holds_draft);
+    assert_eq!(with.device, Device::cpu().unwrap());
+    assert_eq!(without.ledger.bytes_of(Owner::Draft), Bytes(0));
+    assert_eq!(with.ledger.bytes_of(Owner::Draft), Bytes::mib(200));
+    assert!(with.ledger.given() <= with.ledger.limit());
     assert_eq!(with.weights.0, without.weights.0 - Bytes::mib(200).0);
     assert!(with.window.is_roomy() && with.window.slots == without.window.slots);
     assert!(with.window.staying_bytes < without.window.staying_bytes);
     // One that leaves no window is too much.
-    budget(Some(Bytes::mib(600))).unwrap_err();
+    divide(Some(Bytes::mib(600))).unwrap_err();
 }
 
 /// The draft is held by one memory or the other, and by all of it that it needs.
 #[test]
 fn what_a_draft_holds_is_told_apart_by_where_it_is() {
     let gguf = Gguf::open(&common::model(common::DRAFT)).unwrap();
-    let held = |place| Held::predict(Bytes(0), &gguf, Some(&gguf), 1024, place).unwrap();
-    let (host, device) = (held(DraftPlace::Host), held(DraftPlace::Device));
-    let (on_device, weights) = (device.vram_draft.unwrap(), Held::resident(&gguf));
-    assert_eq!(host.vram_draft, None);
-    assert!(host.draft > weights && on_device > weights);
+    let held = |place, ctx_tokens| {
+        let all = Footprint::predict(Bytes(0), &gguf, Some(&gguf), ctx_tokens, place).unwrap();
+        all.draft.unwrap()
+    };
+    let (host, device) = (held(DraftPlace::Host, 1024), held(DraftPlace::Device, 1024));
+    let (on_device, weights) = (device.device.unwrap(), tensor_bytes(&gguf));
+    assert_eq!(host.device, None);
+    assert!(host.host > weights && on_device > weights);
     // Its embedding is looked up in the host's memory, and is the output matrix of the device.
     let embedding = gguf
         .tensors()
         .find(|t| t.name == "token_embd.weight")
         .unwrap();
-    assert!(device.draft.0 > embedding.bytes && device.draft < host.draft);
+    assert!(device.host.0 > embedding.bytes && device.host < host.host);
     // Cells cost their keys and values, and on a device their part of the mask of 128 tokens.
-    let longer = |place| Held::predict(Bytes(0), &gguf, Some(&gguf), 2048, place).unwrap();
-    let kv = longer(DraftPlace::Host).draft.0 - host.draft.0;
-    let on_device = longer(DraftPlace::Device).vram_draft.unwrap().0 - on_device.0;
+    let kv = held(DraftPlace::Host, 2048).host.0 - host.host.0;
+    let on_device = held(DraftPlace::Device, 2048).device.unwrap().0 - on_device.0;
     assert_eq!(on_device, kv + 1024 * 128 * 2);
 }
 

@@ -14,7 +14,7 @@ use nmos::model::gguf::Value;
 use nmos::model::progress::Progress;
 use nmos::model::{Gguf, ModelLayout, Tokenizer};
 use nmos::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, WidthClass};
-use nmos::river::{Placement, ReadSizes};
+use nmos::river::{Plan, ReadSizes, catalogue};
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
 use std::fs::{File, read_dir};
@@ -67,8 +67,7 @@ fn layer_oracle(path: &Path) -> LayerOracle {
         ctx_tokens: 256,
         threads: THREADS,
         max_nodes: WidthClass::BATCH.max,
-        weight_bytes: Bytes::mib(512),
-        placement: Placement::Even,
+        plan: Plan::new(&catalogue(&layout), Bytes::mib(512)).unwrap(),
         read_sizes: ReadSizes::default(),
         device: None,
     };

@@ -11,7 +11,7 @@ use nmos::model::{Gguf, Outline};
 use nmos::oracle::{
     HookedOptions, LlamaOracle, Oracle, OracleError, TokenTree, TreeNode, WidthClass,
 };
-use nmos::river::Plan;
+use nmos::river::{Plan, ReadSizes, catalogue_by_layer};
 use nmos::session::{self, Event};
 use nmos::system;
 use nmos::telemetry::Hub;
@@ -32,8 +32,8 @@ fn hooked_with(io: Box<dyn BlockReader>, file: &str, layer_bytes: Bytes) -> Llam
         max_nodes: WidthClass::WIDE.max,
         ctx_tokens: 2048,
         threads: 2,
-        layer_bytes,
-        read_sizes: nmos::river::ReadSizes::default(),
+        plan: Plan::new(&catalogue_by_layer(&outline.layers), layer_bytes).unwrap(),
+        read_sizes: ReadSizes::default(),
     };
     LlamaOracle::hooked_with(io, bare, &gguf, &outline, options, &Hub::new()).unwrap()
 }
@@ -301,7 +301,7 @@ fn too_little_memory_names_the_head_that_has_to_stay() {
 fn layers_stream_through_two_slots_at_the_least() {
     let gguf = Gguf::open(&model(GEMMA)).unwrap();
     let outline = Outline::from_gguf(&gguf).unwrap();
-    let shards = nmos::river::catalogue_by_layer(&outline.layers);
+    let shards = catalogue_by_layer(&outline.layers);
     assert_eq!(shards.len(), outline.n_layer);
     assert!(Plan::least(&shards) < Bytes::mib(12));
     // What is neither a layer's nor rows stays: here the embedding, which is the head as well.

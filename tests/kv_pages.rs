@@ -13,7 +13,7 @@ use nmos::model::{Gguf, ModelLayout};
 use nmos::oracle::{
     DeviceOptions, LayerOracle, LayerOracleOptions, Oracle, TokenTree, TreeNode, WidthClass,
 };
-use nmos::river::{Placement, ReadSizes};
+use nmos::river::{Plan, ReadSizes, WindowPlan, catalogue};
 use nmos::telemetry::{Hub, KvView};
 use nmos::units::{Bytes, TokenId};
 use std::sync::Arc;
@@ -34,16 +34,21 @@ impl Run {
         nmos::ggml::init().unwrap();
         let gguf = Gguf::open(&model(SMOL)).unwrap();
         let layout = ModelLayout::from_gguf(&gguf).unwrap();
+        let shards = catalogue(&layout);
+        let window = WindowPlan::new(&shards, Bytes::mib(1024)).unwrap();
+        let plan = match memory {
+            Some(_) => Plan::before_device(&shards, &window.stays, Bytes::mib(1024)),
+            None => Plan::new(&shards, Bytes::mib(1024)),
+        };
         let options = LayerOracleOptions {
             ctx_tokens: CTX,
             threads: 2,
             max_nodes: WidthClass::WIDE.max,
-            weight_bytes: Bytes::mib(1024),
-            placement: Placement::Even,
+            plan: plan.unwrap(),
             read_sizes: ReadSizes::default(),
             device: memory.map(|kv| DeviceOptions {
                 device: Device::cpu().unwrap(),
-                weight_bytes: Bytes::mib(1024),
+                window: window.clone(),
                 kv,
             }),
         };

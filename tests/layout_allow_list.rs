@@ -14,7 +14,8 @@ use nmos::model::{Blueprint, Gguf};
 use nmos::oracle::{
     HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
 };
-use nmos::river::{Placement, ReadSizes};
+use nmos::plan::shards;
+use nmos::river::{Plan, ReadSizes, catalogue};
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
 use proptest::prelude::*;
@@ -43,8 +44,7 @@ fn ours(gguf: &Gguf, blueprint: &Blueprint) -> Option<Vec<Vec<f32>>> {
                 ctx_tokens: 256,
                 threads: 2,
                 max_nodes: WidthClass::BATCH.max,
-                weight_bytes: Bytes::mib(1),
-                placement: Placement::Even,
+                plan: Plan::new(&catalogue(layout), Bytes::mib(1)).unwrap(),
                 read_sizes: ReadSizes::default(),
                 device: None,
             };
@@ -52,7 +52,7 @@ fn ours(gguf: &Gguf, blueprint: &Blueprint) -> Option<Vec<Vec<f32>>> {
         }
         Blueprint::Graph(_) => {
             let mut blueprint = blueprint.clone();
-            let bare: BareModel = nmos::session::open_bare(gguf, &mut blueprint).ok()??;
+            let bare: BareModel = nmos::plan::open_bare(gguf, &mut blueprint).ok()??;
             let Blueprint::Graph(outline) = &blueprint else {
                 unreachable!("it was one before");
             };
@@ -60,7 +60,7 @@ fn ours(gguf: &Gguf, blueprint: &Blueprint) -> Option<Vec<Vec<f32>>> {
                 ctx_tokens: 256,
                 threads: 2,
                 max_nodes: WidthClass::BATCH.max,
-                layer_bytes: Bytes::mib(1),
+                plan: Plan::new(&shards(&blueprint), Bytes::mib(1)).unwrap(),
                 read_sizes: ReadSizes::default(),
             };
             Box::new(LlamaOracle::hooked(bare, gguf, outline, options, &Hub::new()).unwrap())

@@ -4,7 +4,8 @@
 mod common;
 
 use common::{DRAFT, ORACLE, model};
-use nmos::session::{self, EngineHandle, EngineOptions, Event, Intent, Sampling, TreeSize};
+use nmos::plan::{DraftRequest, TreeSize, Vram};
+use nmos::session::{self, EngineHandle, EngineOptions, Event, Intent, Sampling};
 use nmos::telemetry::{AnswerStats, Phase, Snapshot};
 use nmos::typing::{Edit, Trace, TypingEvent, VirtualClock};
 use nmos::units::Bytes;
@@ -28,12 +29,13 @@ const DRAFT_MIB: u64 = 500;
 fn options(ram: u64, draft: bool) -> EngineOptions {
     EngineOptions {
         oracle: model(ORACLE),
-        draft: draft.then(|| model(DRAFT)),
-        draft_required: true,
-        draft_absent: None,
+        draft: match draft {
+            true => DraftRequest::Required(model(DRAFT)),
+            false => DraftRequest::None,
+        },
         scout: false,
         ram: Some(Bytes::mib(ram + if draft { DRAFT_MIB } else { 0 })),
-        vram: Some(Bytes(0)),
+        vram: Vram::None,
         ctx_tokens: 1024,
         threads: 2,
         tree: TreeSize::Fixed(16),

@@ -14,7 +14,7 @@ use nmos::ggml::llama::{self, Load};
 use nmos::model::progress::Progress;
 use nmos::model::{Arch, Gguf, ModelLayout};
 use nmos::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, WidthClass};
-use nmos::river::{Placement, ReadSizes};
+use nmos::river::{Plan, ReadSizes, catalogue};
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
 use std::path::Path;
@@ -35,8 +35,7 @@ fn ours(path: &Path, weights: Bytes) -> LayerOracle {
         ctx_tokens: 256,
         threads: 2,
         max_nodes: WidthClass::BATCH.max,
-        weight_bytes: weights,
-        placement: Placement::Even,
+        plan: Plan::new(&catalogue(&layout), weights).unwrap(),
         read_sizes: ReadSizes::default(),
         device: None,
     };

@@ -6,9 +6,9 @@ mod common;
 
 use common::{SMOL, model};
 use nmos::model::{Gguf, Tokenizer};
+use nmos::plan::DraftRoom;
 use nmos::speculate::{
-    DraftIdx, DraftRoom, DraftTree, Drafter, Guess, ModelDrafter, NodeKind, Sampler, Sampling,
-    Source,
+    DraftIdx, DraftTree, Drafter, Guess, ModelDrafter, NodeKind, Sampler, Sampling, Source,
 };
 use nmos::units::TokenId;
 

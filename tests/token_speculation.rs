@@ -6,9 +6,10 @@ mod common;
 use common::{SMOL, layer_oracle, llama_oracle, model};
 use nmos::model::Gguf;
 use nmos::oracle::{Oracle, TokenTree, Trees, WidthClass};
+use nmos::plan::{DecodeTimes, TreeSize};
 use nmos::speculate::{
-    DecodeTimes, DraftTree, Drafter, Growth, ModelDrafter, NodeKind, Sampler, Sampling, Sizing,
-    Speculator, TreeSize, accept_behind,
+    DraftTree, Drafter, Growth, ModelDrafter, NodeKind, Sampler, Sampling, Sizing, Speculator,
+    accept_behind,
 };
 use nmos::units::{Bytes, TokenId};
 use std::sync::Arc;

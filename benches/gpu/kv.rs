@@ -12,7 +12,7 @@ use nmos::kv::{GRANULE_BYTES, KvMemory, LAYERS_PER_PAGE, PagedKv};
 use nmos::oracle::{
     DeviceOptions, LayerOracle, LayerOracleOptions, Oracle, TokenTree, TreeNode, WidthClass,
 };
-use nmos::river::{Placement, ReadSizes, total_bytes};
+use nmos::river::{Plan, ReadSizes, WindowPlan, total_bytes};
 use nmos::telemetry::Hub;
 use nmos::units::Bytes;
 use serde::Serialize;
@@ -147,16 +147,17 @@ impl Bench {
         const NODES: usize = WidthClass::BATCH.max;
         let row_bytes = 4 * model.layout.shape.kv_width();
         let rows = GRANULE_BYTES / row_bytes;
+        let window = WindowPlan::new(&model.shards, model.whole())?;
+        let weights = Bytes(2 * total_bytes(&model.shards).0);
         let options = LayerOracleOptions {
             ctx_tokens: rows + 1024,
             threads: self.args.threads,
             max_nodes: 64,
-            weight_bytes: Bytes(2 * total_bytes(&model.shards).0),
-            placement: Placement::Even,
+            plan: Plan::before_device(&model.shards, &window.stays, weights)?,
             read_sizes: ReadSizes::default(),
             device: Some(DeviceOptions {
                 device: self.device,
-                weight_bytes: model.whole(),
+                window,
                 kv,
             }),
         };

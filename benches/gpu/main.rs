@@ -31,7 +31,7 @@ use nmos::ggml::Device;
 use nmos::kv::KvMemory;
 use nmos::model::{Gguf, ModelLayout, locate, progress};
 use nmos::oracle::{DeviceOptions, LayerOracle, LayerOracleOptions, TokenTree, WidthClass};
-use nmos::river::{Placement, ReadSizes, Shard, WindowPlan, catalogue, total_bytes};
+use nmos::river::{Plan, ReadSizes, Shard, WindowPlan, catalogue, total_bytes};
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
 use serde::Serialize;
@@ -194,16 +194,23 @@ impl Bench {
 
     /// The model on the CPU, or on the device with this much of its memory for weights.
     fn open(&self, model: &Model, on_device: Option<Bytes>) -> anyhow::Result<LayerOracle> {
+        let shards = &model.shards;
+        let weights = (self.args.weights).unwrap_or(Bytes(2 * total_bytes(shards).0));
+        let window = on_device.map(|bytes| WindowPlan::new(shards, bytes));
+        let window = window.transpose()?;
+        let plan = match &window {
+            Some(window) => Plan::before_device(shards, &window.stays, weights)?,
+            None => Plan::new(shards, weights)?,
+        };
         let options = LayerOracleOptions {
             ctx_tokens: self.args.ctx,
             threads: self.args.threads,
             max_nodes: self.max_nodes(),
-            weight_bytes: (self.args.weights).unwrap_or(Bytes(2 * total_bytes(&model.shards).0)),
-            placement: Placement::Even,
+            plan,
             read_sizes: ReadSizes::default(),
-            device: on_device.map(|weight_bytes| DeviceOptions {
+            device: window.map(|window| DeviceOptions {
                 device: self.device,
-                weight_bytes,
+                window,
                 kv: KvMemory::Paged,
             }),
         };

@@ -11,8 +11,8 @@ use super::timeline::Timeline;
 use super::{Bench, Model, PREFIX, chain, class, disk};
 use nmos::ggml::link_gb_s;
 use nmos::oracle::{LayerOracle, Oracle, WidthClass};
+use nmos::plan::DevicePlacement;
 use nmos::river::ReadSizes;
-use nmos::session::VramBudget;
 use nmos::units::Bytes;
 use serde::Serialize;
 use std::time::Instant;
@@ -53,11 +53,12 @@ struct Row {
 impl Bench {
     pub(super) fn passes(&mut self, model: &Model) -> anyhow::Result<()> {
         let (vram, ctx, most) = (self.args.vram, self.args.ctx, self.max_nodes());
-        let budget = VramBudget::new(vram, &model.layout, &model.shards, (ctx, most), None)?;
-        for (owner, bytes) in &budget.owners {
-            println!("  {owner}: {bytes}");
+        let device = (self.device, vram);
+        let placed = DevicePlacement::new(device, &model.layout, &model.shards, (ctx, most), None)?;
+        for entry in placed.ledger.entries() {
+            println!("  {}: {}", entry.owner.name(), entry.bytes);
         }
-        let window = &budget.window;
+        let window = &placed.window;
         let staying = window.stays.iter().filter(|s| **s).count();
         let text = format!(
             "{} slots of {}, {staying} of {} shards stay ({})",
@@ -90,7 +91,7 @@ impl Bench {
             rss: Vec::new(),
         };
         let began = Instant::now();
-        let mut oracle = self.open(model, Some(budget.weights))?;
+        let mut oracle = self.open(model, Some(placed.weights))?;
         println!("opened in {:.1} s", began.elapsed().as_secs_f64());
         let plan = oracle.plan().clone();
         found.rows = self.times(model, &mut oracle, "pass")?;

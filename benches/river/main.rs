@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let oracle = locate::resolve(&args.oracle)?;
     let draft = locate::resolve(&args.draft)?;
-    let sizes = nmos::session::read_sizes(&oracle);
+    let sizes = nmos::plan::read_sizes(&oracle);
     let disk = disk::measure(&oracle, sizes, args.rounds)?;
     disk.print();
     let passes = passes::measure(&oracle, &disk, args.rounds, args.threads)?;

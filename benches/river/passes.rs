@@ -4,7 +4,7 @@ use crate::disk::Disk;
 use crate::stats::median;
 use nmos::model::{Gguf, ModelLayout};
 use nmos::oracle::{LayerOracle, LayerOracleOptions, Oracle, TokenTree, WidthClass};
-use nmos::river::{Placement, catalogue, total_bytes};
+use nmos::river::{Pinning, Plan, catalogue, total_bytes};
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
 use serde::Serialize;
@@ -53,11 +53,11 @@ pub fn measure(
     let gguf = Gguf::open(model)?;
     let layout = ModelLayout::from_gguf(&gguf)?;
     let all = total_bytes(&catalogue(&layout));
-    let mut resident = Bench::open(&gguf, &layout, all, Placement::Even, threads)?;
+    let mut resident = Bench::open(&gguf, &layout, all, Pinning::Even, threads)?;
     let mut rows = Vec::new();
     for share in SHARES {
         let weights = Bytes(all.0 * share / 100);
-        let mut streamed = Bench::open(&gguf, &layout, weights, Placement::Even, threads)?;
+        let mut streamed = Bench::open(&gguf, &layout, weights, Pinning::Even, threads)?;
         for nodes in NODES {
             let mut times = Vec::new();
             for _ in 0..rounds {
@@ -93,8 +93,8 @@ pub fn placements(model: &Path, rounds: usize, threads: usize) -> anyhow::Result
     let gguf = Gguf::open(model)?;
     let layout = ModelLayout::from_gguf(&gguf)?;
     let half = Bytes(total_bytes(&catalogue(&layout)).0 / 2);
-    let open = |placement| Bench::open(&gguf, &layout, half, placement, threads);
-    let mut both = [open(Placement::Even)?, open(Placement::First)?];
+    let open = |pinning| Bench::open(&gguf, &layout, half, pinning, threads);
+    let mut both = [open(Pinning::Even)?, open(Pinning::First)?];
     let mut rows = Vec::new();
     for nodes in NODES {
         let (mut passes, mut firsts) = (Vec::new(), Vec::new());
@@ -144,16 +144,15 @@ impl Bench {
         gguf: &Gguf,
         layout: &ModelLayout,
         weight_bytes: Bytes,
-        placement: Placement,
+        pinning: Pinning,
         threads: usize,
     ) -> anyhow::Result<Self> {
         let options = LayerOracleOptions {
             ctx_tokens: CTX,
             threads,
             max_nodes: WidthClass::BATCH.max,
-            weight_bytes,
-            placement,
-            read_sizes: nmos::session::read_sizes(gguf.path()),
+            plan: Plan::pinned_by(&catalogue(layout), weight_bytes, pinning)?,
+            read_sizes: nmos::plan::read_sizes(gguf.path()),
             device: None,
         };
         let mut oracle = LayerOracle::open(gguf, layout, options, &Hub::new())?;

@@ -31,7 +31,7 @@ pub struct Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::TreeSize;
+    use crate::plan::TreeSize;
     use clap::CommandFactory;
 
     #[test]

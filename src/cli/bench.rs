@@ -77,8 +77,8 @@ fn run(args: &BenchArgs, settings: &Settings, out: &mut impl Write) -> anyhow::R
     let mut err = io::stderr();
     let mut models = Vec::new();
     if args.json.is_some() {
-        let oracle = Some(("oracle", &engine_options.oracle));
-        let draft = engine_options.draft.as_ref().map(|path| ("draft", path));
+        let oracle = Some(("oracle", engine_options.oracle.as_path()));
+        let draft = engine_options.draft.path().map(|path| ("draft", path));
         for (role, path) in oracle.into_iter().chain(draft) {
             models.extend(ModelFacts::of(role, path, |file| {
                 // A note that cannot be shown is no reason to give up.

@@ -2,7 +2,7 @@
 
 use super::values::ModelName;
 use crate::oracle::WidthClass;
-use crate::session::{LEAST_CTX, TreeSize};
+use crate::plan::{LEAST_CTX, TreeSize};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::str::FromStr;

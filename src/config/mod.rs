@@ -28,9 +28,10 @@ pub use fault::{ConfigError, Fault, SourceFile};
 pub use paths::Paths;
 pub use row::{Flag, Row, Scope};
 pub use table::{Layer, ROWS, Settings};
-pub use values::{Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Template, Vram};
+pub use values::{Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Template};
 
-use crate::session::{self, EngineOptions, Sampling};
+use crate::plan::DraftRequest;
+use crate::session::{EngineOptions, Sampling};
 use row::Stack;
 use std::ffi::OsStr;
 use std::fmt;
@@ -155,23 +156,22 @@ impl Settings {
         find: impl Fn(&OsStr) -> Result<PathBuf, E>,
     ) -> Result<EngineOptions, E> {
         let oracle = find(self.oracle.value.as_ref())?;
-        let draft_required = self.draft.origin != Origin::Default;
-        let (draft, draft_absent) = match &self.draft.value {
-            Draft::None => (None, None),
+        let draft = match &self.draft.value {
+            Draft::None => DraftRequest::None,
+            Draft::Model(name) if self.draft.origin != Origin::Default => {
+                DraftRequest::Required(find(name.as_ref())?)
+            }
             Draft::Model(name) => match find(name.as_ref()) {
-                Ok(path) => (Some(path), None),
-                Err(error) if draft_required => return Err(error),
-                Err(error) => (None, Some(session::left_out(error))),
+                Ok(path) => DraftRequest::Default(path),
+                Err(error) => DraftRequest::Missing(format!("{error:#}")),
             },
         };
         Ok(EngineOptions {
             oracle,
             draft,
-            draft_required,
-            draft_absent,
             scout: self.scout.value == Scout::Heuristic,
             ram: self.ram.value.size(),
-            vram: self.vram.value.size(),
+            vram: self.vram.value,
             ctx_tokens: self.ctx.value,
             threads: self.threads.value,
             tree: self.tree.value,
@@ -197,6 +197,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Vram;
     use crate::units::Bytes;
 
     fn file(text: &str) -> Option<SourceFile> {
@@ -263,7 +264,8 @@ mod tests {
             .engine_options(|name| Ok::<_, String>(Path::new("/models").join(name)))
             .unwrap();
         assert_eq!(options.oracle, Path::new("/models").join(DEFAULT_ORACLE));
-        assert_eq!(options.draft, None);
+        assert_eq!(options.draft, DraftRequest::None);
+        assert_eq!(options.vram, Vram::Auto);
         assert!(!options.scout);
         assert_eq!(options.ram, Some(Bytes::mib(960)));
         assert_eq!(options.sampling.temperature, 1.0);
@@ -278,8 +280,9 @@ mod tests {
         let settings = |text| Settings::resolve(Layer::default(), Layer::default(), file(text));
         let plain = settings("oracle = \"big\"").unwrap();
         let options = plain.engine_options(find).unwrap();
-        assert_eq!((options.draft, options.draft_required), (None, false));
-        let said = options.draft_absent.unwrap();
+        let DraftRequest::Missing(said) = options.draft else {
+            panic!("{:?} is not there", options.draft);
+        };
         assert!(
             said.contains(DEFAULT_DRAFT) && said.contains("not here"),
             "{said}"
@@ -288,7 +291,8 @@ mod tests {
         let asked = settings("oracle = \"big\"\ndraft = \"small\"").unwrap();
         assert_eq!(asked.engine_options(find).unwrap_err(), "small is not here");
         let none = settings("oracle = \"big\"\ndraft = \"none\"").unwrap();
-        assert_eq!(none.engine_options(find).unwrap().draft_absent, None);
+        let options = none.engine_options(find).unwrap();
+        assert_eq!(options.draft, DraftRequest::None);
         let no_oracle = settings("oracle = \"small\"").unwrap();
         no_oracle.engine_options(find).unwrap_err();
     }

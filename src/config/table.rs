@@ -16,11 +16,12 @@
 
 use super::read::Read;
 use super::row::{Flag, Row, Stack, Typed, settings};
-use super::values::{Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Template, Vram};
+use super::values::{Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Template};
 use super::{
     DEFAULT_DRAFT, DEFAULT_ORACLE, DEFAULT_SYSTEM, DEFAULT_THEME, Setting, SourceFile, limits,
 };
-use crate::session::{Sampling, TreeSize};
+use crate::plan::{TreeSize, Vram};
+use crate::session::Sampling;
 use std::str::FromStr;
 
 settings! {

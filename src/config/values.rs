@@ -1,7 +1,7 @@
 //! Settings whose values are words: each reads from and prints as the same text everywhere.
 
 use super::Paths;
-use crate::session::TreeSize;
+use crate::plan::{TreeSize, Vram};
 use crate::units::Bytes;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -218,27 +218,6 @@ impl fmt::Display for Ram {
         match self {
             Self::Auto => f.pad("auto"),
             Self::Size(bytes) => f.pad(&exact(*bytes)),
-        }
-    }
-}
-
-/// The most of the GPU's memory that the process may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vram {
-    /// What is free less a margin, where there is a GPU.
-    Auto,
-    /// Nothing: the GPU is left alone.
-    None,
-    Size(Bytes),
-}
-
-impl Vram {
-    /// The size that was asked for, if one was.
-    pub fn size(self) -> Option<Bytes> {
-        match self {
-            Self::Auto => None,
-            Self::None => Some(Bytes(0)),
-            Self::Size(bytes) => Some(bytes),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::model::{ArchError, Gguf, GgufError, ModelLayout, TextError, Tokenizer
 use crate::oracle::{
     LayerOracle, LayerOracleOptions, Oracle, OracleError, TokenTree, WidthClass, argmax,
 };
-use crate::river::{Placement, ReadSizes};
+use crate::river::{Plan, ReadSizes, catalogue};
 use crate::system;
 use crate::telemetry::Hub;
 use crate::units::{Bytes, TokenId};
@@ -168,19 +168,20 @@ fn open(path: &Path, check: Check) -> Result<LayerOracle, VerifyError> {
     let other = LayerOracle::other_bytes(&layout, ctx_tokens, ANSWER_TOKENS);
     let other: u64 = other.iter().map(|(_, bytes)| bytes.0).sum();
     let held = Bytes(system::rss().unwrap_or_default().0 + other + MARGIN.0);
+    let plan = Plan::new(&catalogue(&layout), check.ram.saturating_sub(held));
+    let refused = |why| VerifyError::Open {
+        path: path.to_owned(),
+        why,
+    };
     let options = LayerOracleOptions {
         ctx_tokens,
         threads: check.threads,
         max_nodes: ANSWER_TOKENS,
-        weight_bytes: check.ram.saturating_sub(held),
-        placement: Placement::Even,
+        plan: plan.map_err(|why| refused(why.into()))?,
         read_sizes: ReadSizes::default(),
         device: None,
     };
-    LayerOracle::open(&gguf, &layout, options, &Hub::new()).map_err(|why| VerifyError::Open {
-        path: path.to_owned(),
-        why,
-    })
+    LayerOracle::open(&gguf, &layout, options, &Hub::new()).map_err(refused)
 }
 
 /// Lets the source answer.

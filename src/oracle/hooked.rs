@@ -36,14 +36,15 @@ const CHUNK: usize = 1 << 20;
 const ALIGNMENT: usize = 64;
 
 /// How a hooked oracle is set up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct HookedOptions {
     pub ctx_tokens: usize,
     pub threads: usize,
     /// See [`Oracle::max_nodes`](super::Oracle::max_nodes).
     pub max_nodes: usize,
-    /// Memory for the layers' weights: what stays of them and what is in flight.
-    pub layer_bytes: Bytes,
+    /// Which layers stay and which stream, of those of
+    /// [`catalogue_by_layer`](crate::river::catalogue_by_layer).
+    pub plan: Plan,
     pub read_sizes: ReadSizes,
 }
 
@@ -85,13 +86,12 @@ impl Feed {
         model: &Rc<BareModel>,
         gguf: &Gguf,
         outline: &Outline,
-        layer_bytes: Bytes,
+        plan: Plan,
         (io, read_bytes): (Box<dyn BlockReader>, usize),
         hub: &Arc<Hub>,
     ) -> anyhow::Result<Self> {
         let files: Vec<PathBuf> = gguf.files.iter().map(|f| f.path.clone()).collect();
         let shards = catalogue_by_layer(&outline.layers);
-        let plan = Plan::new(&shards, layer_bytes)?;
         let find = |tensor: &str| {
             let found = model.find(tensor);
             found.ok_or_else(|| OracleError::Graph(format!("llama.cpp does not use {tensor}")))

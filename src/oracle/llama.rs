@@ -16,6 +16,7 @@ use crate::ggml::llama::{BatchToken, Hooks, LlamaError, LlamaRun, RunOptions};
 use crate::ggml::model::Model;
 use crate::io::{BlockReader, open_reader};
 use crate::kv::CellsFull;
+use crate::ledger::Owner;
 use crate::model::{GgmlType, Gguf, Outline};
 use crate::river::{Plan, River};
 use crate::telemetry::Hub;
@@ -85,7 +86,7 @@ impl LlamaOracle {
     /// begin to be; the first pass waits for what has not arrived.
     ///
     /// # Errors
-    /// Files that cannot be read, or a plan that does not fit.
+    /// Files that cannot be read, and memory that cannot be had.
     pub fn hooked(
         model: BareModel,
         gguf: &Gguf,
@@ -117,15 +118,16 @@ impl LlamaOracle {
     ) -> anyhow::Result<Self> {
         let model = Rc::new(model);
         let read = (io, setup.read_sizes.bytes);
-        let feed = Feed::start(&model, gguf, outline, setup.layer_bytes, read, hub)?;
-        let feed = Rc::new(RefCell::new(feed));
-        let hook: Rc<RefCell<dyn Hook>> = Rc::<RefCell<Feed>>::clone(&feed);
         let HookedOptions {
             ctx_tokens,
             threads,
             max_nodes,
+            plan,
             ..
         } = setup;
+        let feed = Feed::start(&model, gguf, outline, plan, read, hub)?;
+        let feed = Rc::new(RefCell::new(feed));
+        let hook: Rc<RefCell<dyn Hook>> = Rc::<RefCell<Feed>>::clone(&feed);
         let cells = Cells::new(model.model(), ctx_tokens);
         let run = LlamaRun::hooked(&model, options(cells.all, threads), hook)?;
         Ok(Self::with_run(run, Some(feed), cells.committed, max_nodes).knowing(gguf))
@@ -190,7 +192,7 @@ impl LlamaOracle {
         outline: &Outline,
         ctx_tokens: usize,
         max_nodes: usize,
-    ) -> [(&'static str, Bytes); 3] {
+    ) -> [(Owner, Bytes); 3] {
         let context = Self::context_bytes(
             outline.n_layer,
             outline.kv_width,
@@ -199,10 +201,10 @@ impl LlamaOracle {
             max_nodes,
         );
         [
-            ("context", context),
-            ("head, norms and the like", Feed::resident_bytes(outline)),
+            (Owner::Context, context),
+            (Owner::Head, Feed::resident_bytes(outline)),
             (
-                "rows of embeddings",
+                Owner::EmbeddingRows,
                 Feed::row_bytes(outline, WidthClass::BATCH.max),
             ),
         ]

@@ -29,7 +29,9 @@ mod tree;
 mod trees;
 
 pub use hooked::HookedOptions;
-pub use layer::{DeviceOptions, LayerOracle, LayerOracleOptions, PassShape, StepTimes};
+pub use layer::{
+    DeviceOptions, LayerOracle, LayerOracleOptions, PassShape, ProbeOptions, StepTimes,
+};
 pub use llama::LlamaOracle;
 pub use logits::{Logits, argmax};
 #[cfg(test)]

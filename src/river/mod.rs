@@ -27,7 +27,7 @@ mod sync {
     pub use std::sync::{Condvar, Mutex, MutexGuard};
 }
 
-pub use plan::{Placement, Plan, PlanError};
+pub use plan::{Pinning, Plan, PlanError};
 pub use reader::{ReadCounters, ReadFailure, ReadSizes};
 pub use shard::{Extent, Placed, Shard, ShardIdx, catalogue, catalogue_by_layer, total_bytes};
 pub use window::{Mark, Part, Watcher, Window, WindowPlan, WindowTooSmall, layout};

@@ -22,7 +22,7 @@ const RING_SHARDS_MIN: usize = 2;
 
 /// Which shards stay where not all can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Placement {
+pub enum Pinning {
     /// At even distances, so that disk and compute threads work at the same time.
     #[default]
     Even,
@@ -69,18 +69,14 @@ impl Plan {
     /// # Errors
     /// When not even two of the largest shard fit.
     pub fn new(shards: &[Shard], budget: Bytes) -> Result<Self, PlanError> {
-        Self::placed(shards, budget, Placement::Even)
+        Self::pinned_by(shards, budget, Pinning::Even)
     }
 
-    /// The same with the shards that stay where `placement` says.
+    /// The same with the shards that stay where `pinning` says.
     ///
     /// # Errors
     /// When not even two of the largest shard fit.
-    pub fn placed(
-        shards: &[Shard],
-        budget: Bytes,
-        placement: Placement,
-    ) -> Result<Self, PlanError> {
+    pub fn pinned_by(shards: &[Shard], budget: Bytes, pinning: Pinning) -> Result<Self, PlanError> {
         let all: usize = shards.iter().map(|s| s.bytes).sum();
         let budget_len = usize::try_from(budget.0).unwrap_or(usize::MAX);
         if all <= budget_len {
@@ -106,9 +102,9 @@ impl Plan {
         let mut room = budget_len - ring_bytes;
         let mut pinned = vec![false; shards.len()];
         let sizes: Vec<_> = shards.iter().map(|s| s.bytes).collect();
-        match placement {
-            Placement::Even => spread(&sizes, &mut pinned, &mut room),
-            Placement::First => fill(&sizes, &mut pinned, &mut room),
+        match pinning {
+            Pinning::Even => spread(&sizes, &mut pinned, &mut room),
+            Pinning::First => fill(&sizes, &mut pinned, &mut room),
         }
         let pinned_bytes = budget_len - ring_bytes - room;
         Ok(Self {
@@ -260,7 +256,7 @@ mod tests {
         assert_eq!(plan.pinned.iter().filter(|p| **p).count(), 20);
         let longest_run = plan.pinned.chunk_by(|a, b| a == b).map(<[bool]>::len).max();
         assert_eq!(longest_run, Some(1), "{:?}", plan.pinned);
-        let first = Plan::placed(&shards, Bytes(3000 + 20_000), Placement::First).expect("fits");
+        let first = Plan::pinned_by(&shards, Bytes(3000 + 20_000), Pinning::First).expect("fits");
         assert!(first.pinned[..20].iter().all(|p| *p) && !first.pinned[20..].contains(&true));
         assert_eq!(first.pinned_bytes, plan.pinned_bytes);
     }

@@ -152,7 +152,7 @@ fn ms_since(began: Instant) -> f64 {
 mod tests {
     use super::*;
     use crate::oracle::Trees;
-    use crate::speculate::TreeSize;
+    use crate::plan::TreeSize;
 
     fn cores(oracle: bool, draft: bool, threads: usize, cores: usize) -> (usize, bool) {
         let found = DraftCores::new(OnDevice { oracle, draft }, threads, cores);

@@ -6,9 +6,9 @@ use crate::ggml::llama::LlamaError;
 use crate::oracle::{
     NodeIdx, Oracle, OracleError, PassOutput, TokenTree, ToyOracle, Trees, WidthClass, argmax,
 };
+use crate::plan::{DecodeTimes, TreeSize};
 use crate::speculate::{
-    DecodeTimes, DraftIdx, DraftTree, Drafter, Guess, Sampler, Sampling, Sizing, Source,
-    Speculator, TreeSize,
+    DraftIdx, DraftTree, Drafter, Guess, Sampler, Sampling, Sizing, Source, Speculator,
 };
 use crate::telemetry::AnswerEnd;
 use crate::units::TokenId;

@@ -9,31 +9,22 @@ mod answer;
 #[cfg(test)]
 mod answer_tests;
 mod api;
-mod budget;
 mod cache;
 mod early;
 mod engine;
 mod figures;
-mod held;
 mod inbox;
 mod late;
 mod load;
 mod options;
-mod pairing;
-pub mod predict;
 mod prompt;
 mod stakes;
-mod vram;
-mod worth;
 
-pub use crate::speculate::{Sampling, TreeSize};
+pub use crate::plan::{DraftRequest, TreeSize, Vram};
+pub use crate::speculate::Sampling;
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
-pub use budget::{Budget, BudgetError, Form, LEAST_CTX, Sizes, TooSmall, shards};
-pub use held::{DraftPlace, Held};
-pub use load::{TEMPLATE_KEY, open_bare, read_sizes};
+pub use load::TEMPLATE_KEY;
 pub use options::EngineOptions;
-pub use pairing::{Pairing, check_draft, left_out};
-pub use vram::{NoVram, VramBudget, VramTooSmall};
 
 use crate::telemetry::{Hub, Phase};
 use crate::typing::{Clock, MonotonicClock};

@@ -1,6 +1,7 @@
 //! What a session is started with: every default already resolved.
 
-use crate::speculate::{Sampling, TreeSize};
+use crate::plan::{DraftRequest, PlanRequest, TreeSize, Vram};
+use crate::speculate::Sampling;
 use crate::units::Bytes;
 use std::path::PathBuf;
 
@@ -9,13 +10,8 @@ use std::path::PathBuf;
 pub struct EngineOptions {
     /// The oracle's GGUF (the first of its parts, for a split one).
     pub oracle: PathBuf,
-    /// The draft's GGUF, or `None` to verify nothing and decode token by token.
-    pub draft: Option<PathBuf>,
-    /// The draft was asked for: without it the session does not start. One that was not is left
-    /// out where it does not fit, with a notice.
-    pub draft_required: bool,
-    /// Why the default draft is not `draft`, for a notice.
-    pub draft_absent: Option<String>,
+    /// The model that drafts; without one nothing is guessed but repetitions.
+    pub draft: DraftRequest,
     /// The draft loads when the first token is out, not before [`Ready`](super::Event::Ready):
     /// for a session whose first prompt comes at once.
     pub draft_waits: bool,
@@ -23,9 +19,7 @@ pub struct EngineOptions {
     pub scout: bool,
     /// The most RAM the process may hold; `None` takes what is available less a margin.
     pub ram: Option<Bytes>,
-    /// The most of the GPU's memory; zero leaves the GPU alone, `None` takes what is free less
-    /// a margin where there is a GPU.
-    pub vram: Option<Bytes>,
+    pub vram: Vram,
     /// Tokens of context; at most what the model was trained for.
     pub ctx_tokens: usize,
     pub threads: usize,
@@ -43,4 +37,20 @@ pub struct EngineOptions {
     /// Answers depend on model, prompt and sampling alone, also where that takes longer.
     pub exact: bool,
     pub sampling: Sampling,
+}
+
+impl EngineOptions {
+    /// What of it decides the placement.
+    pub fn plan_request(&self) -> PlanRequest<'_> {
+        PlanRequest {
+            oracle: &self.oracle,
+            draft: &self.draft,
+            ram: self.ram,
+            vram: self.vram,
+            ctx_tokens: self.ctx_tokens,
+            threads: self.threads,
+            tree: self.tree,
+            exact: self.exact,
+        }
+    }
 }

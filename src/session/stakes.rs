@@ -18,7 +18,7 @@
 
 use super::inbox::{Inbox, Waits};
 use crate::oracle::WidthClass;
-use crate::speculate::PassTimes;
+use crate::plan::PassTimes;
 use crate::typing::Composer;
 use std::rc::Rc;
 

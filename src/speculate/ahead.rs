@@ -89,7 +89,8 @@ impl Speculator {
 mod tests {
     use super::*;
     use crate::oracle::WidthClass;
-    use crate::speculate::{DecodeTimes, Guess, NodeKind, Sizing, Source, TreeSize};
+    use crate::plan::{DecodeTimes, TreeSize};
+    use crate::speculate::{Guess, NodeKind, Sizing, Source};
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 

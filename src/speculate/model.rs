@@ -15,15 +15,14 @@
 //! What was decoded stays as long as it is on the text's way or below its end, so that nothing
 //! is decoded twice.
 
-use super::cost::DecodeTimes;
 use super::guess::{Drafter, Guess};
 use super::ranking::{Asked, rank};
-use super::room::DraftRoom;
 use super::sampler::{Sampler, Sampling};
 use super::tree::{DraftIdx, DraftTree};
 use crate::ggml::Device;
 use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
 use crate::model::{Gguf, GgufError};
+use crate::plan::{DecodeTimes, DraftRoom};
 use crate::units::TokenId;
 use std::path::PathBuf;
 use std::time::Instant;

@@ -18,32 +18,9 @@
 //! guesses have been worth in earlier answers.
 
 use super::acceptance::Acceptance;
-use super::cost::{DecodeTimes, PassTimes};
 use crate::oracle::{Trees, WidthClass};
+use crate::plan::{DecodeTimes, PassTimes, TreeSize};
 use crate::vocabulary::Label;
-
-/// Most nodes of a pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TreeSize {
-    /// What costs and acceptance make best.
-    #[default]
-    Auto,
-    /// As many as this, best first. One: no guesses.
-    Fixed(usize),
-    /// So many guesses, one behind the other.
-    Chain(usize),
-}
-
-impl TreeSize {
-    /// Most nodes of a pass, the tip counted in, where that is fixed.
-    pub fn nodes(self) -> Option<usize> {
-        match self {
-            Self::Auto => None,
-            Self::Fixed(nodes) => Some(nodes),
-            Self::Chain(guesses) => Some(guesses + 1),
-        }
-    }
-}
 
 /// Another class must be so much better than the last one: what is measured is never exact, and
 /// the class of an answer can change its text.

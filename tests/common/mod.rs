@@ -9,8 +9,9 @@ use nmos::model::{Gguf, ModelLayout};
 use nmos::oracle::{
     DeviceOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, TokenTree, WidthClass,
 };
-use nmos::river::{Placement, ReadSizes};
-use nmos::session::{EngineHandle, EngineOptions, Event, Intent, Sampling, TreeSize, spawn};
+use nmos::plan::{DraftRequest, TreeSize, Vram};
+use nmos::river::{Plan, ReadSizes, catalogue};
+use nmos::session::{EngineHandle, EngineOptions, Event, Intent, Sampling, spawn};
 use nmos::telemetry::{AnswerStats, Hub};
 use nmos::typing::{Edit, TypingEvent};
 use nmos::units::{Bytes, TokenId};
@@ -69,12 +70,16 @@ pub fn open_oracle(
 ) -> LayerOracle {
     let gguf = Gguf::open(&model(file)).expect("a model");
     let layout = ModelLayout::from_gguf(&gguf).expect("a supported model");
+    let shards = catalogue(&layout);
+    let plan = match &device {
+        Some(on) => Plan::before_device(&shards, &on.window.stays, weights),
+        None => Plan::new(&shards, weights),
+    };
     let options = LayerOracleOptions {
         ctx_tokens,
         threads: 2,
         max_nodes: WidthClass::WIDE.max,
-        weight_bytes: weights,
-        placement: Placement::Even,
+        plan: plan.expect("memory enough"),
         read_sizes: ReadSizes::default(),
         device,
     };
@@ -127,12 +132,10 @@ pub fn same_bits(a: &[f32], b: &[f32]) -> bool {
 pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
     EngineOptions {
         oracle: model(oracle),
-        draft: None,
-        draft_required: true,
-        draft_absent: None,
+        draft: DraftRequest::None,
         scout: false,
         ram: Some(ram),
-        vram: Some(Bytes(0)),
+        vram: Vram::None,
         ctx_tokens: 1024,
         threads: 2,
         tree: TreeSize::Auto,

@@ -6,7 +6,7 @@ use crate::cli::tui::look;
 use crate::config::{ConfigError, Draft, ModelName, Origin, Settings};
 use crate::model::store::{State, Store};
 use crate::model::{Gguf, catalog, locate, trial};
-use crate::session::check_draft;
+use crate::plan::check_draft;
 use crate::system;
 use crate::tui::{ColorDepth, MIN_SIZE};
 use crate::units::Bytes;

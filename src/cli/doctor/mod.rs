@@ -13,7 +13,7 @@ mod speed;
 
 use super::invocation::{Invocation, Run, engine_options};
 use crate::config::{Layer, Settings};
-use crate::session::predict::{Forecast, Outlook};
+use crate::plan::{Forecast, Forecasts, Placement, Planner};
 use crate::system::measure::disk::{self, Tuned};
 use crate::system::measure::memory::{self, Bandwidth};
 use clap::Args;
@@ -154,8 +154,9 @@ fn examine(settings: &Settings, config: Check) -> Report {
         all.extend(speed::keep(oracle, tuned));
     }
     let prospects = tuned.as_ref().map(|_| prospects(settings));
-    if let Some(Ok(Prospects { outlook, .. })) = &prospects {
-        checks::leave_out_draft(&mut all, outlook.pairing.left_out.as_deref());
+    if let Some(Ok(Prospects { placement, .. })) = &prospects {
+        let left_out = placement.draft.left_out().map(ToString::to_string);
+        checks::leave_out_draft(&mut all, left_out.as_deref());
     }
     all.extend(prospects.as_ref().map(speed::limit));
     all.push(config);
@@ -183,16 +184,23 @@ fn examine(settings: &Settings, config: Check) -> Report {
 
 /// What the oracle would do on this machine.
 struct Prospects {
-    outlook: Outlook,
+    placement: Placement,
+    /// Why llama.cpp's graph computes it; `None` where ours can.
+    left_to_llama: Option<String>,
     /// `None` for an architecture that we have no kernels' times for.
     passes: Option<Vec<Forecast>>,
 }
 
 fn prospects(settings: &Settings) -> anyhow::Result<Prospects> {
     let options = engine_options(settings)?;
-    let outlook = Outlook::new(&options)?;
-    let passes = outlook.forecasts(&options)?.map(|all| all.passes);
-    Ok(Prospects { outlook, passes })
+    let planner = Planner::open(options.plan_request())?;
+    let placement = planner.place()?;
+    let forecasts = Forecasts::measure(&planner.oracle, &placement)?;
+    Ok(Prospects {
+        placement,
+        left_to_llama: planner.oracle.blueprint.left_to_llama(),
+        passes: forecasts.map(|all| all.passes),
+    })
 }
 
 fn print(report: &Report, out: &mut impl Write) -> std::io::Result<()> {

@@ -1,7 +1,7 @@
 //! What was measured, and what it means for the oracle.
 
 use super::{Check, Prospects};
-use crate::session::predict::{Forecast, Limit, cores_in_use};
+use crate::plan::{Forecast, Limit, cores_in_use};
 use crate::system::measure::disk::{Candidate, Tuned};
 use crate::system::measure::memory::Bandwidth;
 use crate::system::measure::{Tuning, Tunings};
@@ -124,17 +124,13 @@ pub fn limit(prospects: &anyhow::Result<Prospects>) -> Check {
                 bytes(prospects),
                 match &prospects.passes {
                     Some(passes) => limits(passes),
-                    None if prospects.outlook.budget.device.is_some() => {
+                    None if prospects.placement.device.is_some() => {
                         "how long the GPU computes is not known before it does".to_owned()
                     }
                     None => format!(
                         "how long computing takes is not known: llama.cpp's graph computes it, \
                          since {}",
-                        prospects
-                            .outlook
-                            .blueprint
-                            .left_to_llama()
-                            .unwrap_or_default()
+                        prospects.left_to_llama.as_deref().unwrap_or_default()
                     ),
                 }
             ),
@@ -143,8 +139,8 @@ pub fn limit(prospects: &anyhow::Result<Prospects>) -> Check {
 }
 
 fn bytes(prospects: &Prospects) -> String {
-    let ram = prospects.outlook.budget.ram;
-    match prospects.outlook.budget.form.plan() {
+    let ram = prospects.placement.ledger.limit();
+    match prospects.placement.form.plan() {
         None => format!("with --ram {ram} all weights stay, and a pass reads nothing"),
         Some(plan) => format!(
             "with --ram {ram} a pass reads {} of {} (predicted)",

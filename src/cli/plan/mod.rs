@@ -9,11 +9,15 @@ mod text;
 
 use super::invocation::{Invocation, Run, engine_options, tell_threads};
 use crate::config::Settings;
+use crate::ledger::{Figure, Ledger};
 use crate::model::{Blueprint, ChatTemplate, Gguf, Tokenizer};
-use crate::session::predict::{self, Checked, Forecast, Outlook};
-use crate::session::{self, Budget, EngineOptions, Held, TreeSize};
+use crate::plan::{
+    self, Checked, DevicePlacement, Forecast, Forecasts, Placement, Planner, TreeSize, Vram,
+};
+use crate::river::Shard;
+use crate::session::{self, EngineOptions};
 use crate::system;
-use crate::system::measure::{Tuning, disk};
+use crate::system::measure::disk;
 use crate::units::Bytes;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -120,8 +124,8 @@ struct Gpu {
 struct Owner {
     owner: &'static str,
     bytes: Bytes,
-    /// Where the figure comes from: `measured`, `predicted` or `fixed`.
-    figure: &'static str,
+    /// Where that is from.
+    figure: Figure,
 }
 
 #[derive(Debug, Serialize)]
@@ -164,59 +168,56 @@ impl Run for PlanArgs {
 
 fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
     let options = engine_options(settings)?;
-    let outlook = Outlook::new(&options)?;
-    let sizes = session::read_sizes(&options.oracle);
+    let planner = Planner::open(options.plan_request())?;
+    let placement = planner.place()?;
+    let (oracle, sizes) = (&planner.oracle, placement.read_sizes);
     let speed = disk::measure(&options.oracle, sizes.depth, sizes.bytes, 0)
         .with_context(|| format!("cannot read {}", options.oracle.display()))?;
-    let forecasts = outlook.forecasts(&options)?;
+    let forecasts = Forecasts::measure(oracle, &placement)?;
     let computing_gb_s = forecasts.as_ref().and_then(|all| all.disk_gb_s);
     let passes = forecasts.map(|all| all.passes);
     let checked = match (args.check, &passes) {
-        (Some(n), Some(passes)) => Some(predict::check(&outlook, &options, passes, n)?),
-        (Some(_), None) if outlook.budget.device.is_some() => bail!(
+        (Some(n), Some(passes)) => Some(plan::check(oracle, &placement, passes, n)?),
+        (Some(_), None) if placement.device.is_some() => bail!(
             "--check has nothing to compare: how long passes take on a GPU is not predicted; \
              leave --check out, or the GPU (--vram none)"
         ),
         (Some(_), None) => bail!(
             "--check has nothing to compare: how long passes take is not predicted, since {}; \
              leave --check out",
-            outlook.blueprint.left_to_llama().unwrap_or_default()
+            oracle.blueprint.left_to_llama().unwrap_or_default()
         ),
         (None, _) => None,
     };
-    let n_shards = outlook.shards.len();
-    let (stay, streamed) = outlook.budget.form.plan().map_or((n_shards, 0), |plan| {
-        let stay = plan.pinned.iter().filter(|p| **p).count();
-        (stay, plan.streamed_bytes as u64)
+    let n_shards = oracle.shards.len();
+    let stay = placement.form.plan().map_or(n_shards, |plan| {
+        plan.pinned.iter().filter(|pinned| **pinned).count()
     });
+    let streamed = placement.form.streamed_bytes() as u64;
     let gb_s = computing_gb_s.unwrap_or(speed.gb_s());
     let disk_s = (streamed > 0 && speed.bytes.0 > 0).then(|| streamed as f64 / gb_s / 1e9);
-    let gpu = gpu(&outlook, options.vram.is_none());
+    let on_device = placement.device.as_ref();
+    let gpu = on_device.map(|on| gpu(on, &oracle.shards, options.vram == Vram::Auto));
     let single = passes.iter().flatten().find(|pass| pass.nodes == 1);
-    let draft = outlook.pairing.draft.as_ref();
-    let draft_on = match outlook.budget.draft_device() {
+    let draft = placement.draft.model();
+    let draft_on = match placement.draft_device() {
         Some(_) => Computes::Gpu,
         None => Computes::Cpu,
     };
     Ok(Report {
         draft_on: draft.map(|_| draft_on),
-        model: model(&outlook.gguf, &outlook.blueprint),
+        model: model(&oracle.index, &oracle.blueprint),
         draft: draft.map(|gguf| lossy(gguf.path())),
-        draft_left_out: outlook.pairing.left_out.clone(),
-        chat_template: chat_template(&outlook.gguf, &options)?,
-        form: outlook.budget.oracle_form().name(),
-        llama_cpp_since: outlook.blueprint.left_to_llama(),
-        ctx_tokens: outlook.ctx_tokens,
-        max_nodes: outlook.budget.max_nodes,
-        max_nodes_from: match options.tree {
-            TreeSize::Fixed(_) | TreeSize::Chain(_) => NodesFrom::Setting,
-            TreeSize::Auto if draft.is_none() => NodesFrom::NoDraft,
-            TreeSize::Auto if outlook.budget.short_of_nodes() => NodesFrom::ShortMemory,
-            TreeSize::Auto => NodesFrom::Auto,
-        },
-        ram_bytes: outlook.budget.ram,
+        draft_left_out: placement.draft.left_out().map(ToString::to_string),
+        chat_template: chat_template(&oracle.index, &options)?,
+        form: placement.oracle_form().name(),
+        llama_cpp_since: oracle.blueprint.left_to_llama(),
+        ctx_tokens: placement.ctx_tokens,
+        max_nodes: placement.max_nodes,
+        max_nodes_from: nodes_from(&placement, options.tree),
+        ram_bytes: placement.ledger.limit(),
         ram_is_default: options.ram.is_none(),
-        budget: owners(&outlook.budget, outlook.held),
+        budget: all_owners(&placement.ledger),
         gpu,
         shards_stay: stay,
         shards_stream: n_shards - stay,
@@ -229,7 +230,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
             reader: speed.reader,
             depth: sizes.depth,
             block_bytes: sizes.bytes,
-            tuned: Tuning::of(&options.oracle).is_some(),
+            tuned: planner.machine.disk.is_some(),
             direct: speed.direct,
         },
         predicted_disk_s_a_pass: disk_s,
@@ -238,6 +239,15 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         passes,
         checked,
     })
+}
+
+fn nodes_from(placement: &Placement, tree: TreeSize) -> NodesFrom {
+    match tree {
+        TreeSize::Fixed(_) | TreeSize::Chain(_) => NodesFrom::Setting,
+        TreeSize::Auto if placement.draft.model().is_none() => NodesFrom::NoDraft,
+        TreeSize::Auto if placement.is_short_of_nodes() => NodesFrom::ShortMemory,
+        TreeSize::Auto => NodesFrom::Auto,
+    }
 }
 
 /// The form that prompts will have: tried out, as a session does it.
@@ -253,30 +263,21 @@ fn chat_template(gguf: &Gguf, options: &EngineOptions) -> anyhow::Result<String>
     Ok(words)
 }
 
-fn gpu(outlook: &Outlook, vram_is_default: bool) -> Option<Gpu> {
-    let (device, vram) = outlook.budget.device.as_ref()?;
-    let owners = vram.owners.iter().enumerate();
-    let window = &vram.window;
-    let passing = outlook.shards.iter().zip(&window.stays);
+fn gpu(on: &DevicePlacement, shards: &[Shard], vram_is_default: bool) -> Gpu {
+    let window = &on.window;
+    let passing = shards.iter().zip(&window.stays);
     let passing = passing.filter(|(_, stays)| !**stays);
     let tensors = passing.clone().flat_map(|(shard, _)| &shard.tensors);
-    Some(Gpu {
-        name: device.description(),
-        vram_bytes: vram.vram,
+    Gpu {
+        name: on.device.description(),
+        vram_bytes: on.ledger.limit(),
         vram_is_default,
-        budget: owners
-            .map(|(i, &(owner, bytes))| Owner {
-                owner,
-                bytes,
-                // The driver's own comes first.
-                figure: if i == 0 { "fixed" } else { "predicted" },
-            })
-            .collect(),
-        shards_stay: window.stays.len() - passing.count(),
-        shards_pass: window.stays.iter().filter(|stays| !**stays).count(),
+        budget: owners(&on.ledger).collect(),
+        shards_stay: window.stays.len() - passing.clone().count(),
+        shards_pass: passing.count(),
         window_slots: window.slots,
         predicted_bytes_a_pass: Bytes(tensors.map(|t| t.bytes as u64).sum()),
-    })
+    }
 }
 
 /// A path as it can be printed, in JSON too.
@@ -305,25 +306,20 @@ fn model(gguf: &Gguf, blueprint: &Blueprint) -> Model {
     }
 }
 
-/// The budget's owners; what is held before the weights one by one, and what is left over.
-fn owners(budget: &Budget, held: Held) -> Vec<Owner> {
-    let owner = |owner, bytes, figure| Owner {
-        owner,
-        bytes,
-        figure,
+fn owners(ledger: &Ledger) -> impl Iterator<Item = Owner> {
+    ledger.entries().iter().map(|entry| Owner {
+        owner: entry.owner.name(),
+        bytes: entry.bytes,
+        figure: entry.figure,
+    })
+}
+
+/// The owners, and what is left over.
+fn all_owners(ledger: &Ledger) -> Vec<Owner> {
+    let free = Owner {
+        owner: "not used",
+        bytes: ledger.free(),
+        figure: Figure::Predicted,
     };
-    let mut owners = vec![
-        owner("program", held.program, "measured"),
-        owner("vocabulary", held.vocabulary, "predicted"),
-        owner("draft", held.draft, "predicted"),
-    ];
-    for &(name, bytes) in &budget.owners {
-        match name {
-            Budget::HELD => {}
-            Budget::MARGIN => owners.push(owner(name, bytes, "fixed")),
-            _ => owners.push(owner(name, bytes, "predicted")),
-        }
-    }
-    owners.push(owner("not used", budget.unused(), "predicted"));
-    owners
+    owners(ledger).chain([free]).collect()
 }

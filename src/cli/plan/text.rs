@@ -1,7 +1,7 @@
 //! The plan in lines for people.
 
 use super::{Computes, NodesFrom, Report};
-use crate::session::predict::{Limit, cores_in_use};
+use crate::plan::{Limit, cores_in_use};
 use crate::tui::clean_line;
 use crate::units::Bytes;
 use std::io::{self, Write};
@@ -54,7 +54,7 @@ fn memory(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for o in &report.budget {
         // One unit for all, so that the lines can be added up.
         let mib = o.bytes.0 as f64 / Bytes::MIB as f64;
-        writeln!(out, "  {:<18} {mib:>9.1} MiB  {}", o.owner, o.figure)?;
+        writeln!(out, "  {:<18} {mib:>9.1} MiB  {}", o.owner, o.figure.name())?;
     }
     if let Some(gpu) = &report.gpu {
         let source = if gpu.vram_is_default {
@@ -65,7 +65,7 @@ fn memory(report: &Report, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "\n{}: {} ({source})", gpu.name, gpu.vram_bytes)?;
         for o in &gpu.budget {
             let mib = o.bytes.0 as f64 / Bytes::MIB as f64;
-            writeln!(out, "  {:<18} {mib:>9.1} MiB  {}", o.owner, o.figure)?;
+            writeln!(out, "  {:<18} {mib:>9.1} MiB  {}", o.owner, o.figure.name())?;
         }
         writeln!(
             out,

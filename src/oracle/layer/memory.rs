@@ -9,6 +9,7 @@ use super::weights::Weights;
 use super::{LayerOracle, OracleError, WidthClass, max_width};
 use crate::ggml::Graph;
 use crate::kv::PagedKv;
+use crate::ledger::Owner;
 use crate::model::{ModelLayout, ModelShape};
 use crate::river::{Shard, catalogue};
 use crate::units::Bytes;
@@ -30,7 +31,7 @@ impl LayerOracle {
         layout: &ModelLayout,
         ctx_tokens: usize,
         max_nodes: usize,
-    ) -> [(&'static str, Bytes); 4] {
+    ) -> [(Owner, Bytes); 4] {
         let shape = &layout.shape;
         let row = Self::kv_row_bytes(shape);
         let width = max_width(max_nodes);
@@ -42,15 +43,12 @@ impl LayerOracle {
         let logits = max_nodes * shape.n_vocab + padded * largest_block(&catalogue(layout));
         [
             (
-                "KV cache",
+                Owner::KvCache,
                 PagedKv::max_bytes(shape.n_layer, ctx_tokens, row),
             ),
-            ("activations", Bytes(activations as u64)),
-            ("logits", Bytes((logits * 4) as u64)),
-            (
-                "norms and biases",
-                Bytes(Weights::small_bytes(layout) as u64),
-            ),
+            (Owner::Activations, Bytes(activations as u64)),
+            (Owner::Logits, Bytes((logits * 4) as u64)),
+            (Owner::Norms, Bytes(Weights::small_bytes(layout) as u64)),
         ]
     }
 
@@ -59,15 +57,15 @@ impl LayerOracle {
         layout: &ModelLayout,
         ctx_tokens: usize,
         max_nodes: usize,
-    ) -> [(&'static str, Bytes); 2] {
+    ) -> [(Owner, Bytes); 2] {
         let shape = &layout.shape;
         let width = max_width(max_nodes);
         let staging = Activations::bytes(shape, ctx_tokens, width)
             + Landing::bytes(largest_block(&catalogue(layout)), width);
         let logits = max_nodes * shape.n_vocab * 4;
         [
-            ("staging for the GPU", Bytes(staging as u64)),
-            ("logits", Bytes(logits as u64)),
+            (Owner::Staging, Bytes(staging as u64)),
+            (Owner::Logits, Bytes(logits as u64)),
         ]
     }
 
@@ -76,7 +74,7 @@ impl LayerOracle {
         layout: &ModelLayout,
         ctx_tokens: usize,
         max_nodes: usize,
-    ) -> [(&'static str, Bytes); 4] {
+    ) -> [(Owner, Bytes); 4] {
         let shape = &layout.shape;
         let width = max_width(max_nodes);
         let widest = shape.n_ff.max(shape.n_head * shape.head_dim);
@@ -86,18 +84,15 @@ impl LayerOracle {
         let row = Self::kv_row_bytes(shape);
         [
             (
-                "KV cache",
+                Owner::KvCache,
                 PagedKv::max_bytes(shape.n_layer, ctx_tokens, row),
             ),
             (
-                "activations",
+                Owner::Activations,
                 Bytes(Activations::bytes(shape, ctx_tokens, width) as u64),
             ),
-            ("scratch", Bytes(scratch as u64)),
-            (
-                "norms and biases",
-                Bytes(Weights::small_bytes(layout) as u64),
-            ),
+            (Owner::Scratch, Bytes(scratch as u64)),
+            (Owner::Norms, Bytes(Weights::small_bytes(layout) as u64)),
         ]
     }
 

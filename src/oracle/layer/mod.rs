@@ -23,7 +23,7 @@ mod memory;
 mod probe;
 mod weights;
 
-pub use probe::{PassShape, StepTimes};
+pub use probe::{PassShape, ProbeOptions, StepTimes};
 
 use super::logits::Shelf;
 use super::{
@@ -35,11 +35,9 @@ use crate::io::RowFile;
 use crate::kv::{CellMap, KvMemory, PagedKv};
 use crate::model::{GgmlType, Gguf, ModelLayout, ModelShape, TensorInfo};
 use crate::river::{
-    Placement, Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, Watcher, Window, WindowPlan,
-    catalogue,
+    Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, Watcher, Window, WindowPlan, catalogue,
 };
 use crate::telemetry::Hub;
-use crate::units::Bytes;
 use crate::vocabulary::ShardPart;
 use activations::Activations;
 use device::DeviceSide;
@@ -57,27 +55,27 @@ use weights::Weights;
 const KV_STEP: usize = 256;
 
 /// How a [`LayerOracle`] is set up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LayerOracleOptions {
     pub ctx_tokens: usize,
     pub threads: usize,
     /// See [`Oracle::max_nodes`].
     pub max_nodes: usize,
-    /// Memory for weights: what stays and what is in flight. See [`LayerOracle::other_bytes`].
-    pub weight_bytes: Bytes,
-    pub placement: Placement,
+    /// Which shards of the model's [`catalogue`] stay in the host's memory and which stream. What
+    /// else is held: [`LayerOracle::other_bytes`].
+    pub plan: Plan,
     pub read_sizes: ReadSizes,
     /// Where it computes, if not where the weights are.
     pub device: Option<DeviceOptions>,
 }
 
 /// A device that an oracle computes on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DeviceOptions {
     pub device: Device,
-    /// Its memory for weights: what stays there, and the window. See
-    /// [`LayerOracle::device_bytes`].
-    pub weight_bytes: Bytes,
+    /// Which shards stay in its memory, and what the others pass through. What else is held
+    /// there: [`LayerOracle::device_bytes`].
+    pub window: WindowPlan,
     pub kv: KvMemory,
 }
 
@@ -107,7 +105,7 @@ impl LayerOracle {
     /// Opens the model and starts to read it; the first pass waits for what has not arrived.
     ///
     /// # Errors
-    /// Files that cannot be read, or a plan that does not fit.
+    /// Files that cannot be read, and memory that cannot be had.
     pub fn open(
         gguf: &Gguf,
         layout: &ModelLayout,
@@ -128,20 +126,13 @@ impl LayerOracle {
         crate::ggml::init()?;
         let shape = Rc::new(layout.shape.clone());
         let files: Vec<PathBuf> = gguf.files.iter().map(|f| f.path.clone()).collect();
-        let device = options.device.map(|d| d.device);
-        let window = options
-            .device
-            .map(|d| WindowPlan::new(&shards, d.weight_bytes))
-            .transpose()?;
-        let plan = match &window {
-            Some(window) => Plan::before_device(&shards, &window.stays, options.weight_bytes)?,
-            None => Plan::placed(&shards, options.weight_bytes, options.placement)?,
-        };
+        let on_device = options.device.as_ref();
+        let device = on_device.map(|on| on.device);
         let embedding_file = RowFile::open(&files[layout.embedding.file])?;
         let weights = Weights::new(layout, &shards, &files, device)?;
         let (layers, row_bytes) = (shape.n_layer, Self::kv_row_bytes(&shape));
         let cells = options.ctx_tokens;
-        let kv = match options.device {
+        let kv = match on_device {
             Some(on) => PagedKv::on_device(on.device, on.kv, layers, cells, row_bytes)?,
             None => PagedKv::new(layers, cells, row_bytes)?,
         };
@@ -153,10 +144,11 @@ impl LayerOracle {
                 tensor
             })
             .collect();
-        let side = match (device, &window) {
-            (Some(device), Some(plan)) => {
+        let side = match on_device {
+            Some(DeviceOptions { device, window, .. }) => {
+                let device = *device;
                 let wanted = max_width(options.max_nodes);
-                let mut window = Window::new(device, plan, weights.layouts(&shards, device))?;
+                let mut window = Window::new(device, window, weights.layouts(&shards, device))?;
                 let landing =
                     Landing::new(device, largest_block(&shards), wanted, options.threads)?;
                 window.measure_link(landing.room());
@@ -173,7 +165,7 @@ impl LayerOracle {
                     landing,
                 })
             }
-            _ => None,
+            None => None,
         };
         let compute = match device {
             Some(device) => Compute::on(device, options.threads)?,
@@ -191,11 +183,11 @@ impl LayerOracle {
                 |len| device.pinned(len),
                 &files,
                 shards,
-                plan,
+                options.plan,
                 sizes,
                 Arc::clone(hub),
             )?,
-            None => River::start(&files, shards, plan, sizes, Arc::clone(hub))?,
+            None => River::start(&files, shards, options.plan, sizes, Arc::clone(hub))?,
         };
         Ok(Self {
             activations,

@@ -18,7 +18,7 @@ use super::super::{Logits, OracleError, TokenTree, WidthClass};
 use super::{Graphs, LayerOracle, LayerOracleOptions};
 use crate::ggml::ThreadsUsed;
 use crate::model::{GgmlType, Gguf, ModelLayout};
-use crate::river::{Shard, ShardIdx, catalogue, total_bytes};
+use crate::river::{Plan, ReadSizes, Shard, ShardIdx, catalogue, total_bytes};
 use crate::system;
 use crate::telemetry::Hub;
 use crate::units::{Bytes, TokenId};
@@ -57,6 +57,15 @@ impl PassShape {
     pub fn width(self) -> usize {
         self.nodes.max(self.class.min)
     }
+}
+
+/// What a probe takes from the session that it speaks for.
+#[derive(Clone, Copy, Debug)]
+pub struct ProbeOptions {
+    pub threads: usize,
+    /// Most memory for the weights that are loaded.
+    pub weight_bytes: Bytes,
+    pub read_sizes: ReadSizes,
 }
 
 /// How long a pass of one shape computes, step by step, in seconds.
@@ -137,15 +146,15 @@ fn median(mut samples: Vec<f64>) -> f64 {
 }
 
 impl LayerOracle {
-    /// Measures passes of these `shapes` for about `time`, with the threads of a session's
-    /// `options` and some of its weights.
+    /// Measures passes of these `shapes` for about `time`, with the threads of a session and some
+    /// of its weights.
     ///
     /// # Errors
     /// Files that cannot be read, or no memory.
     pub fn probe(
         gguf: &Gguf,
         layout: &ModelLayout,
-        options: LayerOracleOptions,
+        options: ProbeOptions,
         shapes: &[PassShape],
         time: Duration,
     ) -> anyhow::Result<Vec<StepTimes>> {
@@ -159,9 +168,11 @@ impl LayerOracle {
         let options = LayerOracleOptions {
             ctx_tokens: widest.next_multiple_of(CELLS),
             max_nodes: widest,
+            threads: options.threads,
             // All that are chosen stay.
-            weight_bytes: total_bytes(&shards),
-            ..options
+            plan: Plan::new(&shards, total_bytes(&shards))?,
+            read_sizes: options.read_sizes,
+            device: None,
         };
         let mut oracle = Self::over(gguf, layout, shards, options, &Hub::new())?;
         // Reading them is no part of what is measured.

@@ -14,8 +14,8 @@
 //! host's memory, and the logits that it is asked for. There llama.cpp reserves what a decode of
 //! a token of every branch behind a full cache would use, its attention mask among it.
 
+use super::DraftRoom;
 use crate::model::{Gguf, GgufError, Outline};
-use crate::speculate::DraftRoom;
 use crate::units::Bytes;
 
 /// llama.cpp keeps for a token: a record with its text (40 bytes), a node of the table from
@@ -46,18 +46,26 @@ pub enum DraftPlace {
     Device,
 }
 
-/// What is predicted, by owner.
+/// What is held before the oracle's weights, by owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct Footprint {
+    /// Measured.
     pub program: Bytes,
     pub vocabulary: Bytes,
-    /// What the draft holds of the host's memory.
-    pub draft: Bytes,
-    /// What it holds of the device's, if it is there.
-    pub vram_draft: Option<Bytes>,
+    /// `None` where no model drafts.
+    pub draft: Option<DraftFootprint>,
 }
 
-impl Held {
+/// What a draft holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DraftFootprint {
+    /// Of the host's memory.
+    pub host: Bytes,
+    /// Of the device's, if it is there.
+    pub device: Option<Bytes>,
+}
+
+impl Footprint {
     /// `program` is measured; the rest follows from the models' headers.
     ///
     /// # Errors
@@ -69,33 +77,36 @@ impl Held {
         ctx_tokens: usize,
         place: DraftPlace,
     ) -> Result<Self, GgufError> {
-        let (draft, vram_draft) = match (draft, place) {
-            (None, _) => (Bytes(0), None),
-            (Some(gguf), DraftPlace::Host) => {
-                let parts = DraftParts::of(gguf, ctx_tokens, DraftRoom::HOST)?;
-                (parts.total(), None)
-            }
-            (Some(gguf), DraftPlace::Device) => {
-                let parts = DraftParts::of(gguf, ctx_tokens, DraftRoom::DEVICE)?;
-                (parts.beside_device(), Some(parts.on_device()))
-            }
-        };
+        let draft = draft.map(|gguf| DraftFootprint::predict(gguf, ctx_tokens, place));
         Ok(Self {
             program,
             vocabulary: vocabulary(oracle)?,
-            draft,
-            vram_draft,
+            draft: draft.transpose()?,
         })
     }
+}
 
-    /// What llama.cpp takes for an oracle that it runs: its tensors.
-    pub fn resident(oracle: &Gguf) -> Bytes {
-        Bytes(oracle.tensors().map(|t| t.bytes).sum())
+impl DraftFootprint {
+    fn predict(gguf: &Gguf, ctx_tokens: usize, place: DraftPlace) -> Result<Self, GgufError> {
+        Ok(match place {
+            DraftPlace::Host => Self {
+                host: DraftParts::of(gguf, ctx_tokens, DraftRoom::HOST)?.total(),
+                device: None,
+            },
+            DraftPlace::Device => {
+                let parts = DraftParts::of(gguf, ctx_tokens, DraftRoom::DEVICE)?;
+                Self {
+                    host: parts.beside_device(),
+                    device: Some(parts.on_device()),
+                }
+            }
+        })
     }
+}
 
-    pub fn total(&self) -> Bytes {
-        Bytes(self.program.0 + self.vocabulary.0 + self.draft.0)
-    }
+/// What llama.cpp takes for a model that it runs: its tensors.
+pub fn tensor_bytes(gguf: &Gguf) -> Bytes {
+    Bytes(gguf.tensors().map(|t| t.bytes).sum())
 }
 
 /// llama.cpp's tables of a vocabulary.
@@ -142,7 +153,7 @@ impl DraftParts {
         let inner = find("feed_forward_length").unwrap_or(4 * width);
         let bytes = |name: &str| gguf.tensors().find(|t| t.name == name).map(|t| t.bytes);
         Ok(Self {
-            tensors: Held::resident(gguf).0,
+            tensors: tensor_bytes(gguf).0,
             embedding: bytes("token_embd.weight").unwrap_or(0),
             tied: bytes("output.weight").is_none(),
             // Keys and values, two bytes an element.

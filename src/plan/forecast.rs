@@ -1,7 +1,7 @@
-//! What a session will be able to do, before its models are loaded.
+//! How long a session's passes will take, before its models are loaded.
 //!
 //! ```text
-//!  headers of the files -> Budget: who holds what, which shards stay, which stream
+//!  Placement            -> which shards stay, which stream, the shapes of passes
 //!  LayerOracle::probe   -> seconds of every step, at each shape of a pass     (measured)
 //!  disk meanwhile       -> bytes a second                                     (measured)
 //!          \-> Pipeline: the ring, step by step -> seconds of a pass          (predicted)
@@ -13,25 +13,14 @@
 //! Kernels are measured for models that we have graphs for, whatever form they are run in. What
 //! llama.cpp's own graph takes for any other is not known before it runs.
 
-mod check;
-mod pipeline;
-
-pub use check::{Checked, check};
-pub use pipeline::{Pipeline, Step};
-
-use super::budget::{self, Budget, Form, Machine};
-use super::held::Held;
-use super::load::{admit, answer_class, open_bare, read_sizes};
-use super::options::EngineOptions;
-use super::pairing::Pairing;
-use super::vram;
-use super::worth;
+use super::pipeline::{Pipeline, Step};
+use super::{OracleFile, Placement};
 use crate::ggml::ThreadsUsed;
-use crate::model::{Blueprint, Gguf, trial};
-use crate::oracle::{LayerOracle, LayerOracleOptions, PassShape, StepTimes, WidthClass};
-use crate::river::{Placement, Plan, ReadSizes, Shard, total_bytes};
-use crate::system;
+use crate::model::Blueprint;
+use crate::oracle::{LayerOracle, PassShape, ProbeOptions, StepTimes, WidthClass};
+use crate::river::{Plan, ReadSizes, Shard};
 use crate::system::measure::disk;
+use crate::units::Bytes;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,59 +90,45 @@ impl Limit {
     }
 }
 
-/// Everything that is known of a session before it is started.
-pub struct Outlook {
-    pub gguf: Gguf,
-    pub blueprint: Blueprint,
-    pub pairing: Pairing,
-    pub shards: Vec<Shard>,
-    pub ctx_tokens: usize,
-    pub held: Held,
-    pub budget: Budget,
-    /// See [`EngineOptions::exact`].
-    exact: bool,
-}
-
-impl Outlook {
-    /// Reads the models' headers and divides the memory.
+impl Forecasts {
+    /// Measures the kernels, and the disk if weights stream, and predicts passes of every
+    /// shape. `None` for a model that we have no graphs for, and where a GPU computes: its
+    /// kernels and its link are not measured before a session.
     ///
     /// # Errors
-    /// A model that is absent or unsupported, and memory that is too little.
-    pub fn new(options: &EngineOptions) -> anyhow::Result<Self> {
-        let gguf = Gguf::open(&options.oracle)?;
-        trial::writes_text(&gguf)?;
-        let mut blueprint = Blueprint::from_gguf(&gguf)?;
-        let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
-        crate::ggml::init()?;
-        let device = vram::claim(options.vram)?;
-        let program = system::rss().unwrap_or_default();
-        let ram = system::budget(options.ram, &system::memory(), program)?;
-        admit(&gguf, &blueprint, ram)?;
-        // Only llama.cpp can say whether it knows the architecture, and which tensors it uses.
-        open_bare(&gguf, &mut blueprint)?;
-        let mut pairing = Pairing::of(options, &gguf)?;
-        let machine = Machine {
-            ram,
-            program,
-            device,
+    /// Files that cannot be read.
+    pub fn measure(oracle: &OracleFile, placement: &Placement) -> anyhow::Result<Option<Self>> {
+        let (Blueprint::Layers(layout), None) = (&oracle.blueprint, &placement.device) else {
+            return Ok(None);
         };
-        let (held, budget) = worth::divide(options, &gguf, &blueprint, &mut pairing, machine)?;
-        Ok(Self {
-            shards: budget::shards(&blueprint),
-            gguf,
-            blueprint,
-            pairing,
-            ctx_tokens,
-            held,
-            budget,
-            exact: options.exact,
-        })
+        let plan = placement.form.plan();
+        let in_memory = |plan: &Plan| Bytes((plan.pinned_bytes + plan.ring_bytes) as u64);
+        let options = ProbeOptions {
+            threads: placement.threads,
+            weight_bytes: plan.map_or_else(|| oracle.shard_bytes(), in_memory),
+            read_sizes: placement.read_sizes,
+        };
+        let shapes = placement.shapes();
+        let probe = || LayerOracle::probe(&oracle.index, layout, options, &shapes, PROBE_TIME);
+        let (times, disk_gb_s) = if placement.form.streamed_bytes() > 0 {
+            let (times, gb_s) = beside_reading(oracle.index.path(), options.read_sizes, probe)?;
+            (times?, Some(gb_s))
+        } else {
+            (probe()?, None)
+        };
+        let gb_s = disk_gb_s.unwrap_or(f64::INFINITY);
+        let forecast = |times: &StepTimes| forecast(&oracle.shards, plan, times, gb_s);
+        Ok(Some(Self {
+            disk_gb_s,
+            passes: times.iter().map(forecast).collect(),
+        }))
     }
+}
 
-    /// The shapes of passes that a session runs.
-    fn shapes(&self) -> Vec<PassShape> {
-        let streams = self.budget.streams();
-        let answers = answer_class(streams, self.exact || self.pairing.draft.is_none());
+impl Placement {
+    /// The shapes of passes that a session runs, as far as they are predicted.
+    pub(super) fn shapes(&self) -> Vec<PassShape> {
+        let answers = self.answer_class();
         let class = |nodes| {
             if nodes <= answers.max {
                 answers
@@ -165,7 +140,7 @@ impl Outlook {
             nodes,
             class: class(nodes),
         };
-        let widest = Some(self.budget.max_nodes).filter(|&n| n > WidthClass::BATCH.max);
+        let widest = Some(self.max_nodes).filter(|&n| n > WidthClass::BATCH.max);
         let widest = widest.map(|nodes| PassShape {
             nodes,
             class: match answers {
@@ -174,47 +149,6 @@ impl Outlook {
             },
         });
         NODES.into_iter().map(shape).chain(widest).collect()
-    }
-
-    /// Measures the kernels, and the disk if weights stream, and predicts passes of every
-    /// shape. `None` for a model that we have no graphs for, and where a GPU computes: its
-    /// kernels and its link are not measured before a session.
-    ///
-    /// # Errors
-    /// Files that cannot be read.
-    pub fn forecasts(&self, options: &EngineOptions) -> anyhow::Result<Option<Forecasts>> {
-        let Blueprint::Layers(layout) = &self.blueprint else {
-            return Ok(None);
-        };
-        if self.budget.device.is_some() {
-            return Ok(None);
-        }
-        let layer = LayerOracleOptions {
-            ctx_tokens: self.ctx_tokens,
-            threads: system::usable_threads(options.threads),
-            max_nodes: self.budget.max_nodes,
-            weight_bytes: match &self.budget.form {
-                Form::Resident => total_bytes(&self.shards),
-                Form::Streamed { weights, .. } | Form::Hooked { weights, .. } => *weights,
-            },
-            placement: Placement::Even,
-            read_sizes: read_sizes(&options.oracle),
-            device: None,
-        };
-        let probe = || LayerOracle::probe(&self.gguf, layout, layer, &self.shapes(), PROBE_TIME);
-        let plan = self.budget.form.plan();
-        let (times, disk_gb_s) = if plan.is_some_and(|plan| plan.streamed_bytes > 0) {
-            let (times, gb_s) = beside_reading(&options.oracle, layer.read_sizes, probe)?;
-            (times?, Some(gb_s))
-        } else {
-            (probe()?, None)
-        };
-        let gb_s = disk_gb_s.unwrap_or(f64::INFINITY);
-        let forecast = |times: &StepTimes| forecast(&self.shards, plan, times, gb_s);
-        Ok(Some(Forecasts {
-            disk_gb_s,
-            passes: times.iter().map(forecast).collect(),
-        }))
     }
 }
 

@@ -1,9 +1,7 @@
 //! Passes that are really run, to hold a prediction against.
 
-use super::{Forecast, Outlook};
+use super::{Forecast, OracleFile, Placement};
 use crate::oracle::{Oracle, OracleError, PassShape};
-use crate::session::load::open_oracle;
-use crate::session::options::EngineOptions;
 use crate::telemetry::Hub;
 use serde::Serialize;
 use std::num::NonZeroUsize;
@@ -27,22 +25,15 @@ pub struct Checked {
 /// # Errors
 /// An oracle that cannot be loaded, or a pass that fails.
 pub fn check(
-    outlook: &Outlook,
-    options: &EngineOptions,
+    oracle: &OracleFile,
+    placement: &Placement,
     forecasts: &[Forecast],
     passes: NonZeroUsize,
 ) -> anyhow::Result<Vec<Checked>> {
-    let mut oracle = open_oracle(
-        options,
-        &outlook.gguf,
-        &outlook.blueprint,
-        // Only models that we have graphs for are predicted.
-        None,
-        &outlook.budget,
-        outlook.ctx_tokens,
-        &Hub::new(),
-    )?;
-    let shapes = outlook.shapes();
+    let (index, blueprint) = (&oracle.index, &oracle.blueprint);
+    // Only models that we have graphs for are predicted.
+    let mut oracle = placement.open_oracle(index, blueprint, None, &Hub::new())?;
+    let shapes = placement.shapes();
     let mut checked = Vec::with_capacity(forecasts.len());
     for (forecast, shape) in forecasts.iter().zip(shapes) {
         // What stays arrives in the first pass, and the ring settles into this shape's pace.

@@ -9,6 +9,7 @@
 //! process: that is a part of the budget too.
 
 use crate::ggml::{self, Device};
+use crate::ledger::{Ledger, Owner};
 use crate::model::ModelLayout;
 use crate::oracle::LayerOracle;
 use crate::river::{Shard, WindowPlan};
@@ -21,6 +22,16 @@ const DRIVER: Bytes = Bytes::mib(640);
 const MARGIN_PART: u64 = 16;
 const MARGIN_LEAST: Bytes = Bytes::mib(256);
 const MARGIN_MOST: Bytes = Bytes::mib(2048);
+
+/// The most of the GPU's memory that the process may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vram {
+    /// What is free less a margin, where there is a GPU.
+    Auto,
+    /// Nothing: the GPU is left alone.
+    None,
+    Size(Bytes),
+}
 
 /// The GPU that was asked for cannot be had as asked.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -52,16 +63,18 @@ fn device() -> Option<Device> {
 ///
 /// # Errors
 /// Where a size was asked for that cannot be had.
-pub fn claim(asked: Option<Bytes>) -> Result<Option<(Device, Bytes)>, NoVram> {
-    if asked == Some(Bytes(0)) {
-        return Ok(None);
-    }
+pub(super) fn claim(asked: Vram) -> Result<Option<(Device, Bytes)>, NoVram> {
+    let size = match asked {
+        Vram::None => return Ok(None),
+        Vram::Auto => None,
+        Vram::Size(size) => Some(size),
+    };
     let Some(device) = device() else {
         let why = ggml::no_gpu().unwrap_or(
             "none was found (its library libggml-cuda.so lies beside the other backends, or \
              NMOS_GGML_CUDA names it)",
         );
-        return match asked {
+        return match size {
             None => Ok(None),
             Some(asked) => Err(NoVram::NoGpu {
                 asked,
@@ -70,7 +83,7 @@ pub fn claim(asked: Option<Bytes>) -> Result<Option<(Device, Bytes)>, NoVram> {
         };
     };
     let (free, _) = device.memory();
-    match asked {
+    match size {
         Some(asked) if asked > free => Err(NoVram::TooMuch {
             asked,
             free,
@@ -85,17 +98,16 @@ pub fn claim(asked: Option<Bytes>) -> Result<Option<(Device, Bytes)>, NoVram> {
     }
 }
 
-/// Who holds what of the device's memory.
+/// How a device that computes is used, and who holds what of its memory.
 #[derive(Clone, Debug)]
-pub struct VramBudget {
-    pub vram: Bytes,
+pub struct DevicePlacement {
+    pub device: Device,
     /// For weights that stay and the window.
     pub weights: Bytes,
     pub window: WindowPlan,
     /// The draft is there too.
     pub holds_draft: bool,
-    /// Sums to at most `vram`.
-    pub owners: Vec<(&'static str, Bytes)>,
+    pub ledger: Ledger,
 }
 
 /// The device's memory is too small for a window.
@@ -111,37 +123,41 @@ pub struct VramTooSmall {
     pub least: Bytes,
 }
 
-impl VramBudget {
+impl DevicePlacement {
     /// Divides `vram` for a model cut into `shards`, passes of so many tokens of context and
     /// nodes, and a draft that takes so much, if it is to be there.
     ///
     /// # Errors
     /// Says the least that works.
     pub fn new(
-        vram: Bytes,
+        (device, vram): (Device, Bytes),
         layout: &ModelLayout,
         shards: &[Shard],
         (ctx_tokens, max_nodes): (usize, usize),
         draft: Option<Bytes>,
     ) -> Result<Self, VramTooSmall> {
-        let mut owners = vec![("driver, kernels", DRIVER)];
-        owners.extend(LayerOracle::device_bytes(layout, ctx_tokens, max_nodes));
-        owners.extend(draft.map(|bytes| ("draft", bytes)));
-        let taken: u64 = owners.iter().map(|(_, bytes)| bytes.0).sum();
-        let weights = vram.saturating_sub(Bytes(taken));
+        let mut ledger = Ledger::new(vram);
+        ledger.fixed(Owner::Driver, DRIVER);
+        for (owner, bytes) in LayerOracle::device_bytes(layout, ctx_tokens, max_nodes) {
+            ledger.predicted(owner, bytes);
+        }
+        if let Some(bytes) = draft {
+            ledger.predicted(Owner::Draft, bytes);
+        }
+        let weights = ledger.free();
         let window = WindowPlan::new(shards, weights).map_err(|why| VramTooSmall {
             vram,
-            least: Bytes(taken + why.least.0),
+            least: Bytes(ledger.given().0 + why.least.0),
         })?;
         let slots = window.slots * window.slot_bytes;
-        owners.push(("weights that stay", Bytes(window.staying_bytes as u64)));
-        owners.push(("window", Bytes(slots as u64)));
+        ledger.predicted(Owner::PinnedWeights, Bytes(window.staying_bytes as u64));
+        ledger.predicted(Owner::Window, Bytes(slots as u64));
         Ok(Self {
-            vram,
+            device,
             weights,
             window,
             holds_draft: draft.is_some(),
-            owners,
+            ledger,
         })
     }
 }

@@ -1,0 +1,312 @@
+//! Who gets how much of `--ram`, and how the oracle is run with it.
+//!
+//! The budget is for all that the process holds. The program is measured, vocabulary and draft
+//! are predicted from their files ([`Footprint`]), so that weights can be placed and set out
+//! before these load; the rest is known by size, a margin is left for what can be neither, and
+//! the weights get what remains:
+//!
+//! ```text
+//!  | program | vocabulary, draft | margin | KV cache | activations | weights: pinned, ring |
+//!    measured  predicted           fixed    max for ctx              what is left
+//! ```
+//!
+//! Activations and logits grow with the most nodes that a pass may have. Where that number
+//! chooses itself, it is small where the memory that it takes would be missed by the weights.
+//!
+//! A [`Division`] is a function of [`Sizes`] and the model alone: nothing is measured here.
+
+use super::footprint::Footprint;
+use super::vram::{DevicePlacement, VramTooSmall};
+use super::{DivisionError, Form, TooSmall, TreeSize};
+use crate::ggml::Device;
+use crate::ledger::{Ledger, Owner};
+use crate::model::Blueprint;
+use crate::oracle::{LayerOracle, LlamaOracle, WidthClass};
+use crate::river::{Plan, Shard};
+use crate::units::Bytes;
+
+/// For text, telemetry, the screen, thread stacks, the allocator's slack, and what vocabulary
+/// and draft hold beyond what is predicted of them (measured: up to 7 MiB).
+const MARGIN: Bytes = Bytes::mib(28);
+
+/// What the program holds differs a little from run to run: the least budget that is named
+/// must work.
+const SLACK: Bytes = Bytes::mib(16);
+
+/// Most nodes of a pass that chooses its size: a full batch, or where memory is short as many as
+/// cost hardly more than eight.
+pub(super) const AUTO_NODES: usize = WidthClass::BATCH.max;
+const AUTO_NODES_SHORT: usize = 16;
+
+/// The same where only repetitions are guessed and a pass would read a 50th more for the memory
+/// of more: most answers repeat little.
+const AUTO_NODES_ALONE: usize = 8;
+const MISSED: usize = 50;
+
+/// The same where a device computes, whose wide passes cost hardly more while weights stream.
+const AUTO_NODES_DEVICE: [usize; 3] = [WidthClass::DEVICE.max, 256, WIDE_ENOUGH];
+
+/// Nodes that a draft on the device leaves to a pass: of more, few are ever right.
+const WIDE_ENOUGH: usize = 128;
+
+/// Memory is short where the nodes from the smaller number to the larger would take more than
+/// this part of it.
+const SHORT: u64 = 20;
+
+/// What a division follows from, besides the model's shape.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    pub ram: Bytes,
+    /// Held before the weights are placed.
+    pub footprint: Footprint,
+    /// What llama.cpp takes for the whole model.
+    pub tensors: Bytes,
+    pub ctx_tokens: usize,
+    pub tree: TreeSize,
+    /// Where the oracle computes, if not on the CPU, and how much of its memory it may take.
+    pub device: Option<(Device, Bytes)>,
+}
+
+/// How memory is divided.
+#[derive(Clone, Debug)]
+pub struct Division {
+    /// Most nodes of a pass.
+    pub max_nodes: usize,
+    pub form: Form,
+    /// Of the host's memory.
+    pub ledger: Ledger,
+    /// The device that computes, if one does.
+    pub device: Option<DevicePlacement>,
+}
+
+impl Division {
+    /// Divides the memory for a model cut into `shards`, and passes of as many nodes as are worth
+    /// it.
+    ///
+    /// # Errors
+    /// Says the least that works.
+    pub fn new(sizes: &Sizes, model: &Blueprint, shards: &[Shard]) -> Result<Self, DivisionError> {
+        let divider = Divider {
+            sizes,
+            model,
+            shards,
+        };
+        divider.divide()
+    }
+
+    /// Whether the draft is on the device and leaves the window as many slots as are of use. It
+    /// displaces weights that would stay as well: sending a gigabyte of them costs a pass 20 ms,
+    /// and a draft there is several times faster than on the CPU. What it takes of a pass's nodes
+    /// is judged by [`Division::is_as_wide_as`].
+    pub(super) fn holds_draft_and_window(&self) -> bool {
+        let device = self.device.as_ref();
+        device.is_some_and(|on| on.holds_draft && on.window.is_roomy())
+    }
+
+    /// Whether passes beside a draft on the device have nodes enough, where they could have as
+    /// many as `on_host` with the draft on the host: what a fast draft guesses is of no use where
+    /// it is not verified.
+    pub(super) fn is_as_wide_as(&self, on_host: Option<&Self>) -> bool {
+        is_wide_enough(self.max_nodes, on_host.map_or(0, |other| other.max_nodes))
+    }
+
+    /// Whether a pass reads clearly more than one of `other`.
+    fn streams_more(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.form.streamed_bytes(), other.form.streamed_bytes());
+        ours > theirs + theirs / MISSED
+    }
+}
+
+fn is_wide_enough(nodes: usize, nodes_on_host: usize) -> bool {
+    nodes >= nodes_on_host.min(WIDE_ENOUGH)
+}
+
+/// One division under way.
+struct Divider<'a> {
+    sizes: &'a Sizes,
+    model: &'a Blueprint,
+    shards: &'a [Shard],
+}
+
+impl Divider<'_> {
+    fn divide(&self) -> Result<Division, DivisionError> {
+        let least = self.least_nodes();
+        let drafted = self.sizes.footprint.draft.is_some();
+        // Of more nodes than the least, where only repetitions are guessed.
+        let mut wider: Option<Division> = None;
+        for nodes in self.affordable_nodes() {
+            let Ok(device) = self.on_device(nodes) else {
+                continue;
+            };
+            let cramped = device.as_ref().is_some_and(|on| !on.window.is_roomy());
+            if cramped && nodes > least && drafted {
+                continue;
+            }
+            let Some(division) = self.with_nodes(nodes, device) else {
+                continue;
+            };
+            if nodes > least && !drafted && division.device.is_none() {
+                wider = Some(division);
+                continue;
+            }
+            let wider = wider.filter(|wider| !wider.streams_more(&division));
+            return Ok(wider.unwrap_or(division));
+        }
+        let on_device = self.on_device(least)?.is_some();
+        Err(self.too_small(on_device).into())
+    }
+
+    /// Most nodes of a pass that memory is enough for, the larger numbers first: the last is
+    /// the least that a session has.
+    fn affordable_nodes(&self) -> Vec<usize> {
+        let least = self.least_nodes();
+        if self.sizes.tree != TreeSize::Auto {
+            return vec![least];
+        }
+        if self.sizes.footprint.draft.is_none() {
+            return vec![AUTO_NODES_SHORT, least];
+        }
+        let bytes = |nodes| -> u64 {
+            let others = self.others(nodes, self.sizes.device.is_some());
+            others.iter().map(|(_, bytes)| bytes.0).sum()
+        };
+        let affordable = |&nodes: &usize| (bytes(nodes) - bytes(least)) * SHORT <= self.sizes.ram.0;
+        let on_gpu = (self.sizes.device).is_some_and(|(device, _)| !device.is_cpu());
+        let wide = AUTO_NODES_DEVICE.into_iter().filter(|_| on_gpu);
+        let many = wide.chain([AUTO_NODES]).filter(affordable);
+        many.chain([least]).collect()
+    }
+
+    /// Most nodes of a pass where memory is short.
+    fn least_nodes(&self) -> usize {
+        let auto = match self.sizes.footprint.draft {
+            Some(_) => AUTO_NODES_SHORT,
+            None => AUTO_NODES_ALONE,
+        };
+        self.sizes.tree.nodes().unwrap_or(auto)
+    }
+
+    /// How the device's memory is divided; `None` where the CPU computes, as it does for models
+    /// that we have no graphs for.
+    fn on_device(&self, max_nodes: usize) -> Result<Option<DevicePlacement>, VramTooSmall> {
+        let (Some(device), Blueprint::Layers(layout)) = (self.sizes.device, self.model) else {
+            return Ok(None);
+        };
+        let pass = (self.sizes.ctx_tokens, max_nodes);
+        let draft = self.sizes.footprint.draft.and_then(|draft| draft.device);
+        DevicePlacement::new(device, layout, self.shards, pass, draft).map(Some)
+    }
+
+    /// `None`: the memory is too little for so many nodes.
+    fn with_nodes(&self, max_nodes: usize, device: Option<DevicePlacement>) -> Option<Division> {
+        let mut ledger = self.before_weights();
+        let context = self.context(max_nodes);
+        let resident = ledger.given().0 + self.sizes.tensors.0 + context.0;
+        // Models that we have graphs for are computed with these, also where all of them fits.
+        let is_left_to_llama = matches!(self.model, Blueprint::Graph(_));
+        let form = if is_left_to_llama && device.is_none() && resident <= ledger.limit().0 {
+            ledger.predicted(Owner::Context, context);
+            ledger.predicted(Owner::Weights, self.sizes.tensors);
+            Form::Resident
+        } else {
+            for (owner, bytes) in self.others(max_nodes, device.is_some()) {
+                ledger.predicted(owner, bytes);
+            }
+            let plan = match &device {
+                Some(on) => Plan::before_device(self.shards, &on.window.stays, ledger.free()),
+                None => Plan::new(self.shards, ledger.free()),
+            };
+            let plan = plan.ok()?;
+            ledger.predicted(Owner::PinnedWeights, Bytes(plan.pinned_bytes as u64));
+            ledger.predicted(Owner::StreamedWeights, Bytes(plan.ring_bytes as u64));
+            match self.model {
+                Blueprint::Layers(_) => Form::Streamed(plan),
+                Blueprint::Graph(_) => Form::Hooked(plan),
+            }
+        };
+        Some(Division {
+            max_nodes,
+            form,
+            ledger,
+            device,
+        })
+    }
+
+    /// What is held whatever the form and the nodes.
+    fn before_weights(&self) -> Ledger {
+        let Footprint {
+            program,
+            vocabulary,
+            draft,
+        } = self.sizes.footprint;
+        let mut ledger = Ledger::new(self.sizes.ram);
+        ledger.measured(Owner::Program, program);
+        ledger.predicted(Owner::Vocabulary, vocabulary);
+        let draft = draft.map_or(Bytes(0), |draft| draft.host);
+        ledger.predicted(Owner::Draft, draft);
+        ledger.fixed(Owner::Margin, MARGIN);
+        ledger
+    }
+
+    /// Of llama.cpp over the whole model.
+    fn context(&self, max_nodes: usize) -> Bytes {
+        LlamaOracle::context_bytes(
+            self.model.n_layer(),
+            self.model.kv_width(),
+            self.model.n_vocab(),
+            self.sizes.ctx_tokens,
+            max_nodes,
+        )
+    }
+
+    /// Memory that is not for shards, by owner.
+    fn others(&self, max_nodes: usize, on_device: bool) -> Vec<(Owner, Bytes)> {
+        let ctx_tokens = self.sizes.ctx_tokens;
+        match self.model {
+            Blueprint::Layers(layout) if on_device => {
+                LayerOracle::host_bytes(layout, ctx_tokens, max_nodes).to_vec()
+            }
+            Blueprint::Layers(layout) => {
+                LayerOracle::other_bytes(layout, ctx_tokens, max_nodes).to_vec()
+            }
+            Blueprint::Graph(outline) => {
+                LlamaOracle::other_bytes(outline, ctx_tokens, max_nodes).to_vec()
+            }
+        }
+    }
+
+    /// Says how little memory would be enough.
+    fn too_small(&self, on_device: bool) -> TooSmall {
+        let others = self.others(self.least_nodes(), on_device);
+        let others: u64 = others.iter().map(|(_, bytes)| bytes.0).sum();
+        let weights = Plan::least(self.shards);
+        let least = self.before_weights().given().0 + others + weights.0 + SLACK.0;
+        TooSmall {
+            ram: self.sizes.ram,
+            least: Bytes(least.next_multiple_of(Bytes::MIB)),
+            drafted: self.sizes.footprint.draft.is_some(),
+            ctx_tokens: self.sizes.ctx_tokens,
+            nodes: self.least_nodes(),
+            head: match self.model {
+                Blueprint::Layers(_) => None,
+                Blueprint::Graph(outline) => Some(outline.head_bytes()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_goes_to_the_device_where_passes_stay_wide() {
+        assert!(is_wide_enough(512, 512));
+        assert!(is_wide_enough(128, 512));
+        assert!(!is_wide_enough(16, 512));
+        assert!(!is_wide_enough(16, 63));
+        // A size that was asked for, or that is all there is in any case.
+        assert!(is_wide_enough(16, 16));
+        assert!(is_wide_enough(16, 0));
+    }
+}

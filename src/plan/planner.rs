@@ -1,0 +1,122 @@
+//! From a request to a placement.
+
+use super::division::{Division, Sizes};
+use super::draft_policy::{self, Speeds};
+use super::footprint::{DraftPlace, Footprint, tensor_bytes};
+use super::oracle_file::{OracleFile, read_headers};
+use super::{
+    DraftChoice, DraftRequest, Machine, Placement, PlacementError, PlanRequest, TreeSize, pairing,
+};
+use crate::model::Gguf;
+use crate::system;
+
+/// Everything that a placement follows from: what is asked for, what the oracle's headers say,
+/// and what the machine has.
+pub struct Planner<'a> {
+    request: PlanRequest<'a>,
+    pub oracle: OracleFile,
+    pub machine: Machine,
+}
+
+impl<'a> Planner<'a> {
+    /// Reads the oracle's headers and measures the machine. Nothing is loaded but llama.cpp, and
+    /// what this process holds from now on counts against the plan.
+    ///
+    /// # Errors
+    /// A model that is absent or unsupported, and memory that cannot be had.
+    pub fn open(request: PlanRequest<'a>) -> Result<Self, PlacementError> {
+        let (index, blueprint) = read_headers(request.oracle)?;
+        let machine = Machine::measure(&request)?;
+        Ok(Self {
+            oracle: OracleFile::admit(index, blueprint, machine.ram)?,
+            request,
+            machine,
+        })
+    }
+
+    /// Decides everything.
+    ///
+    /// # Errors
+    /// A draft that was asked for and cannot be used, and memory that is too little.
+    pub fn place(&self) -> Result<Placement, PlacementError> {
+        let request = &self.request;
+        let draft = pairing::pair(request, &self.oracle.index)?;
+        let speeds = Speeds {
+            model: self.oracle.shard_bytes(),
+            disk_bytes_per_s: self.machine.disk_bytes_per_s(),
+            threads: request.threads,
+        };
+        // A draft or a tree that was asked for is never left out.
+        let asked_for =
+            matches!(request.draft, DraftRequest::Required(_)) || request.tree != TreeSize::Auto;
+        let (division, left_out) = match draft.model() {
+            Some(model) if !asked_for => {
+                draft_policy::choose(speeds, self.divide(Some(model)), || self.divide(None))?
+            }
+            model => (self.divide(model)?, None),
+        };
+        let draft = left_out.map_or(draft, DraftChoice::LeftOut);
+        let predicted_tokens_per_s = speeds.tokens_per_s(&division, draft.model().is_some());
+        let Division {
+            max_nodes,
+            form,
+            ledger,
+            device,
+        } = division;
+        Ok(Placement {
+            ctx_tokens: self.ctx_tokens(),
+            threads: system::usable_threads(request.threads),
+            read_sizes: self.machine.read_sizes(),
+            exact: request.exact,
+            max_nodes,
+            form,
+            device,
+            ledger,
+            draft,
+            predicted_tokens_per_s,
+        })
+    }
+
+    /// Divides the memory, with the draft on the device where passes stay wide enough beside it.
+    fn divide(&self, draft: Option<&Gguf>) -> Result<Division, PlacementError> {
+        let with = |place| self.divide_with(draft, place);
+        if draft.is_some()
+            && self.machine.gpu().is_some()
+            && let Ok(on_device) = with(DraftPlace::Device)
+            && on_device.holds_draft_and_window()
+        {
+            let on_host = with(DraftPlace::Host);
+            return if on_device.is_as_wide_as(on_host.as_ref().ok()) {
+                Ok(on_device)
+            } else {
+                on_host
+            };
+        }
+        with(DraftPlace::Host)
+    }
+
+    fn divide_with(
+        &self,
+        draft: Option<&Gguf>,
+        place: DraftPlace,
+    ) -> Result<Division, PlacementError> {
+        let (index, ctx_tokens) = (&self.oracle.index, self.ctx_tokens());
+        let program = self.machine.program;
+        let sizes = Sizes {
+            ram: self.machine.ram,
+            footprint: Footprint::predict(program, index, draft, ctx_tokens, place)?,
+            tensors: tensor_bytes(index),
+            ctx_tokens,
+            tree: self.request.tree,
+            device: self.machine.device,
+        };
+        let OracleFile {
+            blueprint, shards, ..
+        } = &self.oracle;
+        Ok(Division::new(&sizes, blueprint, shards)?)
+    }
+
+    fn ctx_tokens(&self) -> usize {
+        (self.request.ctx_tokens).min(self.oracle.blueprint.ctx_train())
+    }
+}
