@@ -8,7 +8,7 @@ use nmos::model::Gguf;
 use nmos::oracle::{Oracle, TokenTree, Trees, WidthClass};
 use nmos::speculate::{
     DecodeTimes, DraftTree, Drafter, Growth, ModelDrafter, NodeKind, Sampler, Sampling, Sizing,
-    Speculator, TreeSize, accept_behind,
+    Speculator, TreeSize, verify,
 };
 use nmos::units::{Bytes, TokenId};
 use std::sync::Arc;
@@ -90,7 +90,7 @@ fn guessed(
             grown.unwrap();
         }
         let output = oracle.pass(&cut.tree, class).unwrap();
-        let found = accept_behind(&cut.tree, tree.n_certain() - 1, &output.logits, |row| {
+        let found = verify(&cut.tree, tree.n_certain() - 1, &output.logits, |row| {
             let token = sampler.choose(row, &text, text.len());
             text.push(token);
             token
@@ -112,7 +112,7 @@ fn guessed(
 
 fn draft(sampler: &Sampler) -> ModelDrafter {
     let mut draft = ModelDrafter::open(&Gguf::open(&model(SMOL)).unwrap(), 2048, 2).unwrap();
-    draft.choose_by(sampler.clone());
+    draft.choose_by(sampler);
     draft
 }
 

@@ -1,7 +1,7 @@
 //! One prompt into the session, by hand or all at once, and what came back.
 
 use super::{Case, Pace};
-use crate::session::{EngineHandle, Event, Intent};
+use crate::session::{Client, Event, Intent, RequestEvent, RequestId};
 use crate::telemetry::{AnswerStats, see_log};
 use crate::typing::{Edit, Replay, SpeedError, TypingEvent, sha256_hex};
 use crossbeam_channel::{Receiver, never, select};
@@ -37,13 +37,13 @@ pub enum RunEnd {
     Fatal(String),
 }
 
-/// Plays `case` into `engine` as the first turn of a new conversation. `tick` is called at
+/// Plays `case` into a session as the first turn of a new conversation. `tick` is called at
 /// each message of `ticks`, to show what goes on.
 ///
 /// # Errors
 /// A speed that makes no sense.
 pub(super) fn play(
-    engine: &EngineHandle,
+    client: &Client,
     case: &Case,
     how: Play,
     pace: &dyn Pace,
@@ -72,7 +72,7 @@ pub(super) fn play(
         Intent::Anticipate(how != Play::Cold),
     ] {
         // A session that is gone has closed its events too, and is found out below.
-        let _ = engine.intents.send(intent);
+        let _ = client.send(intent);
     }
     loop {
         let due = match keys.next_due_us() {
@@ -82,11 +82,11 @@ pub(super) fn play(
         select! {
             recv(due) -> _ => {
                 if let Some(event) = keys.pop_due(pace.now_us() - began_us) {
-                    let _ = engine.intents.send(Intent::Typing(event));
+                    let _ = client.send(Intent::Typing(event));
                 }
             }
-            recv(engine.events) -> event => match event {
-                Ok(Event::Fatal(why)) => return Ok(RunEnd::Fatal(why)),
+            recv(client.events()) -> event => match event {
+                Ok(Event::Fatal(error)) => return Ok(RunEnd::Fatal(error.to_string())),
                 Ok(event) => {
                     if listener.hear(event) {
                         return Ok(RunEnd::Finished(Box::new(listener.run)));
@@ -145,25 +145,30 @@ impl Keys {
 #[derive(Default)]
 struct Listener {
     run: Run,
+    /// The prompt's, once it was submitted.
+    id: Option<RequestId>,
 }
 
 impl Listener {
     /// True when the run is over.
     fn hear(&mut self, event: Event) -> bool {
-        let submitted = self.run.prompt_sha256.is_some();
         match event {
-            Event::Submitted { prompt } => self.run.prompt_sha256 = Some(sha256_hex(&prompt)),
-            // What comes before this prompt was submitted belongs to one that failed.
-            Event::Done(stats) if submitted => {
+            Event::Request(id, RequestEvent::Submitted { prompt }) => {
+                self.id = Some(id);
+                self.run.prompt_sha256 = Some(sha256_hex(&prompt));
+            }
+            Event::Request(id, RequestEvent::Done(stats)) if self.id == Some(id) => {
                 self.run.stats = Some(*stats);
                 return true;
             }
-            Event::Error(what) => {
-                self.run.error.get_or_insert(what);
-                return submitted;
+            Event::Request(id, RequestEvent::Failed(error)) if self.id == Some(id) => {
+                self.run.error = Some(error.to_string());
+                return true;
             }
-            Event::Notice(notice) => self.run.notices.push(notice),
-            Event::Ready | Event::Text(_) | Event::Done(_) | Event::Fatal(_) => {}
+            // Of a run before this one.
+            Event::Request(..) => {}
+            Event::Notice(notice) => self.run.notices.push(notice.to_string()),
+            Event::Ready | Event::Fatal(_) => {}
         }
         false
     }

@@ -31,7 +31,7 @@ pub use report::Usage;
 
 use crate::config::{Settings, unknown_variables};
 use crate::model::trial;
-use crate::session::{self, EngineOptions};
+use crate::session::{self, EngineOptions, Request};
 use crate::tui::{Player, Recording};
 use crate::typing::{RecordText, Trace};
 use clap::Parser;
@@ -184,11 +184,12 @@ fn run_once(args: &args::RunArgs, settings: &Settings, out: &mut io::Stdout) -> 
         draft_waits: true,
         ..engine_options(settings)?
     };
+    let request = Request::prompt(&options.system, prompt, options.params());
     let interrupts = run::interrupts()?;
     let engine = session::spawn(options);
     let answered = run::answer(
-        &engine,
-        &prompt,
+        &engine.connect(),
+        request,
         &interrupts,
         &mut run::Output {
             out,

@@ -4,7 +4,7 @@
 //! tells whether its result will be of use: a text that has changed needs another pass, which an
 //! Enter that comes now would have to wait for twice.
 
-use super::api::{Intent, Stamped};
+use super::intent::{Intent, Stamped};
 use crate::typing::Edit;
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError};
 use std::cell::RefCell;
@@ -49,15 +49,18 @@ impl Inbox {
         next.map_or_else(|| self.intents.recv_timeout(wait), Ok)
     }
 
-    /// Whether what waits makes a pass over the text as it was of no use: an edit, or the end of
-    /// all. Enter alone asks for just that pass.
+    /// Whether what waits makes a pass over the text as it was of no use: an edit, a request that
+    /// somebody waits for, or the end of all. Enter alone asks for just that pass.
     pub(super) fn outdates_text(&self) -> bool {
         let mut seen = self.seen.borrow_mut();
         seen.extend(self.intents.try_iter());
-        seen.iter().any(|(_, intent)| match intent {
+        seen.iter().any(|stamped| match &stamped.intent {
             Intent::Typing(event) => !matches!(event.edit, Edit::Enter | Edit::Cursor { .. }),
-            Intent::Stop => false,
-            Intent::NewConversation | Intent::Anticipate(_) | Intent::Shutdown => true,
+            Intent::Stop | Intent::Cancel(_) => false,
+            Intent::Submit(..)
+            | Intent::NewConversation
+            | Intent::Anticipate(_)
+            | Intent::Shutdown => true,
         })
     }
 }
@@ -65,7 +68,8 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::IntentSender;
+    use crate::session::intent::IntentSender;
+    use crate::session::{Params, Request, RequestId, Sampling};
     use crate::typing::{MonotonicClock, TypingEvent};
     use std::sync::Arc;
 
@@ -83,13 +87,30 @@ mod tests {
         say.send(Intent::NewConversation).unwrap();
         assert!(inbox.outdates_text() && inbox.outdates_text());
         say.send(Intent::Stop).unwrap();
-        assert!(matches!(inbox.recv(), Ok((_, Intent::Typing(_)))));
-        let next = inbox.recv_timeout(Duration::ZERO);
-        assert!(matches!(next, Ok((_, Intent::NewConversation))));
-        assert!(matches!(inbox.try_recv(), Some((_, Intent::Stop))));
+        assert!(matches!(inbox.recv().unwrap().intent, Intent::Typing(_)));
+        let next = inbox.recv_timeout(Duration::ZERO).unwrap();
+        assert!(matches!(next.intent, Intent::NewConversation));
+        assert!(matches!(inbox.try_recv().unwrap().intent, Intent::Stop));
         assert!(inbox.try_recv().is_none());
         drop(say);
         assert!(inbox.recv().is_err());
+    }
+
+    #[test]
+    fn a_request_outdates_the_text_and_its_end_does_not() {
+        let (say, intents) = IntentSender::new(Arc::new(MonotonicClock::new()));
+        let inbox = Inbox::new(intents);
+        let id = RequestId(7);
+        say.send(Intent::Cancel(id)).unwrap();
+        assert!(!inbox.outdates_text());
+        let params = Params {
+            sampling: Sampling::default(),
+            max_tokens: 1,
+            fixed_length: false,
+        };
+        let request = Request::prompt("", "Hi", params);
+        say.send(Intent::Submit(id, Box::new(request))).unwrap();
+        assert!(inbox.outdates_text());
     }
 
     #[test]

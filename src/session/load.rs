@@ -2,8 +2,8 @@
 
 use super::ahead::{DraftCores, OnDevice};
 use super::budget::{self, Budget, Form, Machine};
-use super::early::Early;
-use super::late::LateDraft;
+use super::deferred_draft::DeferredDraft;
+use super::intent_backlog::IntentBacklog;
 use super::options::EngineOptions;
 use super::pairing::Pairing;
 use super::vram;
@@ -17,7 +17,7 @@ use crate::oracle::{
 };
 use crate::river::{Placement, ReadSizes, total_bytes};
 use crate::scout::HeuristicScout;
-use crate::speculate::{Sampler, Speculator};
+use crate::speculate::Speculator;
 use crate::system;
 use crate::system::measure::Tuning;
 use crate::telemetry::{Hub, Phase};
@@ -33,11 +33,10 @@ pub const TEMPLATE_KEY: &str = "tokenizer.chat_template";
 pub(super) struct Loaded {
     pub oracle: Box<dyn Oracle>,
     pub tokenizer: Tokenizer,
-    pub template: ChatTemplate,
+    pub template: Arc<ChatTemplate>,
     pub speculator: Speculator,
     /// Loads behind the first token.
-    pub draft: Option<LateDraft>,
-    pub sampler: Sampler,
+    pub draft: Option<DeferredDraft>,
     pub scout: Option<HeuristicScout>,
     /// Tokens that end an answer.
     pub ends: Vec<TokenId>,
@@ -48,16 +47,16 @@ pub(super) struct Loaded {
 /// Loads everything, saying in `hub` what is under way.
 ///
 /// # Errors
-/// In a user's words: what, which file, what to do. [`Ended`](super::early::Ended) where `early`
+/// In a user's words: what, which file, what to do. [`Ended`](super::intent_backlog::Ended) where `backlog`
 /// hears between two stages that the session is to end.
 pub(super) fn load(
     options: &EngineOptions,
     hub: &Arc<Hub>,
-    early: &mut Early,
+    backlog: &mut IntentBacklog,
 ) -> anyhow::Result<Loaded> {
     let mut begin = |what: &str| {
         hub.update(|s| s.phase = Phase::Loading(what.to_owned()));
-        early.listen()
+        backlog.listen()
     };
     begin("the model's index")?;
     // Both wait for the disk when files are cold.
@@ -135,13 +134,7 @@ pub(super) fn load(
         .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
         .filter(|&t| tokenizer.is_end(t))
         .collect();
-    let banned = if options.fixed_length {
-        ends.clone()
-    } else {
-        Vec::new()
-    };
-    let sampler = Sampler::new(options.sampling, banned);
-    early.listen()?;
+    backlog.listen()?;
     let draft_device = budget.draft_device();
     let on = OnDevice {
         oracle: budget.device.as_ref().is_some_and(|(d, _)| !d.is_cpu()),
@@ -167,18 +160,16 @@ pub(super) fn load(
     });
     Ok(Loaded {
         tokenizer,
-        template,
+        template: Arc::new(template),
         speculator,
-        draft: draft.map(|index| LateDraft {
+        draft: draft.map(|index| DeferredDraft {
             index,
             ctx_tokens,
             threads: draft_cores.threads,
             device: draft_device,
             n_vocab: blueprint.n_vocab(),
-            sampler: sampler.clone(),
         }),
         oracle,
-        sampler,
         scout: options.scout.then(HeuristicScout::new),
         ends,
         notices,

@@ -1,5 +1,6 @@
 //! What a session is started with: every default already resolved.
 
+use super::request::Params;
 use crate::speculate::{Sampling, TreeSize};
 use crate::units::Bytes;
 use std::path::PathBuf;
@@ -43,4 +44,15 @@ pub struct EngineOptions {
     /// Answers depend on model, prompt and sampling alone, also where that takes longer.
     pub exact: bool,
     pub sampling: Sampling,
+}
+
+impl EngineOptions {
+    /// How prompts that are typed are answered, and requests that want nothing else.
+    pub fn params(&self) -> Params {
+        Params {
+            sampling: self.sampling,
+            max_tokens: self.max_tokens,
+            fixed_length: self.fixed_length,
+        }
+    }
 }
