@@ -1,12 +1,15 @@
 //! The benchmark against a scripted session, on a virtual clock.
 #![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 
-use crossbeam_channel::{Receiver, Sender, never, unbounded};
+use crossbeam_channel::{Receiver, never, unbounded};
 use nmos::bench::{
     self, Case, MachineFacts, Options, Play, Report, Row, Run, Session, Stage, SuiteEnd, Watch,
 };
-use nmos::session::{EngineHandle, Event, Intent, IntentSender, Stamped};
-use nmos::telemetry::{AnswerStats, Hub, Snapshot};
+use nmos::model::TextError;
+use nmos::session::{
+    EngineEnd, EngineHandle, Event, Intent, RequestError, RequestEvent, SessionError,
+};
+use nmos::telemetry::{AnswerStats, Snapshot};
 use nmos::typing::{Composer, Edit, Trace, VirtualClock};
 use nmos::vocabulary::Label;
 use std::path::Path;
@@ -40,19 +43,26 @@ struct Got {
     text: String,
 }
 
+/// What a session says to a prompt.
+#[derive(Clone)]
+enum Says {
+    Of(RequestEvent),
+    /// It cannot go on.
+    Fatal(&'static str),
+}
+
 /// A session that hears prompts and lets `reply` say what comes of the `n`-th, from 0.
-fn engine(mut reply: impl FnMut(usize, &Got) -> Vec<Event> + Send + 'static) -> EngineHandle {
-    let (intents, inbox) = IntentSender::new(Arc::new(VirtualClock::new()));
-    let (events, outbox) = unbounded();
-    let mut script = move |inbox: Receiver<Stamped>, events: Sender<Event>| {
-        events.send(Event::Ready).unwrap();
+fn engine(mut reply: impl FnMut(usize, &Got) -> Vec<Says> + Send + 'static) -> EngineHandle {
+    let script = move |end: EngineEnd| {
+        let hears = || end.intents.recv().map(|stamped| stamped.intent);
+        end.clients.tell_all(Event::Ready);
         for n in 0.. {
-            match inbox.recv().map(|(_, intent)| intent) {
+            match hears() {
                 Ok(Intent::NewConversation) => {}
                 Ok(Intent::Shutdown) | Err(_) => return,
                 other => panic!("{other:?}"),
             }
-            let Ok(Intent::Anticipate(anticipate)) = inbox.recv().map(|(_, intent)| intent) else {
+            let Ok(Intent::Anticipate(anticipate)) = hears() else {
                 panic!("nothing said of working ahead");
             };
             let mut got = Got {
@@ -62,52 +72,67 @@ fn engine(mut reply: impl FnMut(usize, &Got) -> Vec<Event> + Send + 'static) -> 
                 text: String::new(),
             };
             let mut composer = Composer::new();
+            let mut typist = None;
             while got.edits.last() != Some(&Edit::Enter) {
-                match inbox.recv().map(|(_, intent)| intent) {
-                    Ok(Intent::Typing(event)) => {
+                let Ok(stamped) = end.intents.recv() else {
+                    return;
+                };
+                typist = Some(stamped.client);
+                match stamped.intent {
+                    Intent::Typing(event) => {
                         composer.apply(&event.edit).unwrap();
                         got.edits.push(event.edit);
                         got.times_us.push(event.t_us);
                     }
-                    Ok(Intent::Shutdown) | Err(_) => return,
+                    Intent::Shutdown => return,
                     other => panic!("{other:?}"),
                 }
             }
             got.text = composer.take();
-            for event in reply(n, &got) {
-                events.send(event).unwrap();
+            let id = end.clients.next_request();
+            for says in reply(n, &got) {
+                match says {
+                    Says::Of(event) => assert!(end.clients.tell(typist.unwrap(), id, event)),
+                    Says::Fatal(why) => {
+                        let error = SessionError::Load(anyhow::anyhow!(why));
+                        end.clients.tell_all(Event::Fatal(Arc::new(error)));
+                    }
+                }
             }
         }
     };
-    EngineHandle {
-        intents,
-        events: outbox,
-        hub: Hub::new(),
-        thread: Some(std::thread::spawn(move || script(inbox, events))),
-    }
+    EngineHandle::start(Arc::new(VirtualClock::new()), script)
 }
 
-fn submitted(got: &Got) -> Event {
-    Event::Submitted {
-        prompt: got.text.clone(),
-    }
+fn submitted(got: &Got) -> Says {
+    let prompt = got.text.clone();
+    Says::Of(RequestEvent::Submitted { prompt })
 }
 
-fn done(text: &str, ttft_ms: f64) -> Event {
-    Event::Done(Box::new(AnswerStats {
+fn answered(text: &str, ttft_ms: f64) -> AnswerStats {
+    AnswerStats {
         text: text.into(),
         ttft_ms: Some(ttft_ms),
         scout_label: Some(Label::Code),
         tokens: 4,
         ..AnswerStats::default()
-    }))
+    }
+}
+
+fn done(stats: AnswerStats) -> Says {
+    Says::Of(RequestEvent::Done(Box::new(stats)))
+}
+
+fn failed() -> Says {
+    let error = RequestError::from(TextError::NoToken('x'));
+    Says::Of(RequestEvent::Failed(error))
 }
 
 /// A quarter of the cold time where work ahead is allowed.
-fn sound(got: &Got) -> Vec<Event> {
+fn sound(got: &Got) -> Vec<Says> {
     vec![
         submitted(got),
-        done("Hi.", if got.anticipate { 25.0 } else { 100.0 }),
+        done(answered("Hi.", if got.anticipate { 25.0 } else { 100.0 })),
     ]
 }
 
@@ -139,8 +164,9 @@ fn run_until(
     interrupts: Receiver<()>,
 ) -> (SuiteEnd, Vec<Row>) {
     let (mut rows, mut shown) = (Vec::new(), Shown::default());
+    let client = engine.connect();
     let session = Session {
-        engine: &engine,
+        client: &client,
         pace: &VirtualClock::new(),
         interrupts,
         speed: 4.0,
@@ -188,13 +214,13 @@ fn a_session_is_warmed_up_by_a_prompt_that_is_no_row() {
         seen.send((got.anticipate, got.edits.len())).unwrap();
         match n {
             // It failed: the rows will tell, if it matters.
-            0 => vec![submitted(got), Event::Error("cold feet".into())],
+            0 => vec![submitted(got), failed()],
             _ => sound(got),
         }
     });
     let (mut rows, mut shown) = (Vec::new(), Shown::default());
     let session = Session {
-        engine: &engine,
+        client: &engine.connect(),
         pace: &VirtualClock::new(),
         interrupts: never(),
         speed: 4.0,
@@ -250,8 +276,9 @@ impl Watch for Told {
 fn each_run_is_told_when_it_begins_and_each_row_when_it_is_measured() {
     let (mut rows, mut told) = (Vec::new(), Told::default());
     let engine = engine(|_, got| sound(got));
+    let client = engine.connect();
     let session = Session {
-        engine: &engine,
+        client: &client,
         pace: &VirtualClock::new(),
         interrupts: never(),
         speed: 4.0,
@@ -299,9 +326,9 @@ fn a_prompt_that_the_session_misunderstood_is_a_fault() {
         let engine = engine(move |_, got| {
             let mut events = sound(got);
             if got.anticipate == wrong {
-                events[0] = Event::Submitted {
+                events[0] = Says::Of(RequestEvent::Submitted {
                     prompt: "Hullo".into(),
-                };
+                });
             }
             events
         });
@@ -314,7 +341,10 @@ fn a_prompt_that_the_session_misunderstood_is_a_fault() {
 
 #[test]
 fn answers_that_disagree_are_a_fault() {
-    let engine = engine(|n, got| vec![submitted(got), done(&format!("answer {n}"), 1.0)]);
+    let engine = engine(|n, got| {
+        let answer = answered(&format!("answer {n}"), 1.0);
+        vec![submitted(got), done(answer)]
+    });
     let (_, rows) = run(engine, &[hello("a")], true);
     assert_eq!(rows[0].texts_agree, Some(false));
     assert_eq!(rows[0].faults().len(), 1);
@@ -323,11 +353,11 @@ fn answers_that_disagree_are_a_fault() {
 #[test]
 fn answers_that_rounding_may_tell_apart_are_none() {
     let engine = engine(|n, got| {
-        let mut answer = done(&format!("answer {n}"), 1.0);
-        if let Event::Done(stats) = &mut answer {
-            stats.rounded = true;
-        }
-        vec![submitted(got), answer]
+        let answer = AnswerStats {
+            rounded: true,
+            ..answered(&format!("answer {n}"), 1.0)
+        };
+        vec![submitted(got), done(answer)]
     });
     let (_, rows) = run(engine, &[hello("a")], true);
     assert_eq!(rows[0].texts_agree, Some(false));
@@ -339,16 +369,13 @@ fn answers_that_rounding_may_tell_apart_are_none() {
 #[test]
 fn an_error_costs_its_row_alone_and_a_late_end_is_not_the_next_runs() {
     let engine = engine(|n, got| match n {
-        0 => vec![
-            submitted(got),
-            Event::Error("a disk fell off".into()),
-            done("late", 9.0),
-        ],
+        0 => vec![submitted(got), failed(), done(answered("late", 9.0))],
         _ => sound(got),
     });
     let (end, rows) = run(engine, &[hello("a"), hello("b")], false);
     assert_eq!(end, SuiteEnd::Complete);
-    assert_eq!(rows[0].faults(), ["typed: a disk fell off"]);
+    let fault = "typed: the model has no token for 'x': write the prompt without it";
+    assert_eq!(rows[0].faults(), [fault]);
     assert!(rows[0].stats.is_none());
     assert_eq!(rows[1].stats.as_ref().unwrap().text, "Hi.");
     assert!(rows[1].faults().is_empty());
@@ -358,7 +385,7 @@ fn an_error_costs_its_row_alone_and_a_late_end_is_not_the_next_runs() {
 fn a_session_that_ends_keeps_the_rows_before() {
     let engine = engine(|n, got| match n {
         0 => sound(got),
-        _ => vec![Event::Fatal("no memory".into())],
+        _ => vec![Says::Fatal("no memory")],
     });
     let (end, rows) = run(engine, &[hello("a"), hello("b")], false);
     assert_eq!(end, SuiteEnd::Fatal("no memory".into()));
@@ -384,7 +411,7 @@ fn an_interrupt_keeps_the_rows_before() {
 fn every_field_of_the_contract_is_there_and_unknown_ones_are_null() {
     let engine = engine(|n, got| match n {
         0 | 1 => sound(got),
-        _ => vec![submitted(got), Event::Error("x".into())],
+        _ => vec![submitted(got), failed()],
     });
     let (_, rows) = run(engine, &[hello("a"), hello("b")], true);
     let options = Options {

@@ -3,9 +3,8 @@
 
 mod common;
 
-use common::{SMOL, answer, ask, least_ram, model, options, ready, type_edit};
-use nmos::session::{EngineHandle, EngineOptions, Event, Intent, spawn};
-use nmos::typing::Edit;
+use common::{SMOL, Session, least_ram, model, options};
+use nmos::session::{EngineOptions, Intent};
 use nmos::units::Bytes;
 use nmos::vocabulary::OracleForm;
 use std::fs::{self, File};
@@ -14,37 +13,31 @@ use std::path::Path;
 const PROMPT: &str = "Name three colours.";
 
 /// A session over the model at `path`, most of which streams.
-fn session(path: &Path) -> EngineHandle {
+fn session(path: &Path) -> Session {
     let base = EngineOptions {
         max_tokens: 12,
         oracle: path.to_owned(),
         ..options(SMOL, Bytes(0))
     };
     let ram = Bytes(least_ram(&base).0 + Bytes::mib(8).0);
-    let engine = spawn(EngineOptions {
+    let session = Session::new(EngineOptions {
         ram: Some(ram),
         ..base
     });
-    ready(&engine).unwrap();
+    session.ready().unwrap();
     assert_eq!(
-        engine.hub.snapshot().engine.form,
+        session.hub().snapshot().engine.form,
         Some(OracleForm::Streamed)
     );
-    engine
+    session
 }
 
 /// The error that the next prompt ends with.
-fn failure(engine: &EngineHandle, prompt: &str) -> String {
-    let text = prompt.to_owned();
-    type_edit(engine, Edit::Insert { text, paste: true });
-    type_edit(engine, Edit::Enter);
-    loop {
-        match engine.events.recv().unwrap() {
-            Event::Error(why) => return why,
-            Event::Done(stats) => panic!("an answer: {}", stats.text),
-            Event::Fatal(why) => panic!("{why}"),
-            Event::Ready | Event::Submitted { .. } | Event::Text(_) | Event::Notice(_) => {}
-        }
+fn failure(session: &Session, prompt: &str) -> String {
+    session.send_prompt(prompt);
+    match session.outcome() {
+        Err(why) => why,
+        Ok((_, stats)) => panic!("an answer: {}", stats.text),
     }
 }
 
@@ -55,7 +48,7 @@ fn a_file_cut_short_ends_the_answer_and_the_next_one_works_when_it_is_back() {
     let path = dir.path().join("model.gguf");
     fs::copy(model(SMOL), &path).unwrap();
     let engine = session(&path);
-    let (_, before) = ask(&engine, PROMPT);
+    let (_, before) = engine.ask_typed(PROMPT);
 
     let whole = fs::read(&path).unwrap();
     let file = File::options().write(true).open(&path).unwrap();
@@ -68,10 +61,10 @@ fn a_file_cut_short_ends_the_answer_and_the_next_one_works_when_it_is_back() {
     // The file is restored; the conversation goes on where it was.
     fs::write(&path, &whole).unwrap();
     file.set_modified(mtime).unwrap();
-    let (_, second) = ask(&engine, "And three more.");
+    let (_, second) = engine.ask_typed("And three more.");
     assert!(second.tokens > 0);
-    engine.intents.send(Intent::NewConversation).unwrap();
-    let (_, after) = ask(&engine, PROMPT);
+    engine.tell(Intent::NewConversation);
+    let (_, after) = engine.ask_typed(PROMPT);
     assert_eq!(before.text, after.text);
     engine.shutdown();
 }
@@ -91,14 +84,6 @@ fn a_file_that_was_replaced_is_not_computed_with() {
     // A session started anew takes what is there.
     engine.shutdown();
     let engine = session(&path);
-    type_edit(
-        &engine,
-        Edit::Insert {
-            text: PROMPT.into(),
-            paste: true,
-        },
-    );
-    type_edit(&engine, Edit::Enter);
-    assert!(answer(&engine).1.tokens > 0);
+    assert!(engine.ask_typed(PROMPT).1.tokens > 0);
     engine.shutdown();
 }

@@ -12,7 +12,7 @@ use nmos::oracle::{
     HookedOptions, LlamaOracle, Oracle, OracleError, TokenTree, TreeNode, WidthClass,
 };
 use nmos::river::{Plan, ReadSizes, catalogue_by_layer};
-use nmos::session::{self, Event};
+use nmos::session;
 use nmos::system;
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
@@ -239,12 +239,12 @@ fn a_session_takes_this_form_by_itself_and_stays_within_its_budget() {
     let base = common::options(GEMMA, Bytes(0));
     // A session that was refused has left its vocabulary's memory with this process.
     let ram = Bytes(common::least_ram(&base).0 + Bytes::mib(64).0);
-    let engine = session::spawn(session::EngineOptions {
+    let engine = common::Session::new(session::EngineOptions {
         ram: Some(ram),
         ..base.clone()
     });
-    common::ready(&engine).unwrap();
-    let snapshot = engine.hub.snapshot();
+    engine.ready().unwrap();
+    let snapshot = engine.hub().snapshot();
     assert_eq!(snapshot.engine.form, Some(OracleForm::Hooked));
     let layers: u64 = snapshot.shards.iter().map(|s| s.bytes.0).sum();
     engine.shutdown();
@@ -271,13 +271,13 @@ fn a_session_takes_this_form_by_itself_and_stays_within_its_budget() {
     assert!(read > layers, "{read}");
 
     // With room for all of it, llama.cpp holds it.
-    let engine = session::spawn(session::EngineOptions {
+    let engine = common::Session::new(session::EngineOptions {
         ram: Some(Bytes::mib(900)),
         ..base
     });
-    common::ready(&engine).unwrap();
+    engine.ready().unwrap();
     assert_eq!(
-        engine.hub.snapshot().engine.form,
+        engine.hub().snapshot().engine.form,
         Some(OracleForm::Resident)
     );
     engine.shutdown();
@@ -285,11 +285,8 @@ fn a_session_takes_this_form_by_itself_and_stays_within_its_budget() {
 
 #[test]
 fn too_little_memory_names_the_head_that_has_to_stay() {
-    let engine = session::spawn(common::options(GEMMA, Bytes::mib(64)));
-    let why = match engine.events.recv().unwrap() {
-        Event::Fatal(why) => why,
-        other => panic!("{other:?}"),
-    };
+    let engine = common::Session::new(common::options(GEMMA, Bytes::mib(64)));
+    let why = engine.ready().unwrap_err();
     engine.shutdown();
     assert!(
         why.contains("170 MiB of that are the output matrix"),

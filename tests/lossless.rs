@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::{DRAFT, ORACLE, model};
+use common::{DRAFT, ORACLE, Session, model, paste};
 use nmos::plan::{DraftRequest, TreeSize, Vram};
-use nmos::session::{self, EngineHandle, EngineOptions, Event, Intent, Sampling};
+use nmos::session::{EngineOptions, Intent, Sampling};
 use nmos::telemetry::{AnswerStats, Phase, Snapshot};
 use nmos::typing::{Edit, Trace, TypingEvent, VirtualClock};
 use nmos::units::Bytes;
@@ -57,53 +57,21 @@ fn greedy() -> Sampling {
     }
 }
 
-fn send(engine: &EngineHandle, edit: Edit) {
-    engine
-        .intents
-        .send(Intent::Typing(TypingEvent { t_us: 0, edit }))
-        .unwrap();
-}
-
-fn paste(text: &str) -> Edit {
-    Edit::Insert {
-        text: text.into(),
-        paste: true,
-    }
-}
-
-/// The figures of the answer under way; what streamed must be its text.
-fn finish(engine: &EngineHandle) -> AnswerStats {
-    let mut streamed = String::new();
-    loop {
-        match engine.events.recv().unwrap() {
-            Event::Ready | Event::Submitted { .. } => {}
-            Event::Text(text) => streamed += &text,
-            Event::Done(stats) => {
-                assert_eq!(stats.text, streamed);
-                return *stats;
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn ask(engine: &EngineHandle, prompt: &str) -> AnswerStats {
-    send(engine, paste(prompt));
-    send(engine, Edit::Enter);
-    finish(engine)
+fn ask(engine: &Session, prompt: &str) -> AnswerStats {
+    engine.ask_typed(prompt).1
 }
 
 /// Answers to `prompts`, each in a conversation of its own.
 fn answers(options: EngineOptions, prompts: &[&str]) -> Vec<AnswerStats> {
-    let engine = session::spawn(options);
+    let engine = Session::new(options);
     let all = prompts
         .iter()
         .map(|prompt| {
-            engine.intents.send(Intent::NewConversation).unwrap();
+            engine.tell(Intent::NewConversation);
             ask(&engine, prompt)
         })
         .collect();
-    let form = engine.hub.snapshot().engine.form;
+    let form = engine.hub().snapshot().engine.form;
     // A budget that holds all of the weights is not one of those that are to stream.
     assert!(
         matches!(form, Some(OracleForm::Streamed | OracleForm::Resident)),
@@ -236,14 +204,11 @@ fn one_seed_gives_one_text_for_any_size_of_tree() {
 
 /// Lets virtual time pass, a second whenever the session shows something new, until it has
 /// worked on all that it was given.
-fn settle(engine: &EngineHandle, clock: &VirtualClock, done: impl Fn(&Snapshot) -> bool) {
-    while !done(&engine.hub.snapshot()) {
-        assert!(
-            !engine.thread.as_ref().unwrap().is_finished(),
-            "the session ended"
-        );
+fn settle(engine: &Session, clock: &VirtualClock, done: impl Fn(&Snapshot) -> bool) {
+    while !done(&engine.hub().snapshot()) {
+        assert!(!engine.engine.has_ended(), "the session ended");
         clock.advance(1_000_000);
-        engine.hub.changed().recv().unwrap();
+        engine.hub().changed().recv().unwrap();
     }
 }
 
@@ -257,7 +222,7 @@ fn begun(s: &Snapshot) -> bool {
 /// Types `events` on virtual time. Before Enter the typist rests until an answer is begun to
 /// the prompt of `whole` tokens; where `rests`, after each insertion and backspace as well.
 fn type_out(
-    engine: &EngineHandle,
+    engine: &Session,
     clock: &VirtualClock,
     events: &[TypingEvent],
     whole: u64,
@@ -271,8 +236,8 @@ fn type_out(
                 s.prefill.prompt_tokens as u64 == whole && begun(s)
             });
         }
-        let before = edits(&engine.hub.snapshot());
-        engine.intents.send(Intent::Typing(event.clone())).unwrap();
+        let before = edits(&engine.hub().snapshot());
+        engine.tell(Intent::Typing(event.clone()));
         if rests && matches!(event.edit, Edit::Insert { .. } | Edit::Backspace) {
             settle(engine, clock, |s| edits(s) != before && begun(s));
         }
@@ -328,19 +293,19 @@ fn work_before_enter_changes_no_answer() {
         (name, trace(name).events().to_vec(), false),
     ];
 
-    let cold = session::spawn(options(false));
-    cold.intents.send(Intent::Anticipate(false)).unwrap();
+    let cold = Session::new(options(false));
+    cold.tell(Intent::Anticipate(false));
     let clock = Arc::new(VirtualClock::new());
-    let warm = session::spawn_with_clock(options(true), Arc::clone(&clock) as Arc<_>);
+    let warm = Session::with_clock(options(true), Arc::clone(&clock) as Arc<_>);
     for (name, events, rests) in &scripts {
         let expected = {
-            cold.intents.send(Intent::NewConversation).unwrap();
+            cold.tell(Intent::NewConversation);
             ask(&cold, &final_text(events))
         };
         assert_eq!(expected.prompt_tokens_ready, 0, "{name}");
-        warm.intents.send(Intent::NewConversation).unwrap();
+        warm.tell(Intent::NewConversation);
         type_out(&warm, &clock, events, expected.prompt_tokens, *rests);
-        let stats = finish(&warm);
+        let stats = warm.answer().1;
         println!(
             "{name}: {} of {} prompt tokens ready at Enter",
             stats.prompt_tokens_ready, stats.prompt_tokens
@@ -366,19 +331,19 @@ fn a_second_turn_is_the_same_when_it_was_anticipated() {
         anticipate,
         ..options(BUDGETS[2], draft)
     };
-    let cold = session::spawn(options(false, false));
+    let cold = Session::new(options(false, false));
     let expected = [ask(&cold, PROMPTS[2]), ask(&cold, second)];
     cold.shutdown();
     assert!(expected[1].prompt_tokens_ready > expected[0].prompt_tokens);
 
     let clock = Arc::new(VirtualClock::new());
-    let warm = session::spawn_with_clock(options(true, true), Arc::clone(&clock) as Arc<_>);
+    let warm = Session::with_clock(options(true, true), Arc::clone(&clock) as Arc<_>);
     let first = ask(&warm, PROMPTS[2]);
     let events: Vec<_> = [paste(second), Edit::Enter]
         .map(|edit| TypingEvent { t_us: 1, edit })
         .into();
     type_out(&warm, &clock, &events, expected[1].prompt_tokens, false);
-    let again = finish(&warm);
+    let again = warm.answer().1;
     warm.shutdown();
     assert_eq!(first.text, expected[0].text);
     assert_eq!(again.text, expected[1].text);

@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::{SMOL, answer, ask, options, type_edit};
-use nmos::session::{EngineOptions, Event, Intent, spawn, spawn_with_clock};
+use common::{SMOL, Session, options};
+use nmos::session::{EngineOptions, Event, Intent, Notice};
 use nmos::telemetry::AnswerEnd;
-use nmos::typing::{Edit, VirtualClock};
+use nmos::typing::VirtualClock;
 use nmos::units::Bytes;
 use std::sync::Arc;
 
@@ -19,28 +19,20 @@ fn small() -> EngineOptions {
     }
 }
 
-fn paste(text: &str) -> Edit {
-    Edit::Insert {
-        text: text.into(),
-        paste: true,
-    }
-}
-
 #[test]
 fn a_stop_while_models_load_stops_the_prompt_that_waits() {
     let _turn = common::turn();
-    let engine = spawn(small());
-    type_edit(&engine, paste("Write a long story."));
-    type_edit(&engine, Edit::Enter);
-    engine.intents.send(Intent::Stop).unwrap();
-    let (pieces, stopped) = answer(&engine);
+    let engine = Session::new(small());
+    engine.send_prompt("Write a long story.");
+    engine.tell(Intent::Stop);
+    let (pieces, stopped) = engine.answer();
     assert_eq!(stopped.end, AnswerEnd::Stopped);
     assert_eq!((pieces.len(), stopped.tokens), (0, 0));
 
     // What was not answered is no part of the conversation.
-    let (_, next) = ask(&engine, PROMPT);
-    engine.intents.send(Intent::NewConversation).unwrap();
-    let (_, alone) = ask(&engine, PROMPT);
+    let (_, next) = engine.ask_typed(PROMPT);
+    engine.tell(Intent::NewConversation);
+    let (_, alone) = engine.ask_typed(PROMPT);
     assert_eq!(next.prompt_tokens, alone.prompt_tokens);
     assert_eq!(next.text, alone.text);
     engine.shutdown();
@@ -50,11 +42,10 @@ fn a_stop_while_models_load_stops_the_prompt_that_waits() {
 fn an_answer_to_a_prompt_sent_while_models_load_counts_the_wait() {
     let _turn = common::turn();
     let clock = Arc::new(VirtualClock::new());
-    let engine = spawn_with_clock(small(), Arc::clone(&clock) as Arc<_>);
-    type_edit(&engine, paste(PROMPT));
-    type_edit(&engine, Edit::Enter);
+    let engine = Session::with_clock(small(), Arc::clone(&clock) as Arc<_>);
+    engine.send_prompt(PROMPT);
     clock.advance(30_000_000);
-    let (_, stats) = answer(&engine);
+    let (_, stats) = engine.answer();
     assert!(stats.ttft_ms.unwrap() >= 30_000.0, "{:?}", stats.ttft_ms);
     engine.shutdown();
 }
@@ -62,16 +53,15 @@ fn an_answer_to_a_prompt_sent_while_models_load_counts_the_wait() {
 #[test]
 fn an_empty_prompt_is_declined_and_the_next_one_answered() {
     let _turn = common::turn();
-    let engine = spawn(small());
-    type_edit(&engine, paste("  \n"));
-    type_edit(&engine, Edit::Enter);
+    let engine = Session::new(small());
+    engine.send_prompt("  \n");
     loop {
-        match engine.events.recv().unwrap() {
-            Event::Notice(why) => break assert!(why.contains("empty prompt"), "{why}"),
+        match engine.next_event() {
+            Event::Notice(Notice::EmptyPrompt) => break,
             Event::Ready => {}
             other => panic!("{other:?}"),
         }
     }
-    assert!(ask(&engine, PROMPT).1.tokens > 0);
+    assert!(engine.ask_typed(PROMPT).1.tokens > 0);
     engine.shutdown();
 }

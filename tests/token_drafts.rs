@@ -52,7 +52,7 @@ fn asked_once() -> (ModelDrafter, Vec<TokenId>, DraftTree, DraftIdx) {
 fn alone(text: &[TokenId], sampler: Option<&Sampler>) -> Vec<Guess> {
     let mut fresh = drafter();
     if let Some(sampler) = sampler {
-        fresh.choose_by(sampler.clone());
+        fresh.choose_by(sampler);
     }
     fresh.follow(text).unwrap();
     let tree = tree_at(text);
@@ -89,7 +89,7 @@ fn branches_say_what_each_would_say_alone() {
     ] {
         let sampler = Sampler::new(sampling, Vec::new());
         let mut drafter = drafter();
-        drafter.choose_by(sampler.clone());
+        drafter.choose_by(&sampler);
         let text = text();
         drafter.follow(&text).unwrap();
         let mut tree = tree_at(&text);

@@ -9,7 +9,7 @@ use nmos::oracle::{Oracle, TokenTree, Trees, WidthClass};
 use nmos::plan::{DecodeTimes, TreeSize};
 use nmos::speculate::{
     DraftTree, Drafter, Growth, ModelDrafter, NodeKind, Sampler, Sampling, Sizing, Speculator,
-    accept_behind,
+    verify,
 };
 use nmos::units::{Bytes, TokenId};
 use std::sync::Arc;
@@ -91,7 +91,7 @@ fn guessed(
             grown.unwrap();
         }
         let output = oracle.pass(&cut.tree, class).unwrap();
-        let found = accept_behind(&cut.tree, tree.n_certain() - 1, &output.logits, |row| {
+        let found = verify(&cut.tree, tree.n_certain() - 1, &output.logits, |row| {
             let token = sampler.choose(row, &text, text.len());
             text.push(token);
             token
@@ -113,7 +113,7 @@ fn guessed(
 
 fn draft(sampler: &Sampler) -> ModelDrafter {
     let mut draft = ModelDrafter::open(&Gguf::open(&model(SMOL)).unwrap(), 2048, 2).unwrap();
-    draft.choose_by(sampler.clone());
+    draft.choose_by(sampler);
     draft
 }
 

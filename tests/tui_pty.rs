@@ -7,10 +7,9 @@
 
 mod pty;
 
-use crossbeam_channel::unbounded;
 use nmos::ggml::{self, GgmlType};
-use nmos::session::{EngineHandle, Event, Intent, IntentSender};
-use nmos::telemetry::{AnswerEnd, AnswerStats, Hub, Phase};
+use nmos::session::{EngineEnd, EngineHandle, Event, Intent, RequestEvent, SessionError};
+use nmos::telemetry::{AnswerEnd, AnswerStats, Phase};
 use nmos::tui::{self, ColorDepth, WorkbenchOptions};
 use nmos::typing::{Edit, MonotonicClock};
 use portable_pty::CommandBuilder;
@@ -135,68 +134,65 @@ fn child() -> ExitCode {
 /// stopped, `panic` panics, `abort` aborts, `overflow` needs more stack than there is, `fatal`
 /// ends; anything else is answered at once, with how many characters there were.
 fn scripted() -> EngineHandle {
-    let (intents, heard) = IntentSender::new(Arc::new(MonotonicClock::new()));
-    let (say, events) = unbounded();
-    let hub = Hub::new();
-    let telemetry = hub.clone();
-    let thread = std::thread::spawn(move || {
-        let mut prompt = String::new();
-        let done = |end| {
-            Event::Done(Box::new(AnswerStats {
-                end,
-                tokens: 2,
-                ..AnswerStats::default()
-            }))
-        };
-        say.send(Event::Ready).unwrap();
-        for (_, intent) in heard {
-            let event = match intent {
-                Intent::Typing(event) => event,
-                Intent::Stop => {
-                    say.send(done(AnswerEnd::Stopped)).unwrap();
-                    continue;
-                }
-                Intent::NewConversation | Intent::Anticipate(_) => continue,
-                Intent::Shutdown => return,
-            };
-            match event.edit {
-                Edit::Insert { text, .. } => prompt += &text,
-                Edit::Enter => {
-                    let text = std::mem::take(&mut prompt);
-                    say.send(Event::Submitted {
-                        prompt: text.clone(),
-                    })
-                    .unwrap();
-                    telemetry.update(|s| s.phase = Phase::Answering);
-                    say.send(Event::Text("The answer ".into())).unwrap();
-                    say.send(Event::Text("has begun.".into())).unwrap();
-                    if text.contains("panic") {
-                        panic!("the script says so");
-                    }
-                    if text.contains("abort") {
-                        abort_in_ggml();
-                    }
-                    if text.contains("overflow") {
-                        assert_eq!(deeper(1), 0);
-                    }
-                    if text.contains("fatal") {
-                        say.send(Event::Fatal("model.gguf is gone".into())).unwrap();
-                    } else if !text.contains("long") {
-                        let counted = format!(" {} characters.", text.chars().count());
-                        say.send(Event::Text(counted)).unwrap();
-                        say.send(done(AnswerEnd::EndOfText)).unwrap();
-                        telemetry.update(|s| s.phase = Phase::Idle);
-                    }
-                }
-                _ => {}
+    EngineHandle::start(Arc::new(MonotonicClock::new()), script)
+}
+
+fn script(end: EngineEnd) {
+    let mut prompt = String::new();
+    let mut asked = None;
+    let done = |end| {
+        RequestEvent::Done(Box::new(AnswerStats {
+            end,
+            tokens: 2,
+            ..AnswerStats::default()
+        }))
+    };
+    end.clients.tell_all(Event::Ready);
+    for stamped in &end.intents {
+        let event = match stamped.intent {
+            Intent::Typing(event) => event,
+            Intent::Stop => {
+                let id = asked.unwrap();
+                end.clients
+                    .tell(stamped.client, id, done(AnswerEnd::Stopped));
+                continue;
             }
+            Intent::Shutdown => return,
+            _ => continue,
+        };
+        match event.edit {
+            Edit::Insert { text, .. } => prompt += &text,
+            Edit::Enter => {
+                let text = std::mem::take(&mut prompt);
+                let id = *asked.insert(end.clients.next_request());
+                let say = |event| end.clients.tell(stamped.client, id, event);
+                say(RequestEvent::Submitted {
+                    prompt: text.clone(),
+                });
+                end.hub.update(|s| s.phase = Phase::Answering);
+                say(RequestEvent::Text("The answer ".into()));
+                say(RequestEvent::Text("has begun.".into()));
+                if text.contains("panic") {
+                    panic!("the script says so");
+                }
+                if text.contains("abort") {
+                    abort_in_ggml();
+                }
+                if text.contains("overflow") {
+                    assert_eq!(deeper(1), 0);
+                }
+                if text.contains("fatal") {
+                    let gone = SessionError::Load(anyhow::anyhow!("model.gguf is gone"));
+                    end.clients.tell_all(Event::Fatal(Arc::new(gone)));
+                } else if !text.contains("long") {
+                    let counted = format!(" {} characters.", text.chars().count());
+                    say(RequestEvent::Text(counted));
+                    say(done(AnswerEnd::EndOfText));
+                    end.hub.update(|s| s.phase = Phase::Idle);
+                }
+            }
+            _ => {}
         }
-    });
-    EngineHandle {
-        intents,
-        events,
-        hub,
-        thread: Some(thread),
     }
 }
 

@@ -3,7 +3,10 @@
 //! With `NMOS_SHOTS=DIR` the same screens are written there as PNG, to be looked at.
 #![allow(clippy::unwrap_used)]
 
-use nmos::session::{Event as EngineEvent, Intent};
+use nmos::model::TextError;
+use nmos::session::{
+    Clients, Event as EngineEvent, Intent, Notice, RequestError, RequestEvent, SessionError,
+};
 use nmos::telemetry::*;
 use nmos::tui::app::{App, Effect};
 use nmos::tui::shot::{self, Defaults};
@@ -16,6 +19,7 @@ use ratatui::crossterm::event::{
     Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
 use ratatui::layout::Rect;
+use std::sync::Arc;
 
 fn loader() -> ThemeLoader {
     ThemeLoader {
@@ -287,6 +291,16 @@ fn stats() -> AnswerStats {
     }
 }
 
+/// The engine cannot go on.
+fn fatal(why: &'static str) -> EngineEvent {
+    EngineEvent::Fatal(Arc::new(SessionError::Load(anyhow::anyhow!(why))))
+}
+
+/// What became of the prompt that was sent.
+fn of(event: RequestEvent) -> EngineEvent {
+    EngineEvent::Request(Clients::default().next_request(), event)
+}
+
 fn asked() -> App {
     let mut app = app();
     app.engine(EngineEvent::Ready, 0);
@@ -301,8 +315,8 @@ fn asked() -> App {
 
 fn answered() -> App {
     let mut app = asked();
-    app.engine(EngineEvent::Text(ANSWER.into()), 0);
-    app.engine(EngineEvent::Done(Box::new(stats())), 0);
+    app.engine(of(RequestEvent::Text(ANSWER.into())), 0);
+    app.engine(of(RequestEvent::Done(Box::new(stats()))), 0);
     let mut snapshot = streamed();
     snapshot.phase = Phase::Idle;
     app.set_snapshot(snapshot);
@@ -345,7 +359,7 @@ fn remarks_before_the_first_prompt_leave_the_greeting() {
     for (width, height) in [(80, 24), (120, 40), (160, 48), (200, 60)] {
         let mut app = app();
         app.engine(
-            EngineEvent::Notice("no draft: it is not here yet".into()),
+            EngineEvent::Notice(Notice::Setup("no draft: it is not here yet".into())),
             0,
         );
         app.engine(EngineEvent::Ready, 0);
@@ -430,7 +444,7 @@ fn typing() {
 fn answering() {
     check("answering", || {
         let mut app = asked();
-        app.engine(EngineEvent::Text(ANSWER[..260].into()), 0);
+        app.engine(of(RequestEvent::Text(ANSWER[..260].into())), 0);
         app
     });
 }
@@ -460,10 +474,9 @@ fn failed() {
     check("failed", || {
         let mut app = asked();
         app.engine(
-            EngineEvent::Fatal(
+            fatal(
                 "The draft model draft.gguf is truncated: it ends at 81 MB of 491 MB. \
-                 Fetch it again with `nmos models pull`."
-                    .into(),
+                 Fetch it again with `nmos models pull`.",
             ),
             0,
         );
@@ -607,7 +620,8 @@ fn typing_is_told_to_the_session_in_order() {
 fn a_prompt_that_fails_comes_back_and_can_be_sent_again() {
     let mut app = asked();
     app.take_effects();
-    app.engine(EngineEvent::Error("cannot read model.gguf".into()), 9);
+    let error = RequestError::from(TextError::NoToken('é'));
+    app.engine(of(RequestEvent::Failed(error)), 9);
     assert!(!app.busy);
     assert_eq!(
         app.prompt.text(),
@@ -615,7 +629,7 @@ fn a_prompt_that_fails_comes_back_and_can_be_sent_again() {
     );
     // The session hears of the restored text, so that Enter sends it.
     assert_eq!(edits(&mut app).len(), 1);
-    assert!(text(&render(&mut app, 80, 24)).contains("cannot read model.gguf"));
+    assert!(text(&render(&mut app, 80, 24)).contains("the model has no token for 'é'"));
     press(&mut app, KeyCode::Enter);
     assert_eq!(edits(&mut app), [Edit::Enter]);
 }
@@ -623,7 +637,7 @@ fn a_prompt_that_fails_comes_back_and_can_be_sent_again() {
 #[test]
 fn escape_stops_and_keeps_the_text() {
     let mut app = asked();
-    app.engine(EngineEvent::Text("partial".into()), 0);
+    app.engine(of(RequestEvent::Text("partial".into())), 0);
     app.take_effects();
     press(&mut app, KeyCode::Esc);
     let effects = app.take_effects();
@@ -635,7 +649,7 @@ fn escape_stops_and_keeps_the_text() {
         end: AnswerEnd::Stopped,
         ..stats()
     };
-    app.engine(EngineEvent::Done(Box::new(stats)), 0);
+    app.engine(of(RequestEvent::Done(Box::new(stats))), 0);
     let screen = text(&render(&mut app, 80, 24));
     assert!(
         screen.contains("partial") && screen.contains("stopped"),
@@ -743,7 +757,7 @@ fn quitting_asks_first_where_something_would_be_lost() {
 
     // Where nothing can go on, once is enough.
     let mut dead = asked();
-    dead.engine(EngineEvent::Fatal("gone".into()), 0);
+    dead.engine(fatal("gone"), 0);
     dead.take_effects();
     assert!(matches!(ctrl_c(&mut dead)[..], [Effect::Quit]));
 }
@@ -751,7 +765,7 @@ fn quitting_asks_first_where_something_would_be_lost() {
 #[test]
 fn ctrl_c_stops_an_answer_and_a_second_quits_without_waiting() {
     let mut app = asked();
-    app.engine(EngineEvent::Text("partial".into()), 0);
+    app.engine(of(RequestEvent::Text("partial".into())), 0);
     app.take_effects();
     let effects = ctrl_c(&mut app);
     assert!(
@@ -765,7 +779,7 @@ fn ctrl_c_stops_an_answer_and_a_second_quits_without_waiting() {
     let mut app = asked();
     app.take_effects();
     ctrl_c(&mut app);
-    app.engine(EngineEvent::Done(Box::new(stats())), 0);
+    app.engine(of(RequestEvent::Done(Box::new(stats()))), 0);
     let screen = text(&render(&mut app, 80, 24));
     assert!(
         screen.contains("Ctrl-C again quits") && !screen.contains("stopping"),

@@ -1,9 +1,9 @@
 //! Pictures of a session, taken by typing into it.
 #![allow(clippy::unwrap_used)]
 
-use crossbeam_channel::unbounded;
-use nmos::session::{EngineHandle, Event, Intent, IntentSender};
-use nmos::telemetry::{AnswerStats, Hub};
+use nmos::oracle::OracleError;
+use nmos::session::{EngineHandle, Event, Intent, RequestError, RequestEvent};
+use nmos::telemetry::AnswerStats;
 use nmos::tui::shot::{Pace, Shot, ShotOptions, capture, to_svg};
 use nmos::tui::{ColorDepth, DEFAULT_THEME, ThemeLoader};
 use nmos::typing::{Edit, MonotonicClock};
@@ -12,31 +12,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A session that answers `reply` to whatever is sent.
-fn session(reply: Event) -> EngineHandle {
-    let (intents, heard) = IntentSender::new(Arc::new(MonotonicClock::new()));
-    let (say, events) = unbounded();
-    let thread = std::thread::spawn(move || {
-        say.send(Event::Ready).unwrap();
-        for (_, intent) in heard {
-            match intent {
+fn session(reply: RequestEvent) -> EngineHandle {
+    EngineHandle::start(Arc::new(MonotonicClock::new()), move |end| {
+        let clients = &end.clients;
+        clients.tell_all(Event::Ready);
+        for stamped in &end.intents {
+            match stamped.intent {
                 Intent::Typing(event) if event.edit == Edit::Enter => {
-                    say.send(Event::Text("word ".repeat(40))).unwrap();
-                    say.send(reply.clone()).unwrap();
+                    let (client, id) = (stamped.client, clients.next_request());
+                    clients.tell(client, id, RequestEvent::Text("word ".repeat(40)));
+                    clients.tell(client, id, reply.clone());
                 }
                 Intent::Shutdown => return,
                 _ => {}
             }
         }
-    });
-    EngineHandle {
-        intents,
-        events,
-        hub: Hub::new(),
-        thread: Some(thread),
-    }
+    })
 }
 
-fn shots(reply: Event, prompt: &str) -> anyhow::Result<Vec<Shot>> {
+fn shots(reply: RequestEvent, prompt: &str) -> anyhow::Result<Vec<Shot>> {
     let handle = session(reply);
     let options = ShotOptions {
         size: Size::new(120, 40),
@@ -51,7 +45,7 @@ fn shots(reply: Event, prompt: &str) -> anyhow::Result<Vec<Shot>> {
             settle: Duration::ZERO,
         },
     };
-    let shots = capture(&handle, options);
+    let shots = capture(&handle.connect(), options);
     handle.shutdown();
     shots
 }
@@ -66,7 +60,7 @@ fn the_four_moments_show_what_happened() {
         tokens: 40,
         ..AnswerStats::default()
     };
-    let shots = shots(Event::Done(Box::new(stats)), "two\nlines").unwrap();
+    let shots = shots(RequestEvent::Done(Box::new(stats)), "two\nlines").unwrap();
     let moments: Vec<_> = shots.iter().map(|s| s.moment).collect();
     assert_eq!(moments, ["typing", "answering", "answer", "help"]);
     let [typing, answering, answer, help] = &shots[..] else {
@@ -82,7 +76,9 @@ fn the_four_moments_show_what_happened() {
 
 #[test]
 fn a_session_that_fails_fails_the_pictures() {
-    let error = shots(Event::Error("no weights".into()), "x").err().unwrap();
-    assert_eq!(error.to_string(), "no weights");
-    assert!(shots(Event::Ready, "  ").is_err(), "nothing to send");
+    let no_weights = OracleError::Graph("no weights".into());
+    let failed = RequestEvent::Failed(RequestError::Pass(Arc::new(no_weights)));
+    let error = shots(failed.clone(), "x").err().unwrap();
+    assert!(error.to_string().contains("no weights"), "{error}");
+    assert!(shots(failed, "  ").is_err(), "nothing to send");
 }

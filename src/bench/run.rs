@@ -1,7 +1,7 @@
 //! One prompt into the session, by hand or all at once, and what came back.
 
 use super::{Case, Pace};
-use crate::session::{EngineHandle, Event, Intent};
+use crate::session::{Client, Event, Intent, RequestEvent, RequestId};
 use crate::telemetry::{AnswerStats, see_log};
 use crate::typing::{Edit, Replay, SpeedError, TypingEvent, sha256_hex};
 use crossbeam_channel::{Receiver, never, select};
@@ -40,13 +40,13 @@ pub enum RunEnd {
     Fatal(String),
 }
 
-/// Plays `case` into `engine` as the first turn of a new conversation. `tick` is called at
+/// Plays `case` into a session as the first turn of a new conversation. `tick` is called at
 /// each message of `ticks`, to show what goes on.
 ///
 /// # Errors
 /// A speed that makes no sense.
 pub(super) fn play(
-    engine: &EngineHandle,
+    client: &Client,
     case: &Case,
     how: Play,
     pace: &dyn Pace,
@@ -68,25 +68,25 @@ pub(super) fn play(
         }
         Play::Cold => Keys::AtOnce(at_once(&case.text)),
     };
-    Ok(give(engine, keys, pace, interrupts, ticks, tick))
+    Ok(give(client, keys, pace, interrupts, ticks, tick))
 }
 
 /// Has the session answer a text of no meaning here, so that weights, draft and kernels are in
 /// place before anything is measured. What it answers is of no interest.
 pub(super) fn warm_up(
-    engine: &EngineHandle,
+    client: &Client,
     pace: &dyn Pace,
     interrupts: &mut Receiver<()>,
     ticks: &Receiver<std::time::Instant>,
     tick: &mut dyn FnMut(),
 ) -> RunEnd {
     let keys = Keys::AtOnce(at_once(WARM_UP));
-    give(engine, keys, pace, interrupts, ticks, tick)
+    give(client, keys, pace, interrupts, ticks, tick)
 }
 
 /// Gives `keys` to a new conversation, one event at a time, and waits for the answer.
 fn give(
-    engine: &EngineHandle,
+    client: &Client,
     mut keys: Keys,
     pace: &dyn Pace,
     interrupts: &mut Receiver<()>,
@@ -100,7 +100,7 @@ fn give(
         Intent::Anticipate(matches!(keys, Keys::Typed(_))),
     ] {
         // A session that is gone has closed its events too, and is found out below.
-        let _ = engine.intents.send(intent);
+        let _ = client.send(intent);
     }
     loop {
         let due = match keys.next_due_us() {
@@ -110,11 +110,11 @@ fn give(
         select! {
             recv(due) -> _ => {
                 if let Some(event) = keys.pop_due(pace.now_us() - began_us) {
-                    let _ = engine.intents.send(Intent::Typing(event));
+                    let _ = client.send(Intent::Typing(event));
                 }
             }
-            recv(engine.events) -> event => match event {
-                Ok(Event::Fatal(why)) => return RunEnd::Fatal(why),
+            recv(client.events()) -> event => match event {
+                Ok(Event::Fatal(error)) => return RunEnd::Fatal(error.to_string()),
                 Ok(event) => {
                     if listener.hear(event) {
                         return RunEnd::Finished(Box::new(listener.run));
@@ -173,25 +173,30 @@ impl Keys {
 #[derive(Default)]
 struct Listener {
     run: Run,
+    /// The prompt's, once it was submitted.
+    id: Option<RequestId>,
 }
 
 impl Listener {
     /// True when the run is over.
     fn hear(&mut self, event: Event) -> bool {
-        let submitted = self.run.prompt_sha256.is_some();
         match event {
-            Event::Submitted { prompt } => self.run.prompt_sha256 = Some(sha256_hex(&prompt)),
-            // What comes before this prompt was submitted belongs to one that failed.
-            Event::Done(stats) if submitted => {
+            Event::Request(id, RequestEvent::Submitted { prompt }) => {
+                self.id = Some(id);
+                self.run.prompt_sha256 = Some(sha256_hex(&prompt));
+            }
+            Event::Request(id, RequestEvent::Done(stats)) if self.id == Some(id) => {
                 self.run.stats = Some(*stats);
                 return true;
             }
-            Event::Error(what) => {
-                self.run.error.get_or_insert(what);
-                return submitted;
+            Event::Request(id, RequestEvent::Failed(error)) if self.id == Some(id) => {
+                self.run.error = Some(error.to_string());
+                return true;
             }
-            Event::Notice(notice) => self.run.notices.push(notice),
-            Event::Ready | Event::Text(_) | Event::Done(_) | Event::Fatal(_) => {}
+            // Of a run before this one.
+            Event::Request(..) => {}
+            Event::Notice(notice) => self.run.notices.push(notice.to_string()),
+            Event::Ready | Event::Fatal(_) => {}
         }
         false
     }

@@ -2,7 +2,7 @@
 
 use super::run::{play, warm_up};
 use super::{Case, Pace, Play, Row, Run, RunEnd};
-use crate::session::{EngineHandle, Event};
+use crate::session::{Client, Event};
 use crate::telemetry::{Snapshot, see_log};
 use crossbeam_channel::{Receiver, never, select};
 use std::io;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// What a benchmark runs on.
 pub struct Session<'a> {
-    pub engine: &'a EngineHandle,
+    pub client: &'a Client,
     pub pace: &'a dyn Pace,
     /// Yields a message when the user wants no more.
     pub interrupts: Receiver<()>,
@@ -76,7 +76,7 @@ pub fn run(
     rows: &mut Vec<Row>,
 ) -> anyhow::Result<SuiteEnd> {
     let Session {
-        engine,
+        client,
         pace,
         mut interrupts,
         speed,
@@ -84,18 +84,18 @@ pub fn run(
         warm_up: warms_up,
     } = session;
     let ticks = watch.ticks();
-    if let Some(end) = await_ready(engine, &mut interrupts, &ticks, watch) {
+    if let Some(end) = await_ready(client, &mut interrupts, &ticks, watch) {
         return Ok(end);
     }
     if warms_up {
-        let mut tick = || watch.show(Stage::WarmUp, &engine.hub.snapshot());
-        match warm_up(engine, pace, &mut interrupts, &ticks, &mut tick) {
+        let mut tick = || watch.show(Stage::WarmUp, &client.hub().snapshot());
+        match warm_up(client, pace, &mut interrupts, &ticks, &mut tick) {
             RunEnd::Finished(_) => {}
             RunEnd::Interrupted => return Ok(SuiteEnd::Interrupted),
             RunEnd::Fatal(why) => return Ok(SuiteEnd::Fatal(why)),
         }
     }
-    watch.ready(&engine.hub.snapshot())?;
+    watch.ready(&client.hub().snapshot())?;
     let typed = Play::Typed { speed };
     for (i, case) in cases.iter().enumerate() {
         let order: &[Play] = match (baseline, i % 2) {
@@ -111,8 +111,8 @@ pub fn run(
                 how,
             };
             watch.began(stage, typing_time(case, how));
-            let mut tick = || watch.show(stage, &engine.hub.snapshot());
-            match play(engine, case, how, pace, &mut interrupts, &ticks, &mut tick)? {
+            let mut tick = || watch.show(stage, &client.hub().snapshot());
+            match play(client, case, how, pace, &mut interrupts, &ticks, &mut tick)? {
                 RunEnd::Finished(run) => {
                     watch.measured(stage, &run);
                     match how {
@@ -145,16 +145,16 @@ fn typing_time(case: &Case, how: Play) -> Duration {
 
 /// Waits until models are loaded; an end if they never are.
 fn await_ready(
-    engine: &EngineHandle,
+    client: &Client,
     interrupts: &mut Receiver<()>,
     ticks: &Receiver<Instant>,
     watch: &mut dyn Watch,
 ) -> Option<SuiteEnd> {
     loop {
         select! {
-            recv(engine.events) -> event => match event {
+            recv(client.events()) -> event => match event {
                 Ok(Event::Ready) => return None,
-                Ok(Event::Fatal(why)) => return Some(SuiteEnd::Fatal(why)),
+                Ok(Event::Fatal(error)) => return Some(SuiteEnd::Fatal(error.to_string())),
                 Ok(_) => {}
                 Err(_) => return Some(SuiteEnd::Fatal(format!(
                     "the engine ended before its models were loaded{}",
@@ -165,7 +165,7 @@ fn await_ready(
                 Ok(()) => return Some(SuiteEnd::Interrupted),
                 Err(_) => *interrupts = never(),
             },
-            recv(ticks) -> _ => watch.show(Stage::Loading, &engine.hub.snapshot()),
+            recv(ticks) -> _ => watch.show(Stage::Loading, &client.hub().snapshot()),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::bench::{
     ScoutScore, Session, Stage, SuiteEnd, Watch,
 };
 use crate::config::{Settings, limits};
-use crate::session::{self, EngineHandle, EngineOptions, Sampling};
+use crate::session::{self, Client, EngineOptions, Sampling};
 use crate::telemetry::Snapshot;
 use crate::tui::{clean, clean_line};
 use crate::typing::MonotonicClock;
@@ -97,7 +97,14 @@ fn run(args: &BenchArgs, settings: &Settings, out: &mut impl Write) -> anyhow::R
         run: None,
     };
     let mut rows = Vec::new();
-    let ended = measure(&engine, args, interrupts, &cases, &mut output, &mut rows);
+    let ended = measure(
+        &engine.connect(),
+        args,
+        interrupts,
+        &cases,
+        &mut output,
+        &mut rows,
+    );
     output.progress.clear();
     let options = output.options;
     engine.shutdown_telling(tell_wait);
@@ -141,7 +148,7 @@ fn options(args: &BenchArgs, engine: &EngineOptions) -> Options {
 }
 
 fn measure(
-    engine: &EngineHandle,
+    client: &Client,
     args: &BenchArgs,
     interrupts: Receiver<()>,
     cases: &[Case],
@@ -149,7 +156,7 @@ fn measure(
     rows: &mut Vec<Row>,
 ) -> anyhow::Result<SuiteEnd> {
     let session = Session {
-        engine,
+        client,
         pace: &MonotonicClock::new(),
         interrupts,
         speed: args.speed,

@@ -1,12 +1,12 @@
 //! `nmos run`: one prompt, one answer, for scripts and pipes.
 //!
-//! Owns the conversation with a session over its channels. The answer goes to standard output
-//! as it comes, in whole characters; everything else goes to standard error.
+//! A client of a session with one request. The answer goes to standard output as it comes, in
+//! whole characters; everything else goes to standard error.
 //!
 //! ```text
-//!  Ready -> paste + Enter -> Submitted -> Text* -> Done
-//!    |          |                           |
-//!    '----------'- Ctrl-C: Stop ------------'   a second Ctrl-C ends the process at once
+//!  Ready -> submit -> Submitted -> Text* -> Done
+//!             |                      |
+//!             '--- Ctrl-C: cancel ---'   a second Ctrl-C ends the process at once
 //! ```
 
 use super::flags::AnswerFlags;
@@ -14,10 +14,9 @@ use super::invocation::{Invocation, Run, engine_options, tell_wait};
 use super::progress::Progress;
 use super::report::{FAILED, Usage};
 use crate::config::Settings;
-use crate::session::{self, EngineHandle, EngineOptions, Event, Intent};
+use crate::session::{self, Client, EngineOptions, Event, Request, RequestEvent, SessionEnded};
 use crate::telemetry::{AnswerEnd, AnswerStats, see_log};
 use crate::tui::clean;
-use crate::typing::{Edit, TypingEvent};
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use crossbeam_channel::{Receiver, select};
@@ -52,11 +51,12 @@ fn run_once(args: &RunArgs, settings: &Settings, out: &mut io::Stdout) -> anyhow
         draft_waits: true,
         ..engine_options(settings)?
     };
+    let request = Request::prompt(&options.system, prompt, options.params());
     let interrupts = interrupts()?;
     let engine = session::spawn(options);
     let answered = answer(
-        &engine,
-        &prompt,
+        &engine.connect(),
+        request,
         &interrupts,
         &mut Output {
             out,
@@ -111,49 +111,56 @@ struct Output<'a, O: Write, E: Write> {
     pub progress: Progress,
 }
 
-/// Asks `engine` and prints the answer. `interrupts` yields a message at each Ctrl-C.
+/// Asks for an answer and prints it. `interrupts` yields a message at each Ctrl-C.
 ///
-/// Ends with an error when the engine does; the text up to there has been printed.
+/// Ends with an error when the session does; the text up to there has been printed.
 fn answer<O: Write, E: Write>(
-    engine: &EngineHandle,
-    prompt: &str,
+    client: &Client,
+    request: Request,
     interrupts: &Receiver<()>,
     output: &mut Output<'_, O, E>,
 ) -> anyhow::Result<()> {
     let mut interrupts = interrupts.clone();
     let ticks = output.progress.ticks();
-    let mut asked = false;
+    let mut unasked = Some(request);
+    let mut asked = None;
     let mut text = String::new();
     loop {
         let event = select! {
-            recv(engine.events) -> event => event.map_err(|_| {
+            recv(client.events()) -> event => event.map_err(|_| {
                 anyhow!("the engine ended without an answer{}", see_log())
             })?,
             recv(interrupts) -> message => {
                 if message.is_err() {
                     // Nobody is left who could interrupt.
                     interrupts = crossbeam_channel::never();
-                } else if asked {
+                } else if let Some(id) = asked {
                     let message = "stopping after this pass; Ctrl-C again ends at once";
                     output.progress.say(message, output.err);
-                    send(engine, Intent::Stop)?;
+                    listened(client, client.cancel(id))?;
                 } else {
                     bail!("stopped before the models were loaded");
                 }
                 continue;
             }
             recv(ticks) -> _ => {
-                output.progress.show(&engine.hub.snapshot());
+                output.progress.show(&client.hub().snapshot());
                 continue;
             }
         };
         match event {
             Event::Ready => {
-                ask(engine, prompt)?;
-                asked = true;
+                if let Some(request) = unasked.take() {
+                    asked = listened(client, client.submit(request))?;
+                }
             }
-            Event::Submitted { .. } => {}
-            Event::Text(piece) => {
+            Event::Notice(notice) => note(&notice.to_string(), output),
+            Event::Fatal(error) => {
+                end_line(&text, output)?;
+                return Err(error.into());
+            }
+            Event::Request(_, RequestEvent::Submitted { .. }) => {}
+            Event::Request(_, RequestEvent::Text(piece)) => {
                 output.progress.make_way();
                 if !output.json {
                     let shown = match output.terminal {
@@ -165,19 +172,25 @@ fn answer<O: Write, E: Write>(
                 }
                 text.push_str(&piece);
             }
-            Event::Notice(notice) => {
-                note(&notice, output);
-            }
-            Event::Done(stats) => {
-                let cells = engine.hub.snapshot().engine.ctx_tokens;
+            Event::Request(_, RequestEvent::Done(stats)) => {
+                let cells = client.hub().snapshot().engine.ctx_tokens;
                 return finish(&stats, &text, cells, output);
             }
-            Event::Error(what) | Event::Fatal(what) => {
+            Event::Request(_, RequestEvent::Failed(error)) => {
                 end_line(&text, output)?;
-                return Err(anyhow::Error::msg(what));
+                return Err(error.into());
             }
         }
     }
+}
+
+/// What was sent, or `None` where the session no longer listens and has said why: that event is
+/// still in the channel.
+fn listened<T>(client: &Client, sent: Result<T, SessionEnded>) -> anyhow::Result<Option<T>> {
+    if sent.is_err() && client.events().is_empty() {
+        bail!("the engine ended without an answer{}", see_log());
+    }
+    Ok(sent.ok())
 }
 
 fn note<O: Write, E: Write>(what: &str, output: &mut Output<'_, O, E>) {
@@ -186,29 +199,6 @@ fn note<O: Write, E: Write>(what: &str, output: &mut Output<'_, O, E>) {
         // A note that cannot be shown is no reason to lose the answer.
         let _ = writeln!(err, "note: {}", clean(what));
     });
-}
-
-/// Sends the prompt as one paste, and Enter.
-fn ask(engine: &EngineHandle, prompt: &str) -> anyhow::Result<()> {
-    let edits = [
-        Edit::Insert {
-            text: prompt.to_owned(),
-            paste: true,
-        },
-        Edit::Enter,
-    ];
-    for edit in edits {
-        send(engine, Intent::Typing(TypingEvent { t_us: 0, edit }))?;
-    }
-    Ok(())
-}
-
-fn send(engine: &EngineHandle, intent: Intent) -> anyhow::Result<()> {
-    // An engine that no longer listens has said why: that event is still in the channel.
-    if engine.intents.send(intent).is_err() && engine.events.is_empty() {
-        bail!("the engine ended without an answer{}", see_log());
-    }
-    Ok(())
 }
 
 fn finish<O: Write, E: Write>(

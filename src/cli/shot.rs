@@ -6,7 +6,7 @@ use super::invocation::{Invocation, Run, engine_options};
 use super::report::Usage;
 use super::tui::look;
 use crate::config::{Settings, limits};
-use crate::session::{self, EngineHandle};
+use crate::session::{self, Client, EngineHandle};
 use crate::tui::shot::{self, Pace, ShotOptions};
 use crate::tui::{ColorDepth, MIN_SIZE, ThemeLoader};
 use anyhow::Context as _;
@@ -97,13 +97,13 @@ fn prepare(args: &ShotArgs, settings: &Settings) -> anyhow::Result<Order> {
 /// # Errors
 /// A session that fails, and files that cannot be written.
 fn run(handle: EngineHandle, order: Order, out: &mut impl Write) -> anyhow::Result<()> {
-    let result = pictures(&handle, order, out);
+    let result = pictures(&handle.connect(), order, out);
     handle.shutdown();
     result
 }
 
-fn pictures(handle: &EngineHandle, order: Order, out: &mut impl Write) -> anyhow::Result<()> {
-    for shot in shot::capture(handle, order.options)? {
+fn pictures(client: &Client, order: Order, out: &mut impl Write) -> anyhow::Result<()> {
+    for shot in shot::capture(client, order.options)? {
         let svg = shot::to_svg(&shot.buffer, shot.defaults);
         let path = path_of(&order.output, shot.moment);
         let bytes = match order.format {

@@ -15,9 +15,10 @@
 
 use crate::ggml::llama::LlamaError;
 use crate::speculate::Speculator;
+use crate::typing::Clock;
+use crate::units::Micros;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
-use std::time::Instant;
 
 /// Cores that a pass on a device needs: one asks for its work, one reads from the disk.
 const FEEDING: usize = 2;
@@ -87,27 +88,30 @@ impl Ahead {
 /// had: work is to end soon after the flag is set.
 pub(super) fn beside<T>(
     speculator: &mut Speculator,
+    clock: &dyn Clock,
     work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), LlamaError> + Send,
     pass: impl FnOnce() -> T,
 ) -> (T, Ahead) {
     if !speculator.works_ahead() {
         return (pass(), Ahead::IDLE);
     }
-    beside_on(Builder::new().name("draft".into()), speculator, work, pass)
+    let thread = Builder::new().name("draft".into());
+    beside_on(thread, speculator, clock, work, pass)
 }
 
 fn beside_on<T>(
     thread: Builder,
     speculator: &mut Speculator,
+    clock: &dyn Clock,
     work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), LlamaError> + Send,
     pass: impl FnOnce() -> T,
 ) -> (T, Ahead) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let working = thread.spawn_scoped(scope, || {
-            let began = Instant::now();
+            let began_us = clock.now_us();
             let drafted = work(speculator, &stop);
-            (drafted, ms_since(began))
+            (drafted, ms_since(clock, began_us))
         });
         let working = match working {
             Ok(working) => working,
@@ -121,11 +125,11 @@ fn beside_on<T>(
             let _stops = Stops(&stop);
             pass()
         };
-        let ended = Instant::now();
+        let ended_us = clock.now_us();
         let (drafted, worked_ms) = working
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let waited_ms = ms_since(ended).min(worked_ms);
+        let waited_ms = ms_since(clock, ended_us).min(worked_ms);
         let ahead = Ahead {
             hidden_ms: Some(worked_ms - waited_ms),
             waited_ms,
@@ -144,8 +148,9 @@ impl Drop for Stops<'_> {
     }
 }
 
-fn ms_since(began: Instant) -> f64 {
-    began.elapsed().as_secs_f64() * 1e3
+/// Milliseconds on `clock` since then.
+pub(super) fn ms_since(clock: &dyn Clock, began_us: Micros) -> f64 {
+    clock.now_us().saturating_sub(began_us) as f64 / 1e3
 }
 
 #[cfg(test)]
@@ -153,6 +158,7 @@ mod tests {
     use super::*;
     use crate::oracle::Trees;
     use crate::plan::TreeSize;
+    use crate::typing::VirtualClock;
 
     fn cores(oracle: bool, draft: bool, threads: usize, cores: usize) -> (usize, bool) {
         let found = DraftCores::new(OnDevice { oracle, draft }, threads, cores);
@@ -203,7 +209,7 @@ mod tests {
             worked = true;
             Ok(())
         };
-        let (passed, ahead) = beside_on(thread, &mut speculator, work, || 7);
+        let (passed, ahead) = beside_on(thread, &mut speculator, &VirtualClock::new(), work, || 7);
         assert_eq!((passed, ahead.hidden_ms, worked), (7, None, false));
         assert!(ahead.drafted.is_ok());
     }

@@ -13,29 +13,53 @@
 //! Where the draft has cores of its own, or a device, it works while a pass runs: it reads what
 //! is certain and guesses what will follow what is being verified.
 
-use super::ahead::{Ahead, beside};
+use super::ahead::{Ahead, beside, ms_since};
 use super::cache::Cache;
-use crate::ggml::llama::LlamaError;
+use super::decoder::{Decoder, StepError, failed};
+use super::request::Params;
 use crate::oracle::{OracleError, PassCost, WidthClass};
-use crate::speculate::{
-    Accepted, Cut, DraftTree, Growth, NodeKind, Sampler, Source, Speculator, accept_behind,
-};
+use crate::speculate::{Accepted, Cut, DraftTree, Growth, NodeKind, Sampler, Source, verify};
 use crate::telemetry::{self, AnswerEnd, PassView, SpeculationView, TreeNodeView, TreeView};
 use crate::units::TokenId;
 use crate::vocabulary::Label;
-use std::time::Instant;
+use std::sync::Arc;
 
-/// What an answer needs besides the oracle.
+/// How an answer's tokens are chosen, and where it ends.
+#[derive(Debug)]
 pub(super) struct Rules {
     pub sampler: Sampler,
-    pub ends: Vec<TokenId>,
+    /// Tokens that end it; none where its length is fixed.
+    ends: Vec<TokenId>,
     pub max_tokens: usize,
-    /// Do not end at an end token.
-    pub fixed_length: bool,
+}
+
+impl Rules {
+    /// `ends` are the model's. An answer of fixed length never has one of them.
+    pub(super) fn new(params: &Params, ends: &[TokenId]) -> Self {
+        let (banned, ends) = match params.fixed_length {
+            true => (ends.to_vec(), Vec::new()),
+            false => (Vec::new(), ends.to_vec()),
+        };
+        Self {
+            sampler: Sampler::new(params.sampling, banned),
+            ends,
+            max_tokens: params.max_tokens.max(1),
+        }
+    }
+}
+
+/// What a pass verifies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seats {
+    /// What is certain, and the choice after it.
+    CertainOnly,
+    /// Guesses of what follows as well.
+    Guesses,
 }
 
 /// See the module's text.
 pub(super) struct Answer {
+    rules: Arc<Rules>,
     prompt: Vec<TokenId>,
     /// What the prompt asks for, if the scout knows.
     label: Option<Label>,
@@ -55,18 +79,10 @@ pub(super) struct Answer {
     pub speculation: SpeculationView,
 }
 
-/// A step failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StepError {
-    #[error(transparent)]
-    Oracle(#[from] OracleError),
-    #[error("the draft fails ({0}); answering without it")]
-    Draft(LlamaError),
-}
-
 impl Answer {
-    pub(super) fn new(prompt: Vec<TokenId>, label: Option<Label>) -> Self {
+    pub(super) fn new(prompt: Vec<TokenId>, label: Option<Label>, rules: Arc<Rules>) -> Self {
         Self {
+            rules,
             prompt,
             label,
             tokens: Vec::new(),
@@ -116,19 +132,15 @@ impl Answer {
     /// A failed pass leaves the answer as it was: another step may succeed. After a failed
     /// draft the caller drops it and goes on; if it failed beside a pass, what that pass said is
     /// part of the answer.
-    pub(super) fn step(
-        &mut self,
-        cache: &mut Cache,
-        speculator: &mut Speculator,
-        rules: &Rules,
-    ) -> Result<Option<PassView>, StepError> {
+    pub(super) fn step(&mut self, decoder: &mut Decoder) -> Result<Option<PassView>, StepError> {
         if self.end.is_some() {
             return Ok(None);
         }
+        decoder.speculator.choose_by(&self.rules.sampler);
         if self.tokens.is_empty() {
-            return self.read_prompt(cache, speculator, rules);
+            return self.read_prompt(decoder);
         }
-        if self.catch_up(cache, speculator)? {
+        if self.catch_up(decoder)? {
             return Ok(None);
         }
         let tree = self.tree.take().or_else(|| {
@@ -138,132 +150,103 @@ impl Answer {
         let Some(tree) = tree else {
             unreachable!("an answer has its first token")
         };
-        if cache.oracle().len() >= cache.oracle().capacity() {
+        let oracle = decoder.cache.oracle();
+        if oracle.len() >= oracle.capacity() {
             self.end = Some(AnswerEnd::ContextFull);
             return Ok(None);
         }
-        let width = self.class(speculator);
-        self.verify(tree, width, false, cache, speculator, rules)
-            .map(Some)
+        let class = self.class(decoder);
+        self.verify(tree, class, Seats::Guesses, decoder).map(Some)
     }
 
     /// The class of the passes that decode, chosen now if need be.
-    fn class(&mut self, speculator: &mut Speculator) -> WidthClass {
+    fn class(&mut self, decoder: &mut Decoder) -> WidthClass {
         *self
             .width
-            .get_or_insert_with(|| speculator.class(self.label))
+            .get_or_insert_with(|| decoder.speculator.class(self.label))
     }
 
     /// Reads tokens of prompt and answer that the cache has lost, all but the last. True: a
-    /// pass was needed. (The text was changed and changed back after the answer began.)
-    fn catch_up(
-        &mut self,
-        cache: &mut Cache,
-        speculator: &mut Speculator,
-    ) -> Result<bool, StepError> {
+    /// pass was needed. (The text was changed and changed back after the answer began, or another
+    /// was answered.)
+    fn catch_up(&mut self, decoder: &mut Decoder) -> Result<bool, StepError> {
         let known = [self.prompt.as_slice(), &self.tokens].concat();
         let known = &known[..known.len() - 1];
+        let cache = &mut decoder.cache;
         let common = cache.common(known);
         cache.truncate(common);
         let (lost, width) = match self.prompt.get(common..) {
             Some(prompt) if !prompt.is_empty() => (prompt, cache.oracle().prompt_class()),
-            _ => (&known[common..], self.class(speculator)),
+            _ => (&known[common..], self.class(decoder)),
         };
         if lost.is_empty() {
             return Ok(false);
         }
         let lost = &lost[..lost.len().min(width.max)];
-        Self::read(lost, width, known, cache, speculator)?;
+        decoder.read(lost, width, known)?;
         Ok(true)
     }
 
     /// Reads the next part of the prompt. Its last part gives the first token, and verifies
     /// guesses of those behind it if the answer is of the same class.
-    fn read_prompt(
-        &mut self,
-        cache: &mut Cache,
-        speculator: &mut Speculator,
-        rules: &Rules,
-    ) -> Result<Option<PassView>, StepError> {
+    fn read_prompt(&mut self, decoder: &mut Decoder) -> Result<Option<PassView>, StepError> {
+        let cache = &mut decoder.cache;
         // The last token is read again if need be, since its logits were not kept.
         let common = cache.common(&self.prompt).min(self.prompt.len() - 1);
         cache.truncate(common);
         let width = cache.oracle().prompt_class();
         let rest = &self.prompt[common..];
         if rest.len() > width.max {
-            Self::read(&rest[..width.max], width, &self.prompt, cache, speculator)?;
+            decoder.read(&rest[..width.max], width, &self.prompt)?;
             return Ok(None);
         }
         let tree = DraftTree::certain(rest.iter().map(|&token| (token, NodeKind::Prompt)));
         // Before a pass was measured there is nothing to choose the answer's class by.
-        let class = speculator.can_choose().then(|| self.class(speculator));
-        let of_prompt = class.filter(|class| class.min == width.min);
-        let (width, guesses) = (of_prompt.unwrap_or(width), of_prompt.is_some());
-        let view = self.verify(tree, width, !guesses, cache, speculator, rules)?;
-        Ok(guesses.then_some(view))
-    }
-
-    /// One pass over `tokens`, a part of `text`, which the draft reads meanwhile.
-    ///
-    /// # Errors
-    /// As [`Answer::step`].
-    pub(super) fn read(
-        tokens: &[TokenId],
-        width: WidthClass,
-        text: &[TokenId],
-        cache: &mut Cache,
-        speculator: &mut Speculator,
-    ) -> Result<(), StepError> {
-        let (cost, ahead) = beside(
-            speculator,
-            |speculator, stop| speculator.read_ahead(text, stop),
-            || cache.read(tokens, width),
-        );
-        match cost {
-            Ok(cost) => speculator.observe_pass(tokens.len(), width, cost),
-            Err(error) => return Err(failed(error, ahead.drafted)),
+        let chooses = decoder.speculator.can_choose();
+        let class = chooses.then(|| self.class(decoder));
+        match class.filter(|class| class.min == width.min) {
+            Some(class) => self.verify(tree, class, Seats::Guesses, decoder).map(Some),
+            None => {
+                self.verify(tree, width, Seats::CertainOnly, decoder)?;
+                Ok(None)
+            }
         }
-        ahead.drafted.map_err(StepError::Draft)
     }
 
-    /// One pass over what is certain and, unless it is `bare`, guesses of what follows.
+    /// One pass over what is certain and, if there are `seats` for them, guesses of what follows.
     fn verify(
         &mut self,
         mut tree: DraftTree,
         class: WidthClass,
-        bare: bool,
-        cache: &mut Cache,
-        speculator: &mut Speculator,
-        rules: &Rules,
+        seats: Seats,
+        decoder: &mut Decoder,
     ) -> Result<PassView, StepError> {
-        let began = Instant::now();
+        let began_us = decoder.clock.now_us();
         let text: Vec<_> = self.prompt.iter().chain(&self.tokens).copied().collect();
-        let oracle = cache.oracle();
-        let growth = Growth {
-            class,
-            label: self.label,
-            room: oracle.capacity().saturating_sub(oracle.len()),
-            depth: rules.max_tokens.saturating_sub(self.tokens.len() + 1),
-            chain: !oracle.trees().branch() || !speculator.sizing().branches(),
-            at_once: self.tokens.is_empty(),
-        };
-        let cut = if bare {
-            tree.cut(tree.len(), true)
-        } else {
-            if let Err(error) = speculator.grow(&mut tree, &text, &growth) {
-                return Err(StepError::Draft(error));
+        let growth = self.growth(class, decoder);
+        let Decoder {
+            cache,
+            speculator,
+            clock,
+        } = decoder;
+        let cut = match seats {
+            Seats::CertainOnly => tree.cut(tree.len(), true),
+            Seats::Guesses => {
+                let grown = speculator.grow(&mut tree, &text, &growth);
+                grown.map_err(StepError::Draft)?;
+                speculator.cut(&tree, &growth)
             }
-            speculator.cut(&tree, &growth)
         };
-        let drafted_ms = began.elapsed().as_secs_f64() * 1e3;
+        let drafted_ms = ms_since(&**clock, began_us);
         let certain = tree.n_certain();
         let (done, ahead) = beside(
             speculator,
-            |speculator, stop| match bare {
-                true => speculator.read_ahead(&text, stop),
-                false => speculator.grow_ahead(&mut tree, &text, &growth, stop),
+            &**clock,
+            |speculator, stop| match seats {
+                Seats::CertainOnly => speculator.read_ahead(&text, stop),
+                Seats::Guesses => speculator.grow_ahead(&mut tree, &text, &growth, stop),
             },
-            || Self::pass(certain, &cut, class, &text, cache, rules),
+            || self.rules.pass(cache, &cut, certain, class, &text),
         );
         let Ahead {
             hidden_ms,
@@ -283,10 +266,10 @@ impl Answer {
         let guesses = cut.n_guesses(&tree);
         let right = reached.len() - 1;
         let before = self.tokens.len();
-        self.take(&accepted.chosen, rules);
-        let ms = began.elapsed().as_secs_f64() * 1e3;
+        self.take(&accepted.chosen);
+        let ms = ms_since(&**clock, began_us);
         let draft_ms = drafted_ms + waited_ms;
-        if !bare {
+        if seats == Seats::Guesses {
             let shown = &mut self.speculation;
             shown.count_pass(view(&tree, &cut, &accepted), self.tokens.len() - before);
             shown.max_nodes = speculator.sizing().cap();
@@ -311,36 +294,28 @@ impl Answer {
         })
     }
 
-    /// Computes and commits; says what the oracle chose, and what that cost. What is certain
-    /// comes first in a cut, in order.
-    fn pass(
-        certain: usize,
-        cut: &Cut,
-        class: WidthClass,
-        text: &[TokenId],
-        cache: &mut Cache,
-        rules: &Rules,
-    ) -> Result<(Accepted, PassCost), OracleError> {
-        cache.pass(&cut.tree, class, |output| {
-            let mut history = text.to_vec();
-            let accepted = accept_behind(&cut.tree, certain - 1, &output.logits, |row| {
-                let token = rules.sampler.choose(row, &history, history.len());
-                history.push(token);
-                token
-            });
-            (accepted.path.clone(), (accepted, output.cost))
-        })
+    /// How the tree of the next pass may grow.
+    fn growth(&self, class: WidthClass, decoder: &Decoder) -> Growth {
+        let oracle = decoder.cache.oracle();
+        Growth {
+            class,
+            label: self.label,
+            room: oracle.capacity().saturating_sub(oracle.len()),
+            depth: self.rules.max_tokens.saturating_sub(self.tokens.len() + 1),
+            chain: !oracle.trees().branch() || !decoder.speculator.sizing().branches(),
+            at_once: self.tokens.is_empty(),
+        }
     }
 
     /// Adds chosen tokens up to the answer's end.
-    fn take(&mut self, chosen: &[TokenId], rules: &Rules) {
+    fn take(&mut self, chosen: &[TokenId]) {
         for &token in chosen {
-            if !rules.fixed_length && rules.ends.contains(&token) {
+            if self.rules.ends.contains(&token) {
                 self.end = Some(AnswerEnd::EndOfText);
                 break;
             }
             self.tokens.push(token);
-            if self.tokens.len() >= rules.max_tokens {
+            if self.tokens.len() >= self.rules.max_tokens {
                 self.end = Some(AnswerEnd::Length);
                 break;
             }
@@ -348,15 +323,26 @@ impl Answer {
     }
 }
 
-/// What a failed pass leads to. A draft that failed beside it must not be asked again, so that this
-/// is told; the step that is tried then tells whether passes still fail.
-fn failed(pass: OracleError, drafted: Result<(), LlamaError>) -> StepError {
-    match drafted {
-        Ok(()) => pass.into(),
-        Err(draft) => {
-            tracing::error!(error = %pass, "a pass failed, and the draft beside it");
-            StepError::Draft(draft)
-        }
+impl Rules {
+    /// Computes and commits; says what the oracle chose, and what that cost. What is certain
+    /// comes first in a cut, in order.
+    fn pass(
+        &self,
+        cache: &mut Cache,
+        cut: &Cut,
+        certain: usize,
+        class: WidthClass,
+        text: &[TokenId],
+    ) -> Result<(Accepted, PassCost), OracleError> {
+        cache.pass(&cut.tree, class, |output| {
+            let mut history = text.to_vec();
+            let accepted = verify(&cut.tree, certain - 1, &output.logits, |row| {
+                let token = self.sampler.choose(row, &history, history.len());
+                history.push(token);
+                token
+            });
+            (accepted.path.clone(), (accepted, output.cost))
+        })
     }
 }
 

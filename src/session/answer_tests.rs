@@ -1,19 +1,20 @@
 //! Answers over an oracle without a model, with drafters that are right, wrong, or fail.
 
-use super::answer::{Answer, Rules, StepError};
-use super::cache::Cache;
+use super::answer::{Answer, Rules};
+use super::decoder::{Decoder, StepError};
+use super::request::Params;
 use crate::ggml::llama::LlamaError;
 use crate::oracle::{
     NodeIdx, Oracle, OracleError, PassOutput, TokenTree, ToyOracle, Trees, WidthClass, argmax,
 };
 use crate::plan::{DecodeTimes, TreeSize};
-use crate::speculate::{
-    DraftIdx, DraftTree, Drafter, Guess, Sampler, Sampling, Sizing, Source, Speculator,
-};
+use crate::speculate::{DraftIdx, DraftTree, Drafter, Guess, Sampling, Sizing, Source, Speculator};
 use crate::telemetry::AnswerEnd;
+use crate::typing::MonotonicClock;
 use crate::units::TokenId;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -131,13 +132,18 @@ fn speculator_of(trees: Trees, size: usize, draft: Option<Draft>) -> Speculator 
     Speculator::with(draft, sizing)
 }
 
-fn rules(sampling: Sampling, max_tokens: usize) -> Rules {
-    Rules {
-        sampler: Sampler::new(sampling, Vec::new()),
-        ends: vec![TokenId(22)],
+fn rules(sampling: Sampling, max_tokens: usize) -> Arc<Rules> {
+    let params = Params {
+        sampling,
         max_tokens,
-        fixed_length: true,
-    }
+        fixed_length: false,
+    };
+    Arc::new(Rules::new(&params, &[]))
+}
+
+fn decoder(oracle: impl Oracle + 'static, speculator: Speculator) -> Decoder {
+    let clock = Arc::new(MonotonicClock::new());
+    Decoder::new(Box::new(oracle), speculator, clock)
 }
 
 fn prompt(n: i32) -> Vec<TokenId> {
@@ -147,26 +153,21 @@ fn prompt(n: i32) -> Vec<TokenId> {
 struct Ended {
     answer: Answer,
     draft_failures: usize,
-    cache: Cache,
+    decoder: Decoder,
 }
 
-fn answer_in(
-    cache: Cache,
-    prompt: &[TokenId],
-    speculator: &mut Speculator,
-    rules: &Rules,
-) -> Ended {
+fn answer_in(decoder: Decoder, prompt: &[TokenId], rules: &Arc<Rules>) -> Ended {
     let mut ended = Ended {
-        answer: Answer::new(prompt.to_vec(), None),
+        answer: Answer::new(prompt.to_vec(), None, Arc::clone(rules)),
         draft_failures: 0,
-        cache,
+        decoder,
     };
     while ended.answer.end().is_none() {
-        match ended.answer.step(&mut ended.cache, speculator, rules) {
+        match ended.answer.step(&mut ended.decoder) {
             Ok(_) => {}
             Err(StepError::Draft(_)) => {
                 ended.draft_failures += 1;
-                speculator.drop_model();
+                ended.decoder.speculator.drop_model();
             }
             Err(StepError::Oracle(error)) => panic!("{error}"),
         }
@@ -174,9 +175,8 @@ fn answer_in(
     ended
 }
 
-fn answer(prompt: &[TokenId], speculator: &mut Speculator, rules: &Rules) -> Ended {
-    let cache = Cache::new(Box::new(ToyOracle::new(400)));
-    answer_in(cache, prompt, speculator, rules)
+fn answer(prompt: &[TokenId], speculator: Speculator, rules: &Arc<Rules>) -> Ended {
+    answer_in(decoder(ToyOracle::new(400), speculator), prompt, rules)
 }
 
 /// One by one, by the definition.
@@ -193,14 +193,14 @@ fn by_hand(prompt: &[TokenId], rules: &Rules) -> Vec<TokenId> {
 fn the_pass_that_ends_a_prompt_verifies_guesses_too() {
     let rules = rules(Sampling::default(), 30);
     let prompt = prompt(40);
-    let ended = answer(&prompt, &mut speculator(16, Some(Draft::new(0))), &rules);
+    let ended = answer(&prompt, speculator(16, Some(Draft::new(0))), &rules);
     assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
     assert_eq!(ended.answer.passes, ended.answer.trees);
     let shown = &ended.answer.speculation;
     assert_eq!(shown.tokens_a_pass[0], 0, "a pass gave a single token");
     assert_eq!(ended.answer.accepted, shown.by_source[0].kept);
     // Not in an answer of another class: those bits are not its own.
-    let ended = answer(&prompt, &mut speculator(4, Some(Draft::new(0))), &rules);
+    let ended = answer(&prompt, speculator(4, Some(Draft::new(0))), &rules);
     assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
     assert_eq!(ended.answer.passes, ended.answer.trees + 1);
 }
@@ -214,10 +214,9 @@ fn a_draft_that_fails_is_left_out_and_the_answer_goes_on() {
             fails_at: Some(fails_at),
             ..Draft::new(3)
         };
-        let mut speculator = speculator(8, Some(draft));
-        let ended = answer(&prompt, &mut speculator, &rules);
+        let ended = answer(&prompt, speculator(8, Some(draft)), &rules);
         assert_eq!(ended.draft_failures, 1);
-        assert!(!speculator.has_model());
+        assert!(!ended.decoder.speculator.has_model());
         assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
     }
 }
@@ -284,15 +283,15 @@ fn a_draft_that_fails_beside_a_pass_is_left_out_and_the_pass_counts() {
     };
     let mut speculator = speculator(8, Some(draft));
     speculator.set_ahead(true);
-    let cache = Cache::new(Box::new(Waiting {
+    let oracle = Waiting {
         oracle: ToyOracle::new(400),
         rows: 2,
         told,
         times: 1,
-    }));
-    let ended = answer_in(cache, &prompt, &mut speculator, &rules);
+    };
+    let ended = answer_in(decoder(oracle, speculator), &prompt, &rules);
     assert_eq!(ended.draft_failures, 1);
-    assert!(!speculator.has_model());
+    assert!(!ended.decoder.speculator.has_model());
     assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
     assert!(ended.answer.accepted > 0, "the first pass was of use");
 }
@@ -311,13 +310,13 @@ fn what_the_draft_guesses_beside_a_pass_is_verified_by_the_next() {
         let mut speculator = speculator(2, Some(draft));
         speculator.set_ahead(ahead);
         // The third decode begins when what the second said, two tokens on, is in the tree.
-        let cache = Cache::new(Box::new(Waiting {
+        let oracle = Waiting {
             oracle: ToyOracle::new(400),
             rows: 2,
             told,
             times: if ahead { 3 } else { 0 },
-        }));
-        let ended = answer_in(cache, &prompt, &mut speculator, &rules);
+        };
+        let ended = answer_in(decoder(oracle, speculator), &prompt, &rules);
         assert_eq!(ended.draft_failures, 0);
         assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
         let [by_model, _] = ended.answer.speculation.by_source;
@@ -358,17 +357,17 @@ fn a_pass_counts_beside_which_the_draft_fails_to_read() {
         let sizing = Sizing::new(TreeSize::Auto, 8, Some(DecodeTimes::new(1, 1.0)));
         let mut speculator = Speculator::with(Some(Box::new(Illiterate(failed))), sizing);
         speculator.set_ahead(true);
-        let mut cache = Cache::new(Box::new(Waiting {
+        let oracle = Waiting {
             oracle: ToyOracle::new(capacity),
             rows: 0,
             told,
             times: 1,
-        }));
-        let class = WidthClass::BATCH;
-        let read = Answer::read(&prompt, class, &prompt, &mut cache, &mut speculator);
+        };
+        let mut decoder = decoder(oracle, speculator);
+        let read = decoder.read(&prompt, WidthClass::BATCH, &prompt);
         assert!(matches!(read, Err(StepError::Draft(_))), "{read:?}");
-        assert_eq!(cache.tokens().len(), if counts { 20 } else { 0 });
-        assert_eq!(speculator.can_choose(), counts);
+        assert_eq!(decoder.cache.tokens().len(), if counts { 20 } else { 0 });
+        assert_eq!(decoder.speculator.can_choose(), counts);
     }
 }
 
@@ -379,9 +378,8 @@ fn on_a_device_a_pass_is_as_wide_as_its_tree_and_the_prompt_fills_it() {
     for size in [4, 100] {
         let mut oracle = ToyOracle::new(400);
         (oracle.trees, oracle.max_nodes) = (Trees::Rounded, size);
-        let cache = Cache::new(Box::new(oracle));
-        let mut speculator = speculator_of(Trees::Rounded, size, Some(Draft::new(3)));
-        let ended = answer_in(cache, &prompt, &mut speculator, &rules);
+        let speculator = speculator_of(Trees::Rounded, size, Some(Draft::new(3)));
+        let ended = answer_in(decoder(oracle, speculator), &prompt, &rules);
         assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
         assert_eq!(ended.answer.width(), Some(WidthClass::DEVICE));
         // The pass that ended the prompt verified guesses, however few these may be.
@@ -389,7 +387,7 @@ fn on_a_device_a_pass_is_as_wide_as_its_tree_and_the_prompt_fills_it() {
         assert!(ended.answer.speculation.by_depth.len() > 2);
         // What came before it was as wide as memory allows.
         let read = if size == 4 { 2 } else { 1 };
-        assert_eq!(ended.cache.passes(), ended.answer.passes + read);
+        assert_eq!(ended.decoder.cache.passes(), ended.answer.passes + read);
     }
 }
 
@@ -399,7 +397,7 @@ fn what_the_draft_does_beside_a_pass_is_told_apart() {
     for ahead in [false, true] {
         let mut speculator = speculator(8, Some(Draft::new(3)));
         speculator.set_ahead(ahead);
-        let ended = answer(&prompt(20), &mut speculator, &rules);
+        let ended = answer(&prompt(20), speculator, &rules);
         let shown = &ended.answer.speculation;
         assert!(shown.draft_ms.is_some());
         assert_eq!(shown.draft_hidden_ms.is_some(), ahead);
@@ -415,11 +413,11 @@ fn a_full_context_ends_the_answer_with_every_token_that_fits() {
         (16, Some(Draft::new(2))),
     ] {
         let prompt = prompt(30);
-        let cache = Cache::new(Box::new(ToyOracle::new(64)));
-        let ended = answer_in(cache, &prompt, &mut speculator(size, draft), &rules);
+        let decoder = decoder(ToyOracle::new(64), speculator(size, draft));
+        let ended = answer_in(decoder, &prompt, &rules);
         assert_eq!(ended.answer.end(), Some(AnswerEnd::ContextFull));
         // The last token was chosen by the pass that filled the context.
-        assert_eq!(ended.cache.tokens().len(), 64);
+        assert_eq!(ended.decoder.cache.tokens().len(), 64);
         assert_eq!(ended.answer.tokens().len(), 64 - 30 + 1);
     }
 }
@@ -428,15 +426,15 @@ fn a_full_context_ends_the_answer_with_every_token_that_fits() {
 fn text_that_the_cache_lost_is_read_again_and_the_tree_goes_on() {
     let rules = rules(Sampling::default(), 40);
     let prompt = prompt(20);
-    let mut speculator = speculator(8, Some(Draft::new(4)));
-    let mut cache = Cache::new(Box::new(ToyOracle::new(400)));
-    let mut answer = Answer::new(prompt.clone(), None);
+    let speculator = speculator(8, Some(Draft::new(4)));
+    let mut decoder = decoder(ToyOracle::new(400), speculator);
+    let mut answer = Answer::new(prompt.clone(), None, Arc::clone(&rules));
     let mut steps = 0;
     while answer.end().is_none() {
-        answer.step(&mut cache, &mut speculator, &rules).unwrap();
+        answer.step(&mut decoder).unwrap();
         steps += 1;
         if steps % 3 == 0 {
-            cache.truncate([25, 10, 3][steps / 3 % 3]);
+            decoder.cache.truncate([25, 10, 3][steps / 3 % 3]);
         }
     }
     assert_eq!(answer.tokens(), by_hand(&prompt, &rules));
@@ -465,10 +463,9 @@ proptest! {
         (oracle.trees, oracle.max_nodes) = (trees, size);
         let draft = has_draft.then(|| Draft::new(wrong_every));
         let prompt = prompt(n);
-        let cache = Cache::new(Box::new(oracle));
         let mut speculator = speculator_of(trees, size, draft);
         speculator.set_ahead(ahead);
-        let ended = answer_in(cache, &prompt, &mut speculator, &rules);
+        let ended = answer_in(decoder(oracle, speculator), &prompt, &rules);
         prop_assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
         prop_assert!(size > 1 || ended.answer.drafted == 0);
         prop_assert!(ended.answer.nodes <= ended.answer.trees * size as u64);

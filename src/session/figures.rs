@@ -1,11 +1,7 @@
 //! The figures of one answer, from its prompt's first key to its last token.
 
-use super::answer::Answer;
 use super::cache::Cache;
-use crate::oracle::{Oracle, Trees, WidthClass};
-use crate::system;
-use crate::telemetry::{AnswerEnd, AnswerStats};
-use crate::vocabulary::Label;
+use crate::oracle::Oracle;
 
 /// Counters as they stood when the prompt began, and what is known since.
 #[derive(Debug, Default)]
@@ -21,6 +17,17 @@ struct Start {
     reading_us: u64,
     hits: u64,
     misses: u64,
+}
+
+/// What the oracle has read since a prompt began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    pub bytes: u64,
+    /// Time in which it read.
+    pub reading_us: u64,
+    /// Shards that were there when they were needed, and those that were not.
+    pub hits: u64,
+    pub misses: u64,
 }
 
 /// When an answer's text was shown.
@@ -62,69 +69,23 @@ impl Times {
 }
 
 impl Figures {
-    /// Begins with the prompt's first event.
-    pub(super) fn start(oracle: &dyn Oracle) -> Self {
-        Self {
-            start: Some(Start::of(oracle)),
-            ..Self::default()
+    /// Begins to count, with the prompt's first event, if that has not been done.
+    pub(super) fn start(&mut self, cache: &mut Cache) {
+        if self.start.is_none() {
+            self.start = Some(Start::of(cache.oracle()));
+            cache.start_prompt();
         }
     }
 
-    pub(super) fn is_unstarted(&self) -> bool {
-        self.start.is_none()
-    }
-
-    /// The answer's figures.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "each is a source of figures of its own"
-    )]
-    pub(super) fn stats(
-        &self,
-        cache: &Cache,
-        answer: &Answer,
-        submitted_us: u64,
-        times: Option<Times>,
-        scout: Option<(Label, f32)>,
-        text: String,
-    ) -> AnswerStats {
-        // An answer that ended with its prompt was read with it.
-        let width = answer.width().unwrap_or(WidthClass::BATCH);
-        let now = Start::of(cache.oracle());
+    /// What has been counted since.
+    pub(super) fn counted(&self, oracle: &dyn Oracle) -> Counted {
+        let now = Start::of(oracle);
         let start = self.start.unwrap_or(now);
-        let (bytes, reading_us) = (now.bytes - start.bytes, now.reading_us - start.reading_us);
-        let (hits, misses) = (now.hits - start.hits, now.misses - start.misses);
-        let tokens = answer.tokens().len() as u64;
-        let ratio = |a: u64, b: u64| (b > 0).then(|| a as f64 / b as f64);
-        AnswerStats {
-            ttft_ms: times.map(|t| t.ttft_ms(submitted_us)),
-            cold_ttft_ms: None,
-            hidden_fraction: None,
-            tokens,
-            tokens_per_s: rate(tokens, times),
-            passes: cache.passes(),
-            accepted_per_pass: ratio(tokens, answer.passes),
-            accept_rate: ratio(answer.accepted, answer.drafted),
-            tree_nodes_mean: ratio(answer.nodes, answer.trees),
-            bytes_read: bytes,
-            bytes_wasted: cache.wasted_bytes(),
-            // Bytes over microseconds are megabytes a second.
-            read_gb_s: ratio(bytes, reading_us)
-                .filter(|_| bytes > 0)
-                .map(|mb_s| mb_s / 1e3),
-            stall_ms: cache.stall_ms(),
-            prefetch_hit_rate: ratio(hits, hits + misses).filter(|_| cache.oracle().streams()),
-            rss_peak_bytes: system::rss_peak().map(|b| b.0),
-            threads_least: Some(cache.threads().least).filter(|&n| n > 0),
-            threads_most: Some(cache.threads().most).filter(|&n| n > 0),
-            scout_label: scout.map(|(label, _)| label),
-            scout_confidence: scout.map(|(_, p)| p),
-            text,
-            end: answer.end().unwrap_or(AnswerEnd::Stopped),
-            width_class: (width.min, width.max),
-            rounded: cache.oracle().trees() == Trees::Rounded,
-            prompt_tokens: self.prompt_tokens as u64,
-            prompt_tokens_ready: self.ready_tokens as u64,
+        Counted {
+            bytes: now.bytes - start.bytes,
+            reading_us: now.reading_us - start.reading_us,
+            hits: now.hits - start.hits,
+            misses: now.misses - start.misses,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! While a pass before Enter runs, what is said meanwhile tells whether its result will be of use
 //! (see [`Stakes`](super::stakes::Stakes)).
 
-use super::api::{Intent, Stamped};
+use super::intent::{Intent, Stamped};
 use crate::typing::Composer;
 use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError};
 use std::cell::RefCell;
@@ -53,12 +53,13 @@ impl Inbox {
         let mut seen = self.seen.borrow_mut();
         seen.extend(self.intents.try_iter());
         let mut after: Option<Composer> = None;
-        for (_, intent) in seen.iter() {
-            match intent {
-                Intent::Stop => {}
-                Intent::NewConversation | Intent::Anticipate(_) | Intent::Shutdown => {
-                    return Waits::End;
-                }
+        for stamped in seen.iter() {
+            match &stamped.intent {
+                Intent::Stop | Intent::Cancel(_) => {}
+                Intent::Submit(..)
+                | Intent::NewConversation
+                | Intent::Anticipate(_)
+                | Intent::Shutdown => return Waits::Other,
                 Intent::Typing(event) => {
                     let after = after.get_or_insert_with(|| composer.clone());
                     // One that does not fit the text will be left out.
@@ -89,14 +90,15 @@ pub(super) enum Waits {
     Nothing,
     /// The text as it will be, up to Enter if that is among what waits.
     Text { after: String, entered: bool },
-    /// The end of the conversation, or of all.
-    End,
+    /// Somebody's request, or the end of the conversation or of all.
+    Other,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::IntentSender;
+    use crate::session::intent::IntentSender;
+    use crate::session::{Params, Request, RequestId, Sampling};
     use crate::typing::{Edit, MonotonicClock, TypingEvent};
     use std::sync::Arc;
 
@@ -119,16 +121,33 @@ mod tests {
         assert_eq!(inbox.waits(&empty), text("", true));
         say.send(Intent::Stop).unwrap();
         assert_eq!(inbox.waits(&empty), text("", true));
-        assert!(matches!(inbox.recv(), Ok((_, Intent::Typing(_)))));
+        assert!(matches!(inbox.recv().unwrap().intent, Intent::Typing(_)));
         assert_eq!(inbox.waits(&empty), Waits::Nothing);
         say.send(Intent::NewConversation).unwrap();
-        assert_eq!(inbox.waits(&empty), Waits::End);
-        assert!(matches!(inbox.try_recv(), Some((_, Intent::Stop))));
-        let next = inbox.recv_timeout(Duration::ZERO);
-        assert!(matches!(next, Ok((_, Intent::NewConversation))));
+        assert_eq!(inbox.waits(&empty), Waits::Other);
+        assert!(matches!(inbox.try_recv().unwrap().intent, Intent::Stop));
+        let next = inbox.recv_timeout(Duration::ZERO).unwrap();
+        assert!(matches!(next.intent, Intent::NewConversation));
         assert!(inbox.try_recv().is_none());
         drop(say);
         assert!(inbox.recv().is_err());
+    }
+
+    #[test]
+    fn a_request_is_waited_for_and_its_end_is_not() {
+        let (say, intents) = IntentSender::new(Arc::new(MonotonicClock::new()));
+        let inbox = Inbox::new(intents);
+        let id = RequestId(7);
+        say.send(Intent::Cancel(id)).unwrap();
+        assert_eq!(inbox.waits(&Composer::new()), Waits::Nothing);
+        let params = Params {
+            sampling: Sampling::default(),
+            max_tokens: 1,
+            fixed_length: false,
+        };
+        let request = Request::prompt("", "Hi", params);
+        say.send(Intent::Submit(id, Box::new(request))).unwrap();
+        assert_eq!(inbox.waits(&Composer::new()), Waits::Other);
     }
 
     #[test]

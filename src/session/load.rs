@@ -1,15 +1,15 @@
 //! From options to a running oracle, draft and scout.
 
 use super::ahead::{DraftCores, OnDevice};
-use super::early::Early;
-use super::late::LateDraft;
+use super::deferred_draft::DeferredDraft;
+use super::intent_backlog::IntentBacklog;
 use super::options::EngineOptions;
 use crate::ledger::{Ledger, Owner};
 use crate::model::{Blueprint, ChatTemplate, Tokenizer};
 use crate::oracle::Oracle;
 use crate::plan::{DraftChoice, Form, Placement, Planner};
 use crate::scout::HeuristicScout;
-use crate::speculate::{Sampler, Speculator};
+use crate::speculate::Speculator;
 use crate::system;
 use crate::telemetry::{Hub, Phase};
 use crate::units::{Bytes, TokenId};
@@ -23,11 +23,10 @@ pub const TEMPLATE_KEY: &str = "tokenizer.chat_template";
 pub(super) struct Loaded {
     pub oracle: Box<dyn Oracle>,
     pub tokenizer: Tokenizer,
-    pub template: ChatTemplate,
+    pub template: Arc<ChatTemplate>,
     pub speculator: Speculator,
     /// Loads behind the first token.
-    pub draft: Option<LateDraft>,
-    pub sampler: Sampler,
+    pub draft: Option<DeferredDraft>,
     pub scout: Option<HeuristicScout>,
     /// Tokens that end an answer.
     pub ends: Vec<TokenId>,
@@ -38,16 +37,16 @@ pub(super) struct Loaded {
 /// Loads everything, saying in `hub` what is under way.
 ///
 /// # Errors
-/// In a user's words: what, which file, what to do. [`Ended`](super::early::Ended) where `early`
+/// In a user's words: what, which file, what to do. [`Ended`](super::intent_backlog::Ended) where `backlog`
 /// hears between two stages that the session is to end.
 pub(super) fn load(
     options: &EngineOptions,
     hub: &Arc<Hub>,
-    early: &mut Early,
+    backlog: &mut IntentBacklog,
 ) -> anyhow::Result<Loaded> {
     let mut begin = |what: &str| {
         hub.update(|s| s.phase = Phase::Loading(what.to_owned()));
-        early.listen()
+        backlog.listen()
     };
     begin("the model's index")?;
     let mut planner = Planner::open(options.plan_request())?;
@@ -91,13 +90,7 @@ pub(super) fn load(
         .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
         .filter(|&t| tokenizer.is_end(t))
         .collect();
-    let banned = if options.fixed_length {
-        ends.clone()
-    } else {
-        Vec::new()
-    };
-    let sampler = Sampler::new(options.sampling, banned);
-    early.listen()?;
+    backlog.listen()?;
     let draft_device = placement.draft_device();
     let on = OnDevice {
         oracle: (placement.device.as_ref()).is_some_and(|on| !on.device.is_cpu()),
@@ -122,23 +115,21 @@ pub(super) fn load(
         s.memory.owners = owners(&placement.ledger);
     });
     let draft = match placement.draft {
-        DraftChoice::Model(draft) => Some(LateDraft {
+        DraftChoice::Model(draft) => Some(DeferredDraft {
             index: *draft,
             ctx_tokens: placement.ctx_tokens,
             threads: draft_cores.threads,
             device: draft_device,
             n_vocab: blueprint.n_vocab(),
-            sampler: sampler.clone(),
         }),
         DraftChoice::None | DraftChoice::LeftOut(_) => None,
     };
     Ok(Loaded {
         tokenizer,
-        template,
+        template: Arc::new(template),
         speculator,
         draft,
         oracle,
-        sampler,
         scout: options.scout.then(HeuristicScout::new),
         ends,
         notices,

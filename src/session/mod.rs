@@ -1,35 +1,57 @@
-//! The anticipatory loop: typing events in, tokens and telemetry out.
+//! The anticipatory loop: requests and typing events in, tokens and telemetry out.
+//!
+//! ```text
+//!  front-ends            the session's thread
+//!  Client  --Intent-->   Engine   one pass after another, for one answer at a time
+//!  Client  --------->      |--- Composition   the prompt being typed, and what is begun of it
+//!    ^                     |--- Turn          the answer under way
+//!    '------ Event --------'--- Decoder       the oracle's cache, and all that guesses
+//! ```
 //!
 //! [`spawn`] starts a session on a thread of its own; everything else goes through the
-//! [`EngineHandle`] that it returns. Models load behind it: intents are taken from the first
-//! moment, and worked on when the models are ready.
+//! [`EngineHandle`] that it returns, and the [`Client`]s that this connects. Models load
+//! meanwhile: intents are taken from the first moment, and worked on when the models are ready.
 
 mod ahead;
 mod answer;
 #[cfg(test)]
 mod answer_tests;
-mod api;
+mod anticipation;
 mod cache;
-mod early;
+mod client;
+mod clients;
+mod composition;
+mod decoder;
+mod deferred_draft;
 mod engine;
+mod event;
 mod figures;
+mod handle;
 mod inbox;
-mod late;
+mod intent;
+mod intent_backlog;
 mod load;
 mod options;
 mod prompt;
+mod request;
 mod stakes;
+mod turn;
 
 pub use crate::plan::{DraftRequest, TreeSize, Vram};
 pub use crate::speculate::Sampling;
-pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
+pub use client::{Answer, AskError, Client};
+pub use clients::{ClientId, Clients};
+pub use event::{DraftFailure, Event, Notice, RequestEvent, SessionError};
+pub use handle::{EngineEnd, EngineHandle};
+pub use intent::{Intent, SessionEnded, Stamped};
 pub use load::TEMPLATE_KEY;
 pub use options::EngineOptions;
+pub use request::{Message, MessagesError, Params, Request, RequestError, RequestId, Role};
 
-use crate::telemetry::{Hub, Phase};
+use crate::telemetry::Phase;
 use crate::typing::{Clock, MonotonicClock};
-use early::{Early, Ended};
 use engine::Engine;
+use intent_backlog::{Ended, IntentBacklog};
 use std::sync::Arc;
 
 /// Starts a session.
@@ -39,46 +61,29 @@ pub fn spawn(options: EngineOptions) -> EngineHandle {
 
 /// Starts a session whose time is `clock`'s: a virtual one is for tests of behaviour.
 pub fn spawn_with_clock(options: EngineOptions, clock: Arc<dyn Clock>) -> EngineHandle {
-    let hub = Hub::new();
-    let (intents, intents_in) = IntentSender::new(Arc::clone(&clock));
-    let (events_out, events) = crossbeam_channel::unbounded();
-    let (hub_in, fatal) = (Arc::clone(&hub), events_out.clone());
-    hub.update(|s| s.phase = Phase::Loading("starting".to_owned()));
-    let work = move || {
-        let mut early = Early::new(intents_in);
-        let engine = load::load(&options, &hub_in, &mut early).map(|mut loaded| {
+    let (handle, end) = EngineHandle::pair(Arc::clone(&clock));
+    end.hub
+        .update(|s| s.phase = Phase::Loading("starting".to_owned()));
+    handle.on_thread(end, move |end| conduct(&options, &end, clock))
+}
+
+/// Loads the models, and answers until the session is to end.
+fn conduct(options: &EngineOptions, end: &EngineEnd, clock: Arc<dyn Clock>) {
+    let mut backlog = IntentBacklog::new(end.intents.clone());
+    match load::load(options, &end.hub, &mut backlog) {
+        Ok(mut loaded) => {
             for notice in loaded.notices.drain(..) {
-                let _ = events_out.send(Event::Notice(notice));
+                end.clients.tell_all(Event::Notice(Notice::Setup(notice)));
             }
-            let channels = (early.intents, events_out.clone());
-            Engine::new(loaded, &options, channels, Arc::clone(&hub_in), clock)
-        });
-        match engine {
-            Ok(engine) => engine.run(early.heard),
-            // Whoever asked for the end knows of it.
-            Err(error) if error.is::<Ended>() => {}
-            Err(error) => {
-                let why = format!("{error:#}");
-                hub_in.update(|s| s.phase = Phase::Failed(why.clone()));
-                // Nobody listens any more only when the program is ending anyway.
-                let _ = events_out.send(Event::Fatal(why));
-            }
+            Engine::new(loaded, options, end, clock).run(backlog.heard, options.draft_waits);
         }
-    };
-    let thread = match std::thread::Builder::new()
-        .name("session".into())
-        .spawn(work)
-    {
-        Ok(thread) => Some(thread),
+        // Whoever asked for the end knows of it.
+        Err(error) if error.is::<Ended>() => {}
         Err(error) => {
-            let _ = fatal.send(Event::Fatal(format!("no thread for the session: {error}")));
-            None
+            let error = SessionError::Load(error);
+            let why = error.to_string();
+            end.hub.update(|s| s.phase = Phase::Failed(why));
+            end.clients.tell_all(Event::Fatal(Arc::new(error)));
         }
-    };
-    EngineHandle {
-        intents,
-        events,
-        hub,
-        thread,
     }
 }

@@ -1,5 +1,6 @@
 //! What a session is started with: every default already resolved.
 
+use super::request::Params;
 use crate::plan::{DraftRequest, PlanRequest, TreeSize, Vram};
 use crate::speculate::Sampling;
 use crate::units::Bytes;
@@ -51,6 +52,15 @@ impl EngineOptions {
             threads: self.threads,
             tree: self.tree,
             exact: self.exact,
+        }
+    }
+
+    /// How prompts that are typed are answered, and requests that want nothing else.
+    pub fn params(&self) -> Params {
+        Params {
+            sampling: self.sampling,
+            max_tokens: self.max_tokens,
+            fixed_length: self.fixed_length,
         }
     }
 }

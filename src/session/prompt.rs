@@ -2,6 +2,7 @@
 
 use crate::model::{ChatTemplate, Conversation, TextError, Turn};
 use crate::units::TokenId;
+use std::sync::Arc;
 
 /// See the module's text.
 pub(super) struct Prompt {
@@ -9,7 +10,7 @@ pub(super) struct Prompt {
 }
 
 impl Prompt {
-    pub(super) fn new(template: ChatTemplate, system: &str) -> Self {
+    pub(super) fn new(template: Arc<ChatTemplate>, system: &str) -> Self {
         Self {
             conversation: Conversation::new(template, system),
         }

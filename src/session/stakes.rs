@@ -26,6 +26,13 @@ use std::rc::Rc;
 /// estimates, and a ring of weights is to be filled again.
 const MARGIN: f64 = 1.05;
 
+/// A prompt as a pass found it.
+#[derive(Clone, Debug)]
+pub(super) struct Typed {
+    pub composer: Composer,
+    pub extent: Extent,
+}
+
 /// The tokens of a prompt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
@@ -49,9 +56,7 @@ pub(super) enum Reads {
 /// See the module's text.
 pub(super) struct Stakes {
     pub inbox: Rc<Inbox>,
-    /// As the pass found it.
-    pub composer: Composer,
-    pub extent: Extent,
+    pub typed: Typed,
     pub reads: Reads,
     /// Tokens that were read before this pass, and its own.
     pub ready: usize,
@@ -63,18 +68,18 @@ pub(super) struct Stakes {
 impl Stakes {
     /// Whether the pass, of which this part is done, should be given up.
     pub(super) fn gives_up(&self, done: f64) -> bool {
-        let (after, entered) = match self.inbox.waits(&self.composer) {
+        let (after, entered) = match self.inbox.waits(&self.typed.composer) {
             Waits::Nothing => return false,
-            Waits::End => return true,
+            Waits::Other => return true,
             Waits::Text { after, entered } => (after, entered),
         };
-        let (old, new) = (self.composer.text(), after.as_str());
+        let (old, new) = (self.typed.composer.text(), after.as_str());
         let same = common_chars(old, new);
         if self.reads == Reads::Whole && old == new {
             // Enter asks for just this pass.
             return false;
         }
-        let Extent { head, whole, tail } = self.extent;
+        let Extent { head, whole, tail } = self.typed.extent;
         let of_text = whole.saturating_sub(head + tail) as f64;
         let per_char = of_text / old.chars().count().max(1) as f64;
         let valid = head + (per_char * same as f64) as usize;
@@ -107,7 +112,7 @@ fn common_chars(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{Intent, IntentSender};
+    use crate::session::intent::{Intent, IntentSender};
     use crate::typing::{Edit, MonotonicClock, TypingEvent};
     use std::sync::Arc;
 
@@ -149,11 +154,13 @@ mod tests {
         }
         let stakes = Stakes {
             inbox: Rc::new(Inbox::new(intents)),
-            composer,
-            extent: Extent {
-                head: 10,
-                whole: 50,
-                tail: 0,
+            typed: Typed {
+                composer,
+                extent: Extent {
+                    head: 10,
+                    whole: 50,
+                    tail: 0,
+                },
             },
             reads,
             ready: 10,

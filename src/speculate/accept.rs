@@ -13,7 +13,7 @@ pub struct Accepted {
     pub chosen: Vec<TokenId>,
 }
 
-/// Follows the oracle's choices through `tree` from its first node: [`accept_behind`] that.
+/// Follows the oracle's choices through `tree` from its first node: see [`verify`].
 ///
 /// # Panics
 /// If a node that is reached did not ask for its logits.
@@ -22,7 +22,7 @@ pub fn accept(
     logits: &Logits,
     choose: impl FnMut(&[f32]) -> TokenId,
 ) -> Accepted {
-    accept_behind(tree, 0, logits, choose)
+    verify(tree, 0, logits, choose)
 }
 
 /// Follows the oracle's choices through `tree` from `tip` on, which stands with all above it.
@@ -33,7 +33,7 @@ pub fn accept(
 ///
 /// # Panics
 /// If a node that is reached did not ask for its logits.
-pub fn accept_behind(
+pub fn verify(
     tree: &TokenTree,
     tip: NodeIdx,
     logits: &Logits,

@@ -1,5 +1,6 @@
 //! What drafters say.
 
+use super::sampler::Sampler;
 use super::tree::{DraftIdx, DraftTree};
 use crate::ggml::llama::LlamaError;
 use crate::units::TokenId;
@@ -33,6 +34,9 @@ pub trait Drafter: Send {
     fn unread(&self, _text: &[TokenId]) -> usize {
         0
     }
+
+    /// Guesses what `sampler` would choose, from now on, where it has logits to choose from.
+    fn choose_by(&mut self, _sampler: &Sampler) {}
 
     /// Tells it the text up to the tip of the tree that it will be asked about. What it knows
     /// of text that is no more, it forgets; what it found out about the rest, it keeps.

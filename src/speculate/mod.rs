@@ -28,7 +28,7 @@ mod tree;
 #[cfg(test)]
 mod tree_tests;
 
-pub use accept::{Accepted, accept, accept_behind};
+pub use accept::{Accepted, accept, verify};
 pub use acceptance::Acceptance;
 pub use calibration::Calibration;
 pub use guess::{Drafter, Guess, Source};

@@ -153,12 +153,6 @@ impl ModelDrafter {
         Ok(drafter)
     }
 
-    /// Guesses what `sampler` would choose from its logits: the choice that the oracle's are
-    /// put to. Greedy at first.
-    pub fn choose_by(&mut self, sampler: Sampler) {
-        self.sampler = sampler;
-    }
-
     /// Never guesses tokens from `n_vocab` on: padding, of which the oracle may have less.
     pub fn limit_vocabulary(&mut self, n_vocab: usize) {
         self.n_vocab = self.n_vocab.min(n_vocab);
@@ -355,6 +349,11 @@ impl ModelDrafter {
 impl Drafter for ModelDrafter {
     fn batch(&self) -> Option<usize> {
         Some(self.room.batch)
+    }
+
+    /// By the choice that the oracle's logits are put to. Greedy at first.
+    fn choose_by(&mut self, sampler: &Sampler) {
+        self.sampler.clone_from(sampler);
     }
 
     fn unread(&self, text: &[TokenId]) -> usize {

@@ -11,6 +11,7 @@ use super::calibration::Calibration;
 use super::guess::{Drafter, Guess};
 use super::lookup::LookupDrafter;
 use super::model::ModelDrafter;
+use super::sampler::Sampler;
 use super::sizing::{Frame, Sizing};
 use super::tree::{Cut, DraftIdx, DraftTree, NodeKind};
 use crate::ggml::llama::LlamaError;
@@ -120,6 +121,13 @@ impl Speculator {
     /// Whether the model may work while a pass runs, and there is one.
     pub fn works_ahead(&self) -> bool {
         self.ahead && self.has_model()
+    }
+
+    /// Guesses what `sampler` would choose, from now on: each answer has its own.
+    pub fn choose_by(&mut self, sampler: &Sampler) {
+        if let Some(model) = &mut self.model {
+            model.choose_by(sampler);
+        }
     }
 
     /// Whether there is anything to choose an answer's class by: not before the first pass.

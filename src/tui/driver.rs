@@ -9,7 +9,7 @@ use super::input::{self, Stamped, TerminalInput, micros_since};
 use super::signals::{self, SignalRequest, SignalSource};
 use super::term::{Modes, TermGuard};
 use super::{Panicked, WorkbenchOptions, require_terminal, view};
-use crate::session::{EngineHandle, Event as EngineEvent};
+use crate::session::{Client, Event as EngineEvent};
 use crate::telemetry::see_log;
 use anyhow::{Context as _, anyhow};
 use crossbeam_channel::{Receiver, after, never, select_biased};
@@ -47,7 +47,7 @@ pub struct Sources {
 }
 
 /// Sets the terminal up, runs the loop, and undoes everything.
-pub fn run(handle: &EngineHandle, options: WorkbenchOptions) -> anyhow::Result<()> {
+pub fn run(client: &Client, options: WorkbenchOptions) -> anyhow::Result<()> {
     require_terminal()?;
     let mut app = App::new(options.keymap, options.themes, &options.theme)?;
     app.mouse = options.mouse;
@@ -71,7 +71,7 @@ pub fn run(handle: &EngineHandle, options: WorkbenchOptions) -> anyhow::Result<(
         panics: guard.panicked().clone(),
     };
     let mut screen = TerminalScreen::new(guard)?;
-    let result = drive(&mut app, &mut screen, handle, sources, epoch);
+    let result = drive(&mut app, &mut screen, client, sources, epoch);
     drop(screen);
     result?;
     match app.fatal {
@@ -84,11 +84,11 @@ pub fn run(handle: &EngineHandle, options: WorkbenchOptions) -> anyhow::Result<(
 pub fn drive(
     app: &mut App,
     screen: &mut impl Screen,
-    handle: &EngineHandle,
+    client: &Client,
     mut sources: Sources,
     epoch: Instant,
 ) -> anyhow::Result<()> {
-    let mut events = handle.events.clone();
+    let mut events = client.events().clone();
     let mut frames = FrameLimiter::default();
     let mut next_spin = Instant::now() + SPIN;
     let mut stale = true;
@@ -110,7 +110,9 @@ pub fn drive(
         for effect in app.take_effects() {
             match effect {
                 // A session that has ended says so by its events.
-                Effect::Send(intent) => drop(handle.intents.send(intent)),
+                Effect::Send(intent) => {
+                    let _ = client.send(intent);
+                }
                 Effect::Quit => return Ok(()),
                 Effect::Redraw => {
                     screen.clear()?;
@@ -125,7 +127,7 @@ pub fn drive(
         }
         if frames.due_in(now).is_some_and(|wait| wait.is_zero()) {
             if std::mem::take(&mut stale) {
-                app.set_snapshot(handle.hub.snapshot());
+                app.set_snapshot(client.hub().snapshot());
             }
             screen.draw(app).context("cannot draw")?;
             frames.drawn(Instant::now());
@@ -137,7 +139,7 @@ pub fn drive(
         let changed = if stale {
             &unchanged
         } else {
-            handle.hub.changed()
+            client.hub().changed()
         };
         select_biased! {
             recv(sources.inputs) -> input => match input {
@@ -299,9 +301,7 @@ impl Screen for TerminalScreen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session;
-    use crate::session::Intent;
-    use crate::telemetry::Hub;
+    use crate::session::{EngineEnd, EngineHandle, Intent};
     use crate::tui::input::InputSource;
     use crate::tui::{DEFAULT_THEME, Keymap, ThemeLoader};
     use crate::typing::Edit;
@@ -352,38 +352,30 @@ mod tests {
     struct Stage {
         app: App,
         screen: FakeScreen,
-        handle: EngineHandle,
-        heard: Receiver<session::Stamped>,
-        sources: Sources,
+        client: Client,
         /// Kept, so that the session counts as running.
-        _say: Sender<EngineEvent>,
+        engine: EngineEnd,
+        sources: Sources,
         signal: Sender<SignalRequest>,
         panic: Sender<String>,
         _input: Sender<Stamped>,
     }
 
     fn stage() -> Stage {
-        let (intents, heard) = session::IntentSender::new(Arc::new(MonotonicClock::new()));
-        let (say, events) = unbounded();
+        let (handle, engine) = EngineHandle::pair(Arc::new(MonotonicClock::new()));
         let (input, inputs) = unbounded();
         let (signal, signals) = unbounded();
         let (panic, panics) = unbounded();
         Stage {
             app: App::new(Keymap::default(), ThemeLoader::default(), DEFAULT_THEME).unwrap(),
             screen: FakeScreen::default(),
-            handle: EngineHandle {
-                intents,
-                events,
-                hub: Hub::new(),
-                thread: None,
-            },
-            heard,
+            client: handle.connect(),
+            engine,
             sources: Sources {
                 inputs,
                 signals,
                 panics,
             },
-            _say: say,
             signal,
             panic,
             _input: input,
@@ -403,7 +395,7 @@ mod tests {
         drive(
             &mut stage.app,
             &mut stage.screen,
-            &stage.handle,
+            &stage.client,
             sources,
             Instant::now(),
         )
@@ -428,8 +420,8 @@ mod tests {
         assert!(stage.screen.0.is_empty(), "{:?}", stage.screen.0);
         let mut text = String::new();
         let mut enters = 0;
-        for (_, intent) in stage.heard.try_iter() {
-            match intent {
+        for stamped in stage.engine.intents.try_iter() {
+            match stamped.intent {
                 Intent::Typing(event) => match event.edit {
                     Edit::Insert { text: t, .. } => text += &t,
                     Edit::Enter => enters += 1,

@@ -118,7 +118,7 @@ pub struct Panicked(pub String);
 /// No terminal, a theme that cannot be used, a terminal that fails, a session that could not
 /// go on, and a panic anywhere. The terminal is as it was before in every case.
 pub fn run(handle: EngineHandle, options: WorkbenchOptions) -> anyhow::Result<()> {
-    let result = driver::run(&handle, options).context("the workbench ended");
+    let result = driver::run(&handle.connect(), options).context("the workbench ended");
     handle.shutdown_telling(|what| {
         // Somebody who cannot be told waits all the same.
         let _ = writeln!(stderr(), "{what}; Ctrl-C ends at once");

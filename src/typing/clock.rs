@@ -1,5 +1,10 @@
-//! Where time comes from. Nothing in the engine asks the operating system for it directly,
-//! so that a trace replays the same way twice.
+//! Where time comes from. When keys came, how long a pause has been, when text was shown: a session
+//! asks its clock for all of that and never the operating system, so that a trace replays the same
+//! way twice.
+//!
+//! What hardware takes is no part of a replay and is measured on the spot, by [`Instant`]: passes
+//! and waits for weights (`oracle`, `river`), a draft's decodes (`speculate`), disks and memory
+//! (`system::measure`, `session::predict`).
 
 use crate::units::Micros;
 use std::sync::atomic::{AtomicU64, Ordering};

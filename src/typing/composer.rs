@@ -37,7 +37,7 @@ pub struct Change {
 }
 
 /// An edit that does not fit the text. The text is as it was before.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum EditError {
     #[error("the cursor cannot go to position {pos}: the text has {chars} characters")]
     CursorOutOfRange { pos: usize, chars: usize },

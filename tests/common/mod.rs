@@ -11,12 +11,16 @@ use nmos::oracle::{
 };
 use nmos::plan::{DraftRequest, TreeSize, Vram};
 use nmos::river::{Plan, ReadSizes, catalogue};
-use nmos::session::{EngineHandle, EngineOptions, Event, Intent, Sampling, spawn};
+use nmos::session::{
+    Client, EngineHandle, EngineOptions, Event, Intent, RequestEvent, Sampling, spawn,
+    spawn_with_clock,
+};
 use nmos::telemetry::{AnswerStats, Hub};
-use nmos::typing::{Edit, TypingEvent};
+use nmos::typing::{Clock, Edit, TypingEvent};
 use nmos::units::{Bytes, TokenId};
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Held while a test computes: two at a time would take each other's processors.
 pub fn turn() -> MutexGuard<'static, ()> {
@@ -150,44 +154,103 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
     }
 }
 
-/// Waits until the session is ready, or says why it never will be.
-pub fn ready(engine: &EngineHandle) -> Result<(), String> {
-    loop {
-        match engine.events.recv().expect("the session says how it ends") {
-            Event::Ready => return Ok(()),
-            Event::Fatal(why) => return Err(why),
-            _ => {}
-        }
+/// A session and a client of it.
+pub struct Session {
+    pub engine: EngineHandle,
+    client: Client,
+}
+
+impl Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
     }
 }
 
-pub fn type_edit(engine: &EngineHandle, edit: Edit) {
-    let event = TypingEvent { t_us: 0, edit };
-    engine
-        .intents
-        .send(Intent::Typing(event))
-        .expect("a session");
-}
+impl Session {
+    pub fn new(options: EngineOptions) -> Self {
+        Self::over(spawn(options))
+    }
 
-/// The pieces of the next answer, and its figures.
-pub fn answer(engine: &EngineHandle) -> (Vec<String>, AnswerStats) {
-    let mut pieces = Vec::new();
-    loop {
-        match engine.events.recv().expect("a session") {
-            Event::Text(text) => pieces.push(text),
-            Event::Done(stats) => return (pieces, *stats),
-            Event::Error(why) | Event::Fatal(why) | Event::Notice(why) => panic!("{why}"),
-            Event::Ready | Event::Submitted { .. } => {}
+    pub fn with_clock(options: EngineOptions, clock: Arc<dyn Clock>) -> Self {
+        Self::over(spawn_with_clock(options, clock))
+    }
+
+    fn over(engine: EngineHandle) -> Self {
+        let client = engine.connect();
+        Self { engine, client }
+    }
+
+    pub fn shutdown(self) {
+        self.engine.shutdown();
+    }
+
+    pub fn tell(&self, intent: Intent) {
+        self.send(intent).expect("a session");
+    }
+
+    pub fn next_event(&self) -> Event {
+        self.events().recv().expect("the session says how it ends")
+    }
+
+    /// Waits until the session is ready, or says why it never will be.
+    pub fn ready(&self) -> Result<(), String> {
+        loop {
+            match self.next_event() {
+                Event::Ready => return Ok(()),
+                Event::Fatal(why) => return Err(why.to_string()),
+                _ => {}
+            }
         }
+    }
+
+    pub fn type_edit(&self, edit: Edit) {
+        self.tell(Intent::Typing(TypingEvent { t_us: 0, edit }));
+    }
+
+    /// Pastes a prompt and submits it.
+    pub fn send_prompt(&self, prompt: &str) {
+        self.type_edit(paste(prompt));
+        self.type_edit(Edit::Enter);
+    }
+
+    /// How the next prompt that was typed ends: the pieces of its answer and its figures, or why
+    /// there is none.
+    pub fn outcome(&self) -> Result<(Vec<String>, AnswerStats), String> {
+        let mut pieces = Vec::new();
+        loop {
+            match self.next_event() {
+                Event::Request(_, RequestEvent::Text(text)) => pieces.push(text),
+                Event::Request(_, RequestEvent::Done(stats)) => {
+                    assert_eq!(stats.text, pieces.concat());
+                    return Ok((pieces, *stats));
+                }
+                Event::Request(_, RequestEvent::Failed(why)) => return Err(why.to_string()),
+                Event::Fatal(why) => panic!("{why}"),
+                Event::Notice(why) => panic!("{why}"),
+                Event::Ready | Event::Request(_, RequestEvent::Submitted { .. }) => {}
+            }
+        }
+    }
+
+    /// The pieces of the next answer, and its figures.
+    pub fn answer(&self) -> (Vec<String>, AnswerStats) {
+        self.outcome().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Pastes a prompt, submits it and waits for its answer.
+    pub fn ask_typed(&self, prompt: &str) -> (Vec<String>, AnswerStats) {
+        self.send_prompt(prompt);
+        self.answer()
     }
 }
 
-/// Pastes a prompt, submits it and waits for its answer.
-pub fn ask(engine: &EngineHandle, prompt: &str) -> (Vec<String>, AnswerStats) {
-    let text = prompt.to_owned();
-    type_edit(engine, Edit::Insert { text, paste: true });
-    type_edit(engine, Edit::Enter);
-    answer(engine)
+pub fn paste(text: &str) -> Edit {
+    Edit::Insert {
+        text: text.to_owned(),
+        paste: true,
+    }
 }
 
 /// The size that a refusal calls the least that works.
@@ -201,11 +264,11 @@ pub fn least_in(message: &str) -> Bytes {
 
 /// The least budget that this session works in, by its own word.
 pub fn least_ram(options: &EngineOptions) -> Bytes {
-    let engine = spawn(EngineOptions {
+    let session = Session::new(EngineOptions {
         ram: Some(Bytes::mib(1)),
         ..options.clone()
     });
-    let why = ready(&engine).expect_err("one MiB is not enough");
-    engine.shutdown();
+    let why = session.ready().expect_err("one MiB is not enough");
+    session.shutdown();
     least_in(&why)
 }

@@ -3,11 +3,15 @@
 use super::*;
 use crate::cli::Command;
 use crate::cli::args::Cli;
-use crate::session::{IntentSender, Stamped};
-use crate::telemetry::{AnswerEnd, Hub};
+use crate::oracle::OracleError;
+use crate::session::{
+    ClientId, EngineEnd, EngineHandle, Intent, Message, Notice, Params, RequestError, RequestId,
+    Sampling, SessionError,
+};
+use crate::telemetry::AnswerEnd;
 use crate::typing::MonotonicClock;
 use clap::Parser;
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::unbounded;
 
 fn args(prompt: &str) -> RunArgs {
     match Cli::try_parse_from(["nmos", "run", prompt])
@@ -20,38 +24,60 @@ fn args(prompt: &str) -> RunArgs {
 }
 
 /// A session's thread that follows `script`.
-fn engine(script: impl FnOnce(Receiver<Stamped>, Sender<Event>) + Send + 'static) -> EngineHandle {
-    let (intents, inbox) = IntentSender::new(Arc::new(MonotonicClock::new()));
-    let (outbox, events) = unbounded();
-    EngineHandle {
-        intents,
-        events,
-        hub: Hub::new(),
-        thread: Some(std::thread::spawn(move || script(inbox, outbox))),
+fn engine(script: impl FnOnce(Script) + Send + 'static) -> EngineHandle {
+    EngineHandle::start(Arc::new(MonotonicClock::new()), move |end| {
+        script(Script { end, asked: None });
+    })
+}
+
+/// The session's side.
+struct Script {
+    end: EngineEnd,
+    asked: Option<(ClientId, RequestId)>,
+}
+
+impl Script {
+    fn all(&self, event: Event) {
+        self.end.clients.tell_all(event);
+    }
+
+    fn say(&self, event: RequestEvent) {
+        let (client, id) = self.asked.unwrap();
+        assert!(self.end.clients.tell(client, id, event));
+    }
+
+    fn hears(&self) -> Option<Intent> {
+        self.end.intents.recv().ok().map(|stamped| stamped.intent)
+    }
+
+    /// Takes the prompt as `run` must send it: one request.
+    fn take_prompt(&mut self) -> String {
+        let stamped = self.end.intents.recv().unwrap();
+        let Intent::Submit(id, request) = stamped.intent else {
+            panic!("no request");
+        };
+        self.asked = Some((stamped.client, id));
+        assert_eq!(*request, question());
+        request.messages[1].text.clone()
     }
 }
 
-fn unstamped((_, intent): Stamped) -> Intent {
-    intent
-}
-
-/// Takes the prompt as `run` must send it: one paste, then Enter.
-fn take_prompt(inbox: &Receiver<Stamped>) -> String {
-    let Ok(Intent::Typing(TypingEvent {
-        edit: Edit::Insert { text, paste: true },
-        ..
-    })) = inbox.recv().map(unstamped)
-    else {
-        panic!("no paste");
+fn question() -> Request {
+    let params = Params {
+        sampling: Sampling {
+            temperature: 0.5,
+            ..Sampling::default()
+        },
+        max_tokens: 7,
+        fixed_length: false,
     };
-    assert!(matches!(
-        inbox.recv().map(unstamped),
-        Ok(Intent::Typing(TypingEvent {
-            edit: Edit::Enter,
-            ..
-        }))
-    ));
-    text
+    Request {
+        messages: vec![
+            Message::system("Be brief."),
+            Message::user("What is a bus?"),
+        ],
+        params,
+    }
 }
 
 struct Ran {
@@ -63,8 +89,8 @@ struct Ran {
 fn run(engine: EngineHandle, json: bool, interrupts: &Receiver<()>) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let result = answer(
-        &engine,
-        "What is a bus?",
+        &engine.connect(),
+        question(),
         interrupts,
         &mut Output {
             out: &mut out,
@@ -82,8 +108,8 @@ fn run(engine: EngineHandle, json: bool, interrupts: &Receiver<()>) -> Ran {
     }
 }
 
-fn done(text: &str, end: AnswerEnd) -> Event {
-    Event::Done(Box::new(AnswerStats {
+fn done(text: &str, end: AnswerEnd) -> RequestEvent {
+    RequestEvent::Done(Box::new(AnswerStats {
         text: text.into(),
         tokens: 2,
         end,
@@ -91,17 +117,15 @@ fn done(text: &str, end: AnswerEnd) -> Event {
     }))
 }
 
-fn hello(inbox: Receiver<Stamped>, events: Sender<Event>) {
-    events.send(Event::Ready).unwrap();
-    let prompt = take_prompt(&inbox);
+fn hello(mut script: Script) {
+    script.all(Event::Ready);
+    let prompt = script.take_prompt();
     assert_eq!(prompt, "What is a bus?");
-    events.send(Event::Submitted { prompt }).unwrap();
-    events
-        .send(Event::Notice("the draft gave up".into()))
-        .unwrap();
-    events.send(Event::Text("A é".into())).unwrap();
-    events.send(Event::Text(" bus.".into())).unwrap();
-    events.send(done("A é bus.", AnswerEnd::EndOfText)).unwrap();
+    script.say(RequestEvent::Submitted { prompt });
+    script.all(Event::Notice(Notice::Setup("the draft gave up".into())));
+    script.say(RequestEvent::Text("A é".into()));
+    script.say(RequestEvent::Text(" bus.".into()));
+    script.say(done("A é bus.", AnswerEnd::EndOfText));
 }
 
 #[test]
@@ -147,13 +171,14 @@ fn json_is_one_object_with_the_contracts_fields() {
 #[test]
 fn an_interrupt_stops_the_answer_and_keeps_its_text() {
     let (interrupt, interrupts) = unbounded();
-    let engine = engine(move |inbox, events| {
-        events.send(Event::Ready).unwrap();
-        take_prompt(&inbox);
-        events.send(Event::Text("half".into())).unwrap();
+    let engine = engine(move |mut script| {
+        script.all(Event::Ready);
+        script.take_prompt();
+        script.say(RequestEvent::Text("half".into()));
         interrupt.send(()).unwrap();
-        assert!(matches!(inbox.recv().map(unstamped), Ok(Intent::Stop)));
-        events.send(done("half", AnswerEnd::Stopped)).unwrap();
+        let (_, asked) = script.asked.unwrap();
+        assert!(matches!(script.hears(), Some(Intent::Cancel(id)) if id == asked));
+        script.say(done("half", AnswerEnd::Stopped));
     });
     let ran = run(engine, false, &interrupts);
     ran.result.unwrap();
@@ -165,8 +190,8 @@ fn an_interrupt_stops_the_answer_and_keeps_its_text() {
 fn an_interrupt_while_loading_ends_without_an_answer() {
     let (interrupt, interrupts) = unbounded();
     interrupt.send(()).unwrap();
-    let engine = engine(|inbox, _events| {
-        assert!(matches!(inbox.recv().map(unstamped), Ok(Intent::Shutdown)));
+    let engine = engine(|script| {
+        assert!(matches!(script.hears(), Some(Intent::Shutdown)));
     });
     let ran = run(engine, true, &interrupts);
     assert!(ran.result.unwrap_err().to_string().contains("loaded"));
@@ -175,25 +200,24 @@ fn an_interrupt_while_loading_ends_without_an_answer() {
 
 #[test]
 fn an_error_keeps_the_text_and_fails() {
-    let engine = engine(|inbox, events| {
-        events.send(Event::Ready).unwrap();
-        take_prompt(&inbox);
-        events.send(Event::Text("so far".into())).unwrap();
-        events
-            .send(Event::Error("m.gguf: read error".into()))
-            .unwrap();
+    let engine = engine(|mut script| {
+        script.all(Event::Ready);
+        script.take_prompt();
+        script.say(RequestEvent::Text("so far".into()));
+        let failed = OracleError::Graph("m.gguf: read error".into());
+        script.say(RequestEvent::Failed(RequestError::Pass(Arc::new(failed))));
     });
     let ran = run(engine, false, &crossbeam_channel::never());
-    assert_eq!(ran.result.unwrap_err().to_string(), "m.gguf: read error");
+    let error = ran.result.unwrap_err().to_string();
+    assert!(error.contains("m.gguf: read error"), "{error}");
     assert_eq!(ran.out, "so far\n");
 }
 
 #[test]
 fn models_that_do_not_load_fail() {
-    let engine = engine(|_inbox, events| {
-        events
-            .send(Event::Fatal("m.gguf is not a model".into()))
-            .unwrap();
+    let engine = engine(|script| {
+        let error = SessionError::Load(anyhow!("m.gguf is not a model"));
+        script.all(Event::Fatal(Arc::new(error)));
     });
     let ran = run(engine, true, &crossbeam_channel::never());
     assert_eq!(ran.result.unwrap_err().to_string(), "m.gguf is not a model");
@@ -202,7 +226,7 @@ fn models_that_do_not_load_fail() {
 
 #[test]
 fn an_engine_that_vanishes_fails() {
-    let ran = run(engine(|_, _| ()), false, &crossbeam_channel::never());
+    let ran = run(engine(|_| ()), false, &crossbeam_channel::never());
     assert!(
         ran.result
             .unwrap_err()
@@ -232,7 +256,7 @@ fn a_reader_that_goes_away_is_told_from_other_failures() {
             progress: Progress::hidden(),
         };
         let never = crossbeam_channel::never();
-        let error = answer(&engine, "What is a bus?", &never, &mut output).unwrap_err();
+        let error = answer(&engine.connect(), question(), &never, &mut output).unwrap_err();
         let kind = error.downcast_ref::<std::io::Error>().unwrap().kind();
         assert_eq!(kind, std::io::ErrorKind::BrokenPipe);
         engine.shutdown();

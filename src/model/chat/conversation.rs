@@ -8,10 +8,11 @@ use super::pieces::{Answer, Assembler, Memo};
 use super::{ChatTemplate, Form, Manners, Message, Turn};
 use crate::model::TextError;
 use crate::units::TokenId;
+use std::sync::Arc;
 
 /// See the module's text.
 pub struct Conversation {
-    template: ChatTemplate,
+    template: Arc<ChatTemplate>,
     /// As it goes into the template.
     system: String,
     turns: Vec<Said>,
@@ -29,7 +30,8 @@ struct Said {
 
 impl Conversation {
     /// One that begins after `system`; an empty text is none.
-    pub fn new(template: ChatTemplate, system: &str) -> Self {
+    pub fn new(template: impl Into<Arc<ChatTemplate>>, system: &str) -> Self {
+        let template = template.into();
         Self {
             system: mark(&template.names, system),
             template,

@@ -1,7 +1,7 @@
 //! What the engine tells the workbench: the answer as it comes, and how it ends.
 
 use super::{Action, App, Item, PromptKey, TurnState};
-use crate::session::Event;
+use crate::session::{Event, RequestEvent};
 use crate::units::Micros;
 
 impl App {
@@ -9,20 +9,29 @@ impl App {
     pub fn engine(&mut self, event: Event, now_us: Micros) {
         match event {
             Event::Ready => self.ready = true,
-            Event::Submitted { prompt } => {
+            Event::Notice(notice) => self.talk.push(Item::Notice(notice.to_string())),
+            Event::Fatal(error) => self.die(error.to_string(), now_us),
+            Event::Request(_, event) => self.answer(event, now_us),
+        }
+    }
+
+    /// Takes what became of a prompt: there is one at a time.
+    fn answer(&mut self, event: RequestEvent, now_us: Micros) {
+        match event {
+            RequestEvent::Submitted { prompt } => {
                 if let Some(turn) = self.talk.last_turn().filter(|_| self.busy) {
                     turn.prompt = prompt;
                 }
             }
-            Event::Text(text) => {
+            RequestEvent::Text(text) => {
                 if let Some(turn) = self.talk.last_turn() {
                     turn.answer += &text;
                     turn.state = TurnState::Streaming;
                 }
             }
-            Event::Done(stats) => self.end_turn(TurnState::Done(stats)),
-            Event::Notice(text) => self.talk.push(Item::Notice(text)),
-            Event::Error(error) => {
+            RequestEvent::Done(stats) => self.end_turn(TurnState::Done(stats)),
+            RequestEvent::Failed(error) => {
+                let error = error.to_string();
                 if self.busy {
                     self.end_turn(TurnState::Failed(error));
                     self.restore_prompt(now_us);
@@ -30,7 +39,6 @@ impl App {
                     self.talk.push(Item::Notice(error));
                 }
             }
-            Event::Fatal(error) => self.die(error, now_us),
         }
     }
 

@@ -14,8 +14,8 @@ use super::app::{App, Effect};
 use super::input::micros_since;
 use super::theme::to_rgb;
 use super::{Keymap, ThemeLoader, view};
-use crate::session::{EngineHandle, Event as EngineEvent};
-use anyhow::{anyhow, bail};
+use crate::session::{Client, Event as EngineEvent, RequestEvent};
+use anyhow::bail;
 use crossbeam_channel::{after, select};
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
@@ -92,10 +92,10 @@ const ANSWERING_CHARS: usize = 160;
 ///
 /// # Errors
 /// A theme that cannot be used, and a session that fails.
-pub fn capture(handle: &EngineHandle, options: ShotOptions) -> anyhow::Result<Vec<Shot>> {
+pub fn capture(client: &Client, options: ShotOptions) -> anyhow::Result<Vec<Shot>> {
     let mut studio = Studio {
         app: App::new(Keymap::default(), options.themes, &options.theme)?,
-        handle,
+        client,
         epoch: Instant::now(),
         area: Rect::from((ratatui::layout::Position::ORIGIN, options.size)),
         ready: false,
@@ -133,7 +133,7 @@ pub fn capture(handle: &EngineHandle, options: ShotOptions) -> anyhow::Result<Ve
 
 struct Studio<'a> {
     app: App,
-    handle: &'a EngineHandle,
+    client: &'a Client,
     epoch: Instant,
     area: Rect,
     ready: bool,
@@ -146,7 +146,7 @@ impl Studio<'_> {
         for effect in self.app.take_effects() {
             if let Effect::Send(intent) = effect {
                 // A session that has ended says so by its events.
-                drop(self.handle.intents.send(intent));
+                let _ = self.client.send(intent);
             }
         }
     }
@@ -160,10 +160,12 @@ impl Studio<'_> {
         let timer = most.map_or_else(crossbeam_channel::never, after);
         while !done(self) {
             select! {
-                recv(self.handle.events) -> event => {
+                recv(self.client.events()) -> event => {
                     match event? {
-                        EngineEvent::Fatal(error) => return Err(anyhow!(error)),
-                        EngineEvent::Error(error) if self.app.busy => return Err(anyhow!(error)),
+                        EngineEvent::Fatal(error) => return Err(error.into()),
+                        EngineEvent::Request(_, RequestEvent::Failed(error)) if self.app.busy => {
+                            return Err(error.into());
+                        }
                         event => {
                             self.ready |= matches!(event, EngineEvent::Ready);
                             self.app.engine(event, micros_since(self.epoch));
@@ -177,7 +179,7 @@ impl Studio<'_> {
     }
 
     fn shoot(&mut self, moment: &'static str) -> Shot {
-        self.app.set_snapshot(self.handle.hub.snapshot());
+        self.app.set_snapshot(self.client.hub().snapshot());
         let mut buffer = Buffer::empty(self.area);
         view::draw(&mut buffer, self.area, &mut self.app);
         Shot {

@@ -4,7 +4,7 @@
 //! of them what was said is heard: an end takes place there and then, the rest waits in order
 //! for the engine.
 
-use super::api::{Intent, Stamped};
+use super::intent::{Intent, Stamped};
 use crossbeam_channel::{Receiver, TryRecvError};
 
 /// The session is to end before it has begun.
@@ -13,13 +13,13 @@ use crossbeam_channel::{Receiver, TryRecvError};
 pub(super) struct Ended;
 
 /// Listens while models load.
-pub(super) struct Early {
+pub(super) struct IntentBacklog {
     pub intents: Receiver<Stamped>,
     /// In the order in which they were said; no shutdown among them.
     pub heard: Vec<Stamped>,
 }
 
-impl Early {
+impl IntentBacklog {
     pub fn new(intents: Receiver<Stamped>) -> Self {
         Self {
             intents,
@@ -34,8 +34,9 @@ impl Early {
     pub fn listen(&mut self) -> Result<(), Ended> {
         loop {
             match self.intents.try_recv() {
-                Ok((_, Intent::Shutdown)) | Err(TryRecvError::Disconnected) => return Err(Ended),
-                Ok(intent) => self.heard.push(intent),
+                Ok(heard) if matches!(heard.intent, Intent::Shutdown) => return Err(Ended),
+                Ok(heard) => self.heard.push(heard),
+                Err(TryRecvError::Disconnected) => return Err(Ended),
                 Err(TryRecvError::Empty) => return Ok(()),
             }
         }
@@ -45,7 +46,7 @@ impl Early {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::IntentSender;
+    use crate::session::intent::IntentSender;
     use crate::typing::MonotonicClock;
     use std::sync::Arc;
 
@@ -56,27 +57,28 @@ mod tests {
     #[test]
     fn what_is_said_early_waits_in_order() {
         let (say, intents) = channel();
-        let mut early = Early::new(intents);
-        assert_eq!(early.listen(), Ok(()));
+        let mut backlog = IntentBacklog::new(intents);
+        assert_eq!(backlog.listen(), Ok(()));
         say.send(Intent::Anticipate(false)).unwrap();
-        assert_eq!(early.listen(), Ok(()));
+        assert_eq!(backlog.listen(), Ok(()));
         say.send(Intent::NewConversation).unwrap();
-        assert_eq!(early.listen(), Ok(()));
+        assert_eq!(backlog.listen(), Ok(()));
+        let heard = backlog.heard.into_iter().map(|stamped| stamped.intent);
         assert!(matches!(
-            early.heard[..],
-            [(_, Intent::Anticipate(false)), (_, Intent::NewConversation)]
+            heard.collect::<Vec<_>>()[..],
+            [Intent::Anticipate(false), Intent::NewConversation]
         ));
     }
 
     #[test]
     fn an_end_is_heard_behind_what_was_said_before() {
         let (say, intents) = channel();
-        let mut early = Early::new(intents);
+        let mut backlog = IntentBacklog::new(intents);
         say.send(Intent::Stop).unwrap();
         say.send(Intent::Shutdown).unwrap();
-        assert_eq!(early.listen(), Err(Ended));
+        assert_eq!(backlog.listen(), Err(Ended));
         let (say, intents) = channel();
         drop(say);
-        assert_eq!(Early::new(intents).listen(), Err(Ended));
+        assert_eq!(IntentBacklog::new(intents).listen(), Err(Ended));
     }
 }

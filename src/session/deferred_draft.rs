@@ -12,10 +12,10 @@
 
 use crate::ggml::Device;
 use crate::model::Gguf;
-use crate::speculate::{DraftOpenError, ModelDrafter, Sampler};
+use crate::speculate::{DraftOpenError, ModelDrafter};
 
 /// A draft that fits the oracle and is not loaded yet.
-pub(super) struct LateDraft {
+pub(super) struct DeferredDraft {
     pub index: Gguf,
     pub ctx_tokens: usize,
     pub threads: usize,
@@ -23,11 +23,9 @@ pub(super) struct LateDraft {
     pub device: Option<Device>,
     /// Tokens that the oracle has.
     pub n_vocab: usize,
-    /// How the oracle's choices are made.
-    pub sampler: Sampler,
 }
 
-impl LateDraft {
+impl DeferredDraft {
     /// Loads it.
     ///
     /// # Errors
@@ -39,7 +37,6 @@ impl LateDraft {
             None => ModelDrafter::open(index, ctx_tokens, threads)?,
         };
         draft.limit_vocabulary(self.n_vocab);
-        draft.choose_by(self.sampler);
         Ok(draft)
     }
 }

@@ -1,0 +1,84 @@
+//! What computes answers: the oracle with what it has committed, and all that guesses.
+//!
+//! One for a session, whoever it answers. How tokens are chosen is an answer's own: see
+//! [`Rules`](super::answer::Rules).
+
+use super::ahead::beside;
+use super::cache::Cache;
+use crate::ggml::llama::LlamaError;
+use crate::oracle::{Oracle, OracleError, WidthClass};
+use crate::speculate::Speculator;
+use crate::typing::Clock;
+use crate::units::TokenId;
+use std::sync::Arc;
+
+/// See the module's text.
+pub(super) struct Decoder {
+    pub cache: Cache,
+    pub speculator: Speculator,
+    /// By which steps are timed.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A step failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    #[error(transparent)]
+    Oracle(#[from] OracleError),
+    #[error("the draft fails ({0}); answering without it")]
+    Draft(LlamaError),
+}
+
+impl Decoder {
+    pub(super) fn new(
+        oracle: Box<dyn Oracle>,
+        speculator: Speculator,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            cache: Cache::new(oracle),
+            speculator,
+            clock,
+        }
+    }
+
+    /// One pass over `tokens`, a part of `text`, which the draft reads meanwhile.
+    ///
+    /// # Errors
+    /// The pass's, and then nothing is read, or the draft's: see [`StepError`].
+    pub(super) fn read(
+        &mut self,
+        tokens: &[TokenId],
+        width: WidthClass,
+        text: &[TokenId],
+    ) -> Result<(), StepError> {
+        let Self {
+            cache,
+            speculator,
+            clock,
+        } = self;
+        let (cost, ahead) = beside(
+            speculator,
+            &**clock,
+            |speculator, stop| speculator.read_ahead(text, stop),
+            || cache.read(tokens, width),
+        );
+        match cost {
+            Ok(cost) => speculator.observe_pass(tokens.len(), width, cost),
+            Err(error) => return Err(failed(error, ahead.drafted)),
+        }
+        ahead.drafted.map_err(StepError::Draft)
+    }
+}
+
+/// What a failed pass leads to. A draft that failed beside it must not be asked again, so that
+/// this is told; the step that is tried then tells whether passes still fail.
+pub(super) fn failed(pass: OracleError, drafted: Result<(), LlamaError>) -> StepError {
+    match drafted {
+        Ok(()) => pass.into(),
+        Err(draft) => {
+            tracing::error!(error = %pass, "a pass failed, and the draft beside it");
+            StepError::Draft(draft)
+        }
+    }
+}

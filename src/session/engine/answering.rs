@@ -1,0 +1,134 @@
+//! From a prompt in the queue to the last word of its answer.
+
+use super::Engine;
+use crate::model;
+use crate::session::answer::Answer;
+use crate::session::decoder::StepError;
+use crate::session::event::{Notice, RequestEvent};
+use crate::session::figures::Figures;
+use crate::session::request::RequestError;
+use crate::session::turn::{Origin, Submitted, Turn};
+use crate::telemetry::{AcceptView, Phase};
+use std::mem::take;
+use std::sync::Arc;
+
+impl Engine {
+    /// Begins to answer a prompt. `None`: it has no answer, which has been said.
+    pub(super) fn begin(&mut self, mut submitted: Submitted) -> Option<Turn> {
+        // What is read from now on is this prompt's, and no other's that waits or is being typed.
+        self.composition.figures = Figures::default();
+        self.queue
+            .iter_mut()
+            .for_each(|s| s.figures = Figures::default());
+        submitted.figures.start(&mut self.decoder.cache);
+        let asked = submitted.asked;
+        let prompt = submitted.prompt.clone();
+        if !self.tell(asked, RequestEvent::Submitted { prompt }) {
+            return None;
+        }
+        let (whole, notice) = match &mut submitted.origin {
+            Origin::Typed => (
+                self.composition.whole(&submitted.prompt),
+                self.composition.conversation.take_notice(),
+            ),
+            Origin::Request(conversation) => (
+                conversation.tokens(&submitted.prompt),
+                conversation.take_notice(),
+            ),
+        };
+        if let Some(notice) = notice {
+            self.notice(Notice::Template(notice));
+        }
+        let capacity = self.decoder.cache.oracle().capacity();
+        let whole = match whole {
+            Ok(whole) if whole.len() < capacity => whole,
+            Ok(whole) => {
+                let tokens = whole.len();
+                self.fail(asked, RequestError::TooLong { tokens, capacity });
+                return None;
+            }
+            Err(error) => {
+                self.fail(asked, error.into());
+                return None;
+            }
+        };
+        let (all, ready) = (whole.len(), self.decoder.cache.common(&whole));
+        submitted.figures.prompt_tokens = all;
+        submitted.figures.ready_tokens = ready;
+        self.hub.update(|s| {
+            s.prefill.prompt_tokens = all;
+            s.prefill.ready_tokens = ready;
+            s.accept = AcceptView::default();
+        });
+        let begun = match submitted.origin {
+            Origin::Typed => self.composition.take_begun(&whole),
+            Origin::Request(_) => None,
+        };
+        let answer = match begun {
+            Some(begun) => *begun,
+            None => {
+                let label = submitted.label.map(|(label, _)| label);
+                Answer::new(whole, label, Arc::clone(&submitted.rules))
+            }
+        };
+        let mut turn = Turn::new(submitted, answer);
+        self.say_text(&mut turn);
+        Some(turn)
+    }
+
+    /// One pass of the answer under way, and what it gave.
+    pub(super) fn answer(&mut self, turn: &mut Turn) {
+        if turn.has_begun() {
+            let began_us = self.clock.now_us();
+            if self.load_draft() {
+                turn.waited_for_draft(self.clock.now_us().saturating_sub(began_us));
+                self.hub.update(|s| s.phase = Phase::Answering);
+            }
+        }
+        let step = turn.step(&mut self.decoder);
+        self.show_work();
+        match step {
+            Ok(()) => {}
+            Err(StepError::Draft(error)) => self.drop_draft(error.into()),
+            Err(StepError::Oracle(error)) => {
+                tracing::error!(%error, "a pass failed");
+                turn.fail(RequestError::Pass(Arc::new(error)));
+            }
+        }
+        self.say_text(turn);
+    }
+
+    /// Says what the answer's client has not heard yet.
+    fn say_text(&self, turn: &mut Turn) {
+        if !turn.has_news() {
+            return;
+        }
+        let fresh = turn.fresh_text(&self.tokenizer, self.clock.now_us());
+        if let Some(text) = fresh
+            && !self.tell(turn.asked, RequestEvent::Text(text))
+        {
+            // Its client has left.
+            turn.stop();
+        }
+        turn.show(&self.hub);
+    }
+
+    /// Says how an answer ended.
+    pub(super) fn finish(&mut self, mut turn: Turn) {
+        if let Some(text) = turn.last_text() {
+            self.tell(turn.asked, RequestEvent::Text(text));
+        }
+        // A prompt without an answer is no turn: it is given back to be asked again.
+        if matches!(turn.origin, Origin::Typed) && !turn.tokens().is_empty() {
+            self.composition.conversation.push(&model::Turn {
+                user: take(&mut turn.prompt),
+                answer: turn.tokens().to_vec(),
+            });
+        }
+        let end = match turn.take_failure() {
+            Some(error) => RequestEvent::Failed(error),
+            None => RequestEvent::Done(Box::new(turn.stats(&self.decoder))),
+        };
+        self.tell(turn.asked, end);
+    }
+}

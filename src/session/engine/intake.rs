@@ -1,0 +1,139 @@
+//! What clients want, as it is taken between two passes: prompts into the queue, stops to what they
+//! stop.
+
+use super::{Engine, State};
+use crate::session::ClientId;
+use crate::session::answer::Rules;
+use crate::session::composition::Edited;
+use crate::session::event::{Notice, RequestEvent};
+use crate::session::figures::Figures;
+use crate::session::intent::{Intent, Stamped};
+use crate::session::request::Request;
+use crate::session::turn::{Asked, Origin, Submitted};
+use crate::telemetry::{AnswerEnd, AnswerStats};
+use crate::typing::{Edit, TypingEvent};
+use crate::units::Micros;
+use crate::vocabulary::Label;
+use std::collections::VecDeque;
+use std::mem::take;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+impl Engine {
+    /// Does what is wanted, or notes it. Break: the session is to end.
+    pub(super) fn take(&mut self, stamped: Stamped) -> ControlFlow<()> {
+        let Stamped {
+            at_us,
+            client,
+            intent,
+        } = stamped;
+        match intent {
+            Intent::Submit(id, request) => self.submit(Asked { client, id }, *request, at_us),
+            Intent::Cancel(id) => self.stop(|asked| asked == Asked { client, id }),
+            Intent::Typing(event) => self.typed(&event, client, at_us),
+            Intent::Stop => self.stop(|asked| asked.client == client),
+            Intent::NewConversation => {
+                self.stop(|asked| asked.client == client);
+                match self.state {
+                    State::Answering(_) => self.forget = true,
+                    _ => self.forget_conversation(),
+                }
+            }
+            Intent::Anticipate(yes) => {
+                self.anticipate = yes;
+                self.composition.drop_begun();
+            }
+            Intent::Shutdown => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn submit(&mut self, asked: Asked, request: Request, at_us: Micros) {
+        let rules = Arc::new(Rules::new(&request.params, &self.ends));
+        let opened = request.open(Arc::clone(&self.template), &self.tokenizer);
+        let (conversation, prompt) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.fail(asked, error),
+        };
+        let label = self.look(&prompt);
+        self.queue.push_back(Submitted {
+            asked,
+            origin: Origin::Request(Box::new(conversation)),
+            prompt,
+            at_us,
+            label,
+            rules,
+            figures: Figures::default(),
+            stopped: false,
+        });
+    }
+
+    fn typed(&mut self, event: &TypingEvent, client: ClientId, sent_us: Micros) {
+        // What is read until an answer has ended is that answer's.
+        if !matches!(self.state, State::Answering(_)) && self.queue.is_empty() {
+            self.composition.figures.start(&mut self.decoder.cache);
+        }
+        let now_us = self.clock.now_us();
+        match self.composition.edit(event, sent_us, now_us) {
+            Err(error) => self.notice(Notice::Edit(error)),
+            Ok(Edited::Empty) => self.notice(Notice::EmptyPrompt),
+            Ok(Edited::Text) => {
+                if !matches!(event.edit, Edit::Cursor { .. }) && self.scout.is_some() {
+                    let text = self.composition.text().to_owned();
+                    self.composition.label = self.look(&text);
+                }
+                self.show_cadence();
+            }
+            Ok(Edited::Submitted {
+                prompt,
+                at_us,
+                figures,
+            }) => self.queue.push_back(Submitted {
+                asked: Asked {
+                    client,
+                    id: self.clients.next_request(),
+                },
+                origin: Origin::Typed,
+                prompt,
+                at_us,
+                label: self.composition.label,
+                rules: Arc::clone(&self.composition.rules),
+                figures,
+                stopped: false,
+            }),
+        }
+    }
+
+    /// What a text asks for, by the scout.
+    fn look(&mut self, text: &str) -> Option<(Label, f32)> {
+        let view = self.scout.as_mut()?.look_timed(text, &*self.clock);
+        let best = view.best();
+        self.hub.update(|s| s.scout = view);
+        best
+    }
+
+    /// Stops the answer under way if it is `wanted`, or else those that are and wait.
+    fn stop(&mut self, wanted: impl Fn(Asked) -> bool) {
+        let State::Answering(turn) = &mut self.state else {
+            // They end as they begin: what was computed before Enter is theirs.
+            let waiting = self.queue.iter_mut().filter(|s| wanted(s.asked));
+            return waiting.for_each(|s| s.stopped = true);
+        };
+        if wanted(turn.asked) {
+            return turn.stop();
+        }
+        let (stopped, queue): (VecDeque<_>, _) = take(&mut self.queue)
+            .into_iter()
+            .partition(|s| wanted(s.asked));
+        self.queue = queue;
+        for Submitted { asked, label, .. } in stopped {
+            let stats = AnswerStats {
+                end: AnswerEnd::Stopped,
+                scout_label: label.map(|(label, _)| label),
+                scout_confidence: label.map(|(_, p)| p),
+                ..AnswerStats::default()
+            };
+            self.tell(asked, RequestEvent::Done(Box::new(stats)));
+        }
+    }
+}

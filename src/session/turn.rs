@@ -1,0 +1,232 @@
+//! One answer from its submission on: what is computed, what of it has been said, and its figures.
+//!
+//! ```text
+//!  Submitted --begin--> Turn --step*--> ended --> stats, and what the conversation keeps
+//!                        |  '-- fresh_text: what the client has not heard yet
+//!                        '-- show: what the panes draw
+//! ```
+//!
+//! A step is one pass. Between two of them the turn can be stopped; it ends with the text that
+//! there is.
+
+use super::answer::{Answer, Rules};
+use super::clients::ClientId;
+use super::decoder::{Decoder, StepError};
+use super::figures::{Figures, Times, rate};
+use super::request::{RequestError, RequestId};
+use crate::model::{Conversation, TextStream, Tokenizer};
+use crate::oracle::{Trees, WidthClass};
+use crate::system;
+use crate::telemetry::{AnswerEnd, AnswerStats, HISTORY, Hub, PassView};
+use crate::units::{Micros, TokenId};
+use crate::vocabulary::Label;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Whose a prompt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub client: ClientId,
+    pub id: RequestId,
+}
+
+/// The conversation that a prompt continues.
+pub(super) enum Origin {
+    /// The session's own, in which prompts are typed.
+    Typed,
+    /// One that the request brought.
+    Request(Box<Conversation>),
+}
+
+/// A prompt that waits for its answer.
+pub(super) struct Submitted {
+    pub asked: Asked,
+    pub origin: Origin,
+    pub prompt: String,
+    pub at_us: Micros,
+    /// What the prompt asks for, if the scout knows.
+    pub label: Option<(Label, f32)>,
+    pub rules: Arc<Rules>,
+    /// Begun with its first key.
+    pub figures: Figures,
+    /// A stop came before its answer began.
+    pub stopped: bool,
+}
+
+/// See the module's text.
+pub(super) struct Turn {
+    pub asked: Asked,
+    pub origin: Origin,
+    pub prompt: String,
+    answer: Answer,
+    stream: TextStream,
+    /// Tokens that have gone into the stream, and the text that came out of it.
+    shown: usize,
+    text: String,
+    submitted_us: Micros,
+    label: Option<(Label, f32)>,
+    figures: Figures,
+    times: Option<Times>,
+    /// The last passes that verified guesses.
+    recent: VecDeque<PassView>,
+    failure: Option<RequestError>,
+}
+
+impl Turn {
+    /// Goes on with `answer`, which may have been begun before Enter.
+    pub(super) fn new(submitted: Submitted, mut answer: Answer) -> Self {
+        if submitted.stopped {
+            answer.stop(AnswerEnd::Stopped);
+        }
+        Self {
+            asked: submitted.asked,
+            origin: submitted.origin,
+            prompt: submitted.prompt,
+            answer,
+            stream: TextStream::default(),
+            shown: 0,
+            text: String::new(),
+            submitted_us: submitted.at_us,
+            label: submitted.label,
+            figures: submitted.figures,
+            times: None,
+            recent: VecDeque::new(),
+            failure: None,
+        }
+    }
+
+    /// Whether its first token is known.
+    pub(super) fn has_begun(&self) -> bool {
+        self.answer.has_begun()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.answer.end().is_some()
+    }
+
+    /// Ends it where it is.
+    pub(super) fn stop(&mut self) {
+        self.answer.stop(AnswerEnd::Stopped);
+    }
+
+    /// Ends it where it is, since no more of it can be had.
+    pub(super) fn fail(&mut self, error: RequestError) {
+        self.stop();
+        self.failure = Some(error);
+    }
+
+    /// Why it failed, if it did.
+    pub(super) fn take_failure(&mut self) -> Option<RequestError> {
+        self.failure.take()
+    }
+
+    /// One pass.
+    ///
+    /// # Errors
+    /// See [`Answer::step`].
+    pub(super) fn step(&mut self, decoder: &mut Decoder) -> Result<(), StepError> {
+        if let Some(pass) = self.answer.step(decoder)? {
+            if self.recent.len() == HISTORY {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(pass);
+        }
+        Ok(())
+    }
+
+    /// Whether tokens have been verified that nobody has heard of.
+    pub(super) fn has_news(&self) -> bool {
+        self.shown < self.answer.tokens().len()
+    }
+
+    /// Text that has been verified since the last call, at `now_us`. Tokens that end within a
+    /// character show nothing yet.
+    pub(super) fn fresh_text(&mut self, tokenizer: &Tokenizer, now_us: Micros) -> Option<String> {
+        let tokens = &self.answer.tokens()[self.shown..];
+        let bytes = tokens.iter().map(|&token| tokenizer.bytes(token));
+        let fresh: String = bytes.map(|bytes| self.stream.push(&bytes)).collect();
+        self.shown = self.answer.tokens().len();
+        if fresh.is_empty() {
+            return None;
+        }
+        self.times = Some(Times::at(self.times, now_us, self.shown as u64));
+        self.text.push_str(&fresh);
+        Some(fresh)
+    }
+
+    /// What a character that the answer's end cut off shows.
+    pub(super) fn last_text(&mut self) -> Option<String> {
+        let last = self.stream.finish();
+        self.text.push_str(&last);
+        (!last.is_empty()).then_some(last)
+    }
+
+    /// A draft has loaded meanwhile, for so long: no part of how fast the answer comes.
+    pub(super) fn waited_for_draft(&mut self, us: Micros) {
+        self.times = self.times.map(|times| times.after_loading(us));
+    }
+
+    /// Shows how the answer goes.
+    pub(super) fn show(&self, hub: &Hub) {
+        let (answer, times) = (&self.answer, self.times);
+        let tokens = answer.tokens().len() as u64;
+        hub.update(|s| {
+            if let Some(width) = answer.width() {
+                s.engine.width_class = (width.min, width.max);
+            }
+            s.speculation.clone_from(&answer.speculation);
+            let a = &mut s.accept;
+            a.recent.clone_from(&self.recent);
+            (a.tokens, a.passes) = (tokens, answer.passes);
+            (a.drafted, a.accepted) = (answer.drafted, answer.accepted);
+            a.tokens_per_s = rate(tokens, times);
+            a.ttft_ms = times.map(|t| t.ttft_ms(self.submitted_us));
+        });
+    }
+
+    /// The answer's figures, when it has ended.
+    pub(super) fn stats(&mut self, decoder: &Decoder) -> AnswerStats {
+        let (cache, answer, times) = (&decoder.cache, &self.answer, self.times);
+        // An answer that ended with its prompt was read with it.
+        let width = answer.width().unwrap_or(WidthClass::BATCH);
+        let counted = self.figures.counted(cache.oracle());
+        let tokens = answer.tokens().len() as u64;
+        let ratio = |a: u64, b: u64| (b > 0).then(|| a as f64 / b as f64);
+        AnswerStats {
+            ttft_ms: times.map(|t| t.ttft_ms(self.submitted_us)),
+            cold_ttft_ms: None,
+            hidden_fraction: None,
+            tokens,
+            tokens_per_s: rate(tokens, times),
+            passes: cache.passes(),
+            accepted_per_pass: ratio(tokens, answer.passes),
+            accept_rate: ratio(answer.accepted, answer.drafted),
+            tree_nodes_mean: ratio(answer.nodes, answer.trees),
+            bytes_read: counted.bytes,
+            bytes_wasted: cache.wasted_bytes(),
+            // Bytes over microseconds are megabytes a second.
+            read_gb_s: ratio(counted.bytes, counted.reading_us)
+                .filter(|_| counted.bytes > 0)
+                .map(|mb_s| mb_s / 1e3),
+            stall_ms: cache.stall_ms(),
+            prefetch_hit_rate: ratio(counted.hits, counted.hits + counted.misses)
+                .filter(|_| cache.oracle().streams()),
+            rss_peak_bytes: system::rss_peak().map(|b| b.0),
+            threads_least: Some(cache.threads().least).filter(|&n| n > 0),
+            threads_most: Some(cache.threads().most).filter(|&n| n > 0),
+            scout_label: self.label.map(|(label, _)| label),
+            scout_confidence: self.label.map(|(_, p)| p),
+            text: std::mem::take(&mut self.text),
+            end: answer.end().unwrap_or(AnswerEnd::Stopped),
+            width_class: (width.min, width.max),
+            rounded: cache.oracle().trees() == Trees::Rounded,
+            prompt_tokens: self.figures.prompt_tokens as u64,
+            prompt_tokens_ready: self.figures.ready_tokens as u64,
+        }
+    }
+
+    /// The answer's tokens.
+    pub(super) fn tokens(&self) -> &[TokenId] {
+        self.answer.tokens()
+    }
+}
