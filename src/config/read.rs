@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
-use toml::de::DeValue;
+use toml::de::{DeInteger, DeValue};
 
 /// Reads a value, and checks it.
 pub(super) enum Read<T> {
@@ -39,17 +39,13 @@ impl<T> Read<T> {
     pub fn toml(&self, value: &DeValue<'_>) -> Result<T, String> {
         match (self, value) {
             (Self::Whole(check) | Self::WholeOrText(check, ..), DeValue::Integer(n)) => {
-                let n = i64::from_str_radix(n.as_str(), n.radix());
-                check(n.map_err(|_| "there is no such large number here")?)
+                check(whole(n)?)
             }
-            (Self::Number(check), DeValue::Integer(n)) => {
-                let n = i64::from_str_radix(n.as_str(), n.radix());
-                check(n.map_err(|_| "there is no such large number here")? as f64)
-            }
-            (Self::Number(check), DeValue::Float(n)) => {
-                let n = n.as_str().parse();
-                check(n.map_err(|_| "there is no such number")?)
-            }
+            (Self::Number(check), DeValue::Integer(n)) => check(whole(n)? as f64),
+            (Self::Number(check), DeValue::Float(n)) => match n.as_str().parse() {
+                Ok(number) => check(number),
+                Err(_) => Err(does_not_fit(n)),
+            },
             (Self::Text(read, _) | Self::WholeOrText(_, read, _), DeValue::String(text)) => {
                 read(text)
             }
@@ -90,6 +86,14 @@ impl<T> Read<T> {
             | Self::WholeOrText(_, _, expected) => expected,
         }
     }
+}
+
+fn whole(n: &DeInteger<'_>) -> Result<i64, String> {
+    i64::from_str_radix(n.as_str(), n.radix()).map_err(|_| does_not_fit(n))
+}
+
+fn does_not_fit(number: impl Display) -> String {
+    format!("{number} is not a number that fits here")
 }
 
 /// What is said of a value that has not the type that is expected.

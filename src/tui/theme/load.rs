@@ -419,7 +419,7 @@ mod tests {
             ),
             (
                 "inherits = \"nmos-dark\"\n[styles]\ngood = { fg = \"red\", blink = true }",
-                "own.toml:3:23: styles.good.blink",
+                "own.toml:3:22: styles.good.blink",
                 "unknown",
             ),
             (
