@@ -22,6 +22,7 @@ impl Bytes {
     }
 
     /// The difference, or zero where `other` is larger.
+    #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }

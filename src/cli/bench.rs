@@ -284,7 +284,7 @@ fn summary(rows: &[Row], of: usize, out: &mut impl Write) -> io::Result<()> {
     }
     for row in rows {
         for fault in row.faults() {
-            writeln!(out, "! {}: {}", row.file, clean(&fault.to_string()))?;
+            writeln!(out, "! {}: {}", row.file, clean(&fault))?;
         }
         for notice in &row.notices {
             writeln!(out, "note: {}: {}", row.file, clean(notice))?;

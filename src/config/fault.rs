@@ -66,7 +66,7 @@ impl SourceFile {
         let start = floor_boundary(&self.text, span.start);
         Fault {
             path: self.path.clone(),
-            place: Some(Place::of(&self.text, start..span.end)),
+            place: Some(Box::new(Place::of(&self.text, start..span.end))),
             key: key_at(&self.text, start),
             what: what.into(),
             hint: None,
@@ -102,7 +102,7 @@ impl SourceFile {
 pub struct Fault {
     path: PathBuf,
     /// `None` where something is absent.
-    place: Option<Place>,
+    place: Option<Box<Place>>,
     /// Dotted, such as `sampling.temp`.
     key: Option<String>,
     what: String,
@@ -150,8 +150,8 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path.display())?;
-        if let Some(Place { line, column, .. }) = &self.place {
-            write!(f, ":{line}:{column}")?;
+        if let Some(place) = &self.place {
+            write!(f, ":{}:{}", place.line, place.column)?;
         }
         if let Some(key) = &self.key {
             write!(f, ": {key}")?;

@@ -31,7 +31,7 @@ impl Layer {
             None => tables().find(|table| *table == key),
             Some(_) => None,
         };
-        for (key, value) in table.iter() {
+        for (key, value) in table {
             let row = ROWS.iter().find(|row| row.place() == (name, key.get_ref()));
             if let Some(row) = row {
                 row.read_toml(value.get_ref(), self)

@@ -19,6 +19,9 @@ pub struct Graph {
 
 impl Context {
     /// An empty graph for at most `nodes` nodes.
+    ///
+    /// # Panics
+    /// If the context has not the memory for it.
     pub fn graph(&self, nodes: usize) -> Graph {
         // SAFETY: the context is alive.
         let raw = unsafe { sys::ggml_new_graph_custom(self.0.raw.as_ptr(), nodes, false) };

@@ -126,6 +126,9 @@ impl Device {
     ///
     /// # Errors
     /// When the device has no such memory left.
+    ///
+    /// # Panics
+    /// If ggml does not place a tensor in its own buffer.
     pub fn buffer(self, len: usize) -> Result<DeviceBuffer, ComputeError> {
         let len = len.max(1);
         let buffer = self.allocate(len)?;
@@ -337,6 +340,7 @@ impl Span {
     ///
     /// # Panics
     /// If it does not lie within.
+    #[must_use]
     pub fn part(&self, offset: usize, len: usize) -> Self {
         assert!(
             offset.checked_add(len).is_some_and(|end| end <= self.len),

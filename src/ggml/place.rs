@@ -15,6 +15,7 @@ impl Place {
     ///
     /// # Panics
     /// If it does not lie within.
+    #[must_use]
     pub fn part(&self, offset: usize, len: usize) -> Self {
         match self {
             Self::Host(region) => Self::Host(region.part(offset, len)),

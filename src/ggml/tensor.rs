@@ -54,6 +54,9 @@ pub struct Tensor {
 
 impl Context {
     /// A context with room for `tensors` tensors and one graph of `nodes` nodes.
+    ///
+    /// # Panics
+    /// If there is no memory for it.
     pub fn new(tensors: usize, nodes: usize) -> Self {
         // SAFETY: pure size queries.
         let bytes = unsafe {
@@ -84,6 +87,9 @@ impl Context {
     }
 
     /// A tensor without data, of shape `ne` (fastest dimension first).
+    ///
+    /// # Panics
+    /// If `ne` has not one to four dimensions.
     pub fn tensor(&self, ty: GgmlType, ne: &[usize]) -> Tensor {
         let ne: Vec<i64> = ne
             .iter()

@@ -305,6 +305,7 @@ impl Region {
     ///
     /// # Panics
     /// If it does not lie within.
+    #[must_use]
     pub fn part(&self, offset: usize, len: usize) -> Self {
         assert!(
             offset.checked_add(len).is_some_and(|end| end <= self.len),

@@ -25,9 +25,9 @@ impl PageSource for HostPages {
     }
 
     fn decommit(&mut self, granules: &[usize]) {
-        granules
-            .iter()
-            .for_each(|&granule| self.0.decommit(granule));
+        for &granule in granules {
+            self.0.decommit(granule);
+        }
     }
 }
 

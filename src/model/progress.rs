@@ -126,7 +126,7 @@ impl<W: Write> LinesState<W> {
 impl<W: Write + Send> Progress for Lines<W> {
     fn begin(&self, what: &str, done: u64, total: u64) {
         self.with(|state| {
-            state.what = what.to_owned();
+            what.clone_into(&mut state.what);
             state.began = Instant::now();
             (state.first, state.last, state.total) = (done, done, total);
             state.tenths = state.tenths_of(done);

@@ -309,9 +309,9 @@ impl Store {
 /// Bytes of a file, or of all files in a directory.
 pub(super) fn disk_bytes(path: &Path) -> u64 {
     match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::read_dir(path)
-            .map(|items| items.flatten().map(|item| disk_bytes(&item.path())).sum())
-            .unwrap_or(0),
+        Ok(meta) if meta.is_dir() => fs::read_dir(path).map_or(0, |items| {
+            items.flatten().map(|item| disk_bytes(&item.path())).sum()
+        }),
         Ok(meta) if meta.is_file() => meta.len(),
         _ => 0,
     }

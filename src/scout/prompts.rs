@@ -71,6 +71,7 @@ impl Prompt {
     }
 
     /// The same prompt as if nothing were pasted.
+    #[must_use]
     pub fn typed_only(&self) -> Self {
         Self {
             text: self.typed(),

@@ -74,7 +74,7 @@ impl Keymap {
 
     fn merge(&mut self, file: &SourceFile, table: &DeTable<'_>) -> Result<(), Fault> {
         let mut read = Vec::new();
-        for (name, value) in table.iter() {
+        for (name, value) in table {
             let context = Context::ALL
                 .into_iter()
                 .find(|c| c.name() == name.get_ref());
@@ -82,7 +82,7 @@ impl Keymap {
                 let message = "expected one of the tables global, input and pane";
                 return Err(file.fault(name.span(), message));
             };
-            for (name, value) in actions.iter() {
+            for (name, value) in actions {
                 let Some(action) = Action::from_name(name.get_ref()) else {
                     let fault = file.fault(name.span(), "there is no such action");
                     return Err(fault.with_hint(actions_like(name.get_ref())));

@@ -114,7 +114,7 @@ mod tests {
     fn the_table_is_read_linearly_and_ends_flat() {
         let p = |ms, gap| submit_probability(ms, gap, TextEnd::Sentence, 40);
         assert_eq!(p(0.0, 134.0), 0.319);
-        assert!((p(750.0, 134.0) - (0.274 + 0.170) / 2.0).abs() < 1e-9);
+        assert!((p(750.0, 134.0) - f64::midpoint(0.274, 0.170)).abs() < 1e-9);
         assert_eq!(p(1e9, 134.0), 0.029);
         assert_eq!(p(2000.0, 268.0), p(1000.0, 134.0), "slow typists");
         assert_eq!(p(1000.0, 67.0), p(1000.0, 134.0), "fast typists");

@@ -55,10 +55,9 @@ impl ControlNames {
                 .ascii_case_insensitive(any_case)
                 .build(names)
         };
-        let (exact, any_case) = match (search(false, &names), search(true, &names)) {
-            (Ok(exact), Ok(any_case)) => (exact, any_case),
+        let (Ok(exact), Ok(any_case)) = (search(false, &names), search(true, &names)) else {
             // Only billions of states fail.
-            _ => unreachable!("a vocabulary's names are few"),
+            unreachable!("a vocabulary's names are few")
         };
         let (mut firsts, mut lasts) = ([false; 256], [false; 256]);
         for name in names.iter().map(String::as_bytes) {

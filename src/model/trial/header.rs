@@ -117,7 +117,7 @@ fn vocabulary(gguf: &Gguf, wrong: impl Fn(String) -> TrialError) -> Result<(), T
     let tokenizer = gguf.str("tokenizer.ggml.model")?;
     let n = scalar(gguf.array_len("tokenizer.ggml.tokens")).unwrap_or(0);
     let none = |name: &&str| matches!(*name, "none" | "no_vocab");
-    if n == 0 || tokenizer.filter(none).is_some() {
+    if n == 0 || tokenizer.as_ref().is_some_and(none) {
         return Err(wrong(match tokenizer {
             Some(name) if none(&name) => {
                 format!("its tokenizer is {name:?}, so that it reads and writes no text")

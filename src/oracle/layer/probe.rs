@@ -195,7 +195,9 @@ impl LayerOracle {
                 let of_kind = chosen.iter().zip(&samples.steps);
                 let of_kind = of_kind.filter(|(shard, _)| members.contains(shard));
                 let typical = median(of_kind.flat_map(|(_, s)| s.iter().copied()).collect());
-                members.iter().for_each(|&shard| steps_s[shard] = typical);
+                for &shard in members {
+                    steps_s[shard] = typical;
+                }
             }
             StepTimes {
                 shape: *shape,

@@ -218,7 +218,7 @@ fn rxvt_mouse(fields: &Fields<'_>) -> Option<Event> {
 /// from 1.
 fn mouse(bits: u16, x: u16, y: u16, released: bool) -> Option<Event> {
     use MouseEventKind as Kind;
-    let number = bits & 3 | bits >> 4 & 12;
+    let number = bits & 0b0011 | bits >> 4 & 0b1100;
     let moving = bits & 32 != 0;
     let button = match number {
         0 => Some(MouseButton::Left),

@@ -111,7 +111,7 @@ pub(super) use panes;
 /// The panes of a medium screen's telemetry, one under another.
 pub fn telemetry_column(area: Rect) -> Vec<(PaneId, Rect)> {
     let heights = seats().filter_map(|(pane, seat)| Some((pane, seat.medium?)));
-    stacked(area, heights.collect())
+    stacked(area, &heights.collect::<Vec<_>>())
 }
 
 /// All panes of telemetry in two columns.
@@ -126,7 +126,7 @@ pub fn telemetry(area: Rect) -> Vec<(PaneId, Rect)> {
     for (half, column) in halves.into_iter().zip([Column::Left, Column::Right]) {
         let of_column = seats().filter(|(_, seat)| seat.column == column);
         let heights = of_column.map(|(pane, seat)| (pane, height(seat)));
-        panes.extend(stacked(half, heights.collect()));
+        panes.extend(stacked(half, &heights.collect::<Vec<_>>()));
     }
     panes
 }
@@ -136,7 +136,7 @@ fn seats() -> impl Iterator<Item = (PaneId, &'static Seat)> {
     all.filter_map(|id| Some((*id, id.pane().seat.as_ref()?)))
 }
 
-fn stacked(area: Rect, heights: Vec<(PaneId, Constraint)>) -> Vec<(PaneId, Rect)> {
+fn stacked(area: Rect, heights: &[(PaneId, Constraint)]) -> Vec<(PaneId, Rect)> {
     let areas = Layout::vertical(heights.iter().map(|(_, height)| *height)).split(area);
     let panes = heights.iter().zip(areas.iter());
     panes.map(|((pane, _), area)| (*pane, *area)).collect()

@@ -197,11 +197,11 @@ impl ThemeLoader {
 impl Draft {
     fn read_palette(&mut self, file: &SourceFile) -> Result<(), Fault> {
         let document = DeTable::parse(&file.text).map_err(|e| file.syntax(&e))?;
-        for (name, value) in document.get_ref().iter() {
+        for (name, value) in document.get_ref() {
             match name.get_ref().as_ref() {
                 "inherits" | "glyphs" | "background" | "styles" => {}
                 "palette" => {
-                    for (name, value) in table(file, value)?.iter() {
+                    for (name, value) in table(file, value)? {
                         let color = color(file, value, &BTreeMap::new())?;
                         self.palette.insert(name.get_ref().to_string(), color);
                     }
@@ -235,7 +235,7 @@ impl Draft {
         let Some(styles) = document.get("styles") else {
             return Ok(());
         };
-        for (name, value) in table(file, styles)?.iter() {
+        for (name, value) in table(file, styles)? {
             let Some(role) = Role::ALL.iter().find(|r| r.key() == name.get_ref()) else {
                 let known: Vec<_> = Role::ALL.iter().map(|r| r.key()).collect();
                 let hint = format!("the styles are {}", known.join(", "));
@@ -267,7 +267,7 @@ fn style(
         return Ok(Style::new().fg(color(file, value, palette)?));
     };
     let mut style = Style::new();
-    for (name, value) in fields.iter() {
+    for (name, value) in fields {
         let modifier = match name.get_ref().as_ref() {
             "fg" => {
                 style = style.fg(color(file, value, palette)?);
