@@ -13,7 +13,9 @@ use nmos::ggml::GgmlType;
 use nmos::ggml::llama::{self, Load};
 use nmos::model::progress::Progress;
 use nmos::model::{Arch, Gguf, ModelLayout};
-use nmos::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, WidthClass};
+use nmos::oracle::{
+    LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, TokenTree, TreeNode, WidthClass,
+};
 use nmos::river::{Plan, ReadSizes, catalogue};
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
@@ -124,6 +126,47 @@ fn weights_of_the_usual_types_have_llama_cpps_bits() {
                 ..arch()
             };
             compare(&format!("{}, {ty}", tiny.arch), &tiny);
+        }
+    }
+}
+
+/// ```text
+///  committed -- 0 --+-- 1 -- 3 -- 5
+///                   +-- 2 -- 4 -- 6
+/// ```
+#[test]
+fn branches_of_a_tree_have_the_bits_that_they_have_alone() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.gguf");
+    let (committed, drafted) = (&prompt()[..20], &prompt()[20..27]);
+    for arch in ARCHITECTURES {
+        let tiny = arch();
+        std::fs::write(&path, tiny.build()).unwrap();
+        let mut oracle = ours(&path, Bytes::mib(4));
+        rows(&mut oracle, committed, WidthClass::BATCH.max);
+        let mut tree = TokenTree::new();
+        for (i, &token) in drafted.iter().enumerate() {
+            let parent = match i {
+                0 => None,
+                1 | 2 => Some(0),
+                _ => Some(i - 2),
+            };
+            tree.push(TreeNode {
+                token,
+                parent,
+                logits: true,
+            });
+        }
+        let output = oracle.pass(&tree, WidthClass::BATCH).unwrap();
+        for branch in [[0, 1, 3, 5], [0, 2, 4, 6]] {
+            oracle.truncate(committed.len());
+            let alone = branch.map(|node| drafted[node]);
+            let alone = rows(&mut oracle, &alone, WidthClass::BATCH.max);
+            for (node, alone) in branch.into_iter().zip(&alone) {
+                let in_tree = output.logits.of(node).unwrap();
+                assert!(same_bits(in_tree, alone), "{}, node {node}", tiny.arch);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@
 //!    keys              keys     and no other metadata
 //!    edges             river    the matrices of a step make a shard
 //!    steps             oracle   each slot's tensor, in memory or in its shard
-//!      tensors         forge    what grows, and what filler is worth nothing in
+//!      tensors         forge    which dimensions grow, and which matrices end a branch
 //! ```
 //!
 //! Code is only the graph of a step, in the oracle, which asks for tensors by [`Slot`]. It is
@@ -21,6 +21,10 @@
 //!  x -> norm -> q,k,v (+bias) -> (norm of q,k) -> rope -> attention -> o -> +x
 //!    -> norm -> swiglu -> down -> +
 //! ```
+//!
+//! One more takes a file like `qwen3.rs` and a place in [`Arch::ALL`]; what its layers have that
+//! no other's do, a [`Slot`] and its use in the graph. `tests/tiny_parity.rs` compares it with
+//! llama.cpp once its likeness is listed there.
 //!
 //! Every tensor's shape is checked here, since ggml aborts the process on a wrong one.
 //!
