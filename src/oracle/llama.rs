@@ -5,7 +5,7 @@
 //! gets one that shares it, and a node belongs to the sequences of all leaves below it.
 
 use super::hooked::{Feed, HookedOptions};
-use super::logits::Shelf;
+use super::logits::LogitPool;
 use super::{
     GiveUp, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees,
     WidthClass, check_width,
@@ -44,7 +44,7 @@ pub struct LlamaOracle {
     n_vocab: usize,
     capacity: usize,
     max_nodes: usize,
-    logits: Shelf,
+    logits: LogitPool,
     len: usize,
     /// The sequence that each node of the last pass lies in (one of them).
     sequence_of: Vec<i32>,
@@ -143,7 +143,7 @@ impl LlamaOracle {
             feed,
             capacity: ctx_tokens,
             max_nodes: max_nodes.min(WidthClass::BATCH.max),
-            logits: Shelf::default(),
+            logits: LogitPool::default(),
             len: 0,
             sequence_of: Vec::new(),
             leaves: 0,

@@ -1,6 +1,6 @@
 //! What an oracle has besides where it computes on a device.
 
-use super::landing::Landing;
+use super::staging::LogitStaging;
 use crate::ggml::Device;
 use crate::river::Window;
 
@@ -8,7 +8,7 @@ use crate::river::Window;
 pub(super) struct DeviceSide {
     pub device: Device,
     pub window: Window,
-    pub landing: Landing,
+    pub staging: LogitStaging,
 }
 
 /// The device's kernels take this much for themselves while they compute, besides scratch

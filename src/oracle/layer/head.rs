@@ -3,7 +3,7 @@
 use super::super::{Logits, OracleError};
 use super::LayerOracle;
 use super::graphs::Graphs;
-use super::landing::Sorters;
+use super::scatter::RowScatter;
 use crate::ggml::Tensor;
 use crate::river::ShardIdx;
 use crate::telemetry::ShardPart;
@@ -21,19 +21,19 @@ impl LayerOracle {
                 self.head_step(block, graphs, rows, &mut room, logits)
             });
         };
-        let threads = side.landing.threads(logits.nodes().len());
+        let threads = side.staging.threads(logits.nodes().len());
         std::thread::scope(|scope| {
-            let mut sorters = Sorters::start(scope, logits, threads);
+            let mut scatter = RowScatter::start(scope, logits, threads);
             for block in blocks {
                 self.head_block(block, graphs, rows, |o, out, rows| {
                     if let Some(side) = &mut o.side {
                         let stream = o.compute.stream();
-                        side.landing.fetch(stream, out, rows, &mut sorters);
+                        side.staging.fetch(stream, out, rows, &mut scatter);
                     }
                 })?;
             }
             if let Some(side) = &mut self.side {
-                side.landing.finish(&mut sorters);
+                side.staging.finish(&mut scatter);
             }
             Ok(())
         })

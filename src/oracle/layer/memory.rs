@@ -4,7 +4,7 @@
 use super::activations::Activations;
 use super::device;
 use super::graphs::{self, Graphs};
-use super::landing::Landing;
+use super::staging::LogitStaging;
 use super::weights::Weights;
 use super::{LayerOracle, OracleError, WidthClass, max_width};
 use crate::ggml::Graph;
@@ -63,7 +63,7 @@ impl LayerOracle {
         let shape = &layout.shape;
         let width = max_width(max_nodes);
         let staging = Activations::bytes(shape, ctx_tokens, width)
-            + Landing::bytes(largest_block(&catalogue(layout)), width);
+            + LogitStaging::bytes(largest_block(&catalogue(layout)), width);
         let logits = max_nodes * shape.n_vocab * 4;
         [
             ("staging for the GPU", Bytes(staging as u64)),

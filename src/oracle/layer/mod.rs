@@ -18,14 +18,15 @@ mod activations;
 mod device;
 mod graphs;
 mod head;
-mod landing;
 mod memory;
 mod probe;
+mod scatter;
+mod staging;
 mod weights;
 
 pub use probe::{PassShape, StepTimes};
 
-use super::logits::Shelf;
+use super::logits::LogitPool;
 use super::{
     GiveUp, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees,
     WidthClass, check_width, max_width,
@@ -43,8 +44,8 @@ use crate::units::Bytes;
 use activations::Activations;
 use device::DeviceSide;
 use graphs::Graphs;
-use landing::Landing;
 use memory::largest_block;
+use staging::LogitStaging;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -93,7 +94,7 @@ pub struct LayerOracle {
     embedding: TensorInfo,
     embedding_file: RowFile,
     max_nodes: usize,
-    logits: Shelf,
+    logits: LogitPool,
     hub: Arc<Hub>,
     /// `None` where the CPU computes on weights where they are.
     side: Option<DeviceSide>,
@@ -156,9 +157,9 @@ impl LayerOracle {
             (Some(device), Some(plan)) => {
                 let wanted = max_width(options.max_nodes);
                 let mut window = Window::new(device, plan, weights.layouts(&shards, device))?;
-                let landing =
-                    Landing::new(device, largest_block(&shards), wanted, options.threads)?;
-                window.measure_link(landing.room());
+                let staging =
+                    LogitStaging::new(device, largest_block(&shards), wanted, options.threads)?;
+                window.measure_link(staging.room());
                 // A graph's scratch memory is measured before its weights have come: they must
                 // not count as a part of it.
                 for shard in (0..shards.len()).map(ShardIdx) {
@@ -169,7 +170,7 @@ impl LayerOracle {
                 Some(DeviceSide {
                     device,
                     window,
-                    landing,
+                    staging,
                 })
             }
             _ => None,
@@ -199,7 +200,7 @@ impl LayerOracle {
         Ok(Self {
             activations,
             max_nodes: options.max_nodes,
-            logits: Shelf::default(),
+            logits: LogitPool::default(),
             weights,
             kv,
             kv_tensors,
@@ -425,7 +426,7 @@ impl Oracle for LayerOracle {
         self.compute.set_kernels(width.kernels());
         self.river.begin_pass()?;
         if let Some(side) = &mut self.side {
-            side.landing.clear(self.compute.stream());
+            side.staging.clear(self.compute.stream());
         }
         let logits = self.sweep(tree, width);
         // What a pass wants is there when it ends; what the next one writes is in use by none.
