@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 
-use nmos::io::{BLOCK, BlockReader, Completion, PreadReader, ReadRequest, Region};
-use nmos::river::{Extent, Plan, River, RiverError, Shard, ShardIdx};
+use nmos::io::{BLOCK, BlockIo, Completion, PreadReader, ReadRequest, Region};
+use nmos::river::{
+    Extent, HostSupply, Plan, Reads, RiverError, Setup, Shard, ShardIdx, WeightMemory, WeightSupply,
+};
 use nmos::telemetry::{Hub, ShardPart};
 use std::io;
 use std::path::PathBuf;
@@ -59,7 +61,7 @@ impl FaultyReader {
     }
 }
 
-impl BlockReader for FaultyReader {
+impl BlockIo<ReadRequest> for FaultyReader {
     fn depth(&self) -> usize {
         4
     }
@@ -109,7 +111,7 @@ impl BlockReader for FaultyReader {
 struct Bench {
     /// Removed with the bench.
     dir: tempfile::TempDir,
-    river: River,
+    supply: HostSupply,
     watch: Arc<Watch>,
 }
 
@@ -150,10 +152,22 @@ impl Bench {
             fault,
             watch: Arc::clone(&watch),
         };
-        let files = [path];
-        let river =
-            River::start_with(Box::new(reader), &files, shards, plan, SHARD, Hub::new()).unwrap();
-        Self { dir, river, watch }
+        let supply = HostSupply::start(Setup {
+            files: vec![path],
+            shards,
+            plan,
+            reads: Reads {
+                io: Box::new(reader),
+                bytes: SHARD,
+            },
+            memory: WeightMemory::Host,
+            hub: Hub::new(),
+        });
+        Self {
+            dir,
+            supply: supply.unwrap(),
+            watch,
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -162,13 +176,13 @@ impl Bench {
 
     /// One pass over all shards, whose bytes must be the file's own.
     fn pass(&mut self) -> Result<(), RiverError> {
-        self.river.begin_pass()?;
+        self.supply.river().begin_pass()?;
         for i in 0..SHARDS {
-            let region = self.river.take(ShardIdx(i))?;
+            let region = self.supply.take(ShardIdx(i))?;
             check(i, &region);
-            self.river.give(ShardIdx(i));
+            self.supply.give(ShardIdx(i));
         }
-        self.river.end_pass()
+        self.supply.river().end_pass()
     }
 }
 
@@ -271,14 +285,14 @@ fn a_file_cut_short_is_named_and_works_again_when_it_is_as_it_was() {
 #[test]
 fn a_file_written_to_during_a_pass_spoils_that_pass() {
     let bench = Bench::new(Fault::None);
-    bench.river.begin_pass().unwrap();
+    bench.supply.river().begin_pass().unwrap();
     let file = std::fs::OpenOptions::new()
         .write(true)
         .open(bench.path())
         .unwrap();
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
     file.set_modified(later).unwrap();
-    let text = bench.river.end_pass().unwrap_err().to_string();
+    let text = bench.supply.river().end_pass().unwrap_err().to_string();
     assert!(text.contains("has been written to"), "{text}");
 }
 

@@ -10,10 +10,7 @@
 #![allow(dead_code, unused_imports, reason = "the ring is used in part")]
 
 mod io {
-    pub use nmos::io::{Arena, Region};
-}
-mod reader {
-    pub use nmos::river::ReadFailure;
+    pub use nmos::io::{Arena, Region, TransferFailure};
 }
 mod shard {
     pub use nmos::river::ShardIdx;
@@ -26,8 +23,8 @@ mod ring;
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use nmos::io::{Arena, BLOCK, Region};
-use nmos::river::{ReadFailure, ShardIdx};
+use nmos::io::{Arena, BLOCK, Direction, Region, TransferFailure};
+use nmos::river::ShardIdx;
 use ring::Ring;
 use std::sync::Arc;
 
@@ -123,11 +120,12 @@ fn a_failure_reaches_the_pass_and_a_retry_reaches_the_reader() {
         let reader = {
             let (ring, memory) = (Arc::clone(&ring), Arc::clone(&memory));
             thread::spawn(move || {
-                let failure = ReadFailure {
+                let failure = TransferFailure {
+                    direction: Direction::Read,
                     path: "model".into(),
                     offset: 0,
                     bytes: BLOCK,
-                    why: "broken".into(),
+                    why: Arc::new(std::io::Error::other("broken")),
                 };
                 assert!(ring.fail(failure), "asked to try again");
                 read_shards(&ring, &memory, 1);

@@ -14,10 +14,9 @@ use crate::ggml::bare::BareModel;
 use crate::ggml::hook::Hook;
 use crate::ggml::llama::{BatchToken, Hooks, LlamaError, LlamaRun, RunOptions};
 use crate::ggml::model::Model;
-use crate::io::{BlockReader, open_reader};
 use crate::kv::CellsFull;
 use crate::model::{GgmlType, Gguf, Outline};
-use crate::river::{Plan, River};
+use crate::river::{Plan, Reads, River};
 use crate::telemetry::Hub;
 use crate::units::Bytes;
 use std::cell::{Ref, RefCell};
@@ -94,7 +93,7 @@ impl LlamaOracle {
         hub: &Arc<Hub>,
     ) -> anyhow::Result<Self> {
         Self::hooked_with(
-            open_reader(setup.read_sizes.depth),
+            Reads::from(setup.read_sizes),
             model,
             gguf,
             outline,
@@ -108,7 +107,7 @@ impl LlamaOracle {
     /// # Errors
     /// As [`LlamaOracle::hooked`].
     pub fn hooked_with(
-        io: Box<dyn BlockReader>,
+        reads: Reads,
         model: BareModel,
         gguf: &Gguf,
         outline: &Outline,
@@ -116,8 +115,7 @@ impl LlamaOracle {
         hub: &Arc<Hub>,
     ) -> anyhow::Result<Self> {
         let model = Rc::new(model);
-        let read = (io, setup.read_sizes.bytes);
-        let feed = Feed::start(&model, gguf, outline, setup.layer_bytes, read, hub)?;
+        let feed = Feed::start(&model, gguf, outline, setup.layer_bytes, reads, hub)?;
         let feed = Rc::new(RefCell::new(feed));
         let hook: Rc<RefCell<dyn Hook>> = Rc::<RefCell<Feed>>::clone(&feed);
         let HookedOptions {
