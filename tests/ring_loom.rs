@@ -155,3 +155,41 @@ fn a_reader_that_waits_for_room_can_be_stopped() {
         reader.join().unwrap();
     });
 }
+
+#[test]
+fn a_reader_that_is_held_back_goes_on_when_it_is_resumed() {
+    let arena = Arena::new(BLOCKS * BLOCK).unwrap();
+    every_order(move || {
+        let ring = ring_over(&arena);
+        let memory = Arc::new(Memory::new());
+        let held = ring.hold();
+        let reader = {
+            let (ring, memory) = (Arc::clone(&ring), Arc::clone(&memory));
+            thread::spawn(move || {
+                while ring.is_held() {
+                    ring.wait_resumed();
+                }
+                read_shards(&ring, &memory, 1);
+            })
+        };
+        drop(held);
+        let arrived = ring.wait_streamed(0).unwrap();
+        memory.holds(&arrived.region, 1);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_reader_that_is_held_back_can_be_stopped() {
+    let arena = Arena::new(BLOCKS * BLOCK).unwrap();
+    every_order(move || {
+        let ring = ring_over(&arena);
+        let _held = ring.hold();
+        let reader = {
+            let ring = Arc::clone(&ring);
+            thread::spawn(move || ring.wait_resumed())
+        };
+        ring.stop();
+        reader.join().unwrap();
+    });
+}

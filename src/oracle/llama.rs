@@ -415,7 +415,10 @@ impl Oracle for LlamaOracle {
     }
 
     fn bytes_read(&self) -> u64 {
-        self.river().map_or(0, |river| river.counters().bytes())
+        self.river().map_or(0, |river| {
+            let counters = river.counters();
+            counters.bytes() + counters.demanded_bytes()
+        })
     }
 
     fn reading_us(&self) -> u64 {

@@ -14,6 +14,7 @@ pub struct ReadCounters {
     cpu_ns: AtomicU64,
     /// Bytes a second over the last quarter of a second of reading.
     bytes_per_s: AtomicU64,
+    demanded_bytes: AtomicU64,
 }
 
 impl ReadCounters {
@@ -38,11 +39,20 @@ impl ReadCounters {
         self.cpu_ns.load(Ordering::Relaxed)
     }
 
+    /// Bytes that were read on demand.
+    pub fn demanded_bytes(&self) -> u64 {
+        self.demanded_bytes.load(Ordering::Relaxed)
+    }
+
     /// Counts a read that ended, and the time since the one before it.
     pub(super) fn add(&self, bytes: usize, busy: Duration) {
         let busy_ns = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.busy_ns.fetch_add(busy_ns, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_demanded(&self, bytes: u64) {
+        self.demanded_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Says what the reading thread, which calls this, has come to.

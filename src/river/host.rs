@@ -1,5 +1,6 @@
 //! Weights that are computed with where they are read to.
 
+use super::demand::Demand;
 use super::setup::Setup;
 use super::shard::ShardIdx;
 use super::supply::WeightSupply;
@@ -111,6 +112,10 @@ impl WeightSupply for HostSupply {
 
     fn release(&mut self, shard: ShardIdx, _compute: &Stream) {
         self.give(shard);
+    }
+
+    fn demand(&mut self, demands: &[Demand<'_>]) -> Result<(), RiverError> {
+        self.river.demand(demands)
     }
 
     fn streams(&self) -> bool {

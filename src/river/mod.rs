@@ -9,6 +9,8 @@
 //!  HostSupply:   take, give      <---------  arena:  [ pinned ... | ring ]
 //!  DeviceSupply: lend, settle    <--'                   ^
 //!    (window: copies to a device)       reader thread --+  (O_DIRECT, in order, wraps around)
+//!
+//!  demand: experts by id, read at once by whoever asks, while the reader begins nothing new
 //! ```
 //!
 //! Two handles, since there are two ways to use what arrives: one shard at a time where it is
@@ -19,6 +21,7 @@
 
 mod board;
 mod counters;
+mod demand;
 mod host;
 mod order;
 mod plan;
@@ -37,6 +40,7 @@ mod sync {
 }
 
 pub use counters::ReadCounters;
+pub use demand::{Demand, ExpertIdx, ExpertTable, NoSuchExpert, Slice};
 pub use host::HostSupply;
 pub use plan::{Placement, Plan, PlanError};
 pub use setup::{ReadSizes, Reads, Setup, WeightMemory};
@@ -47,6 +51,7 @@ pub use window::{DeviceSupply, Mark, Part, Watcher, Window, WindowPlan, WindowTo
 use crate::io::{BlockFile, FileChange, Queue, Region, TransferFailure};
 use crate::units::Bytes;
 use board::{Board, Forecast, Waits};
+use demand::DemandReader;
 use reader::{Reader, Source};
 use ring::Ring;
 use std::path::{Path, PathBuf};
@@ -68,6 +73,8 @@ pub enum RiverError {
     },
     #[error(transparent)]
     Read(#[from] TransferFailure),
+    #[error(transparent)]
+    Expert(#[from] NoSuchExpert),
     #[error(
         "{} {change}: its weights are not computed with any more; start nmos again when the \
          file is as it should be",
@@ -91,6 +98,8 @@ pub struct River {
     forecast: Forecast,
     /// How it reads, in words.
     reader: String,
+    /// Reads on demand; opened by the first.
+    demands: Option<DemandReader>,
 }
 
 impl River {
@@ -158,6 +167,7 @@ impl River {
             waits: Waits::default(),
             board,
             reader,
+            demands: None,
         })
     }
 
@@ -227,6 +237,28 @@ impl River {
                 change,
             })
         })
+    }
+
+    /// Has `demands` read, all at once, and waits for them. Reading ahead begins nothing new
+    /// meanwhile. The caller sees to it that a pass is under way.
+    ///
+    /// # Errors
+    /// The first read that failed, after a second try, when none is in flight any more. The
+    /// others have been made, or are not begun.
+    ///
+    /// # Panics
+    /// If a destination does not fit its slice.
+    pub fn demand(&mut self, demands: &[Demand<'_>]) -> Result<(), RiverError> {
+        let began = Instant::now();
+        let _held = self.ring.hold();
+        let files = &self.files;
+        let reader = self
+            .demands
+            .get_or_insert_with(|| DemandReader::open(files));
+        let read = reader.read(files, demands);
+        self.waits.stall += began.elapsed();
+        self.counters.add_demanded(read?);
+        Ok(())
     }
 
     /// Counts a shard that was asked for at `asked` and is in use now, and puts it on show.

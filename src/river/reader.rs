@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A read that fails twice ([`crate::io::Queue`]) makes the pass that needs it fail, with file and
-//! offset; the reader tries anew when the next pass asks ([`super::ring::Ring::retry`]).
+//! offset; the reader tries anew when the next pass asks ([`super::ring::Ring::retry`]). While
+//! somebody reads on demand ([`super::River::demand`]) it begins nothing new.
 
 use super::board::Board;
 use super::counters::{Rate, ReadCounters};
@@ -85,11 +86,14 @@ impl Reader {
     pub(super) fn run(mut self) {
         let _said = SayEnd(Arc::clone(&self.ring), Arc::clone(&self.source.files[0]));
         while !self.ring.stopped() {
-            let went = self.begin().and_then(|()| {
+            let held = self.ring.is_held();
+            let went = if held { Ok(()) } else { self.begin() };
+            let went = went.and_then(|()| {
                 if self.queue.in_flight() > 0 {
                     return self.finish();
                 }
                 match self.order.peek() {
+                    _ if held => self.ring.wait_resumed(),
                     Some(shard) => self.ring.wait_room(self.source.shards[shard.0].bytes),
                     None => self.ring.wait_stop(),
                 }

@@ -48,6 +48,8 @@ struct State {
     stop: bool,
     /// The order is to begin again; see [`Ring::rewind`].
     rewind: bool,
+    /// Nothing new is to be read for now.
+    held: bool,
     /// The reader is gone.
     ended: bool,
 }
@@ -64,6 +66,7 @@ impl Ring {
                 failure: None,
                 stop: false,
                 rewind: false,
+                held: false,
                 ended: false,
             }),
             changed: Condvar::new(),
@@ -145,6 +148,13 @@ impl Ring {
         self.lock().rewind = true;
     }
 
+    /// Lets the reader begin nothing new until what this returns is dropped: somebody waits for
+    /// other reads.
+    pub(super) fn hold(&self) -> Held<'_> {
+        self.lock().held = true;
+        Held(self)
+    }
+
     /// Tells the reader to end.
     pub(super) fn stop(&self) {
         self.lock().stop = true;
@@ -166,6 +176,16 @@ impl Ring {
     /// Whether the order is to begin again; no longer afterwards.
     pub(super) fn take_rewind(&self) -> bool {
         std::mem::take(&mut self.lock().rewind)
+    }
+
+    /// Whether nothing new is to be read.
+    pub(super) fn is_held(&self) -> bool {
+        self.lock().held
+    }
+
+    /// Waits until something new is to be read, or an end is asked for.
+    pub(super) fn wait_resumed(&self) {
+        self.wait_while(|s| (s.stop || !s.held).then_some(()));
     }
 
     /// Memory for the next streamed shard, if there is room for it now.
@@ -218,6 +238,16 @@ impl Ring {
             (false, None) => Some(true),
             (false, Some(_)) => None,
         })
+    }
+}
+
+/// The reader begins nothing new while this lives.
+pub(super) struct Held<'a>(&'a Ring);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.lock().held = false;
+        self.0.changed.notify_all();
     }
 }
 

@@ -1,10 +1,18 @@
 //! Where the weights of a pass come from: the seam between who computes and who moves bytes.
 //!
 //! ```text
-//!  HostSupply    SSD -> RAM  = where the CPU computes
-//!  DeviceSupply  SSD -> RAM -> window of the device's memory
+//!                       dense shards, in order of use          experts, when a router names them
+//!  HostSupply    SSD -> RAM  = where the CPU computes           demand: SSD -> RAM
+//!  DeviceSupply  SSD -> RAM -> window of the device's memory    demand: SSD -> RAM
 //! ```
+//!
+//! Two kinds of access, since they differ in what is known. Shards come round and round in one
+//! order, so that they are read before they are asked for. Which experts a step needs is known
+//! when the step before it has been computed: they are asked for together ([`Demand`]), all
+//! slices of all tensors that the ids choose, since a batch of them is what keeps a disk busy,
+//! and reading ahead waits for them.
 
+use super::demand::Demand;
 use super::shard::ShardIdx;
 use super::window::{Part, Watcher};
 use super::{River, RiverError};
@@ -35,6 +43,14 @@ pub trait WeightSupply {
     /// # Panics
     /// If it was not taken.
     fn release(&mut self, shard: ShardIdx, compute: &Stream);
+
+    /// Reads slices of experts to the host's memory, and waits for all of them: see
+    /// [`River::demand`].
+    ///
+    /// # Errors
+    /// The first read that failed, after a second try: what the others brought is there all the
+    /// same.
+    fn demand(&mut self, demands: &[Demand<'_>]) -> Result<(), RiverError>;
 
     /// Whether weights stream in every pass.
     fn streams(&self) -> bool;

@@ -392,7 +392,8 @@ impl Oracle for LayerOracle {
     }
 
     fn bytes_read(&self) -> u64 {
-        self.steps.supply.river().counters().bytes()
+        let counters = self.steps.supply.river().counters();
+        counters.bytes() + counters.demanded_bytes()
     }
 
     fn reading_us(&self) -> u64 {

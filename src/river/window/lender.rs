@@ -28,6 +28,10 @@ impl Lender {
         &self.river
     }
 
+    pub(super) fn river_mut(&mut self) -> &mut River {
+        &mut self.river
+    }
+
     /// Whether `shard`, the next in order, can be lent without waiting.
     pub(super) fn has_arrived(&self, shard: ShardIdx) -> bool {
         let ring = &self.river.ring;

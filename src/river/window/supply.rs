@@ -3,6 +3,7 @@
 use super::lender::Lender;
 use super::{Part, Watcher, Window};
 use crate::ggml::{Place, Stream};
+use crate::river::demand::Demand;
 use crate::river::setup::Setup;
 use crate::river::supply::WeightSupply;
 use crate::river::{River, RiverError, ShardIdx};
@@ -43,6 +44,10 @@ impl WeightSupply for DeviceSupply {
 
     fn release(&mut self, shard: ShardIdx, compute: &Stream) {
         self.window.give(shard, compute);
+    }
+
+    fn demand(&mut self, demands: &[Demand<'_>]) -> Result<(), RiverError> {
+        self.lender.river_mut().demand(demands)
     }
 
     fn streams(&self) -> bool {
