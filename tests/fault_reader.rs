@@ -1,9 +1,14 @@
-//! What the river does when reads fail: short, late, broken once, broken for good.
+//! What the river does when reads fail: short, late, broken once, broken for good; and what it
+//! reads on demand.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 
-use nmos::io::{BLOCK, BlockReader, Completion, PreadReader, ReadRequest, Region};
-use nmos::river::{Extent, Plan, River, RiverError, Shard, ShardIdx};
+use nmos::io::{Arena, BLOCK, BlockIo, Completion, PreadReader, ReadRequest, Region};
+use nmos::model::{GgmlType, TensorInfo};
+use nmos::river::{
+    Demand, ExpertTable, Extent, HostSupply, Plan, Reads, RiverError, Setup, Shard, ShardIdx,
+    WeightMemory, WeightSupply,
+};
 use nmos::telemetry::Hub;
 use nmos::vocabulary::ShardPart;
 use std::io;
@@ -60,7 +65,7 @@ impl FaultyReader {
     }
 }
 
-impl BlockReader for FaultyReader {
+impl BlockIo<ReadRequest> for FaultyReader {
     fn depth(&self) -> usize {
         4
     }
@@ -110,7 +115,7 @@ impl BlockReader for FaultyReader {
 struct Bench {
     /// Removed with the bench.
     dir: tempfile::TempDir,
-    river: River,
+    supply: HostSupply,
     watch: Arc<Watch>,
 }
 
@@ -151,10 +156,22 @@ impl Bench {
             fault,
             watch: Arc::clone(&watch),
         };
-        let files = [path];
-        let river =
-            River::start_with(Box::new(reader), &files, shards, plan, SHARD, Hub::new()).unwrap();
-        Self { dir, river, watch }
+        let supply = HostSupply::start(Setup {
+            files: vec![path],
+            shards,
+            plan,
+            reads: Reads {
+                io: Box::new(reader),
+                bytes: SHARD,
+            },
+            memory: WeightMemory::Host,
+            hub: Hub::new(),
+        });
+        Self {
+            dir,
+            supply: supply.unwrap(),
+            watch,
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -163,13 +180,13 @@ impl Bench {
 
     /// One pass over all shards, whose bytes must be the file's own.
     fn pass(&mut self) -> Result<(), RiverError> {
-        self.river.begin_pass()?;
+        self.supply.river().begin_pass()?;
         for i in 0..SHARDS {
-            let region = self.river.take(ShardIdx(i))?;
+            let region = self.supply.take(ShardIdx(i))?;
             check(i, &region);
-            self.river.give(ShardIdx(i));
+            self.supply.give(ShardIdx(i));
         }
-        self.river.end_pass()
+        self.supply.river().end_pass()
     }
 }
 
@@ -272,14 +289,14 @@ fn a_file_cut_short_is_named_and_works_again_when_it_is_as_it_was() {
 #[test]
 fn a_file_written_to_during_a_pass_spoils_that_pass() {
     let bench = Bench::new(Fault::None);
-    bench.river.begin_pass().unwrap();
+    bench.supply.river().begin_pass().unwrap();
     let file = std::fs::OpenOptions::new()
         .write(true)
         .open(bench.path())
         .unwrap();
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
     file.set_modified(later).unwrap();
-    let text = bench.river.end_pass().unwrap_err().to_string();
+    let text = bench.supply.river().end_pass().unwrap_err().to_string();
     assert!(text.contains("has been written to"), "{text}");
 }
 
@@ -311,4 +328,138 @@ fn a_reader_that_breaks_down_ends_every_pass() {
         let text = bench.pass().unwrap_err().to_string();
         assert!(text.contains("the reading thread has ended"), "{text}");
     }
+}
+
+/// Experts of odd lengths at an odd offset, in the same file as the shards.
+const EXPERTS: u64 = 30;
+const EXPERT: usize = 5000;
+const FIRST_EXPERT: u64 = 3 * BLOCK as u64 + 992;
+
+fn table() -> ExpertTable {
+    let table = ExpertTable::of(&TensorInfo {
+        name: "blk.0.ffn_up_exps.weight".into(),
+        ty: GgmlType::F32,
+        dims: [1250, 1, EXPERTS, 1],
+        n_dims: 3,
+        file: 0,
+        offset: FIRST_EXPERT,
+        bytes: EXPERTS * EXPERT as u64,
+    });
+    table.unwrap()
+}
+
+fn is_expert(id: i32, region: &Region) -> bool {
+    let mut bytes = vec![0; EXPERT];
+    region.read(&mut bytes);
+    let first = FIRST_EXPERT as usize + id as usize * EXPERT;
+    (0..EXPERT).all(|i| bytes[i] == byte_at(first + i))
+}
+
+/// Demands these experts, each to memory of its own; they must be the file's.
+fn demand(bench: &mut Bench, ids: &[i32]) -> Result<(), RiverError> {
+    let table = table();
+    let demands: Vec<_> = ids
+        .iter()
+        .map(|&id| {
+            let expert = table.expert(id)?;
+            let len = table.slice(expert).len;
+            let into = Arena::new(len).unwrap().region(0, len);
+            let table = &table;
+            Ok(Demand {
+                table,
+                expert,
+                into,
+            })
+        })
+        .collect::<Result<_, RiverError>>()?;
+    bench.supply.demand(&demands)?;
+    for (demand, &id) in demands.iter().zip(ids) {
+        let slice = table.slice(demand.expert);
+        let own = demand.into.part(slice.skip, slice.bytes);
+        assert!(is_expert(id, &own), "expert {id}");
+    }
+    Ok(())
+}
+
+#[test]
+fn experts_are_read_by_id_in_the_middle_of_a_pass() {
+    let mut bench = Bench::new(Fault::None);
+    for pass in 0..3 {
+        bench.supply.river().begin_pass().unwrap();
+        for i in 0..SHARDS {
+            let region = bench.supply.take(ShardIdx(i)).unwrap();
+            // More than are read at a time, neighbours and strangers, in any order.
+            let ids: Vec<_> = (0..EXPERTS as i32).map(|n| (n * 7 + pass) % 30).collect();
+            demand(&mut bench, &ids).unwrap();
+            demand(&mut bench, &[29, 0]).unwrap();
+            demand(&mut bench, &[]).unwrap();
+            check(i, &region);
+            bench.supply.give(ShardIdx(i));
+        }
+        bench.supply.river().end_pass().unwrap();
+    }
+    let demanded = bench.supply.river().counters().demanded_bytes();
+    assert!(demanded > (3 * SHARDS * 32 * EXPERT) as u64);
+}
+
+#[test]
+fn in_memory_laid_out_as_the_file_a_neighbour_keeps_its_bytes() {
+    let mut bench = Bench::new(Fault::None);
+    let table = table();
+    let last = table.slice(table.expert(29).unwrap());
+    // From the first expert's first block on.
+    let first_block = table.slice(table.expert(0).unwrap()).offset;
+    let len = (last.offset - first_block) as usize + last.len;
+    let memory = Arena::new(len).unwrap().region(0, len);
+    let own = |id: i32| {
+        let slice = table.slice(table.expert(id).unwrap());
+        let at = (slice.offset - first_block) as usize;
+        (at, slice)
+    };
+    for id in [4, 6, 5, 3, 7, 28, 29] {
+        let (at, slice) = own(id);
+        let demand = Demand {
+            table: &table,
+            expert: table.expert(id).unwrap(),
+            into: memory.part(at, slice.len),
+        };
+        bench.supply.demand(&[demand]).unwrap();
+        if id == 5 {
+            // Read between two that were there: all three are whole.
+            for id in 4..=6 {
+                let (at, slice) = own(id);
+                let bytes = memory.part(at + slice.skip, slice.bytes);
+                assert!(is_expert(id, &bytes), "expert {id}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_expert_that_there_is_not_and_one_that_cannot_be_read_end_the_pass_alone() {
+    let mut bench = Bench::new(Fault::None);
+    bench.pass().unwrap();
+    let text = demand(&mut bench, &[0, 30]).unwrap_err().to_string();
+    assert!(text.contains("expert 30 of blk.0.ffn_up_exps"), "{text}");
+
+    bench.supply.river().begin_pass().unwrap();
+    let whole = std::fs::read(bench.path()).unwrap();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(bench.path())
+        .unwrap();
+    let mtime = file.metadata().unwrap().modified().unwrap();
+    let expert = table().expert(9).unwrap();
+    let slice = table().slice(expert);
+    file.set_len(slice.offset).unwrap();
+    let text = demand(&mut bench, &[1, 9, 2]).unwrap_err().to_string();
+    assert!(text.contains(&bench.path().display().to_string()), "{text}");
+    assert!(text.contains(&format!("offset {}", slice.offset)), "{text}");
+    assert!(bench.supply.river().end_pass().is_err(), "the file is cut");
+
+    std::fs::write(bench.path(), &whole).unwrap();
+    file.set_modified(mtime).unwrap();
+    bench.pass().unwrap();
+    demand(&mut bench, &[1, 9, 2]).unwrap();
+    bench.pass().unwrap();
 }

@@ -6,12 +6,12 @@ mod common;
 
 use common::{DRAFT, GEMMA, layer_oracle, llama_oracle, max_diff, model, rows, same_bits, tokens};
 use nmos::ggml::bare::BareModel;
-use nmos::io::{BlockReader, Completion, PreadReader, ReadRequest};
+use nmos::io::{BlockIo, BlockReader, Completion, PreadReader, ReadRequest};
 use nmos::model::{Gguf, Outline};
 use nmos::oracle::{
     HookedOptions, LlamaOracle, Oracle, OracleError, TokenTree, TreeNode, WidthClass,
 };
-use nmos::river::{Plan, ReadSizes, catalogue_by_layer};
+use nmos::river::{Plan, ReadSizes, Reads, catalogue_by_layer};
 use nmos::session;
 use nmos::system;
 use nmos::telemetry::Hub;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A hooked oracle with this much memory for layers.
-fn hooked_with(io: Box<dyn BlockReader>, file: &str, layer_bytes: Bytes) -> LlamaOracle {
+fn hooked_with(io: Box<BlockReader>, file: &str, layer_bytes: Bytes) -> LlamaOracle {
     let gguf = Gguf::open(&model(file)).unwrap();
     let mut outline = Outline::from_gguf(&gguf).unwrap();
     let bare = BareModel::open(gguf.path()).unwrap();
@@ -35,7 +35,16 @@ fn hooked_with(io: Box<dyn BlockReader>, file: &str, layer_bytes: Bytes) -> Llam
         plan: Plan::new(&catalogue_by_layer(&outline.layers), layer_bytes).unwrap(),
         read_sizes: ReadSizes::default(),
     };
-    LlamaOracle::hooked_with(io, bare, &gguf, &outline, options, &Hub::new()).unwrap()
+    let bytes = options.read_sizes.bytes;
+    LlamaOracle::hooked_with(
+        Reads { io, bytes },
+        bare,
+        &gguf,
+        &outline,
+        options,
+        &Hub::new(),
+    )
+    .unwrap()
 }
 
 fn hooked(file: &str, layer_bytes: Bytes) -> LlamaOracle {
@@ -148,7 +157,7 @@ struct Switched {
     broken: Arc<AtomicBool>,
 }
 
-impl BlockReader for Switched {
+impl BlockIo<ReadRequest> for Switched {
     fn depth(&self) -> usize {
         self.plain.depth()
     }

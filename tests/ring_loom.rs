@@ -10,10 +10,7 @@
 #![allow(dead_code, unused_imports, reason = "the ring is used in part")]
 
 mod io {
-    pub use nmos::io::{Arena, Region};
-}
-mod reader {
-    pub use nmos::river::ReadFailure;
+    pub use nmos::io::{Arena, Region, TransferFailure};
 }
 mod shard {
     pub use nmos::river::ShardIdx;
@@ -26,8 +23,8 @@ mod ring;
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use nmos::io::{Arena, BLOCK, Region};
-use nmos::river::{ReadFailure, ShardIdx};
+use nmos::io::{Arena, BLOCK, Direction, Region, TransferFailure};
+use nmos::river::ShardIdx;
 use ring::Ring;
 use std::sync::Arc;
 
@@ -123,11 +120,12 @@ fn a_failure_reaches_the_pass_and_a_retry_reaches_the_reader() {
         let reader = {
             let (ring, memory) = (Arc::clone(&ring), Arc::clone(&memory));
             thread::spawn(move || {
-                let failure = ReadFailure {
+                let failure = TransferFailure {
+                    direction: Direction::Read,
                     path: "model".into(),
                     offset: 0,
                     bytes: BLOCK,
-                    why: "broken".into(),
+                    why: Arc::new(std::io::Error::other("broken")),
                 };
                 assert!(ring.fail(failure), "asked to try again");
                 read_shards(&ring, &memory, 1);
@@ -152,6 +150,44 @@ fn a_reader_that_waits_for_room_can_be_stopped() {
             let (ring, memory) = (Arc::clone(&ring), Arc::clone(&memory));
             // More than fits: nobody ever makes room.
             thread::spawn(move || read_shards(&ring, &memory, 3))
+        };
+        ring.stop();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_reader_that_is_held_back_goes_on_when_it_is_resumed() {
+    let arena = Arena::new(BLOCKS * BLOCK).unwrap();
+    every_order(move || {
+        let ring = ring_over(&arena);
+        let memory = Arc::new(Memory::new());
+        let held = ring.hold();
+        let reader = {
+            let (ring, memory) = (Arc::clone(&ring), Arc::clone(&memory));
+            thread::spawn(move || {
+                while ring.is_held() {
+                    ring.wait_resumed();
+                }
+                read_shards(&ring, &memory, 1);
+            })
+        };
+        drop(held);
+        let arrived = ring.wait_streamed(0).unwrap();
+        memory.holds(&arrived.region, 1);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_reader_that_is_held_back_can_be_stopped() {
+    let arena = Arena::new(BLOCKS * BLOCK).unwrap();
+    every_order(move || {
+        let ring = ring_over(&arena);
+        let _held = ring.hold();
+        let reader = {
+            let ring = Arc::clone(&ring);
+            thread::spawn(move || ring.wait_resumed())
         };
         ring.stop();
         reader.join().unwrap();

@@ -3,7 +3,9 @@
 
 use super::Model;
 use nmos::ggml::Device;
-use nmos::river::{Plan, ReadSizes, River, ShardIdx};
+use nmos::river::{
+    HostSupply, Plan, ReadSizes, Reads, Setup, ShardIdx, WeightMemory, WeightSupply,
+};
 use nmos::telemetry::Hub;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -28,21 +30,27 @@ pub fn gb_s(model: &Model, device: Device, plan: &Plan, sizes: ReadSizes) -> any
     };
     let files: Vec<PathBuf> = model.gguf.files.iter().map(|f| f.path.clone()).collect();
     let count = shards.len();
-    let pinned = |len| device.pinned(len);
-    let mut river = River::start_in(pinned, &files, shards, alone, sizes, Hub::new())?;
-    let bytes = |river: &River| river.counters().bytes();
+    let mut supply = HostSupply::start(Setup {
+        files,
+        shards,
+        plan: alone,
+        reads: Reads::from(sizes),
+        memory: WeightMemory::PinnedFor(device),
+        hub: Hub::new(),
+    })?;
+    let bytes = |supply: &HostSupply| supply.river().counters().bytes();
     let mut began = None;
     for shard in (0..count).cycle().map(ShardIdx) {
-        river.take(shard)?;
-        river.give(shard);
+        supply.take(shard)?;
+        supply.give(shard);
         // The first fill of the ring sets up memory.
-        if began.is_none() && bytes(&river) > 2 * plan.ring_bytes as u64 {
-            began = Some((Instant::now(), bytes(&river)));
+        if began.is_none() && bytes(&supply) > 2 * plan.ring_bytes as u64 {
+            began = Some((Instant::now(), bytes(&supply)));
         }
         if let Some((began, before)) = began
-            && bytes(&river) - before >= READ
+            && bytes(&supply) - before >= READ
         {
-            let read = bytes(&river) - before;
+            let read = bytes(&supply) - before;
             return Ok(read as f64 / began.elapsed().as_secs_f64() / 1e9);
         }
     }

@@ -2,7 +2,9 @@
 
 use crate::stats::median;
 use nmos::model::{Gguf, ModelLayout};
-use nmos::river::{Plan, ReadSizes, River, ShardIdx, catalogue};
+use nmos::river::{
+    HostSupply, Plan, ReadSizes, Reads, Setup, ShardIdx, WeightMemory, WeightSupply, catalogue,
+};
 use nmos::telemetry::Hub;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -117,27 +119,34 @@ pub fn measure(model: &Path, sizes: ReadSizes, rounds: usize) -> anyhow::Result<
     for _ in 0..rounds {
         disk.fio_gb_s.extend(fio(model, sizes, disk.fio_huge_pages));
         let count = shards.len();
-        let mut river = River::start(&files, shards.clone(), plan.clone(), sizes, Hub::new())?;
+        let mut supply = HostSupply::start(Setup {
+            files: files.clone(),
+            shards: shards.clone(),
+            plan: plan.clone(),
+            reads: Reads::from(sizes),
+            memory: WeightMemory::Host,
+            hub: Hub::new(),
+        })?;
         // The first lap sets up memory.
-        lap(&mut river, count)?;
-        let (began, cpu_before) = (Instant::now(), river.counters().cpu_ns());
+        lap(&mut supply, count)?;
+        let (began, cpu_before) = (Instant::now(), supply.river().counters().cpu_ns());
         for _ in 0..LAPS {
-            lap(&mut river, count)?;
+            lap(&mut supply, count)?;
         }
         let seconds = began.elapsed().as_secs_f64();
         let gb = (LAPS * bytes) as f64 / 1e9;
         disk.river_gb_s.push(gb / seconds);
-        cpu.push((river.counters().cpu_ns() - cpu_before) as f64 / 1e9 / gb * 100.0);
-        river.reader().clone_into(&mut disk.reader);
+        cpu.push((supply.river().counters().cpu_ns() - cpu_before) as f64 / 1e9 / gb * 100.0);
+        supply.river().reader().clone_into(&mut disk.reader);
     }
     disk.cpu_percent_per_gb_s = median(cpu);
     Ok(disk)
 }
 
-fn lap(river: &mut River, shards: usize) -> anyhow::Result<()> {
+fn lap(supply: &mut HostSupply, shards: usize) -> anyhow::Result<()> {
     for shard in (0..shards).map(ShardIdx) {
-        river.take(shard)?;
-        river.give(shard);
+        supply.take(shard)?;
+        supply.give(shard);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Files that are read in blocks around the page cache, and files read row by row.
+//! Files that are read and written in blocks around the page cache, and files read row by row.
 
 use rustix::fs::{Advice, Mode, OFlags, fadvise, open};
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Alignment of offset, length and address that `O_DIRECT` asks for, in bytes.
 pub const BLOCK: usize = 4096;
 
-/// A file opened for block reads: with `O_DIRECT` where the file system grants it, else
+/// A file opened for block transfers: with `O_DIRECT` where the file system grants it, else
 /// through the page cache.
 #[derive(Debug)]
 pub struct BlockFile {
@@ -61,10 +61,24 @@ impl BlockFile {
     /// The system's own for a file that cannot be opened at all. A refusal of `O_DIRECT`
     /// (tmpfs, some network file systems) is no error: see [`BlockFile::is_direct`].
     pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let (fd, direct) = match open(path, flags | OFlags::DIRECT, Mode::empty()) {
+        Self::open_with(path, OFlags::RDONLY, Mode::empty())
+    }
+
+    /// Makes `path` an empty file of this user alone, for writing and for reading what was
+    /// written. [`BlockFile::len`] and [`BlockFile::check`] know nothing of what is written.
+    ///
+    /// # Errors
+    /// As [`BlockFile::open`].
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC;
+        Self::open_with(path, flags, Mode::RUSR | Mode::WUSR)
+    }
+
+    fn open_with(path: &Path, flags: OFlags, mode: Mode) -> io::Result<Self> {
+        let flags = flags | OFlags::CLOEXEC;
+        let (fd, direct) = match open(path, flags | OFlags::DIRECT, mode) {
             Ok(fd) => (fd, true),
-            Err(rustix::io::Errno::INVAL) => (open(path, flags, Mode::empty())?, false),
+            Err(rustix::io::Errno::INVAL) => (open(path, flags, mode)?, false),
             Err(error) => return Err(error.into()),
         };
         let file = File::from(fd);
@@ -117,7 +131,7 @@ impl BlockFile {
         }
     }
 
-    /// Whether reads go around the page cache.
+    /// Whether transfers go around the page cache.
     pub fn is_direct(&self) -> bool {
         self.direct
     }

@@ -1,6 +1,8 @@
-//! Block reads through io_uring.
+//! Block transfers through io_uring.
 
-use super::{BlockFile, BlockReader, Completion, ReadRequest, Region};
+use super::{
+    BlockFile, BlockIo, Completion, Direction, ReadRequest, Region, Request, WriteRequest,
+};
 use io_uring::{IoUring, opcode, squeue, types};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -9,12 +11,12 @@ use std::sync::Arc;
 /// The kernel takes no larger buffer than this, in bytes.
 const MOST_REGISTERED: usize = 1 << 30;
 
-/// Up to `depth` reads in flight on one ring. Slot `i` of `in_flight` holds the request whose
+/// Up to `depth` transfers in flight on one ring. Slot `i` of `in_flight` holds the request whose
 /// `user_data` is `i`, until its completion has been taken.
-pub struct UringReader {
+pub struct Uring<R: Request> {
     // Declared, and so dropped, before what is registered with it.
     ring: IoUring,
-    in_flight: Vec<Option<ReadRequest>>,
+    in_flight: Vec<Option<R>>,
     free: Vec<usize>,
     /// Files that the kernel knows by their place in this list.
     files: Vec<Arc<BlockFile>>,
@@ -22,7 +24,13 @@ pub struct UringReader {
     memory: Option<Region>,
 }
 
-impl UringReader {
+/// Reads through io_uring.
+pub type UringReader = Uring<ReadRequest>;
+
+/// Writes through io_uring.
+pub type UringWriter = Uring<WriteRequest>;
+
+impl<R: Request> Uring<R> {
     /// Sets up a ring, and sends nothing through it: a sandbox may allow the one and refuse the
     /// other.
     ///
@@ -42,24 +50,30 @@ impl UringReader {
     }
 
     /// The kernel's form of a request: by registered file and buffer where it has them.
-    fn entry(&self, request: &ReadRequest, len: u32) -> squeue::Entry {
-        let (addr, offset) = (request.into.addr(), request.offset);
-        let raw = types::Fd(request.file.file().as_raw_fd());
+    fn entry(&self, request: &R, len: u32) -> squeue::Entry {
         let known = (self.files.iter())
-            .position(|f| Arc::ptr_eq(f, &request.file))
-            .and_then(|i| u32::try_from(i).ok())
-            .map(types::Fixed);
-        let pinned = (self.memory.as_ref()).is_some_and(|m| m.contains(&request.into));
-        match (known, pinned) {
-            (Some(file), true) => opcode::ReadFixed::new(file, addr, len, 0)
+            .position(|f| Arc::ptr_eq(f, request.file()))
+            .and_then(|i| RawFd::try_from(i).ok());
+        let (file, flags) = match known {
+            Some(place) => (types::Fd(place), squeue::Flags::FIXED_FILE),
+            None => (
+                types::Fd(request.file().file().as_raw_fd()),
+                squeue::Flags::empty(),
+            ),
+        };
+        let (addr, offset) = (request.memory().addr(), request.offset());
+        let pinned = (self.memory.as_ref()).is_some_and(|m| m.contains(request.memory()));
+        let entry = match (R::DIRECTION, pinned) {
+            (Direction::Read, true) => opcode::ReadFixed::new(file, addr, len, 0)
                 .offset(offset)
                 .build(),
-            (Some(file), false) => opcode::Read::new(file, addr, len).offset(offset).build(),
-            (None, true) => opcode::ReadFixed::new(raw, addr, len, 0)
+            (Direction::Read, false) => opcode::Read::new(file, addr, len).offset(offset).build(),
+            (Direction::Write, true) => opcode::WriteFixed::new(file, addr, len, 0)
                 .offset(offset)
                 .build(),
-            (None, false) => opcode::Read::new(raw, addr, len).offset(offset).build(),
-        }
+            (Direction::Write, false) => opcode::Write::new(file, addr, len).offset(offset).build(),
+        };
+        entry.flags(flags)
     }
 }
 
@@ -79,7 +93,7 @@ fn probe(ring: &mut IoUring) -> io::Result<()> {
     Ok(())
 }
 
-impl BlockReader for UringReader {
+impl<R: Request> BlockIo<R> for Uring<R> {
     fn register(&mut self, files: &[Arc<BlockFile>], memory: Option<&Region>) {
         let descriptors: Vec<RawFd> = files.iter().map(|f| f.file().as_raw_fd()).collect();
         match self.ring.submitter().register_files(&descriptors) {
@@ -110,13 +124,13 @@ impl BlockReader for UringReader {
         self.in_flight.len() - self.free.len()
     }
 
-    fn submit(&mut self, request: ReadRequest) -> io::Result<()> {
+    fn submit(&mut self, request: R) -> io::Result<()> {
         let slot = self
             .free
             .pop()
-            .ok_or_else(|| io::Error::other("more reads than the ring has room for"))?;
-        let len = u32::try_from(request.into.len())
-            .map_err(|_| io::Error::other("a read of 4 GiB or more"))?;
+            .ok_or_else(|| io::Error::other("more transfers than the ring has places for"))?;
+        let len = u32::try_from(request.memory().len())
+            .map_err(|_| io::Error::other("a transfer of 4 GiB or more"))?;
         let entry = self.entry(&request, len).user_data(slot as u64);
         self.in_flight[slot] = Some(request);
         // SAFETY: the buffer and the file outlive the operation, since the request that owns
@@ -129,12 +143,12 @@ impl BlockReader for UringReader {
         // Where the kernel does not take it now (it is interrupted, or short of memory), the
         // entry stays queued and goes out when the next one does, or is waited for.
         if let Err(error) = self.ring.submit() {
-            tracing::debug!(%error, "a read is submitted later");
+            tracing::debug!(%error, "a transfer is submitted later");
         }
         Ok(())
     }
 
-    fn complete(&mut self) -> io::Result<Completion> {
+    fn complete(&mut self) -> io::Result<Completion<R>> {
         loop {
             let taken = self.ring.completion().next();
             if let Some(entry) = taken {
@@ -167,13 +181,13 @@ impl BlockReader for UringReader {
     }
 }
 
-impl Drop for UringReader {
+impl<R: Request> Drop for Uring<R> {
     fn drop(&mut self) {
         while self.in_flight() > 0 {
             if let Err(error) = self.complete() {
-                // The kernel may still write to these regions: keep them mapped for good
-                // rather than hand their memory to somebody else.
-                tracing::error!(%error, "cannot wait for reads in flight");
+                // The kernel may still use these regions: keep them mapped for good rather than
+                // hand their memory to somebody else.
+                tracing::error!(%error, "cannot wait for transfers in flight");
                 for request in self.in_flight.drain(..).flatten() {
                     std::mem::forget(request);
                 }
@@ -186,7 +200,7 @@ impl Drop for UringReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::{Arena, BLOCK};
+    use crate::io::{Arena, BLOCK, PreadReader};
     use std::fs;
 
     const BLOCKS: usize = 20;
@@ -343,5 +357,83 @@ mod tests {
             arena.region(block * BLOCK, BLOCK).read(&mut bytes);
             assert_eq!(bytes, [block as u8; BLOCK]);
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_registered_or_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let arena = Arena::new(2 * BLOCKS * BLOCK).expect("memory");
+        let (from, into) = (
+            arena.region(0, BLOCKS * BLOCK),
+            arena.region(BLOCKS * BLOCK, BLOCKS * BLOCK),
+        );
+        for registered in [0, BLOCKS, BLOCKS / 2] {
+            let mut writer = match UringWriter::new(4) {
+                Ok(writer) => writer,
+                Err(error) => return println!("io_uring is refused here: {error}"),
+            };
+            let path = dir.path().join(format!("swap {registered}"));
+            let file = Arc::new(BlockFile::create(&path).expect("created"));
+            if registered > 0 {
+                let memory = from.part(0, registered * BLOCK);
+                writer.register(&[Arc::clone(&file)], Some(&memory));
+            }
+            let salt = registered as u8;
+            let bytes: Vec<u8> = (0..BLOCKS).flat_map(|i| [salt ^ i as u8; BLOCK]).collect();
+            from.write(&bytes);
+            // Backwards, so that the file grows by holes.
+            let mut next = BLOCKS;
+            while next > 0 || writer.in_flight() > 0 {
+                while next > 0 && writer.in_flight() < writer.depth() {
+                    next -= 1;
+                    let request = WriteRequest {
+                        file: Arc::clone(&file),
+                        offset: (next * BLOCK) as u64,
+                        from: from.part(next * BLOCK, BLOCK),
+                        tag: next as u64,
+                    };
+                    writer.submit(request).expect("taken");
+                }
+                let done = writer.complete().expect("a completion");
+                assert_eq!(done.result.expect("bytes"), BLOCK);
+            }
+            let mut reader = PreadReader::default();
+            reader
+                .submit(request(&file, 0, into.clone()))
+                .expect("taken");
+            assert_eq!(
+                reader.complete().expect("done").result.expect("bytes"),
+                bytes.len()
+            );
+            let mut back = vec![0; bytes.len()];
+            into.read(&mut back);
+            assert!(back == bytes, "{registered} blocks registered");
+        }
+    }
+
+    #[test]
+    fn a_writer_dropped_with_writes_in_flight_waits_for_them() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("swap");
+        let file = Arc::new(BlockFile::create(&path).expect("created"));
+        let Ok(mut writer) = UringWriter::new(4) else {
+            return println!("io_uring is refused here");
+        };
+        for block in 0..4 {
+            let from = Arena::new(BLOCK).expect("memory").region(0, BLOCK);
+            from.write(&[block as u8 + 1; BLOCK]);
+            // The request alone keeps its memory.
+            let request = WriteRequest {
+                file: Arc::clone(&file),
+                offset: (block * BLOCK) as u64,
+                from,
+                tag: 0,
+            };
+            writer.submit(request).expect("taken");
+        }
+        drop(writer);
+        let bytes = fs::read(&path).expect("readable");
+        let expected: Vec<u8> = (1..5).flat_map(|n| [n; BLOCK]).collect();
+        assert!(bytes == expected);
     }
 }

@@ -18,9 +18,12 @@
 use super::OracleError;
 use crate::ggml::bare::{BareModel, WeightIdx};
 use crate::ggml::hook::{Hook, Step, Use};
-use crate::io::{Arena, BlockReader, Region, RowFile};
+use crate::io::{Arena, Region, RowFile};
 use crate::model::{Gguf, Outline, TensorInfo};
-use crate::river::{Plan, ReadSizes, River, RiverError, Shard, ShardIdx, catalogue_by_layer};
+use crate::river::{
+    HostSupply, Plan, ReadSizes, Reads, River, RiverError, Setup, Shard, ShardIdx, WeightMemory,
+    WeightSupply, catalogue_by_layer,
+};
 use crate::telemetry::Hub;
 use crate::units::Bytes;
 use std::fs::File;
@@ -69,7 +72,7 @@ struct Table {
 /// See the module's text.
 pub(super) struct Feed {
     model: Rc<BareModel>,
-    river: River,
+    supply: HostSupply,
     shards: Arc<Vec<Shard>>,
     /// By weight.
     homes: Vec<Home>,
@@ -87,7 +90,7 @@ impl Feed {
         gguf: &Gguf,
         outline: &Outline,
         plan: Plan,
-        (io, read_bytes): (Box<dyn BlockReader>, usize),
+        reads: Reads,
         hub: &Arc<Hub>,
     ) -> anyhow::Result<Self> {
         let files: Vec<PathBuf> = gguf.files.iter().map(|f| f.path.clone()).collect();
@@ -132,11 +135,18 @@ impl Feed {
                 })
             })
             .collect::<Result<_, _>>()?;
-        let river = River::start_with(io, &files, shards, plan, read_bytes, Arc::clone(hub))?;
+        let supply = HostSupply::start(Setup {
+            files,
+            shards,
+            plan,
+            reads,
+            memory: WeightMemory::Host,
+            hub: Arc::clone(hub),
+        })?;
         Ok(Self {
             model: Rc::clone(model),
-            shards: Arc::clone(river.shards()),
-            river,
+            shards: Arc::clone(supply.river().shards()),
+            supply,
             homes,
             weights,
             tables,
@@ -161,13 +171,13 @@ impl Feed {
     }
 
     pub(super) fn river(&self) -> &River {
-        &self.river
+        self.supply.river()
     }
 
     /// To be called before each pass.
     pub(super) fn begin(&mut self) -> Result<(), OracleError> {
         self.failure = None;
-        Ok(self.river.begin_pass()?)
+        Ok(self.river().begin_pass()?)
     }
 
     /// To be called after each pass, also a failed one; what went wrong with its weights.
@@ -176,7 +186,7 @@ impl Feed {
         for table in &self.tables {
             table.region.discard();
         }
-        let ended = self.river.end_pass();
+        let ended = self.river().end_pass();
         self.failure.take().map_or(Ok(()), Err)?;
         Ok(ended?)
     }
@@ -186,7 +196,7 @@ impl Feed {
             for &weight in &self.weights[shard.0] {
                 self.model.withdraw(weight);
             }
-            self.river.give(shard);
+            self.supply.give(shard);
         }
     }
 
@@ -195,7 +205,7 @@ impl Feed {
             return Ok(());
         }
         self.let_go();
-        let region = self.river.take(shard)?;
+        let region = self.supply.take(shard)?;
         self.held = Some(shard);
         let tensors = &self.shards[shard.0].tensors;
         for (&weight, placed) in self.weights[shard.0].iter().zip(tensors) {

@@ -5,7 +5,7 @@
 //! gets one that shares it, and a node belongs to the sequences of all leaves below it.
 
 use super::hooked::{Feed, HookedOptions};
-use super::logits::Shelf;
+use super::logits::LogitPool;
 use super::{
     GiveUp, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees,
     WidthClass, check_width,
@@ -14,11 +14,10 @@ use crate::ggml::bare::BareModel;
 use crate::ggml::hook::Hook;
 use crate::ggml::llama::{BatchToken, Hooks, LlamaError, LlamaRun, RunOptions};
 use crate::ggml::model::Model;
-use crate::io::{BlockReader, open_reader};
 use crate::kv::CellsFull;
 use crate::ledger::Owner;
 use crate::model::{GgmlType, Gguf, Outline};
-use crate::river::{Plan, River};
+use crate::river::{Plan, Reads, River};
 use crate::telemetry::Hub;
 use crate::units::Bytes;
 use std::cell::{Ref, RefCell};
@@ -45,7 +44,7 @@ pub struct LlamaOracle {
     n_vocab: usize,
     capacity: usize,
     max_nodes: usize,
-    logits: Shelf,
+    logits: LogitPool,
     len: usize,
     /// The sequence that each node of the last pass lies in (one of them).
     sequence_of: Vec<i32>,
@@ -95,7 +94,7 @@ impl LlamaOracle {
         hub: &Arc<Hub>,
     ) -> anyhow::Result<Self> {
         Self::hooked_with(
-            open_reader(setup.read_sizes.depth),
+            Reads::from(setup.read_sizes),
             model,
             gguf,
             outline,
@@ -109,7 +108,7 @@ impl LlamaOracle {
     /// # Errors
     /// As [`LlamaOracle::hooked`].
     pub fn hooked_with(
-        io: Box<dyn BlockReader>,
+        reads: Reads,
         model: BareModel,
         gguf: &Gguf,
         outline: &Outline,
@@ -117,7 +116,6 @@ impl LlamaOracle {
         hub: &Arc<Hub>,
     ) -> anyhow::Result<Self> {
         let model = Rc::new(model);
-        let read = (io, setup.read_sizes.bytes);
         let HookedOptions {
             ctx_tokens,
             threads,
@@ -125,7 +123,7 @@ impl LlamaOracle {
             plan,
             ..
         } = setup;
-        let feed = Feed::start(&model, gguf, outline, plan, read, hub)?;
+        let feed = Feed::start(&model, gguf, outline, plan, reads, hub)?;
         let feed = Rc::new(RefCell::new(feed));
         let hook: Rc<RefCell<dyn Hook>> = Rc::<RefCell<Feed>>::clone(&feed);
         let cells = Cells::new(model.model(), ctx_tokens);
@@ -145,7 +143,7 @@ impl LlamaOracle {
             feed,
             capacity: ctx_tokens,
             max_nodes: max_nodes.min(WidthClass::BATCH.max),
-            logits: Shelf::default(),
+            logits: LogitPool::default(),
             len: 0,
             sequence_of: Vec::new(),
             leaves: 0,
@@ -419,7 +417,10 @@ impl Oracle for LlamaOracle {
     }
 
     fn bytes_read(&self) -> u64 {
-        self.river().map_or(0, |river| river.counters().bytes())
+        self.river().map_or(0, |river| {
+            let counters = river.counters();
+            counters.bytes() + counters.demanded_bytes()
+        })
     }
 
     fn reading_us(&self) -> u64 {

@@ -8,32 +8,32 @@ use std::rc::Rc;
 
 /// One row of `n_vocab` floats for each node whose logits were wanted, in node order.
 ///
-/// Many rows are hundreds of megabytes: the memory goes back to the oracle's `Shelf` when the
+/// Many rows are hundreds of megabytes: the memory goes back to the oracle's `LogitPool` when the
 /// logits are dropped, and the next pass finds it there.
 #[derive(Debug)]
 pub struct Logits {
     n_vocab: usize,
     nodes: Vec<NodeIdx>,
     values: Vec<f32>,
-    shelf: Shelf,
+    pool: LogitPool,
 }
 
 /// Memory of the last pass's logits, for the next one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shelf(Rc<RefCell<Vec<f32>>>);
+pub(super) struct LogitPool(Rc<RefCell<Vec<f32>>>);
 
 impl Drop for Logits {
     fn drop(&mut self) {
-        self.shelf.0.replace(std::mem::take(&mut self.values));
+        self.pool.0.replace(std::mem::take(&mut self.values));
     }
 }
 
 impl Logits {
     /// Rows for the nodes of `tree` that want them, to be written before they are read.
-    pub(super) fn for_tree(tree: &TokenTree, n_vocab: usize, shelf: &Shelf) -> Self {
+    pub(super) fn for_tree(tree: &TokenTree, n_vocab: usize, pool: &LogitPool) -> Self {
         let wanted = tree.nodes().iter().enumerate().filter(|(_, n)| n.logits);
         let nodes: Vec<_> = wanted.map(|(i, _)| i).collect();
-        let mut values = shelf.0.take();
+        let mut values = pool.0.take();
         let needed = nodes.len() * n_vocab;
         if values.len() < needed {
             values.resize(needed, 0.0);
@@ -42,7 +42,7 @@ impl Logits {
             n_vocab,
             nodes,
             values,
-            shelf: shelf.clone(),
+            pool: pool.clone(),
         }
     }
 
@@ -100,8 +100,8 @@ mod tests {
 
     #[test]
     fn the_next_pass_finds_the_memory_of_the_last() {
-        let (shelf, tokens) = (Shelf::default(), vec![TokenId(0); 8]);
-        let rows = |n: usize| Logits::for_tree(&TokenTree::chain(&tokens[..n], 0), 100, &shelf);
+        let (pool, tokens) = (LogitPool::default(), vec![TokenId(0); 8]);
+        let rows = |n: usize| Logits::for_tree(&TokenTree::chain(&tokens[..n], 0), 100, &pool);
         let address = |logits: &Logits| logits.values.as_ptr();
         let first = rows(8);
         let of_first = address(&first);
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_row_without_a_number_is_an_error() {
         let tree = TokenTree::chain(&[TokenId(1), TokenId(2)], 0);
-        let mut logits = Logits::for_tree(&tree, 3, &Shelf::default());
+        let mut logits = Logits::for_tree(&tree, 3, &LogitPool::default());
         let row = [f32::NAN, 1.0, f32::INFINITY];
         logits.row_mut(0).copy_from_slice(&row);
         logits.row_mut(1).copy_from_slice(&[0.0; 3]);

@@ -1,6 +1,6 @@
 //! An oracle for tests, without a model: logits are a function of the last tokens.
 
-use super::logits::Shelf;
+use super::logits::LogitPool;
 use super::{
     Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees, WidthClass,
 };
@@ -76,7 +76,7 @@ impl Oracle for ToyOracle {
         }
         self.passes.push(tree.len());
         self.last = tree.nodes().iter().map(|node| node.token).collect();
-        let mut logits = Logits::for_tree(tree, Self::N_VOCAB, &Shelf::default());
+        let mut logits = Logits::for_tree(tree, Self::N_VOCAB, &LogitPool::default());
         for (row, node) in logits.nodes().to_vec().into_iter().enumerate() {
             let mut path: Vec<_> = tree.ancestry(node).map(|n| tree.nodes()[n].token).collect();
             path.reverse();

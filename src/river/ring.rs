@@ -15,10 +15,9 @@
 //! before it is `ready`, and read by compute alone after; nothing is allocated per shard but
 //! queue entries.
 
-use super::reader::ReadFailure;
 use super::shard::ShardIdx;
 use super::sync::{Condvar, Mutex, MutexGuard};
-use crate::io::Region;
+use crate::io::{Region, TransferFailure};
 use std::collections::VecDeque;
 use std::sync::PoisonError;
 
@@ -45,8 +44,12 @@ struct State {
     ready: VecDeque<Arrived>,
     written: u64,
     freed: u64,
-    failure: Option<ReadFailure>,
+    failure: Option<TransferFailure>,
     stop: bool,
+    /// The order is to begin again; see [`Ring::rewind`].
+    rewind: bool,
+    /// Nothing new is to be read for now.
+    held: bool,
     /// The reader is gone.
     ended: bool,
 }
@@ -62,6 +65,8 @@ impl Ring {
                 freed: 0,
                 failure: None,
                 stop: false,
+                rewind: false,
+                held: false,
                 ended: false,
             }),
             changed: Condvar::new(),
@@ -101,7 +106,7 @@ impl Ring {
     }
 
     /// Waits until a pinned shard has been loaded.
-    pub(super) fn wait_pinned(&self, shard: ShardIdx) -> Result<(), ReadFailure> {
+    pub(super) fn wait_pinned(&self, shard: ShardIdx) -> Result<(), TransferFailure> {
         self.wait_while(|s| match (&s.failure, s.pinned_ready[shard.0]) {
             (_, true) => Some(Ok(())),
             (Some(failure), false) => Some(Err(failure.clone())),
@@ -110,7 +115,7 @@ impl Ring {
     }
 
     /// Waits for the next streamed shard in order, behind as many that are in use.
-    pub(super) fn wait_streamed(&self, in_use: usize) -> Result<Arrived, ReadFailure> {
+    pub(super) fn wait_streamed(&self, in_use: usize) -> Result<Arrived, TransferFailure> {
         self.wait_while(|s| match (&s.failure, s.ready.get(in_use)) {
             (_, Some(arrived)) => Some(Ok(arrived.clone())),
             (Some(failure), None) => Some(Err(failure.clone())),
@@ -138,6 +143,18 @@ impl Ring {
         self.changed.notify_all();
     }
 
+    /// Lets the reader go on with the first shard that streams. What it has begun arrives first.
+    pub(super) fn rewind(&self) {
+        self.lock().rewind = true;
+    }
+
+    /// Lets the reader begin nothing new until what this returns is dropped: somebody waits for
+    /// other reads.
+    pub(super) fn hold(&self) -> Held<'_> {
+        self.lock().held = true;
+        Held(self)
+    }
+
     /// Tells the reader to end.
     pub(super) fn stop(&self) {
         self.lock().stop = true;
@@ -154,6 +171,21 @@ impl Ring {
     /// Whether the reader should end.
     pub(super) fn stopped(&self) -> bool {
         self.lock().stop
+    }
+
+    /// Whether the order is to begin again; no longer afterwards.
+    pub(super) fn take_rewind(&self) -> bool {
+        std::mem::take(&mut self.lock().rewind)
+    }
+
+    /// Whether nothing new is to be read.
+    pub(super) fn is_held(&self) -> bool {
+        self.lock().held
+    }
+
+    /// Waits until something new is to be read, or an end is asked for.
+    pub(super) fn wait_resumed(&self) {
+        self.wait_while(|s| (s.stop || !s.held).then_some(()));
     }
 
     /// Memory for the next streamed shard, if there is room for it now.
@@ -188,7 +220,7 @@ impl Ring {
     }
 
     /// Says that nobody reads any more: every wait for a shard that is not there fails.
-    pub(super) fn reader_ended(&self, failure: ReadFailure) {
+    pub(super) fn reader_ended(&self, failure: TransferFailure) {
         let mut state = self.lock();
         state.ended = true;
         state.failure = Some(failure);
@@ -198,7 +230,7 @@ impl Ring {
 
     /// Reports a read that failed for good, and waits until it is to be tried again
     /// (true) or the reader should end (false).
-    pub(super) fn fail(&self, failure: ReadFailure) -> bool {
+    pub(super) fn fail(&self, failure: TransferFailure) -> bool {
         self.lock().failure = Some(failure);
         self.changed.notify_all();
         self.wait_while(|s| match (s.stop, &s.failure) {
@@ -206,6 +238,16 @@ impl Ring {
             (false, None) => Some(true),
             (false, Some(_)) => None,
         })
+    }
+}
+
+/// The reader begins nothing new while this lives.
+pub(super) struct Held<'a>(&'a Ring);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.lock().held = false;
+        self.0.changed.notify_all();
     }
 }
 

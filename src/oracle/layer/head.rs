@@ -3,50 +3,63 @@
 use super::super::{Logits, OracleError};
 use super::LayerOracle;
 use super::graphs::Graphs;
-use super::landing::Sorters;
-use crate::ggml::Tensor;
+use super::scatter::RowScatter;
+use super::staging::LogitStaging;
+use super::steps::Steps;
+use crate::ggml::Stream;
 use crate::river::ShardIdx;
 use crate::vocabulary::ShardPart;
-use std::ops::Range;
+
+/// How logits come from where they are computed into their rows.
+pub(super) enum LogitPath {
+    /// Each block is copied when it has been computed.
+    Direct,
+    /// A device computes further blocks meanwhile.
+    Staged(LogitStaging),
+}
+
+impl LogitPath {
+    /// Forgets what a pass that failed left behind.
+    pub(super) fn clear(&mut self, stream: &Stream) {
+        match self {
+            Self::Direct => {}
+            Self::Staged(staging) => staging.clear(stream),
+        }
+    }
+}
 
 impl LayerOracle {
     /// Computes `logits`.
     pub(super) fn head(&mut self, graphs: &Graphs, logits: &mut Logits) -> Result<(), OracleError> {
-        let rows = self.begin_head(graphs, logits);
-        let blocks = self.shards_where(|part| part == ShardPart::Head);
-        let Some(side) = &self.side else {
-            let mut room = Vec::new();
-            return blocks.into_iter().try_for_each(|block| {
-                self.check_use(block)?;
-                self.head_step(block, graphs, rows, &mut room, logits)
-            });
-        };
-        let threads = side.landing.threads(logits.nodes().len());
-        std::thread::scope(|scope| {
-            let mut sorters = Sorters::start(scope, logits, threads);
-            for block in blocks {
-                self.head_block(block, graphs, rows, |o, out, rows| {
-                    if let Some(side) = &mut o.side {
-                        let stream = o.compute.stream();
-                        side.landing.fetch(stream, out, rows, &mut sorters);
+        let steps = &mut self.steps;
+        let rows = steps.begin_head(graphs, logits);
+        let blocks = steps.shards_where(|part| part == ShardPart::Head);
+        match &mut self.logit_path {
+            LogitPath::Direct => {
+                let mut room = Vec::new();
+                blocks.into_iter().try_for_each(|block| {
+                    steps.check_use(block)?;
+                    steps.head_step(block, graphs, rows, &mut room, logits)
+                })
+            }
+            LogitPath::Staged(staging) => {
+                let threads = staging.threads(logits.nodes().len());
+                std::thread::scope(|scope| {
+                    let mut scatter = RowScatter::start(scope, logits, threads);
+                    for block in blocks {
+                        steps.head_block(block, graphs, rows, |stream, out, rows| {
+                            staging.fetch(stream, out, rows, &mut scatter);
+                        })?;
                     }
-                })?;
+                    staging.finish(&mut scatter);
+                    Ok(())
+                })
             }
-            if let Some(side) = &mut self.side {
-                side.landing.finish(&mut sorters);
-            }
-            Ok(())
-        })
+        }
     }
+}
 
-    /// Names the tokens whose logits are wanted; says how many rows are computed for them.
-    pub(super) fn begin_head(&mut self, graphs: &Graphs, logits: &Logits) -> usize {
-        // The head is a batch of its own, with kernels picked by its own width.
-        let rows = logits.nodes().len().max(graphs.width.min);
-        self.activations.set_wanted(logits.nodes(), rows);
-        rows
-    }
-
+impl Steps {
     /// The step of a shard of the head on the CPU. `room` is for what it computes.
     pub(super) fn head_step(
         &mut self,
@@ -62,25 +75,6 @@ impl LayerOracle {
             for (into, from) in logits.rows_mut().zip(room.chunks_exact(range.len())) {
                 into[range.clone()].copy_from_slice(from);
             }
-        })
-    }
-
-    /// Starts the computing of a shard of the head, and lets `take` have what it makes: the
-    /// logits of these rows of the output matrix.
-    fn head_block(
-        &mut self,
-        shard: ShardIdx,
-        graphs: &Graphs,
-        rows: usize,
-        take: impl FnOnce(&mut Self, &Tensor, Range<usize>),
-    ) -> Result<(), OracleError> {
-        let range = self.river.shards()[shard.0].rows.clone();
-        self.with_shard(shard, graphs, |o, g| {
-            let weights = o.weights.head_block(shard);
-            let (graph, out) = g.head(&o.activations, weights, &o.weights.output_norm, rows);
-            o.compute.start(&graph)?;
-            take(o, &out, range);
-            Ok(())
         })
     }
 }

@@ -1,23 +1,25 @@
-//! What a pass takes besides weights: counted before an oracle is opened, and set aside before a
-//! pass on a device.
+//! What a pass takes besides weights, counted before an oracle is opened.
 
 use super::activations::Activations;
-use super::device;
-use super::graphs::{self, Graphs};
-use super::landing::Landing;
+use super::graphs;
+use super::staging::LogitStaging;
 use super::weights::Weights;
-use super::{LayerOracle, OracleError, WidthClass, max_width};
-use crate::ggml::Graph;
+use super::{LayerOracle, WidthClass, max_width};
 use crate::kv::PagedKv;
 use crate::ledger::Owner;
 use crate::model::{ModelLayout, ModelShape};
 use crate::river::{Shard, catalogue};
 use crate::units::Bytes;
-use crate::vocabulary::ShardPart;
 
 /// Most rows of the output matrix in one shard.
 pub(super) fn largest_block(shards: &[Shard]) -> usize {
     shards.iter().map(|s| s.rows.len()).max().unwrap_or(0)
+}
+
+/// A device's kernels take this much for themselves while they compute, besides scratch
+/// memory: quantised activations of the widest product, and partial sums.
+fn kernel_bytes(widest: usize, tokens: usize) -> usize {
+    2 * widest * tokens + (64 << 20)
 }
 
 impl LayerOracle {
@@ -61,7 +63,7 @@ impl LayerOracle {
         let shape = &layout.shape;
         let width = max_width(max_nodes);
         let staging = Activations::bytes(shape, ctx_tokens, width)
-            + Landing::bytes(largest_block(&catalogue(layout)), width);
+            + LogitStaging::bytes(largest_block(&catalogue(layout)), width);
         let logits = max_nodes * shape.n_vocab * 4;
         [
             (Owner::Staging, Bytes(staging as u64)),
@@ -80,7 +82,7 @@ impl LayerOracle {
         let widest = shape.n_ff.max(shape.n_head * shape.head_dim);
         let scratch = graphs::scratch_bytes(shape, width)
             + width * largest_block(&catalogue(layout)) * 4
-            + device::kernel_bytes(widest, width);
+            + kernel_bytes(widest, width);
         let row = Self::kv_row_bytes(shape);
         [
             (
@@ -94,56 +96,5 @@ impl LayerOracle {
             (Owner::Scratch, Bytes(scratch as u64)),
             (Owner::Norms, Bytes(Weights::small_bytes(layout) as u64)),
         ]
-    }
-
-    pub(super) fn layer_graph(&self, g: &Graphs, layer: usize, part: ShardPart) -> Graph {
-        let weights = self.weights.layer(layer);
-        match part {
-            ShardPart::Attention => g.attention(
-                &self.activations,
-                weights,
-                self.weights.rope_factors.as_ref(),
-                &self.kv_tensors[layer],
-            ),
-            ShardPart::FeedForwardUp => g.feed_forward_up(&self.activations, weights),
-            ShardPart::FeedForwardDown => g.feed_forward_down(&self.activations, weights),
-            ShardPart::Head | ShardPart::Whole => unreachable!("no step of a layer of ours"),
-        }
-    }
-
-    /// Makes sure that no step of a pass of this shape moves scratch memory while others are
-    /// under way.
-    pub(super) fn reserve(
-        &mut self,
-        graphs: &Graphs,
-        shape: (usize, usize, usize),
-    ) -> Result<(), OracleError> {
-        let reserved = self.reserved;
-        if self.side.is_none()
-            || (shape.0 <= reserved.0 && shape.1 <= reserved.1 && shape.2 <= reserved.2)
-        {
-            return Ok(());
-        }
-        let parts = [
-            ShardPart::Attention,
-            ShardPart::FeedForwardUp,
-            ShardPart::FeedForwardDown,
-        ];
-        for part in parts {
-            let graph = self.layer_graph(graphs, 0, part);
-            self.compute.reserve(&graph)?;
-        }
-        let blocks = self.shards_where(|part| part == ShardPart::Head);
-        if let Some(&block) = blocks.first().filter(|_| shape.2 > 0) {
-            let (weights, norm) = (self.weights.head_block(block), &self.weights.output_norm);
-            let (graph, _) = graphs.head(&self.activations, weights, norm, shape.2);
-            self.compute.reserve(&graph)?;
-        }
-        self.reserved = (
-            shape.0.max(reserved.0),
-            shape.1.max(reserved.1),
-            shape.2.max(reserved.2),
-        );
-        Ok(())
     }
 }

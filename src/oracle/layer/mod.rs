@@ -8,46 +8,49 @@
 //!  for each block of the head: logits[rows] = block * norm(x of the nodes that want them)
 //! ```
 //!
-//! On a device other than the CPU the same steps run over a [`Window`] of its memory: they are
-//! asked for one behind the other, and only logits are waited for.
+//! Where weights come from is the business of a [`WeightSupply`]: memory that the CPU computes in,
+//! or a [`Window`] of a device's. On a device the same steps are asked for one behind the other,
+//! and only logits are waited for.
 //!
 //! The graph of each step is built anew over the same few activations, so that compute on a
 //! part of a layer begins when that part has arrived.
 
 mod activations;
-mod device;
 mod graphs;
 mod head;
-mod landing;
 mod memory;
 mod probe;
+mod scatter;
+mod staging;
+mod steps;
 mod weights;
 
 pub use probe::{PassShape, ProbeOptions, StepTimes};
 
-use super::logits::Shelf;
+use super::logits::LogitPool;
 use super::{
     GiveUp, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees,
     WidthClass, check_width, max_width,
 };
-use crate::ggml::{Compute, Context, Device, Tensor, dequantize_row};
+use crate::ggml::{Compute, Context, Device, Place, dequantize_row};
 use crate::io::RowFile;
 use crate::kv::{CellMap, KvMemory, PagedKv};
 use crate::model::{GgmlType, Gguf, ModelLayout, ModelShape, TensorInfo};
 use crate::river::{
-    Plan, ReadCounters, ReadSizes, River, Shard, ShardIdx, Watcher, Window, WindowPlan, catalogue,
+    DeviceSupply, HostSupply, Plan, ReadSizes, Reads, Setup, Shard, ShardIdx, Watcher,
+    WeightMemory, WeightSupply, Window, WindowPlan, catalogue,
 };
 use crate::telemetry::Hub;
-use crate::vocabulary::ShardPart;
 use activations::Activations;
-use device::DeviceSide;
 use graphs::Graphs;
-use landing::Landing;
+use head::LogitPath;
 use memory::largest_block;
+use staging::LogitStaging;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
+use steps::{PassExtent, Steps};
 use weights::Weights;
 
 /// Cells are attended to in runs of this many, so that few graph shapes occur. Cells behind
@@ -82,23 +85,15 @@ pub struct DeviceOptions {
 /// See the module's text.
 pub struct LayerOracle {
     shape: Rc<ModelShape>,
-    weights: Weights,
-    activations: Activations,
+    steps: Steps,
     kv: PagedKv,
-    kv_tensors: Vec<Tensor>,
     cells: CellMap,
-    river: River,
-    compute: Compute,
     embedding: TensorInfo,
     embedding_file: RowFile,
     max_nodes: usize,
-    logits: Shelf,
+    logit_path: LogitPath,
+    logit_pool: LogitPool,
     hub: Arc<Hub>,
-    /// `None` where the CPU computes on weights where they are.
-    side: Option<DeviceSide>,
-    /// The shape of pass that scratch memory is enough for: tokens, cells, wanted rows.
-    reserved: (usize, usize, usize),
-    give_up: Option<GiveUp>,
 }
 
 impl LayerOracle {
@@ -144,29 +139,6 @@ impl LayerOracle {
                 tensor
             })
             .collect();
-        let side = match on_device {
-            Some(DeviceOptions { device, window, .. }) => {
-                let device = *device;
-                let wanted = max_width(options.max_nodes);
-                let mut window = Window::new(device, window, weights.layouts(&shards, device))?;
-                let landing =
-                    Landing::new(device, largest_block(&shards), wanted, options.threads)?;
-                window.measure_link(landing.room());
-                // A graph's scratch memory is measured before its weights have come: they must
-                // not count as a part of it.
-                for shard in (0..shards.len()).map(ShardIdx) {
-                    if let Some(span) = window.memory_of(shard) {
-                        weights.place_on(shard, window.layout(shard), span);
-                    }
-                }
-                Some(DeviceSide {
-                    device,
-                    window,
-                    landing,
-                })
-            }
-            None => None,
-        };
         let compute = match device {
             Some(device) => Compute::on(device, options.threads)?,
             None => Compute::new(options.threads)?,
@@ -177,72 +149,89 @@ impl LayerOracle {
             max_width(options.max_nodes),
             device,
         )?;
-        let sizes = options.read_sizes;
-        let river = match device {
-            Some(device) => River::start_in(
-                |len| device.pinned(len),
-                &files,
-                shards,
-                options.plan,
-                sizes,
-                Arc::clone(hub),
-            )?,
-            None => River::start(&files, shards, options.plan, sizes, Arc::clone(hub))?,
+        let setup = Setup {
+            files,
+            shards,
+            plan: options.plan,
+            reads: Reads::from(options.read_sizes),
+            memory: device.map_or(WeightMemory::Host, WeightMemory::PinnedFor),
+            hub: Arc::clone(hub),
+        };
+        let (supply, logit_path) = match on_device {
+            Some(on) => {
+                let wanted = max_width(options.max_nodes);
+                Self::supply_device(on, &weights, setup, wanted, options.threads)?
+            }
+            None => {
+                let supply: Box<dyn WeightSupply> = Box::new(HostSupply::start(setup)?);
+                (supply, LogitPath::Direct)
+            }
         };
         Ok(Self {
-            activations,
+            steps: Steps {
+                supply,
+                compute,
+                weights,
+                activations,
+                kv: kv_tensors,
+                give_up: None,
+                reserved: PassExtent::default(),
+            },
             max_nodes: options.max_nodes,
-            logits: Shelf::default(),
-            weights,
+            logit_path,
+            logit_pool: LogitPool::default(),
             kv,
-            kv_tensors,
             cells: CellMap::new(options.ctx_tokens),
-            river,
-            compute,
             embedding: layout.embedding.clone(),
             embedding_file,
             hub: Arc::clone(hub),
             shape,
-            side,
-            reserved: (0, 0, 0),
-            give_up: None,
         })
     }
 
+    /// Weights that come to a device through a window, and the logits of `wanted` tokens that come
+    /// back.
+    fn supply_device(
+        on: &DeviceOptions,
+        weights: &Weights,
+        setup: Setup,
+        wanted: usize,
+        threads: usize,
+    ) -> anyhow::Result<(Box<dyn WeightSupply>, LogitPath)> {
+        let (device, shards) = (on.device, &setup.shards);
+        let mut window = Window::new(device, &on.window, weights.layouts(shards, device))?;
+        let staging = LogitStaging::new(device, largest_block(shards), wanted, threads)?;
+        window.measure_link(staging.room());
+        // A graph's scratch memory is measured before its weights have come: they must not count
+        // as a part of it.
+        for shard in (0..shards.len()).map(ShardIdx) {
+            if let Some(span) = window.memory_of(shard) {
+                let memory = Place::Device(span.clone());
+                weights.place(shard, window.layout(shard), &memory);
+            }
+        }
+        let supply = DeviceSupply::start(setup, window)?;
+        Ok((Box::new(supply), LogitPath::Staged(staging)))
+    }
+
     pub fn plan(&self) -> &Plan {
-        self.river.plan()
+        self.steps.supply.river().plan()
     }
 
     /// Bytes of weights sent to the device so far; zero where there is none.
     pub fn bytes_sent(&self) -> u64 {
-        self.side.as_ref().map_or(0, |s| s.window.bytes_sent())
+        self.steps.supply.bytes_sent()
     }
 
     /// Scratch memory that graphs take.
     pub fn scratch_bytes(&self) -> usize {
-        self.compute.scratch_bytes()
+        self.steps.compute.scratch_bytes()
     }
 
     /// Tells `watcher` of what a device copies and computes, where one computes; see
-    /// [`Window::watch`](crate::river::Window::watch).
+    /// [`WeightSupply::watch`].
     pub fn watch(&mut self, watcher: Option<Watcher>) {
-        if let Some(side) = &mut self.side {
-            side.window.watch(watcher);
-        }
-    }
-
-    /// Time to send what passes through the window in a pass, in microseconds.
-    fn link_us(&self) -> u64 {
-        self.side.as_ref().map_or(0, |side| side.window.lap_us())
-    }
-
-    fn on_cpu(&self) -> bool {
-        self.side.as_ref().is_none_or(|s| s.device.is_cpu())
-    }
-
-    /// What has been read so far, and what that cost.
-    pub fn counters(&self) -> &Arc<ReadCounters> {
-        self.river.counters()
+        self.steps.supply.watch(watcher);
     }
 
     /// Fills the activations for `tree`, padded to `width` tokens; says over how many cells
@@ -293,81 +282,17 @@ impl LayerOracle {
                 mask[cells[ancestor].0] = activations::OPEN;
             }
             let position = past + tree.depth(node);
-            self.activations
+            self.steps
+                .activations
                 .set_token(i, &row, position, cells[node], &mask);
             for ancestor in tree.ancestry(node) {
                 mask[cells[ancestor].0] = activations::MASKED;
             }
         }
-        self.activations
+        self.steps
+            .activations
             .send(width.max(graphs::FEWEST_QUERIES), n_kv);
         Ok(n_kv)
-    }
-
-    fn shards_where(&self, is_wanted: impl Fn(ShardPart) -> bool) -> Vec<ShardIdx> {
-        let shards = self.river.shards();
-        (0..shards.len())
-            .filter(|&i| is_wanted(shards[i].part))
-            .map(ShardIdx)
-            .collect()
-    }
-
-    /// Runs `step` with the memory of `shard` under its tensors.
-    fn with_shard(
-        &mut self,
-        shard: ShardIdx,
-        graphs: &Graphs,
-        step: impl FnOnce(&mut Self, &Graphs) -> Result<(), OracleError>,
-    ) -> Result<(), OracleError> {
-        if let Some(side) = &mut self.side {
-            let stream = self.compute.stream();
-            let span = side.window.take(shard, &mut self.river, stream)?;
-            let parts = side.window.layout(shard);
-            self.weights.place_on(shard, parts, &span);
-            let result = step(self, graphs);
-            if let Some(side) = &mut self.side {
-                side.window.give(shard, self.compute.stream());
-            }
-            return result;
-        }
-        let region = self.river.take(shard)?;
-        self.weights
-            .place(shard, &self.river.shards()[shard.0], &region);
-        let result = step(self, graphs);
-        self.river.give(shard);
-        result
-    }
-
-    /// The step of a shard of a layer.
-    fn layer_step(&mut self, shard: ShardIdx, graphs: &Graphs) -> Result<(), OracleError> {
-        let Shard { layer, part, .. } = self.river.shards()[shard.0];
-        let layer = layer.map_or(0, |l| l.0 as usize);
-        self.with_shard(shard, graphs, |o, g| {
-            let graph = o.layer_graph(g, layer, part);
-            Ok(o.compute.start(&graph)?)
-        })
-    }
-
-    /// Ends a pass whose result is of no use any more. `next` is the shard that it would take.
-    /// What a device was asked for runs on in any case.
-    fn check_use(&self, next: ShardIdx) -> Result<(), OracleError> {
-        let Some(outdated) = self.give_up.as_ref().filter(|_| self.side.is_none()) else {
-            return Ok(());
-        };
-        let done = next.0 as f64 / self.river.shards().len() as f64;
-        if !outdated(done) {
-            return Ok(());
-        }
-        self.river.rewind();
-        Err(OracleError::GivenUp)
-    }
-
-    fn layers(&mut self, graphs: &Graphs) -> Result<(), OracleError> {
-        for shard in self.shards_where(|part| part != ShardPart::Head) {
-            self.check_use(shard)?;
-            self.layer_step(shard, graphs)?;
-        }
-        Ok(())
     }
 
     /// All layers, and the head where logits are wanted.
@@ -379,14 +304,19 @@ impl LayerOracle {
             self.kv.release_behind(self.cells.end());
         }
         let n_kv = self.load_tree(tree, n)?;
-        let graphs = Graphs::new(&self.shape, n, n_kv, width, self.on_cpu());
-        let mut logits = Logits::for_tree(tree, self.shape.n_vocab, &self.logits);
+        let graphs = Graphs::new(&self.shape, n, n_kv, width, self.steps.on_cpu());
+        let mut logits = Logits::for_tree(tree, self.shape.n_vocab, &self.logit_pool);
         let wanted = match logits.nodes().len() {
             0 => 0,
             nodes => nodes.max(width.min),
         };
-        self.reserve(&graphs, (n, n_kv, wanted))?;
-        self.layers(&graphs)?;
+        let extent = PassExtent {
+            tokens: n,
+            cells: n_kv,
+            wanted,
+        };
+        self.steps.reserve(&graphs, extent)?;
+        self.steps.layers(&graphs)?;
         if !logits.nodes().is_empty() {
             self.head(&graphs, &mut logits)?;
         }
@@ -414,34 +344,33 @@ impl Oracle for LayerOracle {
     fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError> {
         check_width(tree, width, max_width(self.max_nodes))?;
         let began = Instant::now();
-        let stall_before = self.river.stall();
-        self.compute.set_kernels(width.kernels());
-        self.river.begin_pass()?;
-        if let Some(side) = &mut self.side {
-            side.landing.clear(self.compute.stream());
-        }
+        let stall_before = self.steps.supply.river().stall();
+        self.steps.compute.set_kernels(width.kernels());
+        self.steps.supply.river().begin_pass()?;
+        self.logit_path.clear(self.steps.compute.stream());
         let logits = self.sweep(tree, width);
         // What a pass wants is there when it ends; what the next one writes is in use by none.
-        self.compute.stream().synchronize();
-        let ended = self.river.end_pass();
+        self.steps.compute.stream().synchronize();
+        let ended = self.steps.supply.river().end_pass();
         let logits = logits?;
         ended?;
         logits.check()?;
         self.show_cells();
-        let stall = self.river.stall().saturating_sub(stall_before);
+        let stall = self.steps.supply.river().stall();
+        let stall = stall.saturating_sub(stall_before);
         Ok(PassOutput {
             logits,
             cost: PassCost {
                 wall_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
                 stall_us: u64::try_from(stall.as_micros()).unwrap_or(u64::MAX),
-                stream_us: self.river.lap_us().max(self.link_us()),
-                threads: self.compute.take_threads_used(),
+                stream_us: self.steps.supply.lap_us(),
+                threads: self.steps.compute.take_threads_used(),
             },
         })
     }
 
     fn give_up_when(&mut self, outdated: Option<GiveUp>) {
-        self.give_up = outdated;
+        self.steps.give_up = outdated;
     }
 
     fn commit(&mut self, path: &[NodeIdx]) {
@@ -456,25 +385,25 @@ impl Oracle for LayerOracle {
     }
 
     fn bytes_read(&self) -> u64 {
-        self.river.counters().bytes()
+        let counters = self.steps.supply.river().counters();
+        counters.bytes() + counters.demanded_bytes()
     }
 
     fn reading_us(&self) -> u64 {
-        self.river.counters().busy_ns() / 1000
+        self.steps.supply.river().counters().busy_ns() / 1000
     }
 
     fn hits_and_misses(&self) -> (u64, u64) {
-        self.river.hits_and_misses()
+        self.steps.supply.river().hits_and_misses()
     }
 
     fn streams(&self) -> bool {
-        let passes = |side: &DeviceSide| side.window.passes();
-        self.river.plan().streamed_bytes > 0 || self.side.as_ref().is_some_and(passes)
+        self.steps.supply.streams()
     }
 
     /// The CPU's kernels are known for it; other devices' divide sums by the width of a pass.
     fn trees(&self) -> Trees {
-        if self.on_cpu() {
+        if self.steps.on_cpu() {
             Trees::Exact
         } else {
             Trees::Rounded
@@ -485,7 +414,7 @@ impl Oracle for LayerOracle {
 impl Drop for LayerOracle {
     fn drop(&mut self) {
         // Before the memory that it may still be computing in goes.
-        self.compute.stream().synchronize();
+        self.steps.compute.stream().synchronize();
     }
 }
 

@@ -177,8 +177,9 @@ impl LayerOracle {
         let mut oracle = Self::over(gguf, layout, shards, options, &Hub::new())?;
         // Reading them is no part of what is measured.
         for shard in 0..chosen.len() {
-            oracle.river.take(ShardIdx(shard))?;
-            oracle.river.give(ShardIdx(shard));
+            let stream = oracle.steps.compute.stream();
+            oracle.steps.supply.supply(ShardIdx(shard), stream)?;
+            oracle.steps.supply.release(ShardIdx(shard), stream);
         }
         let mut times: Vec<_> = shapes.iter().map(|_| Samples::new(chosen.len())).collect();
         let (start, mut rounds) = (Instant::now(), 0);
@@ -188,7 +189,7 @@ impl LayerOracle {
             }
             rounds += 1;
         }
-        let threads = oracle.compute.take_threads_used();
+        let threads = oracle.steps.compute.take_threads_used();
         let steps = |samples: Samples, shape: &PassShape| {
             let mut steps_s = vec![0.0; all.len()];
             for members in &kinds {
@@ -223,19 +224,20 @@ impl LayerOracle {
             took
         };
         let n = shape.width();
-        self.compute.set_kernels(shape.class.kernels());
+        self.steps.compute.set_kernels(shape.class.kernels());
         let n_kv = self.load_tree(&tree, n)?;
-        let graphs = Graphs::new(&self.shape, n, n_kv, shape.class, self.on_cpu());
-        let mut logits = Logits::for_tree(&tree, self.shape.n_vocab, &self.logits);
+        let graphs = Graphs::new(&self.shape, n, n_kv, shape.class, self.steps.on_cpu());
+        let mut logits = Logits::for_tree(&tree, self.shape.n_vocab, &self.logit_pool);
         samples.begin.push(lap());
-        for shard in self.shards_where(|part| part != ShardPart::Head) {
-            self.layer_step(shard, &graphs)?;
+        for shard in self.steps.shards_where(|part| part != ShardPart::Head) {
+            self.steps.layer(shard, &graphs)?;
             samples.steps[shard.0].push(lap());
         }
-        let rows = self.begin_head(&graphs, &logits);
+        let rows = self.steps.begin_head(&graphs, &logits);
         let mut block = Vec::new();
-        for shard in self.shards_where(|part| part == ShardPart::Head) {
-            self.head_step(shard, &graphs, rows, &mut block, &mut logits)?;
+        for shard in self.steps.shards_where(|part| part == ShardPart::Head) {
+            self.steps
+                .head_step(shard, &graphs, rows, &mut block, &mut logits)?;
             samples.steps[shard.0].push(lap());
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! The model's weight tensors: small ones in memory for good, large ones placed wherever
 //! their shard is.
 
-use crate::ggml::{Context, Device, Place, Span, Tensor};
-use crate::io::{Arena, Region, RowFile};
+use crate::ggml::{Context, Device, Place, Tensor};
+use crate::io::{Arena, RowFile};
 use crate::model::{Kind, LayerTensors, ModelLayout, Slot, TensorInfo};
 use crate::river::{Part, Shard, ShardIdx, layout};
 use std::collections::BTreeMap;
@@ -138,17 +138,10 @@ impl Weights {
         shards.iter().zip(&self.by_shard).map(of).collect()
     }
 
-    /// Puts the tensors of a shard into its memory on a device.
-    pub(super) fn place_on(&self, index: ShardIdx, parts: &[Part], span: &Span) {
-        for (tensor, part) in self.by_shard[index.0].iter().zip(parts) {
-            tensor.place_on(&span.part(part.to, part.bytes + part.padding));
-        }
-    }
-
-    /// Puts the tensors of `shard` into its memory.
-    pub(super) fn place(&self, index: ShardIdx, shard: &Shard, region: &Region) {
-        for (tensor, placed) in self.by_shard[index.0].iter().zip(&shard.tensors) {
-            tensor.place(&region.part(placed.at, placed.bytes));
+    /// Puts the tensors of `shard` into its memory, where `parts` says.
+    pub(super) fn place(&self, shard: ShardIdx, parts: &[Part], memory: &Place) {
+        for (tensor, part) in self.by_shard[shard.0].iter().zip(parts) {
+            tensor.put(&memory.part(part.to, part.bytes + part.padding));
         }
     }
 }

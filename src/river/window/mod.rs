@@ -16,15 +16,19 @@
 //! (without those that stay, after the first round); a slot is written to only behind the last
 //! graph that read it; host memory is given back only behind the copy out of it.
 
+mod lender;
 mod order;
 mod plan;
+mod supply;
 
 pub use plan::{Part, WindowPlan, WindowTooSmall, layout};
+pub use supply::DeviceSupply;
 
-use super::{River, RiverError, ShardIdx};
+use super::{RiverError, ShardIdx};
 use crate::ggml::{ComputeError, Device, Event, MOST_PADDING, Span, Stream};
 use crate::io::{Arena, Region};
-use order::{Next, Order};
+use lender::Lender;
+use order::{Next, SlotOrder};
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -48,7 +52,7 @@ struct Slot {
 
 /// See the module's text.
 pub struct Window {
-    order: Order,
+    order: SlotOrder,
     copies: Stream,
     slots: Vec<Slot>,
     /// Where shards that stay are, and whether they are there.
@@ -121,7 +125,7 @@ impl Window {
             .collect();
         let zeros = Arena::new(MOST_PADDING).map_err(|_| ComputeError::OutOfMemory)?;
         Ok(Self {
-            order: Order::new(plan),
+            order: SlotOrder::new(plan),
             copies: Stream::new(device)?,
             slots,
             homes,
@@ -149,7 +153,7 @@ impl Window {
     }
 
     /// Whether weights pass through it in every pass.
-    pub fn passes(&self) -> bool {
+    fn passes(&self) -> bool {
         !self.slots.is_empty()
     }
 
@@ -174,7 +178,7 @@ impl Window {
     }
 
     /// Time to send what passes through in a pass, in microseconds, at the measured rate.
-    pub fn lap_us(&self) -> u64 {
+    fn lap_us(&self) -> u64 {
         if self.rate <= 0.0 {
             return 0;
         }
@@ -185,12 +189,12 @@ impl Window {
     }
 
     /// Bytes of weights sent to the device so far.
-    pub fn bytes_sent(&self) -> u64 {
+    fn bytes_sent(&self) -> u64 {
         self.sent
     }
 
     /// Tells `watcher`, from now on, of all copies and computing; nobody where it is `None`.
-    pub fn watch(&mut self, watcher: Option<Watcher>) {
+    fn watch(&mut self, watcher: Option<Watcher>) {
         self.watcher = watcher;
     }
 
@@ -199,14 +203,14 @@ impl Window {
     /// out arrive all the same, and are skipped.
     ///
     /// # Errors
-    /// As [`River::take`].
+    /// As [`WeightSupply::supply`](super::WeightSupply::supply).
     ///
     /// # Panics
     /// If the shard before was not given back.
-    pub fn take(
+    fn take(
         &mut self,
         shard: ShardIdx,
-        river: &mut River,
+        river: &mut Lender,
         compute: &Stream,
     ) -> Result<Span, RiverError> {
         assert!(self.taken.is_none(), "a shard is still taken");
@@ -216,13 +220,13 @@ impl Window {
                 if let (memory, true) = home {
                     break memory.clone();
                 }
-            } else if let Some(slot) = self.front().map(|i| &self.slots[i])
+            } else if let Some(slot) = self.order.front().map(|i| &self.slots[i])
                 && slot.shard == Some(shard)
             {
                 compute.wait(&slot.full);
                 break slot.memory.clone();
             }
-            if self.front().is_some() && self.order.peek() == Next::Nothing {
+            if self.order.front().is_some() && self.order.peek() == Next::Nothing {
                 // A pass that ended early, or did without the head, left it behind.
                 self.free_front(compute);
             } else {
@@ -237,7 +241,7 @@ impl Window {
     ///
     /// # Panics
     /// If it was not taken.
-    pub fn give(&mut self, shard: ShardIdx, compute: &Stream) {
+    fn give(&mut self, shard: ShardIdx, compute: &Stream) {
         assert_eq!(self.taken.take(), Some(shard), "another shard is taken");
         if self.homes[shard.0].is_none() {
             self.free_front(compute);
@@ -245,12 +249,6 @@ impl Window {
         if let Some(watcher) = &self.watcher {
             Mark::tell(&watcher.computes, shard, compute);
         }
-    }
-
-    /// The oldest slot in use.
-    fn front(&self) -> Option<usize> {
-        let order = &self.order;
-        (order.issued > order.freed).then(|| order.slot(order.freed))
     }
 
     fn free_front(&mut self, compute: &Stream) {
@@ -262,7 +260,7 @@ impl Window {
 
     /// Asks for copies for as long as there are slots and shards have arrived in RAM; for one at
     /// least, waited for, where one `must` come.
-    fn issue(&mut self, river: &mut River, mut must: bool) -> Result<(), RiverError> {
+    fn issue(&mut self, river: &mut Lender, mut must: bool) -> Result<(), RiverError> {
         loop {
             let next = self.order.peek();
             let (Next::Home(shard) | Next::Slot(shard, _)) = next else {
@@ -332,7 +330,7 @@ impl Window {
     }
 
     /// Gives the river back what the copy into `slot`, and copies before it, were made from.
-    fn settle(&mut self, slot: usize, river: &mut River) {
+    fn settle(&mut self, slot: usize, river: &mut Lender) {
         // Also where nothing was lent: it keeps this thread from running a pass ahead.
         self.slots[slot].full.synchronize();
         while self.slots[slot].lent {

@@ -2,21 +2,17 @@
 
 use super::WindowPlan;
 use crate::river::ShardIdx;
+use crate::river::order::Order;
 
 /// The order in which shards come, and which slot each gets.
 #[derive(Clone, Debug)]
-pub(super) struct Order {
-    /// Shards of the first round that are still to come.
-    first_round: std::ops::Range<usize>,
+pub(super) struct SlotOrder {
+    order: Order,
     stays: Vec<bool>,
-    /// Those that do not stay.
-    passing: Vec<ShardIdx>,
-    /// The next of them.
-    at: usize,
     slots: u64,
     /// Slots given out and given back so far.
-    pub(super) issued: u64,
-    pub(super) freed: u64,
+    issued: u64,
+    freed: u64,
 }
 
 /// What comes next.
@@ -28,49 +24,40 @@ pub(super) enum Next {
     Nothing,
 }
 
-impl Order {
+impl SlotOrder {
     pub(super) fn new(plan: &WindowPlan) -> Self {
-        let passing = (0..plan.stays.len()).filter(|&i| !plan.stays[i]);
         Self {
-            first_round: 0..plan.stays.len(),
-            passing: passing.map(ShardIdx).collect(),
+            order: Order::new(plan.stays.iter().map(|stays| !stays)),
             stays: plan.stays.clone(),
-            at: 0,
             slots: plan.slots as u64,
             issued: 0,
             freed: 0,
         }
     }
 
-    pub(super) fn slot(&self, nth: u64) -> usize {
+    fn slot(&self, nth: u64) -> usize {
         usize::try_from(nth % self.slots.max(1)).unwrap_or(0)
     }
 
+    /// The oldest slot in use.
+    pub(super) fn front(&self) -> Option<usize> {
+        (self.issued > self.freed).then(|| self.slot(self.freed))
+    }
+
     pub(super) fn peek(&self) -> Next {
-        let shard = if self.first_round.is_empty() {
-            match self.passing.get(self.at) {
-                Some(&shard) => shard,
-                None => return Next::Nothing,
+        match self.order.peek() {
+            Some(shard) if self.stays[shard.0] => Next::Home(shard),
+            Some(shard) if self.issued - self.freed < self.slots => {
+                Next::Slot(shard, self.slot(self.issued))
             }
-        } else {
-            ShardIdx(self.first_round.start)
-        };
-        if self.stays[shard.0] {
-            Next::Home(shard)
-        } else if self.issued - self.freed < self.slots {
-            Next::Slot(shard, self.slot(self.issued))
-        } else {
-            Next::Nothing
+            _ => Next::Nothing,
         }
     }
 
     pub(super) fn advance(&mut self) {
-        if self.first_round.is_empty() {
-            self.at = (self.at + 1) % self.passing.len().max(1);
-            self.issued += 1;
-        } else if !self.stays[self.first_round.next().unwrap_or(0)] {
-            self.issued += 1;
-        }
+        let passes = self.order.peek().is_some_and(|shard| !self.stays[shard.0]);
+        self.issued += u64::from(passes);
+        self.order.advance();
     }
 
     /// Gives the oldest slot back.
@@ -97,7 +84,7 @@ mod tests {
         ) {
             let slots = if stays.iter().all(|s| *s) { 0 } else { slots };
             let plan = WindowPlan { stays: stays.clone(), staying_bytes: 0, slots, slot_bytes: 1 };
-            let mut order = Order::new(&plan);
+            let mut order = SlotOrder::new(&plan);
             let mut in_use = VecDeque::new();
             let mut seen = Vec::new();
             for more in steps {

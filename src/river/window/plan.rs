@@ -7,7 +7,7 @@
 //! ```
 
 use crate::ggml::{DeviceBuffer, MOST_PADDING};
-use crate::river::shard::Shard;
+use crate::river::shard::{Placed, Shard};
 use crate::units::Bytes;
 
 /// More slots than this hide nothing more: one in use, one ready, one on its way, and one for
@@ -109,6 +109,19 @@ pub struct Part {
     pub bytes: usize,
     /// Bytes behind it that must be zero.
     pub padding: usize,
+}
+
+impl Part {
+    /// Where the tensors of `shard` lie in host memory, which is where they are computed with.
+    pub(in crate::river) fn in_place(shard: &Shard) -> Vec<Self> {
+        let part = |&Placed { at, bytes, .. }: &Placed| Self {
+            from: at,
+            to: at,
+            bytes,
+            padding: 0,
+        };
+        shard.tensors.iter().map(part).collect()
+    }
 }
 
 /// Where the tensors of `shard` lie on the device, given the padding behind each.

@@ -189,13 +189,13 @@ fn pick(candidates: &[Candidate]) -> Option<Candidate> {
 
 /// A way of reading with its samples.
 struct Way {
-    reader: Box<dyn BlockReader>,
+    reader: Box<BlockReader>,
     block_bytes: usize,
     gb_s: Vec<f64>,
 }
 
 impl Way {
-    fn new(reader: Box<dyn BlockReader>, block_bytes: usize) -> Self {
+    fn new(reader: Box<BlockReader>, block_bytes: usize) -> Self {
         Self {
             reader,
             block_bytes,
@@ -240,7 +240,7 @@ impl Way {
 /// Reads blocks at `offsets` with as many in flight as the reader takes; says how many bytes
 /// came. `memory` has a block for each.
 fn read_all(
-    reader: &mut dyn BlockReader,
+    reader: &mut BlockReader,
     file: &Arc<BlockFile>,
     memory: &Region,
     block_bytes: usize,
