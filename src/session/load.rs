@@ -171,3 +171,24 @@ fn hooked_variant(form: &Form, blueprint: &Blueprint) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_before_the_weights_is_one_row() {
+        let mut ledger = Ledger::new(Bytes(100));
+        ledger.measured(Owner::Program, Bytes(10));
+        ledger.predicted(Owner::Vocabulary, Bytes(5));
+        ledger.predicted(Owner::Draft, Bytes(20));
+        ledger.fixed(Owner::Margin, Bytes(7));
+        ledger.predicted(Owner::PinnedWeights, Bytes(50));
+        let rows = [
+            ("program, vocabulary, draft", Bytes(35)),
+            ("margin", Bytes(7)),
+            ("weights that stay", Bytes(50)),
+        ];
+        assert_eq!(owners(&ledger), rows);
+    }
+}
