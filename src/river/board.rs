@@ -64,8 +64,10 @@ impl Board {
 
     /// `shard` is in RAM: the reader has read so many bytes, at such a rate.
     pub(super) fn arrived(&self, shard: ShardIdx, bytes_read: u64, gb_s: f64) {
-        self.residency(shard, Residency::Ram);
         self.0.update(|s| {
+            if let Some(view) = s.shards.get_mut(shard.0) {
+                view.residency = Residency::Ram;
+            }
             s.queue.bytes_read = bytes_read;
             s.queue.read_gb_s = gb_s;
         });
