@@ -2,7 +2,7 @@
 //! have waited for.
 //!
 //! Owns the order of runs, what is checked of each, and the two forms of the report: a table
-//! and JSON. Knows a session only by its channels.
+//! and JSON. Knows a session only as a client of it.
 //!
 //! ```text
 //!  traces -> Case --typed: one event at a time--> session -> Run --\

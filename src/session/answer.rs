@@ -13,12 +13,14 @@
 //! Where the draft has cores of its own, or a device, it works while a pass runs: it reads what
 //! is certain and guesses what will follow what is being verified.
 
-use super::ahead::{Ahead, beside, ms_since};
+use super::ahead::{beside, ms_since};
 use super::cache::Cache;
 use super::decoder::{Decoder, StepError, failed};
 use super::request::Params;
 use crate::oracle::{OracleError, PassCost, WidthClass};
-use crate::speculate::{Accepted, Cut, DraftTree, Growth, NodeKind, Sampler, Source, verify};
+use crate::speculate::{
+    Accepted, Cut, DraftTree, Growth, NodeKind, Sampler, Source, Speculator, verify,
+};
 use crate::telemetry::{self, AnswerEnd, PassView, SpeculationView, TreeNodeView, TreeView};
 use crate::units::TokenId;
 use crate::vocabulary::Label;
@@ -55,6 +57,19 @@ enum Seats {
     CertainOnly,
     /// Guesses of what follows as well.
     Guesses,
+}
+
+/// What a pass came to, and its times.
+struct Verified {
+    tree: DraftTree,
+    cut: Cut,
+    accepted: Accepted,
+    /// All of it, guessing included.
+    ms: f64,
+    /// Of it, time in which only the draft worked.
+    draft_ms: f64,
+    /// Time of the draft that the pass hid.
+    hidden_ms: Option<f64>,
 }
 
 /// See the module's text.
@@ -248,34 +263,51 @@ impl Answer {
             },
             || self.rules.pass(cache, &cut, certain, class, &text),
         );
-        let Ahead {
-            hidden_ms,
-            waited_ms,
-            drafted,
-        } = ahead;
         let (accepted, cost) = match done {
             Ok(done) => done,
             Err(error) => {
                 self.tree = (!self.tokens.is_empty()).then_some(tree);
-                return Err(failed(error, drafted));
+                return Err(failed(error, ahead.drafted));
             }
         };
         speculator.observe_pass(cut.nodes.len(), class, cost);
+        let verified = Verified {
+            tree,
+            cut,
+            accepted,
+            ms: ms_since(&**clock, began_us),
+            draft_ms: drafted_ms + ahead.waited_ms,
+            hidden_ms: ahead.hidden_ms,
+        };
+        let view = self.judge(verified, seats, speculator);
+        ahead.drafted.map_err(StepError::Draft)?;
+        Ok(view)
+    }
+
+    /// Takes what a pass verified into the answer, and learns from it.
+    fn judge(&mut self, verified: Verified, seats: Seats, speculator: &mut Speculator) -> PassView {
+        let Verified {
+            mut tree,
+            cut,
+            accepted,
+            ms,
+            draft_ms,
+            hidden_ms,
+        } = verified;
         let path: Vec<_> = accepted.path.iter().map(|&node| cut.origin(node)).collect();
-        let reached = &path[certain - 1..];
+        let reached = &path[tree.n_certain() - 1..];
         let guesses = cut.n_guesses(&tree);
         let right = reached.len() - 1;
+        let pass_ms = ms - draft_ms;
         let before = self.tokens.len();
         self.take(&accepted.chosen);
-        let ms = ms_since(&**clock, began_us);
-        let draft_ms = drafted_ms + waited_ms;
         if seats == Seats::Guesses {
             let shown = &mut self.speculation;
             shown.count_pass(view(&tree, &cut, &accepted), self.tokens.len() - before);
             shown.max_nodes = speculator.sizing().cap();
             shown.draft_ms = speculator.has_model().then_some(draft_ms);
             shown.draft_hidden_ms = hidden_ms;
-            shown.pass_ms = Some(ms - draft_ms);
+            shown.pass_ms = Some(pass_ms);
             speculator.learn(&mut tree, &cut, self.label, reached, &accepted.chosen);
             self.tree = Some(tree);
             self.trees += 1;
@@ -284,14 +316,12 @@ impl Answer {
         self.passes += 1;
         self.drafted += guesses as u64;
         self.accepted += right as u64;
-        let pass_ms = ms - draft_ms;
         tracing::debug!(guesses, right, draft_ms, hidden_ms, pass_ms, "pass");
-        drafted.map_err(StepError::Draft)?;
-        Ok(PassView {
+        PassView {
             drafted: guesses,
             accepted: right,
             ms,
-        })
+        }
     }
 
     /// How the tree of the next pass may grow.

@@ -8,7 +8,9 @@ use crate::oracle::{
     NodeIdx, Oracle, OracleError, PassOutput, TokenTree, ToyOracle, Trees, WidthClass, argmax,
 };
 use crate::plan::{DecodeTimes, TreeSize};
-use crate::speculate::{DraftIdx, DraftTree, Drafter, Guess, Sampling, Sizing, Source, Speculator};
+use crate::speculate::{
+    DraftIdx, DraftTree, Drafter, Guess, Sampler, Sampling, Sizing, Source, Speculator,
+};
 use crate::telemetry::AnswerEnd;
 use crate::typing::MonotonicClock;
 use crate::units::TokenId;
@@ -401,6 +403,110 @@ fn what_the_draft_does_beside_a_pass_is_told_apart() {
         let shown = &ended.answer.speculation;
         assert!(shown.draft_ms.is_some());
         assert_eq!(shown.draft_hidden_ms.is_some(), ahead);
+    }
+}
+
+/// Guesses what the sampler that it was told of chooses from the oracle's own logits.
+#[derive(Default)]
+struct Mirror {
+    text: Vec<TokenId>,
+    sampler: Option<Sampler>,
+}
+
+impl Drafter for Mirror {
+    fn batch(&self) -> Option<usize> {
+        Some(8)
+    }
+
+    fn choose_by(&mut self, sampler: &Sampler) {
+        self.sampler = Some(sampler.clone());
+    }
+
+    fn follow(&mut self, text: &[TokenId]) -> Result<(), LlamaError> {
+        self.text = text.to_vec();
+        Ok(())
+    }
+
+    fn expand(
+        &mut self,
+        tree: &DraftTree,
+        nodes: &[DraftIdx],
+    ) -> Result<Vec<Vec<Guess>>, LlamaError> {
+        let sampler = self.sampler.as_ref().expect("told before it is asked");
+        let guess = |&node: &DraftIdx| {
+            let text = [self.text.as_slice(), &tree.path(node)].concat();
+            let logits = ToyOracle::logits_after(&text);
+            vec![Guess {
+                token: sampler.choose(&logits, &text, text.len()),
+                p: 0.9,
+                source: Source::Model,
+            }]
+        };
+        Ok(nodes.iter().map(guess).collect())
+    }
+}
+
+#[test]
+fn answers_that_take_turns_keep_their_own_text_and_sampling() {
+    let sampled = |seed| Sampling {
+        temperature: 1.2,
+        seed,
+        ..Sampling::default()
+    };
+    let wanted = [
+        (prompt(20), rules(Sampling::default(), 40)),
+        (prompt(30), rules(sampled(1), 40)),
+        (prompt(30), rules(sampled(2), 40)),
+    ];
+    let decodes = Some(DecodeTimes::new(1, 1.0));
+    let sizing = Sizing::new(TreeSize::Fixed(8), 8, decodes);
+    let speculator = Speculator::with(Some(Box::new(Mirror::default())), sizing);
+    let mut decoder = decoder(ToyOracle::new(400), speculator);
+    let mut answers: Vec<_> = wanted
+        .iter()
+        .map(|(prompt, rules)| Answer::new(prompt.clone(), None, Arc::clone(rules)))
+        .collect();
+    while answers.iter().any(|answer| answer.end().is_none()) {
+        for answer in &mut answers {
+            // Reads again what the others have displaced, and goes on by a pass.
+            let before = answer.tokens().len();
+            while answer.end().is_none() && answer.tokens().len() == before {
+                answer.step(&mut decoder).unwrap();
+            }
+        }
+    }
+    for (answer, (prompt, rules)) in answers.iter().zip(&wanted) {
+        assert_eq!(answer.tokens(), by_hand(prompt, rules));
+        let [by_model, _] = answer.speculation.by_source;
+        assert!(by_model.judged > 0);
+        assert_eq!(by_model.kept, by_model.judged, "of another's sampling");
+    }
+    assert_ne!(answers[1].tokens(), answers[2].tokens());
+}
+
+#[test]
+fn an_end_token_ends_an_answer_or_never_comes() {
+    let prompt = prompt(20);
+    let params = |fixed_length| Params {
+        sampling: Sampling::default(),
+        max_tokens: 30,
+        fixed_length,
+    };
+    let free = by_hand(&prompt, &Rules::new(&params(false), &[]));
+    let end = free[7];
+    let first = free.iter().position(|&token| token == end).unwrap();
+    for fixed_length in [false, true] {
+        let rules = Arc::new(Rules::new(&params(fixed_length), &[end]));
+        let ended = answer(&prompt, speculator(8, Some(Draft::new(3))), &rules);
+        let tokens = ended.answer.tokens();
+        assert!(!tokens.contains(&end));
+        if fixed_length {
+            assert_eq!(tokens.len(), 30);
+            assert_eq!(ended.answer.end(), Some(AnswerEnd::Length));
+        } else {
+            assert_eq!(tokens, &free[..first]);
+            assert_eq!(ended.answer.end(), Some(AnswerEnd::EndOfText));
+        }
     }
 }
 

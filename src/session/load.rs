@@ -37,8 +37,8 @@ pub(super) struct Loaded {
 /// Loads everything, saying in `hub` what is under way.
 ///
 /// # Errors
-/// In a user's words: what, which file, what to do. [`Ended`](super::intent_backlog::Ended) where `backlog`
-/// hears between two stages that the session is to end.
+/// In a user's words: what, which file, what to do. [`Ended`](super::intent_backlog::Ended) where
+/// `backlog` hears between two stages that the session is to end.
 pub(super) fn load(
     options: &EngineOptions,
     hub: &Arc<Hub>,

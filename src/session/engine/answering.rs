@@ -78,6 +78,10 @@ impl Engine {
 
     /// One pass of the answer under way, and what it gave.
     pub(super) fn answer(&mut self, turn: &mut Turn) {
+        if turn.has_ended() {
+            // As it began: it was stopped before, or computed before Enter to its end.
+            return;
+        }
         if turn.has_begun() {
             let began_us = self.clock.now_us();
             if self.load_draft() {
