@@ -27,8 +27,8 @@ pub use probe::{PassShape, StepTimes};
 
 use super::logits::Shelf;
 use super::{
-    GiveUp, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees,
-    WidthClass, check_width, max_width,
+    GiveUp, HiddenStates, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree,
+    Trees, WidthClass, check_width, max_width,
 };
 use crate::ggml::{Compute, Context, Device, Tensor, dequantize_row};
 use crate::io::RowFile;
@@ -100,6 +100,7 @@ pub struct LayerOracle {
     /// The shape of pass that scratch memory is enough for: tokens, cells, wanted rows.
     reserved: (usize, usize, usize),
     give_up: Option<GiveUp>,
+    keep_hidden: bool,
 }
 
 impl LayerOracle {
@@ -213,6 +214,7 @@ impl LayerOracle {
             side,
             reserved: (0, 0, 0),
             give_up: None,
+            keep_hidden: false,
         })
     }
 
@@ -377,6 +379,14 @@ impl LayerOracle {
         Ok(())
     }
 
+    /// What the layers made of the nodes that have logits, after a pass.
+    fn hidden(&self, logits: &Logits) -> HiddenStates {
+        let nodes = logits.nodes();
+        let n = nodes.last().map_or(0, |&last| last + 1);
+        let all = self.activations.read_x(n);
+        HiddenStates::of_nodes(nodes, self.shape.n_embd, &all)
+    }
+
     /// All layers, and the head where logits are wanted.
     fn sweep(&mut self, tree: &TokenTree, width: WidthClass) -> Result<Logits, OracleError> {
         let n = tree.len().max(width.min);
@@ -437,6 +447,7 @@ impl Oracle for LayerOracle {
         self.show_cells();
         let stall = self.river.stall().saturating_sub(stall_before);
         Ok(PassOutput {
+            hidden: self.keep_hidden.then(|| self.hidden(&logits)),
             logits,
             cost: PassCost {
                 wall_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -449,6 +460,10 @@ impl Oracle for LayerOracle {
 
     fn give_up_when(&mut self, outdated: Option<GiveUp>) {
         self.give_up = outdated;
+    }
+
+    fn keep_hidden(&mut self, wanted: bool) {
+        self.keep_hidden = wanted;
     }
 
     fn commit(&mut self, path: &[NodeIdx]) {
