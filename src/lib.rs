@@ -28,6 +28,7 @@ pub mod cli;
 pub mod config;
 #[allow(unsafe_code)]
 pub mod cuda;
+pub mod drafter_id;
 pub mod forge;
 #[allow(unsafe_code)]
 pub mod ggml;

@@ -13,8 +13,7 @@
 //!                             (as many as --threads, where not)
 //! ```
 
-use crate::ggml::llama::LlamaError;
-use crate::speculate::Speculator;
+use crate::speculate::{DraftError, Speculator};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
 use std::time::Instant;
@@ -71,7 +70,7 @@ pub(super) struct Ahead {
     pub hidden_ms: Option<f64>,
     /// Time that the pass's end waited for a decode under way.
     pub waited_ms: f64,
-    pub drafted: Result<(), LlamaError>,
+    pub drafted: Result<(), DraftError>,
 }
 
 impl Ahead {
@@ -87,7 +86,7 @@ impl Ahead {
 /// had: work is to end soon after the flag is set.
 pub(super) fn beside<T>(
     speculator: &mut Speculator,
-    work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), LlamaError> + Send,
+    work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), DraftError> + Send,
     pass: impl FnOnce() -> T,
 ) -> (T, Ahead) {
     if !speculator.works_ahead() {
@@ -99,7 +98,7 @@ pub(super) fn beside<T>(
 fn beside_on<T>(
     thread: Builder,
     speculator: &mut Speculator,
-    work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), LlamaError> + Send,
+    work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), DraftError> + Send,
     pass: impl FnOnce() -> T,
 ) -> (T, Ahead) {
     let stop = AtomicBool::new(false);
@@ -151,8 +150,7 @@ fn ms_since(began: Instant) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::Trees;
-    use crate::speculate::TreeSize;
+    use crate::speculate::{Sizing, TreeSize};
 
     fn cores(oracle: bool, draft: bool, threads: usize, cores: usize) -> (usize, bool) {
         let found = DraftCores::new(OnDevice { oracle, draft }, threads, cores);
@@ -195,7 +193,7 @@ mod tests {
 
     #[test]
     fn where_no_thread_can_be_had_the_pass_runs_alone() {
-        let mut speculator = Speculator::new(TreeSize::Fixed(8), 8, Trees::Exact);
+        let mut speculator = Speculator::new(Vec::new(), Sizing::new(TreeSize::Fixed(8), 8));
         let mut worked = false;
         // Of a stack larger than all addresses.
         let thread = Builder::new().stack_size(1 << 50);

@@ -15,12 +15,11 @@
 
 use super::ahead::{Ahead, beside};
 use super::cache::Cache;
-use crate::ggml::llama::LlamaError;
-use crate::oracle::{OracleError, PassCost, WidthClass};
+use crate::oracle::{OracleError, PassOutput, WidthClass};
 use crate::speculate::{
-    Accepted, Cut, DraftTree, Growth, NodeKind, Sampler, Source, Speculator, accept_behind,
+    Accepted, Cut, DraftError, DraftLimits, DraftTree, Sampler, Speculator, VerifiedPass, verify,
 };
-use crate::telemetry::{self, AnswerEnd, Label, PassView, SpeculationView, TreeNodeView, TreeView};
+use crate::telemetry::{AnswerEnd, Label, PassView, SpeculationView, TreeNodeView, TreeView};
 use crate::units::TokenId;
 use std::time::Instant;
 
@@ -60,7 +59,7 @@ pub(super) enum StepError {
     #[error(transparent)]
     Oracle(#[from] OracleError),
     #[error("the draft fails ({0}); answering without it")]
-    Draft(LlamaError),
+    Draft(DraftError),
 }
 
 impl Answer {
@@ -113,7 +112,7 @@ impl Answer {
     ///
     /// # Errors
     /// A failed pass leaves the answer as it was: another step may succeed. After a failed
-    /// draft the caller drops it and goes on; if it failed beside a pass, what that pass said is
+    /// draft, which is asked no more, the caller goes on; if it failed beside a pass, what that pass said is
     /// part of the answer.
     pub(super) fn step(
         &mut self,
@@ -132,7 +131,7 @@ impl Answer {
         }
         let tree = self.tree.take().or_else(|| {
             let last = *self.tokens.last()?;
-            Some(DraftTree::certain([(last, NodeKind::Answer)]))
+            Some(DraftTree::certain([last]))
         });
         let Some(tree) = tree else {
             unreachable!("an answer has its first token")
@@ -193,7 +192,7 @@ impl Answer {
             Self::read(&rest[..width.max], width, &self.prompt, cache, speculator)?;
             return Ok(None);
         }
-        let tree = DraftTree::certain(rest.iter().map(|&token| (token, NodeKind::Prompt)));
+        let tree = DraftTree::certain(rest.iter().copied());
         // Before a pass was measured there is nothing to choose the answer's class by.
         let class = speculator.can_choose().then(|| self.class(speculator));
         let of_prompt = class.filter(|class| class.min == width.min);
@@ -238,7 +237,7 @@ impl Answer {
         let began = Instant::now();
         let text: Vec<_> = self.prompt.iter().chain(&self.tokens).copied().collect();
         let oracle = cache.oracle();
-        let growth = Growth {
+        let limits = DraftLimits {
             class,
             label: self.label,
             room: oracle.capacity().saturating_sub(oracle.len()),
@@ -247,20 +246,21 @@ impl Answer {
             at_once: self.tokens.is_empty(),
         };
         let cut = if bare {
-            tree.cut(tree.len(), true)
+            tree.cut(tree.len())
         } else {
-            if let Err(error) = speculator.grow(&mut tree, &text, &growth) {
+            if let Err(error) = speculator.grow(&mut tree, &text, &limits) {
                 return Err(StepError::Draft(error));
             }
-            speculator.cut(&tree, &growth)
+            speculator.cut(&tree, &limits)
         };
         let drafted_ms = began.elapsed().as_secs_f64() * 1e3;
         let certain = tree.n_certain();
+        cache.keep_hidden(speculator.needs_hidden());
         let (done, ahead) = beside(
             speculator,
             |speculator, stop| match bare {
                 true => speculator.read_ahead(&text, stop),
-                false => speculator.grow_ahead(&mut tree, &text, &growth, stop),
+                false => speculator.grow_ahead(&mut tree, &text, &limits, stop),
             },
             || Self::pass(certain, &cut, class, &text, cache, rules),
         );
@@ -269,14 +269,21 @@ impl Answer {
             waited_ms,
             drafted,
         } = ahead;
-        let (accepted, cost) = match done {
+        let (accepted, output) = match done {
             Ok(done) => done,
             Err(error) => {
                 self.tree = (!self.tokens.is_empty()).then_some(tree);
                 return Err(failed(error, drafted));
             }
         };
-        speculator.observe_pass(cut.nodes.len(), class, cost);
+        speculator.observe_pass(cut.nodes.len(), class, output.cost);
+        speculator.learn_output(&VerifiedPass {
+            text: &text,
+            tree: &cut.tree,
+            output: &output,
+            path: &accepted.path,
+        });
+        drop(output);
         let path: Vec<_> = accepted.path.iter().map(|&node| cut.origin(node)).collect();
         let reached = &path[certain - 1..];
         let guesses = cut.n_guesses(&tree);
@@ -287,9 +294,10 @@ impl Answer {
         let draft_ms = drafted_ms + waited_ms;
         if !bare {
             let shown = &mut self.speculation;
+            shown.show_drafters(speculator.drafters());
             shown.count_pass(view(&tree, &cut, &accepted), self.tokens.len() - before);
             shown.max_nodes = speculator.sizing().cap();
-            shown.draft_ms = speculator.has_model().then_some(draft_ms);
+            shown.draft_ms = speculator.computes().then_some(draft_ms);
             shown.draft_hidden_ms = hidden_ms;
             shown.pass_ms = Some(ms - draft_ms);
             speculator.learn(&mut tree, &cut, self.label, reached, &accepted.chosen);
@@ -310,8 +318,8 @@ impl Answer {
         })
     }
 
-    /// Computes and commits; says what the oracle chose, and what that cost. What is certain
-    /// comes first in a cut, in order.
+    /// Computes and commits; says what the oracle chose, and from what. What is certain comes
+    /// first in a cut, in order.
     fn pass(
         certain: usize,
         cut: &Cut,
@@ -319,15 +327,15 @@ impl Answer {
         text: &[TokenId],
         cache: &mut Cache,
         rules: &Rules,
-    ) -> Result<(Accepted, PassCost), OracleError> {
+    ) -> Result<(Accepted, PassOutput), OracleError> {
         cache.pass(&cut.tree, class, |output| {
             let mut history = text.to_vec();
-            let accepted = accept_behind(&cut.tree, certain - 1, &output.logits, |row| {
+            let accepted = verify(&cut.tree, certain - 1, &output.logits, |row| {
                 let token = rules.sampler.choose(row, &history, history.len());
                 history.push(token);
                 token
             });
-            (accepted.path.clone(), (accepted, output.cost))
+            (accepted.path.clone(), (accepted, output))
         })
     }
 
@@ -349,7 +357,7 @@ impl Answer {
 
 /// What a failed pass leads to. A draft that failed beside it must not be asked again, so that this
 /// is told; the step that is tried then tells whether passes still fail.
-fn failed(pass: OracleError, drafted: Result<(), LlamaError>) -> StepError {
+fn failed(pass: OracleError, drafted: Result<(), DraftError>) -> StepError {
     match drafted {
         Ok(()) => pass.into(),
         Err(draft) => {
@@ -366,12 +374,8 @@ fn view(tree: &DraftTree, cut: &Cut, accepted: &Accepted) -> TreeView {
         let guess = tree.node(origin);
         TreeNodeView {
             parent: node.parent,
-            source: match guess.source {
-                None => telemetry::Source::Known,
-                Some(Source::Model) => telemetry::Source::Model,
-                Some(Source::Lookup { .. }) => telemetry::Source::Lookup,
-            },
-            stated_p: guess.stated,
+            drafter: guess.source.map(|source| source.drafter),
+            stated_p: guess.source.map_or(1.0, |source| source.stated),
             kept: accepted.path.contains(&i),
         }
     });

@@ -2,13 +2,14 @@
 
 use super::answer::{Answer, Rules, StepError};
 use super::cache::Cache;
+use crate::drafter_id::DrafterId;
 use crate::ggml::llama::LlamaError;
 use crate::oracle::{
     NodeIdx, Oracle, OracleError, PassOutput, TokenTree, ToyOracle, Trees, WidthClass, argmax,
 };
 use crate::speculate::{
-    DecodeTimes, DraftIdx, DraftTree, Drafter, Guess, Sampler, Sampling, Sizing, Source,
-    Speculator, TreeSize,
+    Cost, DecodeTimes, DraftError, DraftIdx, DraftTree, Drafter, Guess, ModelDrafter, Sampler,
+    Sampling, Sizing, Speculator, TreeSize, at_start,
 };
 use crate::telemetry::AnswerEnd;
 use crate::units::TokenId;
@@ -70,12 +71,28 @@ impl Draft {
     }
 }
 
+fn out_of_luck() -> DraftError {
+    LlamaError::Decode("out of luck".to_owned()).into()
+}
+
+/// Of so many nodes at a time.
+fn decodes(batch: usize) -> Cost {
+    Cost::Decodes {
+        batch,
+        times: DecodeTimes::new(1, 1.0),
+    }
+}
+
 impl Drafter for Draft {
-    fn batch(&self) -> Option<usize> {
-        Some(8)
+    fn id(&self) -> DrafterId {
+        ModelDrafter::ID
     }
 
-    fn follow(&mut self, text: &[TokenId]) -> Result<(), LlamaError> {
+    fn cost(&self) -> Cost {
+        decodes(8)
+    }
+
+    fn follow(&mut self, text: &[TokenId]) -> Result<(), DraftError> {
         self.text = text.to_vec();
         Ok(())
     }
@@ -84,12 +101,8 @@ impl Drafter for Draft {
         &mut self,
         tree: &DraftTree,
         nodes: &[DraftIdx],
-    ) -> Result<Vec<Vec<Guess>>, LlamaError> {
-        let guess = |token, p| Guess {
-            token,
-            p,
-            source: Source::Model,
-        };
+    ) -> Result<Vec<Vec<Guess>>, DraftError> {
+        let guess = |token, p| Guess { token, p, class: 0 };
         let mut knows_less = false;
         if let Some(beside) = &self.beside {
             if beside.is_home() {
@@ -97,7 +110,7 @@ impl Drafter for Draft {
             } else {
                 let _ = beside.told.send(());
                 if beside.conduct == Conduct::Fails {
-                    return Err(LlamaError::Decode("out of luck beside a pass".to_owned()));
+                    return Err(out_of_luck());
                 }
             }
         }
@@ -106,7 +119,7 @@ impl Drafter for Draft {
             .map(|&node| {
                 self.asked += 1;
                 if self.fails_at.is_some_and(|at| self.asked >= at) {
-                    return Err(LlamaError::Decode("out of luck".to_owned()));
+                    return Err(out_of_luck());
                 }
                 let text = [self.text.as_slice(), &tree.path(node)].concat();
                 let best = argmax(&ToyOracle::logits_after(&text));
@@ -125,10 +138,12 @@ fn speculator(size: usize, draft: Option<Draft>) -> Speculator {
 }
 
 fn speculator_of(trees: Trees, size: usize, draft: Option<Draft>) -> Speculator {
-    let decodes = draft.as_ref().map(|_| DecodeTimes::new(1, 1.0));
-    let draft = draft.map(|draft| Box::new(draft) as Box<dyn Drafter>);
-    let sizing = Sizing::new(TreeSize::Fixed(size), size, decodes).of(trees);
-    Speculator::with(draft, sizing)
+    let sizing = Sizing::new(TreeSize::Fixed(size), size).of(trees);
+    let mut speculator = Speculator::new(at_start(), sizing);
+    if let Some(draft) = draft {
+        speculator.add(Box::new(draft));
+    }
+    speculator
 }
 
 fn rules(sampling: Sampling, max_tokens: usize) -> Rules {
@@ -166,7 +181,6 @@ fn answer_in(
             Ok(_) => {}
             Err(StepError::Draft(_)) => {
                 ended.draft_failures += 1;
-                speculator.drop_model();
             }
             Err(StepError::Oracle(error)) => panic!("{error}"),
         }
@@ -198,7 +212,7 @@ fn the_pass_that_ends_a_prompt_verifies_guesses_too() {
     assert_eq!(ended.answer.passes, ended.answer.trees);
     let shown = &ended.answer.speculation;
     assert_eq!(shown.tokens_a_pass[0], 0, "a pass gave a single token");
-    assert_eq!(ended.answer.accepted, shown.by_source[0].kept);
+    assert_eq!(ended.answer.accepted, shown.tally(ModelDrafter::ID).kept);
     // Not in an answer of another class: those bits are not its own.
     let ended = answer(&prompt, &mut speculator(4, Some(Draft::new(0))), &rules);
     assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
@@ -217,7 +231,7 @@ fn a_draft_that_fails_is_left_out_and_the_answer_goes_on() {
         let mut speculator = speculator(8, Some(draft));
         let ended = answer(&prompt, &mut speculator, &rules);
         assert_eq!(ended.draft_failures, 1);
-        assert!(!speculator.has_model());
+        assert!(!speculator.computes());
         assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
     }
 }
@@ -292,7 +306,7 @@ fn a_draft_that_fails_beside_a_pass_is_left_out_and_the_pass_counts() {
     }));
     let ended = answer_in(cache, &prompt, &mut speculator, &rules);
     assert_eq!(ended.draft_failures, 1);
-    assert!(!speculator.has_model());
+    assert!(!speculator.computes());
     assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
     assert!(ended.answer.accepted > 0, "the first pass was of use");
 }
@@ -320,8 +334,7 @@ fn what_the_draft_guesses_beside_a_pass_is_verified_by_the_next() {
         let ended = answer_in(cache, &prompt, &mut speculator, &rules);
         assert_eq!(ended.draft_failures, 0);
         assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
-        let [by_model, _] = ended.answer.speculation.by_source;
-        by_model.kept
+        ended.answer.speculation.tally(ModelDrafter::ID).kept
     };
     assert_eq!(kept(false), 1);
     assert!(kept(true) > 1, "only what was guessed beforehand is kept");
@@ -331,20 +344,24 @@ fn what_the_draft_guesses_beside_a_pass_is_verified_by_the_next() {
 struct Illiterate(Sender<()>);
 
 impl Drafter for Illiterate {
-    fn batch(&self) -> Option<usize> {
-        Some(1)
+    fn id(&self) -> DrafterId {
+        ModelDrafter::ID
+    }
+
+    fn cost(&self) -> Cost {
+        decodes(1)
     }
 
     fn unread(&self, text: &[TokenId]) -> usize {
         text.len()
     }
 
-    fn follow(&mut self, _: &[TokenId]) -> Result<(), LlamaError> {
+    fn follow(&mut self, _: &[TokenId]) -> Result<(), DraftError> {
         let _ = self.0.send(());
-        Err(LlamaError::Decode("out of luck with reading".to_owned()))
+        Err(out_of_luck())
     }
 
-    fn expand(&mut self, _: &DraftTree, _: &[DraftIdx]) -> Result<Vec<Vec<Guess>>, LlamaError> {
+    fn expand(&mut self, _: &DraftTree, _: &[DraftIdx]) -> Result<Vec<Vec<Guess>>, DraftError> {
         unreachable!("it follows nothing")
     }
 }
@@ -355,8 +372,8 @@ fn a_pass_counts_beside_which_the_draft_fails_to_read() {
     // In the second case the pass fails as well.
     for (capacity, counts) in [(400, true), (4, false)] {
         let (failed, told) = unbounded();
-        let sizing = Sizing::new(TreeSize::Auto, 8, Some(DecodeTimes::new(1, 1.0)));
-        let mut speculator = Speculator::with(Some(Box::new(Illiterate(failed))), sizing);
+        let sizing = Sizing::new(TreeSize::Auto, 8);
+        let mut speculator = Speculator::new(vec![Box::new(Illiterate(failed))], sizing);
         speculator.set_ahead(true);
         let mut cache = Cache::new(Box::new(Waiting {
             oracle: ToyOracle::new(capacity),
@@ -368,7 +385,8 @@ fn a_pass_counts_beside_which_the_draft_fails_to_read() {
         let read = Answer::read(&prompt, class, &prompt, &mut cache, &mut speculator);
         assert!(matches!(read, Err(StepError::Draft(_))), "{read:?}");
         assert_eq!(cache.tokens().len(), if counts { 20 } else { 0 });
-        assert_eq!(speculator.can_choose(), counts);
+        assert_eq!(speculator.sizing().passes.are_known(), counts);
+        assert!(!speculator.computes(), "a draft that failed is asked again");
     }
 }
 

@@ -522,7 +522,7 @@ impl Engine {
         };
         self.phase(Phase::Loading("draft".to_owned()));
         match draft.load() {
-            Ok(model) => self.speculator.add_model(model),
+            Ok(model) => self.speculator.add(Box::new(model)),
             Err(error) => self.drop_draft(&error.to_string()),
         }
         self.show_work();
@@ -530,7 +530,6 @@ impl Engine {
     }
 
     fn drop_draft(&mut self, why: &str) {
-        self.speculator.drop_model();
         self.hub.update(|s| s.engine.draft = None);
         self.say(Event::Notice(format!(
             "the draft failed and is left out from now on: {why}"

@@ -17,7 +17,7 @@ use crate::oracle::{
 };
 use crate::river::{Placement, ReadSizes, total_bytes};
 use crate::scout::HeuristicScout;
-use crate::speculate::{Sampler, Speculator};
+use crate::speculate::{self, Sampler, Sizing, Speculator};
 use crate::system;
 use crate::system::measure::Tuning;
 use crate::telemetry::{Hub, Phase};
@@ -148,8 +148,9 @@ pub(super) fn load(
         draft: draft_device.is_some(),
     };
     let draft_cores = DraftCores::new(on, threads, system::cores());
-    let speculator = Speculator::new(options.tree, oracle.max_nodes(), oracle.trees());
-    let mut speculator = speculator.with_one_text(options.exact);
+    let sizing = Sizing::new(options.tree, oracle.max_nodes()).of(oracle.trees());
+    let sizing = sizing.with_one_text(options.exact);
+    let mut speculator = Speculator::new(speculate::at_start(), sizing);
     speculator.set_ahead(draft_cores.ahead);
     hub.update(|s| {
         s.engine.oracle = gguf.name();

@@ -15,15 +15,16 @@
 //! What was decoded stays as long as it is on the text's way or below its end, so that nothing
 //! is decoded twice.
 
-use super::cost::DecodeTimes;
-use super::guess::{Drafter, Guess};
-use super::ranking::{Asked, rank};
-use super::room::DraftRoom;
-use super::sampler::{Sampler, Sampling};
-use super::tree::{DraftIdx, DraftTree};
+use crate::drafter_id::{DrafterId, Marks};
 use crate::ggml::Device;
 use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
 use crate::model::{Gguf, GgufError};
+use crate::speculate::cost::DecodeTimes;
+use crate::speculate::drafter::{Cost, DraftError, Drafter, Guess};
+use crate::speculate::ranking::{Asked, rank};
+use crate::speculate::room::DraftRoom;
+use crate::speculate::sampler::{Sampler, Sampling};
+use crate::speculate::tree::{DraftIdx, DraftTree};
 use crate::units::TokenId;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -79,6 +80,12 @@ pub enum DraftOpenError {
 }
 
 impl ModelDrafter {
+    pub const ID: DrafterId = DrafterId::new(&Marks {
+        name: "model",
+        unicode: ["●", "○"],
+        ascii: ["M", "m"],
+    });
+
     /// Loads the model for the CPU: not its vocabulary, since its tokens are the oracle's.
     ///
     /// # Errors
@@ -154,8 +161,8 @@ impl ModelDrafter {
         Ok(drafter)
     }
 
-    /// Guesses what `sampler` would choose from its logits: the choice that the oracle's are
-    /// put to. Greedy at first.
+    /// Guesses what `sampler` would choose from its logits: give it the sampler that chooses from
+    /// the oracle's. Greedy at first.
     pub fn choose_by(&mut self, sampler: Sampler) {
         self.sampler = sampler;
     }
@@ -171,7 +178,7 @@ impl ModelDrafter {
     }
 
     /// What decodes take, by one of as many tokens as possible when it was opened.
-    pub fn times(&self) -> DecodeTimes {
+    fn times(&self) -> DecodeTimes {
         match self.room {
             DraftRoom::DEVICE => DecodeTimes::on_device(self.room.batch, self.warm_ms),
             _ => DecodeTimes::new(self.room.batch, self.warm_ms),
@@ -354,8 +361,15 @@ impl ModelDrafter {
 }
 
 impl Drafter for ModelDrafter {
-    fn batch(&self) -> Option<usize> {
-        Some(self.room.batch)
+    fn id(&self) -> DrafterId {
+        Self::ID
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::Decodes {
+            batch: self.room.batch,
+            times: self.times(),
+        }
     }
 
     fn unread(&self, text: &[TokenId]) -> usize {
@@ -363,7 +377,7 @@ impl Drafter for ModelDrafter {
         text.len() - known.take_while(|(a, b)| a == b).count()
     }
 
-    fn follow(&mut self, text: &[TokenId]) -> Result<(), LlamaError> {
+    fn follow(&mut self, text: &[TokenId]) -> Result<(), DraftError> {
         let common = text.len() - self.unread(text);
         let continues = common == self.read;
         let mut at = None;
@@ -380,14 +394,14 @@ impl Drafter for ModelDrafter {
         let keeps = continues && self.read == text.len();
         self.text = text.to_vec();
         self.keep_below(at, keeps);
-        self.read_ahead()
+        Ok(self.read_ahead()?)
     }
 
     fn expand(
         &mut self,
         tree: &DraftTree,
         nodes: &[DraftIdx],
-    ) -> Result<Vec<Vec<Guess>>, LlamaError> {
+    ) -> Result<Vec<Vec<Guess>>, DraftError> {
         let mut answers = vec![Vec::new(); nodes.len()];
         let mut pending = Pending::default();
         for (question, &node) in nodes.iter().enumerate() {
