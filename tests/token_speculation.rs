@@ -8,8 +8,9 @@ use nmos::drafter_id::DrafterId;
 use nmos::model::Gguf;
 use nmos::oracle::{Oracle, TokenTree, WidthClass};
 use nmos::speculate::{
-    Cost, DecodeTimes, DraftError, DraftIdx, DraftLimits, DraftRoom, DraftTree, Drafter, Guess,
-    ModelDrafter, Sampler, Sampling, Sizing, Speculator, TreeSize, VerifiedPass, at_start, verify,
+    Cost, DecodeTimes, DraftError, DraftIdx, DraftLimits, DraftRoom, DraftTree, Drafter,
+    DrafterOptions, Guess, ModelDrafter, Sampler, Sampling, Sizing, Speculator, TreeSize,
+    VerifiedPass, at_start, verify,
 };
 use nmos::units::{Bytes, TokenId};
 use std::sync::Arc;
@@ -145,17 +146,18 @@ fn compare(oracle: &mut dyn Oracle, sizes: &[usize]) {
         for &size in sizes {
             let class = WidthClass::of(size);
             let plain = alone(oracle, &prompt, class, &sampler);
-            for with_draft in [false, true] {
+            for (with_draft, recycle) in [(false, false), (false, true), (true, true)] {
                 let draft = with_draft.then(|| draft(&sampler));
                 let sizing = Sizing::new(TreeSize::Fixed(size), size);
-                let mut speculator = Speculator::new(at_start(), sizing);
+                let mut speculator = Speculator::new(at_start(DrafterOptions { recycle }), sizing);
                 if let Some(draft) = draft {
                     speculator.add(Box::new(draft));
                 }
                 let told = guessed(oracle, &prompt, &mut speculator, &sampler);
                 let t = sampling.temperature;
                 println!(
-                    "size {size}, temperature {t}, draft {with_draft}: {} passes, {} accepted",
+                    "size {size}, temperature {t}, draft {with_draft}, recycle {recycle}: {} passes, \
+                     {} accepted",
                     told.passes, told.accepted
                 );
                 assert_eq!(told.tokens, plain.tokens, "size {size}, {sampling:?}");
@@ -189,7 +191,10 @@ fn what_is_guessed_ahead_changes_no_token_and_is_kept() {
             home: std::thread::current().id(),
             decodes: Arc::clone(&decodes),
         };
-        let mut speculator = Speculator::new(at_start(), Sizing::new(TreeSize::Fixed(16), 16));
+        let mut speculator = Speculator::new(
+            at_start(DrafterOptions::default()),
+            Sizing::new(TreeSize::Fixed(16), 16),
+        );
         speculator.add(Box::new(draft));
         speculator.set_ahead(ahead);
         let told = guessed(&mut oracle, &prompt, &mut speculator, &sampler);
@@ -283,7 +288,10 @@ fn a_draft_that_is_always_wrong_costs_no_token_and_is_soon_not_believed() {
     let prompt = prompt();
     let sampler = Sampler::new(Sampling::default(), Vec::new());
     let plain = alone(&mut oracle, &prompt, WidthClass::BATCH, &sampler);
-    let mut speculator = Speculator::new(at_start(), Sizing::new(TreeSize::Fixed(8), 8));
+    let mut speculator = Speculator::new(
+        at_start(DrafterOptions::default()),
+        Sizing::new(TreeSize::Fixed(8), 8),
+    );
     speculator.add(Box::new(Wrong));
     let told = guessed(&mut oracle, &prompt, &mut speculator, &sampler);
     assert_eq!(told.tokens, plain.tokens);

@@ -115,6 +115,9 @@ pub struct Shared {
     /// takes longer
     #[arg(long, global = true, value_name = "SWITCH", num_args = 0..=1, default_missing_value = "on")]
     pub exact: Option<Switch>,
+    /// on: guesses are also drawn from what the oracle said of the same tokens before
+    #[arg(long, global = true, value_name = "SWITCH", num_args = 0..=1, default_missing_value = "on")]
+    pub recycle: Option<Switch>,
     /// on, or off to leave the mouse to the terminal, for selecting text
     #[arg(long, global = true, value_name = "SWITCH")]
     pub mouse: Option<Switch>,
@@ -143,6 +146,7 @@ impl Shared {
             tree: self.tree,
             chat_template: self.chat_template.clone(),
             exact: self.exact,
+            recycle: self.recycle,
             mouse: self.mouse,
             log: LogLayer {
                 level: self.log_level,

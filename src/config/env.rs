@@ -76,6 +76,7 @@ pub(super) fn layer(vars: Vars<'_>) -> Result<Layer, ConfigError> {
         chat_template: checked(vars, "NMOS_CHAT_TEMPLATE", FromStr::from_str)?,
         theme: checked(vars, "NMOS_THEME", |t| Ok(t.to_owned()))?,
         exact: checked(vars, "NMOS_EXACT", FromStr::from_str)?,
+        recycle: checked(vars, "NMOS_RECYCLE", FromStr::from_str)?,
         mouse: checked(vars, "NMOS_MOUSE", FromStr::from_str)?,
         sampling: SamplingLayer {
             temp: checked(vars, "NMOS_TEMP", |t| limits::read(t, limits::temp))?,

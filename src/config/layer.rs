@@ -33,6 +33,7 @@ pub struct Layer {
     pub chat_template: Option<Template>,
     pub theme: Option<String>,
     pub exact: Option<Switch>,
+    pub recycle: Option<Switch>,
     pub mouse: Option<Switch>,
     pub sampling: SamplingLayer,
     pub log: LogLayer,

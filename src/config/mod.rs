@@ -25,7 +25,7 @@ pub use layer::{KeyTable, Layer, LogLayer, SamplingLayer};
 pub use paths::Paths;
 pub use values::{Draft, LogLevel, ModelName, Ram, Scout, Switch, Template, Vram};
 
-use crate::session::{self, EngineOptions, Sampling, TreeSize};
+use crate::session::{self, DrafterOptions, EngineOptions, Sampling, TreeSize};
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -117,6 +117,8 @@ pub struct Settings {
     pub theme: Setting<String>,
     /// Whether texts depend on model, prompt and sampling alone, whatever that costs.
     pub exact: Setting<Switch>,
+    /// Whether guesses are also drawn from the oracle's own logits of earlier passes.
+    pub recycle: Setting<Switch>,
     /// Whether the workbench takes the mouse, or leaves it to the terminal.
     pub mouse: Setting<Switch>,
     pub sampling: SamplingSettings,
@@ -202,6 +204,7 @@ impl Settings {
             chat_template: stack.pick(|l| l.chat_template.clone(), || Template::Own),
             theme: stack.pick(|l| l.theme.clone(), || DEFAULT_THEME.to_owned()),
             exact: stack.pick(|l| l.exact, || Switch::Off),
+            recycle: stack.pick(|l| l.recycle, || Switch::Off),
             mouse: stack.pick(|l| l.mouse, || Switch::On),
             sampling: SamplingSettings {
                 temp: stack.pick(|l| l.sampling.temp, || sampling.temperature),
@@ -272,6 +275,9 @@ impl Settings {
             chat_template: self.chat_template.value.name(),
             anticipate: true,
             exact: self.exact.value == Switch::On,
+            drafters: DrafterOptions {
+                recycle: self.recycle.value == Switch::On,
+            },
             sampling: Sampling {
                 temperature: self.sampling.temp.value,
                 top_k: self.sampling.top_k.value,

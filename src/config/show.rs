@@ -30,6 +30,7 @@ impl Settings {
             text("chat-template", &self.chat_template),
             text("theme", &self.theme),
             text("exact", &self.exact),
+            text("recycle", &self.recycle),
             text("mouse", &self.mouse),
             bare("sampling.temp", &self.sampling.temp),
             bare("sampling.top-k", &self.sampling.top_k),

@@ -8,8 +8,8 @@ use crate::oracle::{
     NodeIdx, Oracle, OracleError, PassOutput, TokenTree, ToyOracle, Trees, WidthClass, argmax,
 };
 use crate::speculate::{
-    Cost, DecodeTimes, DraftError, DraftIdx, DraftTree, Drafter, Guess, ModelDrafter, Sampler,
-    Sampling, Sizing, Speculator, TreeSize, at_start,
+    Cost, DecodeTimes, DraftError, DraftIdx, DraftTree, Drafter, DrafterOptions, Guess,
+    ModelDrafter, RecyclingDrafter, Sampler, Sampling, Sizing, Speculator, TreeSize, at_start,
 };
 use crate::telemetry::AnswerEnd;
 use crate::units::TokenId;
@@ -134,12 +134,12 @@ impl Drafter for Draft {
 }
 
 fn speculator(size: usize, draft: Option<Draft>) -> Speculator {
-    speculator_of(Trees::Exact, size, draft)
+    speculator_of(Trees::Exact, size, draft, false)
 }
 
-fn speculator_of(trees: Trees, size: usize, draft: Option<Draft>) -> Speculator {
+fn speculator_of(trees: Trees, size: usize, draft: Option<Draft>, recycle: bool) -> Speculator {
     let sizing = Sizing::new(TreeSize::Fixed(size), size).of(trees);
-    let mut speculator = Speculator::new(at_start(), sizing);
+    let mut speculator = Speculator::new(at_start(DrafterOptions { recycle }), sizing);
     if let Some(draft) = draft {
         speculator.add(Box::new(draft));
     }
@@ -398,7 +398,7 @@ fn on_a_device_a_pass_is_as_wide_as_its_tree_and_the_prompt_fills_it() {
         let mut oracle = ToyOracle::new(400);
         (oracle.trees, oracle.max_nodes) = (Trees::Rounded, size);
         let cache = Cache::new(Box::new(oracle));
-        let mut speculator = speculator_of(Trees::Rounded, size, Some(Draft::new(3)));
+        let mut speculator = speculator_of(Trees::Rounded, size, Some(Draft::new(3)), false);
         let ended = answer_in(cache, &prompt, &mut speculator, &rules);
         assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
         assert_eq!(ended.answer.width(), Some(WidthClass::DEVICE));
@@ -460,6 +460,22 @@ fn text_that_the_cache_lost_is_read_again_and_the_tree_goes_on() {
     assert_eq!(answer.tokens(), by_hand(&prompt, &rules));
 }
 
+#[test]
+fn what_the_oracle_said_in_one_answer_is_guessed_in_the_next() {
+    let rules = rules(Sampling::default(), 60);
+    let prompt = prompt(20);
+    let mut speculator = speculator_of(Trees::Exact, 8, None, true);
+    let mut passes = || {
+        let ended = answer(&prompt, &mut speculator, &rules);
+        assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
+        let recycled = ended.answer.speculation.tally(RecyclingDrafter::ID);
+        (ended.answer.passes, recycled.kept)
+    };
+    let (first, second) = (passes(), passes());
+    assert!(second.0 < first.0, "{first:?} {second:?}");
+    assert!(second.1 > 0, "{second:?}");
+}
+
 proptest! {
     #[test]
     fn no_guess_changes_a_token(
@@ -470,6 +486,7 @@ proptest! {
         trees in prop_oneof![Just(Trees::Exact), Just(Trees::Rounded), Just(Trees::Chains)],
         ahead in any::<bool>(),
         warm in any::<bool>(),
+        recycle in any::<bool>(),
         seed in any::<u64>(),
     ) {
         let sampling = Sampling {
@@ -484,7 +501,7 @@ proptest! {
         let draft = has_draft.then(|| Draft::new(wrong_every));
         let prompt = prompt(n);
         let cache = Cache::new(Box::new(oracle));
-        let mut speculator = speculator_of(trees, size, draft);
+        let mut speculator = speculator_of(trees, size, draft, recycle);
         speculator.set_ahead(ahead);
         let ended = answer_in(cache, &prompt, &mut speculator, &rules);
         prop_assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));

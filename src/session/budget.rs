@@ -20,7 +20,7 @@ use crate::ggml::Device;
 use crate::model::{Blueprint, Gguf};
 use crate::oracle::{LayerOracle, LlamaOracle, WidthClass};
 use crate::river::{Plan, Shard, catalogue, catalogue_by_layer};
-use crate::speculate::TreeSize;
+use crate::speculate::{TreeSize, bytes_at_start};
 use crate::units::Bytes;
 
 /// For text, telemetry, the screen, thread stacks, the allocator's slack, and what vocabulary
@@ -69,6 +69,7 @@ pub(super) fn divide(
     let ctx_tokens = options.ctx_tokens.min(blueprint.ctx_train());
     let with = |place| -> anyhow::Result<(Held, Budget)> {
         let held = Held::predict(machine.program, gguf, draft, ctx_tokens, place)?;
+        let held = held.with_drafters(bytes_at_start(options.drafters));
         let sizes = Sizes {
             ram: machine.ram,
             held: held.total(),

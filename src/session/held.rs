@@ -53,6 +53,8 @@ pub struct Held {
     pub vocabulary: Bytes,
     /// What the draft holds of the host's memory.
     pub draft: Bytes,
+    /// What other drafters hold: fixed.
+    pub drafters: Bytes,
     /// What it holds of the device's, if it is there.
     pub vram_draft: Option<Bytes>,
 }
@@ -84,8 +86,15 @@ impl Held {
             program,
             vocabulary: vocabulary(oracle)?,
             draft,
+            drafters: Bytes(0),
             vram_draft,
         })
+    }
+
+    /// The same with drafters besides the draft.
+    #[must_use]
+    pub fn with_drafters(self, drafters: Bytes) -> Self {
+        Self { drafters, ..self }
     }
 
     /// What llama.cpp takes for an oracle that it runs: its tensors.
@@ -94,7 +103,7 @@ impl Held {
     }
 
     pub fn total(&self) -> Bytes {
-        Bytes(self.program.0 + self.vocabulary.0 + self.draft.0)
+        Bytes(self.program.0 + self.vocabulary.0 + self.draft.0 + self.drafters.0)
     }
 }
 

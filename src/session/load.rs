@@ -150,7 +150,7 @@ pub(super) fn load(
     let draft_cores = DraftCores::new(on, threads, system::cores());
     let sizing = Sizing::new(options.tree, oracle.max_nodes()).of(oracle.trees());
     let sizing = sizing.with_one_text(options.exact);
-    let mut speculator = Speculator::new(speculate::at_start(), sizing);
+    let mut speculator = Speculator::new(speculate::at_start(options.drafters), sizing);
     speculator.set_ahead(draft_cores.ahead);
     hub.update(|s| {
         s.engine.oracle = gguf.name();

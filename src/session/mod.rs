@@ -25,7 +25,7 @@ mod prompt;
 mod vram;
 mod worth;
 
-pub use crate::speculate::{Sampling, TreeSize};
+pub use crate::speculate::{DrafterOptions, Sampling, TreeSize};
 pub use api::{EngineHandle, Event, Intent, IntentSender, Stamped};
 pub use budget::{Budget, BudgetError, Form, LEAST_CTX, Sizes, TooSmall, shards};
 pub use held::{DraftPlace, Held};

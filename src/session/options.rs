@@ -1,6 +1,6 @@
 //! What a session is started with: every default already resolved.
 
-use crate::speculate::{Sampling, TreeSize};
+use crate::speculate::{DrafterOptions, Sampling, TreeSize};
 use crate::units::Bytes;
 use std::path::PathBuf;
 
@@ -31,6 +31,8 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Most nodes of a pass.
     pub tree: TreeSize,
+    /// What guesses besides a draft.
+    pub drafters: DrafterOptions,
     /// Most answer tokens.
     pub max_tokens: usize,
     /// Answer exactly `max_tokens` tokens, end-of-text or not (benchmarks).

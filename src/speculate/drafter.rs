@@ -12,21 +12,12 @@
 //! [`Calibration`](super::Calibration) learns what its guesses are worth.
 
 use super::cost::DecodeTimes;
+use super::guess::Guess;
 use super::tree::{DraftIdx, DraftTree};
 use crate::drafter_id::DrafterId;
 use crate::ggml::llama::LlamaError;
 use crate::oracle::{NodeIdx, PassOutput, TokenTree};
 use crate::units::TokenId;
-
-/// A token that may follow.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Guess {
-    pub token: TokenId,
-    /// The probability that the drafter states.
-    pub p: f32,
-    /// Which of the drafter's calibration classes it is in, below [`Drafter::classes`].
-    pub class: usize,
-}
 
 /// What asking a drafter costs.
 #[derive(Clone, Debug)]

@@ -1,48 +1,19 @@
 //! The drafters of a session, with what is known of each: whether it is there, what its
 //! guesses have been worth, and what asking it costs.
 //!
-//! An entry's place never changes, so that a bit of [`Asked`] means the same drafter for as
+//! An entry's place never changes, so that a bit of [`Asked`](super::asked::Asked) means the same drafter for as
 //! long as a tree lives: those of the registry in its order, whether they are there or not,
 //! then others in the order in which they joined.
 
+use super::asked::Place;
 use super::calibration::Calibration;
 use super::cost::DecodeTimes;
-use super::drafter::{Cost, DraftError, Drafter, Guess, VerifiedPass};
+use super::drafter::{Cost, DraftError, Drafter, VerifiedPass};
 use super::drafters::REGISTRY;
+use super::guess::Guess;
 use super::tree::{DraftIdx, DraftTree, Source};
 use crate::drafter_id::DrafterId;
 use crate::units::TokenId;
-
-/// A drafter's place in a [`DrafterSet`].
-pub(super) type Place = usize;
-
-/// Which drafters a node has been put to, a bit for each place.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Asked {
-    answered: u32,
-    /// They had nothing to say, which may change when the text has gone on.
-    silent: u32,
-}
-
-impl Asked {
-    pub fn has(self, place: Place) -> bool {
-        (self.answered | self.silent) & 1 << place != 0
-    }
-
-    fn note(&mut self, place: Place, answered: bool) {
-        let bits = if answered {
-            &mut self.answered
-        } else {
-            &mut self.silent
-        };
-        *bits |= 1 << place;
-    }
-
-    /// Those that had nothing to say may be asked again.
-    pub fn forget_silence(&mut self) {
-        self.silent = 0;
-    }
-}
 
 /// See the module's text.
 pub(super) struct DrafterSet(Vec<Entry>);

@@ -17,21 +17,18 @@
 //! then is for the next pass: [`DraftTree::advance`] keeps what is below the path that stands, and
 //! time that passes meanwhile is no price of any guess.
 
-use super::drafter::{DraftError, Guess};
-use super::drafter_set::{Decodes, Place};
-use super::sizing::PassLimits;
+use super::asked::Place;
+use super::drafter::DraftError;
+use super::drafter_set::Decodes;
+use super::guess::Guess;
+use super::limits::DraftLimits;
 use super::speculator::Speculator;
 use super::tree::{DraftIdx, DraftTree};
-use crate::oracle::WidthClass;
-use crate::telemetry::Label;
 use crate::units::TokenId;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Below this worth not even a drafter that costs nothing is asked.
-const LEAST_WORTH: f32 = 2e-3;
 
 /// What a free guess must be worth to take a decoded one's place in a chain.
 const SURE: f32 = 0.8;
@@ -40,44 +37,6 @@ const SURE: f32 = 0.8;
 /// for it. Of the best it is not known: worths grow as the text comes nearer.
 const SEAT_WORTH: f32 = 5e-4;
 const BEST_KEPT: usize = 8;
-
-/// About the most guesses of a tree: more than any pass takes.
-const MOST_GUESSES: usize = 2048;
-
-/// How a tree may grow.
-#[derive(Clone, Copy, Debug)]
-pub struct DraftLimits {
-    pub class: WidthClass,
-    pub label: Option<Label>,
-    /// Most nodes that there is room for.
-    pub room: usize,
-    /// Most guesses that could follow one another.
-    pub depth: usize,
-    /// No branches.
-    pub chain: bool,
-    /// A drafter that has much of the text still to read is left out.
-    pub at_once: bool,
-}
-
-impl DraftLimits {
-    /// What they leave to a pass over `tree`.
-    pub(super) fn of_pass(&self, tree: &DraftTree) -> PassLimits {
-        PassLimits {
-            class: self.class,
-            label: self.label,
-            certain: tree.n_certain(),
-            room: self.room,
-        }
-    }
-
-    /// Whether guesses behind a node can be of use.
-    fn is_open(&self, tree: &DraftTree, node: DraftIdx) -> bool {
-        let below = tree.node(node).depth + 1 - tree.n_certain();
-        let worthy = tree.node(node).path_p() >= LEAST_WORTH && tree.len() < MOST_GUESSES;
-        let branches = self.chain && node.0 + 1 < tree.len();
-        worthy && below < self.depth && !branches
-    }
-}
 
 /// When growing ends.
 #[derive(Clone, Copy)]
@@ -248,7 +207,7 @@ impl Speculator {
         let pass = limits.of_pass(tree);
         let times = &decodes.times;
         self.sizing
-            .ask(&pass, &worths(tree), &pairs, self.spent_ms, times)
+            .ask(&pass, &tree.worths(), &pairs, self.spent_ms, times)
     }
 
     /// Asks the drafters that cost nothing about nodes that they have not been asked about, the
@@ -336,15 +295,6 @@ impl Speculator {
     }
 }
 
-/// What guesses are worth, falling.
-pub(super) fn worths(tree: &DraftTree) -> Vec<f64> {
-    let ranked = tree.ranked();
-    ranked
-        .into_iter()
-        .map(|node| f64::from(tree.node(node).path_p()))
-        .collect()
-}
-
 /// A node that a drafter has not been asked about.
 struct Open {
     node: DraftIdx,
@@ -428,6 +378,7 @@ impl Ord for Worth {
 mod tests {
     use super::*;
     use crate::drafter_id::DrafterId;
+    use crate::oracle::WidthClass;
     use crate::speculate::drafters::{lookup::LookupDrafter, model::ModelDrafter};
     use crate::speculate::{Cost, DecodeTimes, Drafter, Sizing, TreeSize};
     use std::sync::Arc;
@@ -643,7 +594,7 @@ mod tests {
         assert!((4..=8).contains(&asked[0]), "{asked:?}");
         assert_eq!(asked[0], asked[1]);
         let (whole, _) = grown_freely(400, false, [bush, silent]);
-        let best = |tree: &DraftTree| worths(tree)[..7].to_vec();
+        let best = |tree: &DraftTree| tree.worths()[..7].to_vec();
         assert_eq!(best(&tree), best(&whole));
     }
 

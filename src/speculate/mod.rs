@@ -13,12 +13,15 @@
 //! the seed and the position alone ([`Sampler`]): no guess can change an answer.
 
 mod acceptance;
+mod asked;
 mod calibration;
 mod cost;
 mod drafter;
 mod drafter_set;
 mod drafters;
 mod grow;
+mod guess;
+mod limits;
 mod noise;
 mod ranking;
 mod room;
@@ -33,14 +36,16 @@ mod verify;
 pub use acceptance::Acceptance;
 pub use calibration::Calibration;
 pub use cost::{DecodeTimes, PassTimes};
-pub use drafter::{Cost, DraftError, Drafter, Guess, VerifiedPass};
-pub use drafters::at_start;
+pub use drafter::{Cost, DraftError, Drafter, VerifiedPass};
 pub use drafters::lookup::LookupDrafter;
 pub use drafters::model::{DraftOpenError, ModelDrafter};
-pub use grow::DraftLimits;
+pub use drafters::recycling::RecyclingDrafter;
+pub use drafters::{DrafterOptions, at_start, bytes_at_start};
+pub use guess::Guess;
+pub use limits::{DraftLimits, PassLimits};
 pub use room::DraftRoom;
 pub use sampler::{Ranked, Sampler, Sampling};
-pub use sizing::{PassLimits, Sizing, TreeSize};
+pub use sizing::{Sizing, TreeSize};
 pub use speculator::Speculator;
 pub use tree::{Cut, DraftIdx, DraftNode, DraftTree, Source};
 pub use verify::{Accepted, verify};

@@ -1,7 +1,7 @@
 //! What a draft's logits say: looking through a row takes a good part of a millisecond, and a
 //! decode can have dozens.
 
-use super::drafter::Guess;
+use super::guess::Guess;
 use super::sampler::{Ranked, Sampler};
 use crate::units::TokenId;
 use std::thread::{Builder, ScopedJoinHandle};

@@ -19,6 +19,7 @@
 
 use super::acceptance::Acceptance;
 use super::cost::{DecodeTimes, PassTimes};
+use super::limits::PassLimits;
 use crate::oracle::{Trees, WidthClass};
 use crate::telemetry::Label;
 
@@ -57,17 +58,6 @@ const BEST_CHILD: f64 = 0.8;
 
 /// How many nodes a drafter may be asked about at a time.
 const AT_ONCE: [usize; 6] = [1, 2, 4, 8, 16, 32];
-
-/// What a pass is to be.
-#[derive(Clone, Copy, Debug)]
-pub struct PassLimits {
-    pub class: WidthClass,
-    pub label: Option<Label>,
-    /// Nodes that are in it for certain.
-    pub certain: usize,
-    /// Most nodes that there is room for.
-    pub room: usize,
-}
 
 /// See the module's text.
 #[derive(Clone, Debug)]

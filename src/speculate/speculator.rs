@@ -12,7 +12,7 @@
 use super::calibration::Calibration;
 use super::drafter::{DraftError, Drafter, VerifiedPass};
 use super::drafter_set::DrafterSet;
-use super::grow::{DraftLimits, worths};
+use super::limits::DraftLimits;
 use super::sizing::Sizing;
 use super::tree::{Cut, DraftIdx, DraftTree};
 use crate::drafter_id::DrafterId;
@@ -114,7 +114,7 @@ impl Speculator {
     /// The nodes that a pass should verify.
     pub fn cut(&self, tree: &DraftTree, limits: &DraftLimits) -> Cut {
         let pass = limits.of_pass(tree);
-        let guesses = self.sizing.cut(&pass, &worths(tree), self.spent_ms);
+        let guesses = self.sizing.cut(&pass, &tree.worths(), self.spent_ms);
         tree.cut(tree.n_certain() + guesses)
     }
 

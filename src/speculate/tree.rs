@@ -17,8 +17,8 @@
 //! Invariants: parents come before their children; siblings hold different tokens; what a node
 //! is worth, the probability that all of its path stands, is at most its parent's.
 
-use super::drafter::Guess;
-use super::drafter_set::Asked;
+use super::asked::Asked;
+use super::guess::Guess;
 use crate::drafter_id::DrafterId;
 use crate::oracle::{NodeIdx, TokenTree, TreeNode};
 use crate::units::TokenId;
@@ -201,6 +201,14 @@ impl DraftTree {
         // A stable sort: of equals the parent, which has the lower index, comes first.
         guesses.sort_by(|a, b| self.nodes[b.0].log_p.total_cmp(&self.nodes[a.0].log_p));
         guesses
+    }
+
+    /// What the guesses are worth, falling.
+    pub(super) fn worths(&self) -> Vec<f64> {
+        let ranked = self.ranked().into_iter();
+        ranked
+            .map(|node| f64::from(self.nodes[node.0].path_p()))
+            .collect()
     }
 
     /// The certain nodes and the best guesses, `k` nodes at most (but all that are certain).

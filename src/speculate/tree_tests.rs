@@ -1,8 +1,8 @@
 //! Trees of random guesses keep their invariants, whatever is cut from them and stands.
 
-use super::drafter::Guess;
 use super::drafters::lookup::LookupDrafter;
 use super::drafters::model::ModelDrafter;
+use super::guess::Guess;
 use super::tree::{DraftIdx, DraftTree};
 use crate::units::TokenId;
 use proptest::prelude::*;

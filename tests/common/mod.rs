@@ -10,7 +10,9 @@ use nmos::oracle::{
     DeviceOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, TokenTree, WidthClass,
 };
 use nmos::river::{Placement, ReadSizes};
-use nmos::session::{EngineHandle, EngineOptions, Event, Intent, Sampling, TreeSize, spawn};
+use nmos::session::{
+    DrafterOptions, EngineHandle, EngineOptions, Event, Intent, Sampling, TreeSize, spawn,
+};
 use nmos::telemetry::{AnswerStats, Hub};
 use nmos::typing::{Edit, TypingEvent};
 use nmos::units::{Bytes, TokenId};
@@ -143,6 +145,7 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         system: "You are a helpful assistant.".to_owned(),
         anticipate: false,
         exact: false,
+        drafters: DrafterOptions::default(),
         sampling: Sampling::default(),
     }
 }

@@ -303,6 +303,9 @@ fn owners(budget: &Budget, held: Held) -> Vec<Owner> {
         owner("vocabulary", held.vocabulary, "predicted"),
         owner("draft", held.draft, "predicted"),
     ];
+    if held.drafters > Bytes(0) {
+        owners.push(owner("other drafters", held.drafters, "fixed"));
+    }
     for &(name, bytes) in &budget.owners {
         match name {
             Budget::HELD => {}

@@ -13,7 +13,8 @@
 //! ends the same pair. A token more or less costs a step.
 
 use crate::drafter_id::{DrafterId, Marks};
-use crate::speculate::drafter::{DraftError, Drafter, Guess};
+use crate::speculate::drafter::{DraftError, Drafter};
+use crate::speculate::guess::Guess;
 use crate::speculate::tree::{DraftIdx, DraftTree};
 use crate::units::TokenId;
 use std::collections::HashMap;
