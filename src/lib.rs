@@ -18,7 +18,8 @@
 //!                  \  |   /
 //!            ggml   cuda   io     the hardware edges: the only `unsafe` in the tree
 //!
-//!  telemetry, units             plain data, used by all
+//!  telemetry                    plain data, used by all
+//!  units, drafter_id            the words that all of them share
 //!  config, system               settings, and facts about the machine
 //! ```
 #![deny(unsafe_code)]
