@@ -59,7 +59,7 @@ bench-forged: models ## the same with models of 4.7, 9 and 19 GB made for it (33
 bench-rival: models ## as root: the same answers by llama.cpp in a memory group of 1 GiB, 15 minutes a round (rival_rounds=3)
 	benches/rival/rival.py --json rival.json --rounds $(or $(rival_rounds),3)
 
-bench-trees: models ## as root: token trees of every size and llama.cpp, 1.5 hours; goes on where it stopped
+bench-trees: models ## as root: token trees of every size and llama.cpp, 2 hours; goes on where it stopped
 	@benches/trees/trees.py > /dev/null
 	benches/trees/trees.py --open60
 

@@ -25,6 +25,8 @@ pub enum Owner {
     Vocabulary,
     /// The draft model, whatever it holds of this memory.
     Draft,
+    /// What else guesses: tables.
+    Drafters,
     /// What can be neither measured nor derived.
     Margin,
     /// llama.cpp's cells, scratch memory and results.
@@ -59,6 +61,7 @@ impl Owner {
             Self::Program => "program",
             Self::Vocabulary => "vocabulary",
             Self::Draft => "draft",
+            Self::Drafters => "other drafters",
             Self::Margin => "margin",
             Self::Context => "context",
             Self::KvCache => "KV cache",

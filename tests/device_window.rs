@@ -155,6 +155,7 @@ fn sizes(gguf: &Gguf, (ram, vram): (u64, u64), on_device: Option<Bytes>) -> Size
                 host: Bytes(0),
                 device: on_device,
             }),
+            drafters: Bytes(0),
         },
         tensors: tensor_bytes(gguf),
         ctx_tokens: 1024,
@@ -223,8 +224,9 @@ fn a_draft_on_the_device_takes_the_place_of_weights_that_would_stay() {
 fn what_a_draft_holds_is_told_apart_by_where_it_is() {
     let gguf = Gguf::open(&common::model(common::DRAFT)).unwrap();
     let held = |place, ctx_tokens| {
-        let all = Footprint::predict(Bytes(0), &gguf, Some(&gguf), ctx_tokens, place).unwrap();
-        all.draft.unwrap()
+        let none = Bytes(0);
+        let all = Footprint::predict(none, &gguf, Some(&gguf), none, ctx_tokens, place);
+        all.unwrap().draft.unwrap()
     };
     let (host, device) = (held(DraftPlace::Host, 1024), held(DraftPlace::Device, 1024));
     let (on_device, weights) = (device.device.unwrap(), tensor_bytes(&gguf));

@@ -5,7 +5,7 @@ mod common;
 
 use common::{DRAFT, ORACLE, Session, model, paste};
 use nmos::plan::{DraftRequest, TreeSize, Vram};
-use nmos::session::{EngineOptions, Intent, Sampling};
+use nmos::session::{DrafterOptions, EngineOptions, Intent, Sampling};
 use nmos::telemetry::{AnswerStats, Phase, Snapshot};
 use nmos::typing::{Edit, Trace, TypingEvent, VirtualClock};
 use nmos::units::Bytes;
@@ -46,6 +46,7 @@ fn options(ram: u64, draft: bool) -> EngineOptions {
         system: "You are a helpful assistant.".into(),
         anticipate: false,
         exact: true,
+        drafters: DrafterOptions::default(),
         sampling: greedy(),
     }
 }
@@ -123,7 +124,15 @@ fn greedy_answers_are_the_same_with_any_memory_and_any_draft() {
         (BUDGETS[1], true),
         (BUDGETS[2], true),
     ] {
-        let all = answers(options(ram, draft), &prompts);
+        // What the oracle said before is guessed from in every other case.
+        let drafters = DrafterOptions {
+            recycle: ram != BUDGETS[1],
+        };
+        let options = EngineOptions {
+            drafters,
+            ..options(ram, draft)
+        };
+        let all = answers(options, &prompts);
         assert!(
             all.iter().all(|s| s.prefetch_hit_rate.is_some()),
             "weights stream"

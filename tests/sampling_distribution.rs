@@ -5,7 +5,7 @@ mod common;
 
 use common::{SMOL, layer_oracle, rows, tokens};
 use nmos::oracle::{Logits, Oracle, TokenTree, TreeNode, WidthClass, argmax};
-use nmos::speculate::{Sampler, Sampling, accept};
+use nmos::speculate::{Sampler, Sampling, verify};
 use nmos::units::{Bytes, TokenId};
 use std::collections::HashMap;
 
@@ -117,7 +117,7 @@ fn worst(
     for seed in 0..SEEDS {
         let sampler = Sampler::new(Sampling { seed, ..sampling }, Vec::new());
         let mut history = prompt.clone();
-        let accepted = accept(tree, logits, |row| {
+        let accepted = verify(tree, 0, logits, |row| {
             let mut token = sampler.choose(row, &history, history.len());
             // Prefers what was drafted in one case of eight.
             if biased && history.len() == prompt.len() && seed % 8 == 0 {

@@ -8,7 +8,7 @@ use common::{SMOL, model};
 use nmos::model::{Gguf, Tokenizer};
 use nmos::plan::DraftRoom;
 use nmos::speculate::{
-    DraftIdx, DraftTree, Drafter, Guess, ModelDrafter, NodeKind, Sampler, Sampling, Source,
+    DraftIdx, DraftTree, Drafter, Guess, LookupDrafter, ModelDrafter, Sampler, Sampling,
 };
 use nmos::units::TokenId;
 
@@ -23,7 +23,7 @@ fn text() -> Vec<TokenId> {
 }
 
 fn tree_at(text: &[TokenId]) -> DraftTree {
-    DraftTree::certain([(*text.last().unwrap(), NodeKind::Answer)])
+    DraftTree::certain([*text.last().unwrap()])
 }
 
 /// Asks about nodes, adds what is guessed, and says what that was.
@@ -31,7 +31,7 @@ fn ask(drafter: &mut ModelDrafter, tree: &mut DraftTree, nodes: &[DraftIdx]) -> 
     let all = drafter.expand(tree, nodes).unwrap();
     for (&node, guesses) in nodes.iter().zip(&all) {
         for guess in guesses {
-            tree.add(node, *guess, guess.p, NodeKind::Answer);
+            tree.add(node, *guess, ModelDrafter::ID, guess.p);
         }
     }
     all
@@ -113,9 +113,9 @@ fn branches_say_what_each_would_say_alone() {
         let guess = Guess {
             token: below,
             p: 0.5,
-            source: Source::Lookup { matched: 2 },
+            class: 0,
         };
-        tree.add(fourth, guess, 0.5, NodeKind::Answer);
+        tree.add(fourth, guess, LookupDrafter::ID, 0.5);
         let run = [fourth, tree.child(fourth, below).unwrap()];
         answers.extend(ask(&mut drafter, &mut tree, &run));
         asked.extend(run);

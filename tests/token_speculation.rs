@@ -4,12 +4,13 @@
 mod common;
 
 use common::{SMOL, layer_oracle, llama_oracle, model};
+use nmos::drafter_id::DrafterId;
 use nmos::model::Gguf;
-use nmos::oracle::{Oracle, TokenTree, Trees, WidthClass};
-use nmos::plan::{DecodeTimes, TreeSize};
+use nmos::oracle::{Oracle, TokenTree, WidthClass};
+use nmos::plan::{DecodeTimes, DraftRoom, TreeSize};
 use nmos::speculate::{
-    DraftTree, Drafter, Growth, ModelDrafter, NodeKind, Sampler, Sampling, Sizing, Speculator,
-    verify,
+    Cost, DraftError, DraftIdx, DraftLimits, DraftTree, Drafter, DrafterOptions, Guess,
+    ModelDrafter, Sampler, Sampling, Sizing, Speculator, VerifiedPass, at_start, verify,
 };
 use nmos::units::{Bytes, TokenId};
 use std::sync::Arc;
@@ -68,11 +69,10 @@ fn guessed(
     let class = speculator.class(None);
     read(oracle, &prompt[..prompt.len() - 1]);
     let mut text = prompt.to_vec();
-    let last = [(text[text.len() - 1], NodeKind::Answer)];
-    let mut tree = DraftTree::certain(last);
+    let mut tree = DraftTree::certain([text[text.len() - 1]]);
     let (mut passes, mut accepted) = (0, 0);
     while text.len() < prompt.len() + TOKENS {
-        let growth = Growth {
+        let limits = DraftLimits {
             class,
             label: None,
             room: oracle.capacity() - oracle.len(),
@@ -80,17 +80,18 @@ fn guessed(
             chain: !oracle.trees().branch(),
             at_once: false,
         };
-        speculator.grow(&mut tree, &text, &growth).unwrap();
-        let cut = speculator.cut(&tree, &growth);
+        speculator.grow(&mut tree, &text, &limits).unwrap();
+        let cut = speculator.cut(&tree, &limits);
         assert!(cut.nodes.len() <= class.max);
         if speculator.works_ahead() {
             // On another thread, but not at the same time: cores are the oracle's as well.
             let never = AtomicBool::new(false);
-            let work = || speculator.grow_ahead(&mut tree, &text, &growth, &never);
+            let work = || speculator.grow_ahead(&mut tree, &text, &limits, &never);
             let grown = std::thread::scope(|scope| scope.spawn(work).join().unwrap());
             grown.unwrap();
         }
         let output = oracle.pass(&cut.tree, class).unwrap();
+        let before = text.clone();
         let found = verify(&cut.tree, tree.n_certain() - 1, &output.logits, |row| {
             let token = sampler.choose(row, &text, text.len());
             text.push(token);
@@ -99,6 +100,12 @@ fn guessed(
         oracle.commit(&found.path);
         let path: Vec<_> = found.path.iter().map(|&node| cut.origin(node)).collect();
         speculator.observe_pass(cut.nodes.len(), class, output.cost);
+        speculator.learn_output(&VerifiedPass {
+            text: &before,
+            tree: &cut.tree,
+            output: &output,
+            path: &found.path,
+        });
         speculator.learn(&mut tree, &cut, None, &path, &found.chosen);
         passes += 1;
         accepted += path.len() - 1;
@@ -139,16 +146,18 @@ fn compare(oracle: &mut dyn Oracle, sizes: &[usize]) {
         for &size in sizes {
             let class = WidthClass::of(size);
             let plain = alone(oracle, &prompt, class, &sampler);
-            for with_draft in [false, true] {
+            for (with_draft, recycle) in [(false, false), (false, true), (true, true)] {
                 let draft = with_draft.then(|| draft(&sampler));
-                let mut speculator = Speculator::new(TreeSize::Fixed(size), size, Trees::Exact);
+                let sizing = Sizing::new(TreeSize::Fixed(size), size);
+                let mut speculator = Speculator::new(at_start(DrafterOptions { recycle }), sizing);
                 if let Some(draft) = draft {
-                    speculator.add_model(draft);
+                    speculator.add(Box::new(draft));
                 }
                 let told = guessed(oracle, &prompt, &mut speculator, &sampler);
                 let t = sampling.temperature;
                 println!(
-                    "size {size}, temperature {t}, draft {with_draft}: {} passes, {} accepted",
+                    "size {size}, temperature {t}, draft {with_draft}, recycle {recycle}: {} passes, \
+                     {} accepted",
                     told.passes, told.accepted
                 );
                 assert_eq!(told.tokens, plain.tokens, "size {size}, {sampling:?}");
@@ -182,8 +191,11 @@ fn what_is_guessed_ahead_changes_no_token_and_is_kept() {
             home: std::thread::current().id(),
             decodes: Arc::clone(&decodes),
         };
-        let sizing = Sizing::new(TreeSize::Fixed(16), 16, Some(DecodeTimes::new(1, 1.0)));
-        let mut speculator = Speculator::with(Some(Box::new(draft)), sizing);
+        let mut speculator = Speculator::new(
+            at_start(DrafterOptions::default()),
+            Sizing::new(TreeSize::Fixed(16), 16),
+        );
+        speculator.add(Box::new(draft));
         speculator.set_ahead(ahead);
         let told = guessed(&mut oracle, &prompt, &mut speculator, &sampler);
         (told.tokens, decodes.load(Ordering::Relaxed))
@@ -203,23 +215,30 @@ struct Counted {
 }
 
 impl Drafter for Counted {
-    fn batch(&self) -> Option<usize> {
-        Drafter::batch(&self.draft)
+    fn id(&self) -> DrafterId {
+        self.draft.id()
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::Decodes {
+            batch: DraftRoom::HOST.batch,
+            times: DecodeTimes::new(1, 1.0),
+        }
     }
 
     fn unread(&self, text: &[TokenId]) -> usize {
         self.draft.unread(text)
     }
 
-    fn follow(&mut self, text: &[TokenId]) -> Result<(), nmos::ggml::llama::LlamaError> {
+    fn follow(&mut self, text: &[TokenId]) -> Result<(), DraftError> {
         self.draft.follow(text)
     }
 
     fn expand(
         &mut self,
         tree: &DraftTree,
-        nodes: &[nmos::speculate::DraftIdx],
-    ) -> Result<Vec<Vec<nmos::speculate::Guess>>, nmos::ggml::llama::LlamaError> {
+        nodes: &[DraftIdx],
+    ) -> Result<Vec<Vec<Guess>>, DraftError> {
         if std::thread::current().id() == self.home {
             self.decodes.fetch_add(1, Ordering::Relaxed);
         }
@@ -237,23 +256,26 @@ fn chains_change_no_token_of_llama_cpps_graph() {
 struct Wrong;
 
 impl Drafter for Wrong {
-    fn batch(&self) -> Option<usize> {
-        Some(4)
+    fn id(&self) -> DrafterId {
+        ModelDrafter::ID
     }
 
-    fn follow(&mut self, _: &[TokenId]) -> Result<(), nmos::ggml::llama::LlamaError> {
+    fn cost(&self) -> Cost {
+        Cost::Decodes {
+            batch: 4,
+            times: DecodeTimes::new(1, 1.0),
+        }
+    }
+
+    fn follow(&mut self, _: &[TokenId]) -> Result<(), DraftError> {
         Ok(())
     }
 
-    fn expand(
-        &mut self,
-        _: &DraftTree,
-        nodes: &[nmos::speculate::DraftIdx],
-    ) -> Result<Vec<Vec<nmos::speculate::Guess>>, nmos::ggml::llama::LlamaError> {
-        let guess = |i| nmos::speculate::Guess {
+    fn expand(&mut self, _: &DraftTree, nodes: &[DraftIdx]) -> Result<Vec<Vec<Guess>>, DraftError> {
+        let guess = |i| Guess {
             token: TokenId(4000 + i),
             p: 0.9,
-            source: nmos::speculate::Source::Model,
+            class: 0,
         };
         Ok(nodes.iter().map(|_| vec![guess(0)]).collect())
     }
@@ -266,14 +288,13 @@ fn a_draft_that_is_always_wrong_costs_no_token_and_is_soon_not_believed() {
     let prompt = prompt();
     let sampler = Sampler::new(Sampling::default(), Vec::new());
     let plain = alone(&mut oracle, &prompt, WidthClass::BATCH, &sampler);
-    let sizing = Sizing::new(TreeSize::Fixed(8), 8, Some(DecodeTimes::new(1, 1.0)));
-    let mut speculator = Speculator::with(Some(Box::new(Wrong)), sizing);
+    let mut speculator = Speculator::new(
+        at_start(DrafterOptions::default()),
+        Sizing::new(TreeSize::Fixed(8), 8),
+    );
+    speculator.add(Box::new(Wrong));
     let told = guessed(&mut oracle, &prompt, &mut speculator, &sampler);
     assert_eq!(told.tokens, plain.tokens);
-    let sure = nmos::speculate::Guess {
-        token: TokenId(4000),
-        p: 0.9,
-        source: nmos::speculate::Source::Model,
-    };
-    assert!(speculator.calibration().of(&sure) < 0.75);
+    let calibration = speculator.calibration(ModelDrafter::ID).unwrap();
+    assert!(calibration.of(0, 0.9) < 0.75);
 }

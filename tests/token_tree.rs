@@ -3,11 +3,14 @@
 mod common;
 
 use common::{
-    DRAFT, ORACLE, SMOL, layer_oracle, layer_oracle_with_context, llama_oracle, max_diff, rows,
-    same_bits, tokens,
+    DRAFT, ORACLE, SMOL, layer_oracle, layer_oracle_with_context, llama_oracle, max_diff, model,
+    rows, same_bits, tokens,
 };
-use nmos::oracle::{NodeIdx, Oracle, TokenTree, TreeNode, WidthClass};
+use nmos::model::Gguf;
+use nmos::oracle::{NodeIdx, Oracle, TokenTree, TreeNode, WidthClass, argmax};
 use nmos::units::{Bytes, TokenId};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 const PREFIX: usize = 20;
 
@@ -132,4 +135,66 @@ fn a_context_full_of_holes_closes_them() {
     for (a, b) in a.iter().zip(&b) {
         assert!(same_bits(a, b), "differs by {}", max_diff(a, b));
     }
+}
+
+/// What the output norm and the row of the output matrix for `token` make of a hidden state.
+fn logit(gguf: &Gguf, hidden: &[f32], token: TokenId) -> f32 {
+    let read = |name: &str, row: usize| {
+        let tensor = gguf.tensors().find(|t| t.name == name).expect("a tensor");
+        let bytes = nmos::ggml::row_bytes(tensor.ty, hidden.len());
+        let mut packed = vec![0; bytes];
+        let file = File::open(&gguf.files[tensor.file].path).expect("a file");
+        file.read_exact_at(&mut packed, tensor.offset + (row * bytes) as u64)
+            .expect("a row");
+        let mut values = vec![0.0; hidden.len()];
+        nmos::ggml::dequantize_row(tensor.ty, &packed, &mut values);
+        values
+    };
+    let squares: f32 = hidden.iter().map(|x| x * x).sum();
+    let scale = (squares / hidden.len() as f32 + 1e-5).sqrt().recip();
+    let norm = read("output_norm.weight", 0);
+    // The output matrix is the embedding.
+    let row = read(
+        "token_embd.weight",
+        usize::try_from(token.0).expect("an index"),
+    );
+    let normed = hidden.iter().zip(&norm).map(|(x, w)| x * scale * w);
+    normed.zip(&row).map(|(x, w)| x * w).sum()
+}
+
+#[test]
+fn hidden_states_come_when_asked_for_and_are_what_logits_are_made_of() {
+    let gguf = Gguf::open(&model(SMOL)).expect("a model");
+    let (tree, paths) = fork();
+    let mut oracle = layer_oracle(SMOL, Bytes::mib(48));
+    rows(&mut oracle, &prefix(), WidthClass::BATCH.max);
+    let plain = oracle.pass(&tree, WidthClass::BATCH).expect("a pass");
+    assert_eq!(plain.hidden, None);
+    oracle.keep_hidden(true);
+    let output = oracle.pass(&tree, WidthClass::BATCH).expect("a pass");
+    let hidden = output.hidden.expect("asked for");
+    assert_eq!(hidden.nodes(), output.logits.nodes());
+    for node in 0..tree.len() {
+        let row = output.logits.of(node).expect("a row");
+        assert!(same_bits(row, plain.logits.of(node).expect("a row")));
+        let state = hidden.of(node).expect("a state");
+        for token in [argmax(row), TokenId(500)] {
+            let found = row[usize::try_from(token.0).expect("an index")];
+            let made = logit(&gguf, state, token);
+            // The kernel rounds the state to eight bits.
+            assert!((found - made).abs() < 0.3, "node {node}: {found}, {made}");
+        }
+    }
+    // Of the nodes whose logits are wanted alone, and in a branch as in the tree.
+    let branch: Vec<_> = paths[1].iter().map(|&n| tree.nodes()[n].token).collect();
+    let chain = TokenTree::chain(&branch, 3);
+    let output = oracle.pass(&chain, WidthClass::BATCH).expect("a pass");
+    let alone = output.hidden.expect("asked for");
+    assert_eq!(alone.nodes(), [3, 4]);
+    assert_eq!(alone.of(2), None);
+    let (in_tree, in_branch) = (hidden.of(paths[1][4]), alone.of(4));
+    assert!(same_bits(
+        in_tree.expect("a state"),
+        in_branch.expect("a state")
+    ));
 }

@@ -61,6 +61,8 @@ class Setting:
     seed: int = 0
     # NMOS's --tree; None leaves it out.
     tree: str | None = None
+    # NMOS's --recycle.
+    recycle: bool = False
     # Whether llama.cpp copies the oracle's weights into the layout of its fastest
     # kernels, as it does unless told otherwise. Without room for the copy that is slow.
     repack: bool = False
@@ -85,7 +87,7 @@ class Nmos:
         s = self.setting
         return [
             str(self.binary), "--config", os.devnull, "run", "--json", "--ram", s.ram, "-n", str(tokens),
-            *(["--tree", s.tree] if s.tree else []),
+            *(["--tree", s.tree] if s.tree else []), *(["--recycle"] if s.recycle else []),
             "--temp", f"{s.temperature:g}", "--seed", str(s.seed),
             "--top-k", "0", "--top-p", "1", "--min-p", "0", "--repeat-penalty", "1",
             "--oracle", str(s.oracle),

@@ -21,6 +21,10 @@ NO_DRAFT = "1"
 AUTO = "auto"
 # No draft model, in the memory that `auto` gets with one.
 NO_DRAFT_SAME_MEMORY = "1@auto"
+# No draft model in that memory either, and a tree that chooses its size: of repetitions alone, and
+# of what the oracle said before as well.
+LOOKUP = "lookup@auto"
+RECYCLE = "recycle@auto"
 # Neither a tree nor a draft is named, in that memory too: NMOS decides both.
 DEFAULT = "default"
 # llama.cpp's chain of guesses, in NMOS.
@@ -45,6 +49,7 @@ class Variant:
     draft: str | None = NAMED
     # The tree whose memory it gets; None: what it needs itself.
     memory_of: str | None = None
+    recycle: bool = False
 
     @property
     def is_rival(self):
@@ -54,6 +59,8 @@ class Variant:
 OURS = (
     *(Variant(name, tree=name) for name in (*BUDGETS, AUTO, CHAIN)),
     Variant(NO_DRAFT_SAME_MEMORY, tree=NO_DRAFT, memory_of=AUTO),
+    Variant(LOOKUP, tree=AUTO, draft=None, memory_of=AUTO),
+    Variant(RECYCLE, tree=AUTO, draft=None, memory_of=AUTO, recycle=True),
     Variant(DEFAULT, draft=UNSAID, memory_of=AUTO),
 )
 RIVALS = tuple(Variant(f"llama-{engine}" if engine != "llama" else "llama", engine=engine, memory_of=AUTO)
@@ -90,4 +97,4 @@ def jobs(variants, residencies, temperatures, prompts, rounds, seed):
 
 def _makes_sense(variant, resident):
     # Where all stays, more memory changes nothing, and a draft takes none from the weights.
-    return variant.name not in (NO_DRAFT_SAME_MEMORY, DEFAULT) or resident not in (WHOLE, PINNED)
+    return variant.name not in (NO_DRAFT_SAME_MEMORY, LOOKUP, RECYCLE, DEFAULT) or resident not in (WHOLE, PINNED)

@@ -180,10 +180,15 @@ def _settings(runs):
 
 def _verdicts(by_variant, best):
     """In words, of one setting and kind of prompt."""
+    lines = []
+    recycled = ratios(by_variant.get(grid.RECYCLE, []), by_variant.get(grid.LOOKUP, []))
+    if recycled:
+        interval, slower = spread(recycled), sum(pair < 1 for pair in recycled)
+        lines.append(f"without a draft, recycling pays: {judge(interval, 1)}; {_show(interval, 'x')}, slower in"
+                     f" {slower} of {len(recycled)} pairs")  # fmt: skip
     chosen = [name for name in (grid.AUTO, grid.DEFAULT) if name in by_variant]
     if not chosen:
-        return ["neither auto nor default was run"]
-    lines = []
+        return [*lines, "neither auto nor default was run"]
     for name in chosen:
         pairs = ratios(by_variant[name], by_variant.get(best, []))
         if pairs:

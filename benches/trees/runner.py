@@ -161,7 +161,7 @@ class Runner:
         variant = job.variant
         setting = replace(
             self.setting, ram=placement.ram, temperature=job.temperature, seed=job.seed, tree=variant.tree,
-            draft=self._draft(variant),
+            draft=self._draft(variant), recycle=variant.recycle,
             # The copy has room only where all fits.
             repack=job.resident == grid.WHOLE,
         )  # fmt: skip

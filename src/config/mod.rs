@@ -31,7 +31,7 @@ pub use table::{Layer, ROWS, Settings};
 pub use values::{Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Template};
 
 use crate::plan::DraftRequest;
-use crate::session::{EngineOptions, Sampling};
+use crate::session::{DrafterOptions, EngineOptions, Sampling};
 use row::Stack;
 use std::ffi::OsStr;
 use std::fmt;
@@ -182,6 +182,9 @@ impl Settings {
             chat_template: self.chat_template.value.name(),
             anticipate: true,
             exact: self.exact.value == Switch::On,
+            drafters: DrafterOptions {
+                recycle: self.recycle.value == Switch::On,
+            },
             sampling: Sampling {
                 temperature: self.temp.value,
                 top_k: self.top_k.value,

@@ -125,6 +125,14 @@ settings! {
              that takes longer",
         ).alone_means("on")),
     }
+    "recycle" as recycle: Switch {
+        read: Read::Text(Switch::from_str, "\"on\" or \"off\""),
+        default: || Switch::Off,
+        flag: Some(Flag::shared(
+            "SWITCH",
+            "on: guesses are also drawn from what the oracle said of the same tokens before",
+        ).alone_means("on")),
+    }
     "mouse" as mouse: Switch {
         read: Read::Text(Switch::from_str, "\"on\" or \"off\""),
         default: || Switch::On,

@@ -384,6 +384,7 @@ impl Oracle for LlamaOracle {
         let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         Ok(PassOutput {
             logits,
+            hidden: None,
             cost: PassCost {
                 wall_us: us(began.elapsed()),
                 stall_us: us(self.stall().saturating_sub(stall_before)),

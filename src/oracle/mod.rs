@@ -18,6 +18,7 @@
 //! verified it, and answers differ between trees of other shapes only where two logits are nearer
 //! to each other than rounding is wide. [`Trees`] says which of these an oracle promises.
 
+mod hidden;
 mod hooked;
 mod layer;
 mod llama;
@@ -28,6 +29,7 @@ mod toy;
 mod tree;
 mod trees;
 
+pub use hidden::HiddenStates;
 pub use hooked::HookedOptions;
 pub use layer::{
     DeviceOptions, LayerOracle, LayerOracleOptions, PassShape, ProbeOptions, StepTimes,
@@ -122,6 +124,8 @@ pub struct PassCost {
 #[derive(Debug)]
 pub struct PassOutput {
     pub logits: Logits,
+    /// Where they are wanted and the oracle has them: see [`Oracle::keep_hidden`].
+    pub hidden: Option<HiddenStates>,
     pub cost: PassCost,
 }
 
@@ -207,6 +211,10 @@ pub trait Oracle {
     /// Lets the passes from now on be given up between two steps: they end with
     /// [`OracleError::GivenUp`] and commit nothing. An oracle need not ask.
     fn give_up_when(&mut self, _outdated: Option<GiveUp>) {}
+
+    /// Whether passes from now on are to give the last layer's states of the nodes whose logits are
+    /// wanted: for drafters that read them. An oracle need not have them.
+    fn keep_hidden(&mut self, _wanted: bool) {}
 
     /// Keeps the nodes of `path` (parents first) of the last pass, prunes the rest.
     fn commit(&mut self, path: &[NodeIdx]);

@@ -87,6 +87,7 @@ impl Oracle for ToyOracle {
         }
         Ok(PassOutput {
             logits,
+            hidden: None,
             cost: PassCost::default(),
         })
     }

@@ -238,12 +238,14 @@ impl Divider<'_> {
             program,
             vocabulary,
             draft,
+            drafters,
         } = self.sizes.footprint;
         let mut ledger = Ledger::new(self.sizes.ram);
         ledger.measured(Owner::Program, program);
         ledger.predicted(Owner::Vocabulary, vocabulary);
         let draft = draft.map_or(Bytes(0), |draft| draft.host);
         ledger.predicted(Owner::Draft, draft);
+        ledger.fixed(Owner::Drafters, drafters);
         ledger.fixed(Owner::Margin, MARGIN);
         ledger
     }

@@ -98,7 +98,7 @@ mod tests {
     use crate::model::VocabularyMismatch;
     use crate::plan::TooSmall;
 
-    fn too_small() -> Box<PlacementError> {
+    fn too_small() -> PlacementError {
         let error = TooSmall {
             ram: Bytes::mib(1),
             least: Bytes::mib(9),
@@ -107,15 +107,15 @@ mod tests {
             nodes: 1,
             head: None,
         };
-        Box::new(error.into())
+        error.into()
     }
 
     #[test]
     fn only_another_file_mends_a_draft_that_is_left_out() {
         for (why, mended) in [
             (LeftOut::Missing("it is not here".into()), true),
-            (LeftOut::Unusable(too_small()), true),
-            (LeftOut::TooLarge(too_small()), false),
+            (LeftOut::Unusable(Box::new(too_small())), true),
+            (LeftOut::TooLarge(Box::new(too_small())), false),
         ] {
             assert_eq!(why.can_be_mended(), mended, "{why}");
             assert!(why.to_string().contains("the default one is left out ("));
@@ -140,6 +140,6 @@ mod tests {
             cause.contains('7') && text.matches("cannot draft").count() == 1,
             "{text}"
         );
-        assert!(!with_causes(&*too_small()).contains("9 MiB: "));
+        assert!(!with_causes(&too_small()).contains("9 MiB: "));
     }
 }

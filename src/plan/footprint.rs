@@ -54,6 +54,8 @@ pub struct Footprint {
     pub vocabulary: Bytes,
     /// `None` where no model drafts.
     pub draft: Option<DraftFootprint>,
+    /// What else drafts: fixed.
+    pub drafters: Bytes,
 }
 
 /// What a draft holds.
@@ -74,6 +76,7 @@ impl Footprint {
         program: Bytes,
         oracle: &Gguf,
         draft: Option<&Gguf>,
+        drafters: Bytes,
         ctx_tokens: usize,
         place: DraftPlace,
     ) -> Result<Self, GgufError> {
@@ -82,6 +85,7 @@ impl Footprint {
             program,
             vocabulary: vocabulary(oracle)?,
             draft: draft.transpose()?,
+            drafters,
         })
     }
 }

@@ -101,10 +101,10 @@ impl<'a> Planner<'a> {
         place: DraftPlace,
     ) -> Result<Division, PlacementError> {
         let (index, ctx_tokens) = (&self.oracle.index, self.ctx_tokens());
-        let program = self.machine.program;
+        let (program, drafters) = (self.machine.program, self.request.drafters);
         let sizes = Sizes {
             ram: self.machine.ram,
-            footprint: Footprint::predict(program, index, draft, ctx_tokens, place)?,
+            footprint: Footprint::predict(program, index, draft, drafters, ctx_tokens, place)?,
             tensors: tensor_bytes(index),
             ctx_tokens,
             tree: self.request.tree,

@@ -10,6 +10,8 @@ pub struct PlanRequest<'a> {
     /// The oracle's GGUF (the first of its parts, for a split one).
     pub oracle: &'a Path,
     pub draft: &'a DraftRequest,
+    /// What drafters hold that are no models.
+    pub drafters: Bytes,
     /// The most RAM that the process may hold; `None` takes what is available less a margin.
     pub ram: Option<Bytes>,
     pub vram: Vram,

@@ -13,8 +13,7 @@
 //!                             (as many as --threads, where not)
 //! ```
 
-use crate::ggml::llama::LlamaError;
-use crate::speculate::Speculator;
+use crate::speculate::{DraftError, Speculator};
 use crate::typing::Clock;
 use crate::units::Micros;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,7 +71,7 @@ pub(super) struct Ahead {
     pub hidden_ms: Option<f64>,
     /// Time that the pass's end waited for a decode under way.
     pub waited_ms: f64,
-    pub drafted: Result<(), LlamaError>,
+    pub drafted: Result<(), DraftError>,
 }
 
 impl Ahead {
@@ -89,7 +88,7 @@ impl Ahead {
 pub(super) fn beside<T>(
     speculator: &mut Speculator,
     clock: &dyn Clock,
-    work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), LlamaError> + Send,
+    work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), DraftError> + Send,
     pass: impl FnOnce() -> T,
 ) -> (T, Ahead) {
     if !speculator.works_ahead() {
@@ -103,7 +102,7 @@ fn beside_on<T>(
     thread: Builder,
     speculator: &mut Speculator,
     clock: &dyn Clock,
-    work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), LlamaError> + Send,
+    work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), DraftError> + Send,
     pass: impl FnOnce() -> T,
 ) -> (T, Ahead) {
     let stop = AtomicBool::new(false);
@@ -156,8 +155,8 @@ pub(super) fn ms_since(clock: &dyn Clock, began_us: Micros) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::Trees;
     use crate::plan::TreeSize;
+    use crate::speculate::Sizing;
     use crate::typing::VirtualClock;
 
     fn cores(oracle: bool, draft: bool, threads: usize, cores: usize) -> (usize, bool) {
@@ -201,7 +200,7 @@ mod tests {
 
     #[test]
     fn where_no_thread_can_be_had_the_pass_runs_alone() {
-        let mut speculator = Speculator::new(TreeSize::Fixed(8), 8, Trees::Exact);
+        let mut speculator = Speculator::new(Vec::new(), Sizing::new(TreeSize::Fixed(8), 8));
         let mut worked = false;
         // Of a stack larger than all addresses.
         let thread = Builder::new().stack_size(1 << 50);

@@ -17,11 +17,11 @@ use super::ahead::{beside, ms_since};
 use super::cache::Cache;
 use super::decoder::{Decoder, StepError, failed};
 use super::request::Params;
-use crate::oracle::{OracleError, PassCost, WidthClass};
+use crate::oracle::{OracleError, PassOutput, WidthClass};
 use crate::speculate::{
-    Accepted, Cut, DraftTree, Growth, NodeKind, Sampler, Source, Speculator, verify,
+    Accepted, Cut, DraftLimits, DraftTree, Sampler, Speculator, VerifiedPass, verify,
 };
-use crate::telemetry::{self, AnswerEnd, PassView, SpeculationView, TreeNodeView, TreeView};
+use crate::telemetry::{AnswerEnd, PassView, SpeculationView, TreeNodeView, TreeView};
 use crate::units::TokenId;
 use crate::vocabulary::Label;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ impl Answer {
     ///
     /// # Errors
     /// A failed pass leaves the answer as it was: another step may succeed. After a failed
-    /// draft the caller drops it and goes on; if it failed beside a pass, what that pass said is
+    /// draft, which is asked no more, the caller goes on; if it failed beside a pass, what that pass said is
     /// part of the answer.
     pub(super) fn step(&mut self, decoder: &mut Decoder) -> Result<Option<PassView>, StepError> {
         if self.end.is_some() {
@@ -160,7 +160,7 @@ impl Answer {
         }
         let tree = self.tree.take().or_else(|| {
             let last = *self.tokens.last()?;
-            Some(DraftTree::certain([(last, NodeKind::Answer)]))
+            Some(DraftTree::certain([last]))
         });
         let Some(tree) = tree else {
             unreachable!("an answer has its first token")
@@ -215,7 +215,7 @@ impl Answer {
             decoder.read(&rest[..width.max], width, &self.prompt)?;
             return Ok(None);
         }
-        let tree = DraftTree::certain(rest.iter().map(|&token| (token, NodeKind::Prompt)));
+        let tree = DraftTree::certain(rest.iter().copied());
         // Before a pass was measured there is nothing to choose the answer's class by.
         let chooses = decoder.speculator.can_choose();
         let class = chooses.then(|| self.class(decoder));
@@ -238,39 +238,47 @@ impl Answer {
     ) -> Result<PassView, StepError> {
         let began_us = decoder.clock.now_us();
         let text: Vec<_> = self.prompt.iter().chain(&self.tokens).copied().collect();
-        let growth = self.growth(class, decoder);
+        let limits = self.draft_limits(class, decoder);
         let Decoder {
             cache,
             speculator,
             clock,
         } = decoder;
         let cut = match seats {
-            Seats::CertainOnly => tree.cut(tree.len(), true),
+            Seats::CertainOnly => tree.cut(tree.len()),
             Seats::Guesses => {
-                let grown = speculator.grow(&mut tree, &text, &growth);
+                let grown = speculator.grow(&mut tree, &text, &limits);
                 grown.map_err(StepError::Draft)?;
-                speculator.cut(&tree, &growth)
+                speculator.cut(&tree, &limits)
             }
         };
         let drafted_ms = ms_since(&**clock, began_us);
         let certain = tree.n_certain();
+        cache.keep_hidden(speculator.needs_hidden());
         let (done, ahead) = beside(
             speculator,
             &**clock,
             |speculator, stop| match seats {
                 Seats::CertainOnly => speculator.read_ahead(&text, stop),
-                Seats::Guesses => speculator.grow_ahead(&mut tree, &text, &growth, stop),
+                Seats::Guesses => speculator.grow_ahead(&mut tree, &text, &limits, stop),
             },
             || self.rules.pass(cache, &cut, certain, class, &text),
         );
-        let (accepted, cost) = match done {
+        let (accepted, output) = match done {
             Ok(done) => done,
             Err(error) => {
                 self.tree = (!self.tokens.is_empty()).then_some(tree);
                 return Err(failed(error, ahead.drafted));
             }
         };
-        speculator.observe_pass(cut.nodes.len(), class, cost);
+        speculator.observe_pass(cut.nodes.len(), class, output.cost);
+        speculator.learn_output(&VerifiedPass {
+            text: &text,
+            tree: &cut.tree,
+            output: &output,
+            path: &accepted.path,
+        });
+        drop(output);
         let verified = Verified {
             tree,
             cut,
@@ -303,9 +311,10 @@ impl Answer {
         self.take(&accepted.chosen);
         if seats == Seats::Guesses {
             let shown = &mut self.speculation;
+            shown.show_drafters(speculator.drafters());
             shown.count_pass(view(&tree, &cut, &accepted), self.tokens.len() - before);
             shown.max_nodes = speculator.sizing().cap();
-            shown.draft_ms = speculator.has_model().then_some(draft_ms);
+            shown.draft_ms = speculator.computes().then_some(draft_ms);
             shown.draft_hidden_ms = hidden_ms;
             shown.pass_ms = Some(pass_ms);
             speculator.learn(&mut tree, &cut, self.label, reached, &accepted.chosen);
@@ -325,9 +334,9 @@ impl Answer {
     }
 
     /// How the tree of the next pass may grow.
-    fn growth(&self, class: WidthClass, decoder: &Decoder) -> Growth {
+    fn draft_limits(&self, class: WidthClass, decoder: &Decoder) -> DraftLimits {
         let oracle = decoder.cache.oracle();
-        Growth {
+        DraftLimits {
             class,
             label: self.label,
             room: oracle.capacity().saturating_sub(oracle.len()),
@@ -354,8 +363,8 @@ impl Answer {
 }
 
 impl Rules {
-    /// Computes and commits; says what the oracle chose, and what that cost. What is certain
-    /// comes first in a cut, in order.
+    /// Computes and commits; says what the oracle chose, and from what. What is certain comes
+    /// first in a cut, in order.
     fn pass(
         &self,
         cache: &mut Cache,
@@ -363,7 +372,7 @@ impl Rules {
         certain: usize,
         class: WidthClass,
         text: &[TokenId],
-    ) -> Result<(Accepted, PassCost), OracleError> {
+    ) -> Result<(Accepted, PassOutput), OracleError> {
         cache.pass(&cut.tree, class, |output| {
             let mut history = text.to_vec();
             let accepted = verify(&cut.tree, certain - 1, &output.logits, |row| {
@@ -371,7 +380,7 @@ impl Rules {
                 history.push(token);
                 token
             });
-            (accepted.path.clone(), (accepted, output.cost))
+            (accepted.path.clone(), (accepted, output))
         })
     }
 }
@@ -383,12 +392,8 @@ fn view(tree: &DraftTree, cut: &Cut, accepted: &Accepted) -> TreeView {
         let guess = tree.node(origin);
         TreeNodeView {
             parent: node.parent,
-            source: match guess.source {
-                None => telemetry::Source::Known,
-                Some(Source::Model) => telemetry::Source::Model,
-                Some(Source::Lookup { .. }) => telemetry::Source::Lookup,
-            },
-            stated_p: guess.stated,
+            drafter: guess.source.map(|source| source.drafter),
+            stated_p: guess.source.map_or(1.0, |source| source.stated),
             kept: accepted.path.contains(&i),
         }
     });

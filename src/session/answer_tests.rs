@@ -3,13 +3,15 @@
 use super::answer::{Answer, Rules};
 use super::decoder::{Decoder, StepError};
 use super::request::Params;
+use crate::drafter_id::DrafterId;
 use crate::ggml::llama::LlamaError;
 use crate::oracle::{
     NodeIdx, Oracle, OracleError, PassOutput, TokenTree, ToyOracle, Trees, WidthClass, argmax,
 };
 use crate::plan::{DecodeTimes, TreeSize};
 use crate::speculate::{
-    DraftIdx, DraftTree, Drafter, Guess, Sampler, Sampling, Sizing, Source, Speculator,
+    Cost, DraftError, DraftIdx, DraftTree, Drafter, DrafterOptions, Guess, ModelDrafter,
+    RecyclingDrafter, Sampler, Sampling, Sizing, Speculator, at_start,
 };
 use crate::telemetry::AnswerEnd;
 use crate::typing::MonotonicClock;
@@ -73,12 +75,28 @@ impl Draft {
     }
 }
 
+fn out_of_luck() -> DraftError {
+    LlamaError::Decode("out of luck".to_owned()).into()
+}
+
+/// Of so many nodes at a time.
+fn decodes(batch: usize) -> Cost {
+    Cost::Decodes {
+        batch,
+        times: DecodeTimes::new(1, 1.0),
+    }
+}
+
 impl Drafter for Draft {
-    fn batch(&self) -> Option<usize> {
-        Some(8)
+    fn id(&self) -> DrafterId {
+        ModelDrafter::ID
     }
 
-    fn follow(&mut self, text: &[TokenId]) -> Result<(), LlamaError> {
+    fn cost(&self) -> Cost {
+        decodes(8)
+    }
+
+    fn follow(&mut self, text: &[TokenId]) -> Result<(), DraftError> {
         self.text = text.to_vec();
         Ok(())
     }
@@ -87,12 +105,8 @@ impl Drafter for Draft {
         &mut self,
         tree: &DraftTree,
         nodes: &[DraftIdx],
-    ) -> Result<Vec<Vec<Guess>>, LlamaError> {
-        let guess = |token, p| Guess {
-            token,
-            p,
-            source: Source::Model,
-        };
+    ) -> Result<Vec<Vec<Guess>>, DraftError> {
+        let guess = |token, p| Guess { token, p, class: 0 };
         let mut knows_less = false;
         if let Some(beside) = &self.beside {
             if beside.is_home() {
@@ -100,7 +114,7 @@ impl Drafter for Draft {
             } else {
                 let _ = beside.told.send(());
                 if beside.conduct == Conduct::Fails {
-                    return Err(LlamaError::Decode("out of luck beside a pass".to_owned()));
+                    return Err(out_of_luck());
                 }
             }
         }
@@ -109,7 +123,7 @@ impl Drafter for Draft {
             .map(|&node| {
                 self.asked += 1;
                 if self.fails_at.is_some_and(|at| self.asked >= at) {
-                    return Err(LlamaError::Decode("out of luck".to_owned()));
+                    return Err(out_of_luck());
                 }
                 let text = [self.text.as_slice(), &tree.path(node)].concat();
                 let best = argmax(&ToyOracle::logits_after(&text));
@@ -124,14 +138,16 @@ impl Drafter for Draft {
 }
 
 fn speculator(size: usize, draft: Option<Draft>) -> Speculator {
-    speculator_of(Trees::Exact, size, draft)
+    speculator_of(Trees::Exact, size, draft, false)
 }
 
-fn speculator_of(trees: Trees, size: usize, draft: Option<Draft>) -> Speculator {
-    let decodes = draft.as_ref().map(|_| DecodeTimes::new(1, 1.0));
-    let draft = draft.map(|draft| Box::new(draft) as Box<dyn Drafter>);
-    let sizing = Sizing::new(TreeSize::Fixed(size), size, decodes).of(trees);
-    Speculator::with(draft, sizing)
+fn speculator_of(trees: Trees, size: usize, draft: Option<Draft>, recycle: bool) -> Speculator {
+    let sizing = Sizing::new(TreeSize::Fixed(size), size).of(trees);
+    let mut speculator = Speculator::new(at_start(DrafterOptions { recycle }), sizing);
+    if let Some(draft) = draft {
+        speculator.add(Box::new(draft));
+    }
+    speculator
 }
 
 fn rules(sampling: Sampling, max_tokens: usize) -> Arc<Rules> {
@@ -169,7 +185,6 @@ fn answer_in(decoder: Decoder, prompt: &[TokenId], rules: &Arc<Rules>) -> Ended 
             Ok(_) => {}
             Err(StepError::Draft(_)) => {
                 ended.draft_failures += 1;
-                ended.decoder.speculator.drop_model();
             }
             Err(StepError::Oracle(error)) => panic!("{error}"),
         }
@@ -200,7 +215,7 @@ fn the_pass_that_ends_a_prompt_verifies_guesses_too() {
     assert_eq!(ended.answer.passes, ended.answer.trees);
     let shown = &ended.answer.speculation;
     assert_eq!(shown.tokens_a_pass[0], 0, "a pass gave a single token");
-    assert_eq!(ended.answer.accepted, shown.by_source[0].kept);
+    assert_eq!(ended.answer.accepted, shown.tally(ModelDrafter::ID).kept);
     // Not in an answer of another class: those bits are not its own.
     let ended = answer(&prompt, speculator(4, Some(Draft::new(0))), &rules);
     assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
@@ -218,7 +233,7 @@ fn a_draft_that_fails_is_left_out_and_the_answer_goes_on() {
         };
         let ended = answer(&prompt, speculator(8, Some(draft)), &rules);
         assert_eq!(ended.draft_failures, 1);
-        assert!(!ended.decoder.speculator.has_model());
+        assert!(!ended.decoder.speculator.computes());
         assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
     }
 }
@@ -293,7 +308,7 @@ fn a_draft_that_fails_beside_a_pass_is_left_out_and_the_pass_counts() {
     };
     let ended = answer_in(decoder(oracle, speculator), &prompt, &rules);
     assert_eq!(ended.draft_failures, 1);
-    assert!(!ended.decoder.speculator.has_model());
+    assert!(!ended.decoder.speculator.computes());
     assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
     assert!(ended.answer.accepted > 0, "the first pass was of use");
 }
@@ -321,8 +336,7 @@ fn what_the_draft_guesses_beside_a_pass_is_verified_by_the_next() {
         let ended = answer_in(decoder(oracle, speculator), &prompt, &rules);
         assert_eq!(ended.draft_failures, 0);
         assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
-        let [by_model, _] = ended.answer.speculation.by_source;
-        by_model.kept
+        ended.answer.speculation.tally(ModelDrafter::ID).kept
     };
     assert_eq!(kept(false), 1);
     assert!(kept(true) > 1, "only what was guessed beforehand is kept");
@@ -332,20 +346,24 @@ fn what_the_draft_guesses_beside_a_pass_is_verified_by_the_next() {
 struct Illiterate(Sender<()>);
 
 impl Drafter for Illiterate {
-    fn batch(&self) -> Option<usize> {
-        Some(1)
+    fn id(&self) -> DrafterId {
+        ModelDrafter::ID
+    }
+
+    fn cost(&self) -> Cost {
+        decodes(1)
     }
 
     fn unread(&self, text: &[TokenId]) -> usize {
         text.len()
     }
 
-    fn follow(&mut self, _: &[TokenId]) -> Result<(), LlamaError> {
+    fn follow(&mut self, _: &[TokenId]) -> Result<(), DraftError> {
         let _ = self.0.send(());
-        Err(LlamaError::Decode("out of luck with reading".to_owned()))
+        Err(out_of_luck())
     }
 
-    fn expand(&mut self, _: &DraftTree, _: &[DraftIdx]) -> Result<Vec<Vec<Guess>>, LlamaError> {
+    fn expand(&mut self, _: &DraftTree, _: &[DraftIdx]) -> Result<Vec<Vec<Guess>>, DraftError> {
         unreachable!("it follows nothing")
     }
 }
@@ -356,8 +374,8 @@ fn a_pass_counts_beside_which_the_draft_fails_to_read() {
     // In the second case the pass fails as well.
     for (capacity, counts) in [(400, true), (4, false)] {
         let (failed, told) = unbounded();
-        let sizing = Sizing::new(TreeSize::Auto, 8, Some(DecodeTimes::new(1, 1.0)));
-        let mut speculator = Speculator::with(Some(Box::new(Illiterate(failed))), sizing);
+        let sizing = Sizing::new(TreeSize::Auto, 8);
+        let mut speculator = Speculator::new(vec![Box::new(Illiterate(failed))], sizing);
         speculator.set_ahead(true);
         let oracle = Waiting {
             oracle: ToyOracle::new(capacity),
@@ -369,7 +387,11 @@ fn a_pass_counts_beside_which_the_draft_fails_to_read() {
         let read = decoder.read(&prompt, WidthClass::BATCH, &prompt);
         assert!(matches!(read, Err(StepError::Draft(_))), "{read:?}");
         assert_eq!(decoder.cache.tokens().len(), if counts { 20 } else { 0 });
-        assert_eq!(decoder.speculator.can_choose(), counts);
+        assert_eq!(decoder.speculator.sizing().passes.are_known(), counts);
+        assert!(
+            !decoder.speculator.computes(),
+            "a draft that failed is asked again"
+        );
     }
 }
 
@@ -380,7 +402,7 @@ fn on_a_device_a_pass_is_as_wide_as_its_tree_and_the_prompt_fills_it() {
     for size in [4, 100] {
         let mut oracle = ToyOracle::new(400);
         (oracle.trees, oracle.max_nodes) = (Trees::Rounded, size);
-        let speculator = speculator_of(Trees::Rounded, size, Some(Draft::new(3)));
+        let speculator = speculator_of(Trees::Rounded, size, Some(Draft::new(3)), false);
         let ended = answer_in(decoder(oracle, speculator), &prompt, &rules);
         assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
         assert_eq!(ended.answer.width(), Some(WidthClass::DEVICE));
@@ -414,15 +436,22 @@ struct Mirror {
 }
 
 impl Drafter for Mirror {
-    fn batch(&self) -> Option<usize> {
-        Some(8)
+    fn id(&self) -> DrafterId {
+        ModelDrafter::ID
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::Decodes {
+            batch: 8,
+            times: DecodeTimes::new(1, 1.0),
+        }
     }
 
     fn choose_by(&mut self, sampler: &Sampler) {
         self.sampler = Some(sampler.clone());
     }
 
-    fn follow(&mut self, text: &[TokenId]) -> Result<(), LlamaError> {
+    fn follow(&mut self, text: &[TokenId]) -> Result<(), DraftError> {
         self.text = text.to_vec();
         Ok(())
     }
@@ -431,7 +460,7 @@ impl Drafter for Mirror {
         &mut self,
         tree: &DraftTree,
         nodes: &[DraftIdx],
-    ) -> Result<Vec<Vec<Guess>>, LlamaError> {
+    ) -> Result<Vec<Vec<Guess>>, DraftError> {
         let sampler = self.sampler.as_ref().expect("told before it is asked");
         let guess = |&node: &DraftIdx| {
             let text = [self.text.as_slice(), &tree.path(node)].concat();
@@ -439,7 +468,7 @@ impl Drafter for Mirror {
             vec![Guess {
                 token: sampler.choose(&logits, &text, text.len()),
                 p: 0.9,
-                source: Source::Model,
+                class: 0,
             }]
         };
         Ok(nodes.iter().map(guess).collect())
@@ -458,9 +487,8 @@ fn answers_that_take_turns_keep_their_own_text_and_sampling() {
         (prompt(30), rules(sampled(1), 40)),
         (prompt(30), rules(sampled(2), 40)),
     ];
-    let decodes = Some(DecodeTimes::new(1, 1.0));
-    let sizing = Sizing::new(TreeSize::Fixed(8), 8, decodes);
-    let speculator = Speculator::with(Some(Box::new(Mirror::default())), sizing);
+    let sizing = Sizing::new(TreeSize::Fixed(8), 8);
+    let speculator = Speculator::new(vec![Box::new(Mirror::default())], sizing);
     let mut decoder = decoder(ToyOracle::new(400), speculator);
     let mut answers: Vec<_> = wanted
         .iter()
@@ -477,7 +505,7 @@ fn answers_that_take_turns_keep_their_own_text_and_sampling() {
     }
     for (answer, (prompt, rules)) in answers.iter().zip(&wanted) {
         assert_eq!(answer.tokens(), by_hand(prompt, rules));
-        let [by_model, _] = answer.speculation.by_source;
+        let by_model = answer.speculation.tally(ModelDrafter::ID);
         assert!(by_model.judged > 0);
         assert_eq!(by_model.kept, by_model.judged, "of another's sampling");
     }
@@ -546,6 +574,23 @@ fn text_that_the_cache_lost_is_read_again_and_the_tree_goes_on() {
     assert_eq!(answer.tokens(), by_hand(&prompt, &rules));
 }
 
+#[test]
+fn what_the_oracle_said_in_one_answer_is_guessed_in_the_next() {
+    let rules = rules(Sampling::default(), 60);
+    let prompt = prompt(20);
+    let passes = |speculator| {
+        let ended = answer(&prompt, speculator, &rules);
+        assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));
+        let recycled = ended.answer.speculation.tally(RecyclingDrafter::ID);
+        let figures = (ended.answer.passes, recycled.kept);
+        (figures, ended.decoder.speculator)
+    };
+    let (first, speculator) = passes(speculator_of(Trees::Exact, 8, None, true));
+    let (second, _) = passes(speculator);
+    assert!(second.0 < first.0, "{first:?} {second:?}");
+    assert!(second.1 > 0, "{second:?}");
+}
+
 proptest! {
     #[test]
     fn no_guess_changes_a_token(
@@ -556,6 +601,7 @@ proptest! {
         trees in prop_oneof![Just(Trees::Exact), Just(Trees::Rounded), Just(Trees::Chains)],
         ahead in any::<bool>(),
         warm in any::<bool>(),
+        recycle in any::<bool>(),
         seed in any::<u64>(),
     ) {
         let sampling = Sampling {
@@ -569,7 +615,7 @@ proptest! {
         (oracle.trees, oracle.max_nodes) = (trees, size);
         let draft = has_draft.then(|| Draft::new(wrong_every));
         let prompt = prompt(n);
-        let mut speculator = speculator_of(trees, size, draft);
+        let mut speculator = speculator_of(trees, size, draft, recycle);
         speculator.set_ahead(ahead);
         let ended = answer_in(decoder(oracle, speculator), &prompt, &rules);
         prop_assert_eq!(ended.answer.tokens(), by_hand(&prompt, &rules));

@@ -59,6 +59,11 @@ impl Cache {
         self.oracle.give_up_when(outdated);
     }
 
+    /// Whether passes are to give hidden states: see [`Oracle::keep_hidden`].
+    pub(super) fn keep_hidden(&mut self, wanted: bool) {
+        self.oracle.keep_hidden(wanted);
+    }
+
     /// Forgets tokens from position `len` on; passes that gave nothing else were wasted.
     pub(super) fn truncate(&mut self, len: usize) {
         if len >= self.tokens.len() {
@@ -79,7 +84,7 @@ impl Cache {
         &mut self,
         tree: &TokenTree,
         width: WidthClass,
-        keep: impl FnOnce(&PassOutput) -> (Vec<usize>, T),
+        keep: impl FnOnce(PassOutput) -> (Vec<usize>, T),
     ) -> Result<T, OracleError> {
         let before = self.oracle.bytes_read();
         let output = self.oracle.pass(tree, width);
@@ -87,13 +92,14 @@ impl Cache {
             self.wasted_bytes += self.oracle.bytes_read() - before;
         }
         let output = output?;
-        self.threads_last = output.cost.threads;
+        let cost = output.cost;
+        self.threads_last = cost.threads;
         self.threads = self.threads.and(self.threads_last);
-        let (path, result) = keep(&output);
+        let (path, result) = keep(output);
         self.passes.push(PassRecord {
             from: self.tokens.len(),
             bytes: self.oracle.bytes_read() - before,
-            stall_us: output.cost.stall_us,
+            stall_us: cost.stall_us,
         });
         self.oracle.commit(&path);
         self.tokens

@@ -5,9 +5,8 @@
 
 use super::ahead::beside;
 use super::cache::Cache;
-use crate::ggml::llama::LlamaError;
 use crate::oracle::{Oracle, OracleError, WidthClass};
-use crate::speculate::Speculator;
+use crate::speculate::{DraftError, Speculator};
 use crate::typing::Clock;
 use crate::units::TokenId;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ pub(super) enum StepError {
     #[error(transparent)]
     Oracle(#[from] OracleError),
     #[error("the draft fails ({0}); answering without it")]
-    Draft(LlamaError),
+    Draft(DraftError),
 }
 
 impl Decoder {
@@ -73,7 +72,7 @@ impl Decoder {
 
 /// What a failed pass leads to. A draft that failed beside it must not be asked again, so that
 /// this is told; the step that is tried then tells whether passes still fail.
-pub(super) fn failed(pass: OracleError, drafted: Result<(), LlamaError>) -> StepError {
+pub(super) fn failed(pass: OracleError, drafted: Result<(), DraftError>) -> StepError {
     match drafted {
         Ok(()) => pass.into(),
         Err(draft) => {

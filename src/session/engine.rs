@@ -256,7 +256,7 @@ impl Engine {
         self.hub
             .update(|s| s.phase = Phase::Loading("draft".to_owned()));
         match draft.load() {
-            Ok(model) => self.decoder.speculator.add_model(model),
+            Ok(model) => self.decoder.speculator.add(Box::new(model)),
             Err(error) => self.drop_draft(error.into()),
         }
         self.show_work();
@@ -264,7 +264,6 @@ impl Engine {
     }
 
     fn drop_draft(&mut self, why: DraftFailure) {
-        self.decoder.speculator.drop_model();
         self.hub.update(|s| s.engine.draft = None);
         self.notice(Notice::Draft(Arc::new(why)));
     }

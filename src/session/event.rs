@@ -9,9 +9,9 @@
 //! or `Failed`, also where it was cancelled; where the session ends first, the channel closes.
 
 use super::request::{RequestError, RequestId};
-use crate::ggml::llama::LlamaError;
+
 use crate::oracle::OracleError;
-use crate::speculate::DraftOpenError;
+use crate::speculate::{DraftError, DraftOpenError};
 use crate::telemetry::AnswerStats;
 use crate::typing::EditError;
 use std::io;
@@ -75,7 +75,7 @@ pub enum DraftFailure {
     #[error(transparent)]
     Open(#[from] DraftOpenError),
     #[error(transparent)]
-    Decode(#[from] LlamaError),
+    Decode(#[from] DraftError),
 }
 
 /// Why a session cannot go on.

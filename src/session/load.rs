@@ -9,7 +9,7 @@ use crate::model::{Blueprint, ChatTemplate, Tokenizer};
 use crate::oracle::Oracle;
 use crate::plan::{DraftChoice, Form, Placement, Planner};
 use crate::scout::HeuristicScout;
-use crate::speculate::Speculator;
+use crate::speculate::{self, Sizing, Speculator};
 use crate::system;
 use crate::telemetry::{Hub, Phase};
 use crate::units::{Bytes, TokenId};
@@ -97,8 +97,9 @@ pub(super) fn load(
         draft: draft_device.is_some(),
     };
     let draft_cores = DraftCores::new(on, placement.threads, system::cores());
-    let speculator = Speculator::new(options.tree, oracle.max_nodes(), oracle.trees());
-    let mut speculator = speculator.with_one_text(options.exact);
+    let sizing = Sizing::new(options.tree, oracle.max_nodes()).of(oracle.trees());
+    let sizing = sizing.with_one_text(options.exact);
+    let mut speculator = Speculator::new(speculate::at_start(options.drafters), sizing);
     speculator.set_ahead(draft_cores.ahead);
     hub.update(|s| {
         s.engine.oracle = index.name();
@@ -152,7 +153,12 @@ fn log(placement: &Placement) {
 
 /// The owners as they are shown: what is there before the weights in one row.
 fn owners(ledger: &Ledger) -> Vec<(&'static str, Bytes)> {
-    const BEFORE: [Owner; 3] = [Owner::Program, Owner::Vocabulary, Owner::Draft];
+    const BEFORE: [Owner; 4] = [
+        Owner::Program,
+        Owner::Vocabulary,
+        Owner::Draft,
+        Owner::Drafters,
+    ];
     let before = Bytes(BEFORE.map(|owner| ledger.bytes_of(owner).0).iter().sum());
     let others = ledger.entries().iter();
     let others = others.filter(|entry| !BEFORE.contains(&entry.owner));

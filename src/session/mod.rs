@@ -38,7 +38,7 @@ mod stakes;
 mod turn;
 
 pub use crate::plan::{DraftRequest, TreeSize, Vram};
-pub use crate::speculate::Sampling;
+pub use crate::speculate::{DrafterOptions, Sampling};
 pub use client::{Answer, AskError, Client};
 pub use clients::{ClientId, Clients};
 pub use event::{DraftFailure, Event, Notice, RequestEvent, SessionError};

@@ -2,7 +2,7 @@
 
 use super::request::Params;
 use crate::plan::{DraftRequest, PlanRequest, TreeSize, Vram};
-use crate::speculate::Sampling;
+use crate::speculate::{DrafterOptions, Sampling, bytes_at_start};
 use crate::units::Bytes;
 use std::path::PathBuf;
 
@@ -26,6 +26,8 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Most nodes of a pass.
     pub tree: TreeSize,
+    /// What guesses besides a draft.
+    pub drafters: DrafterOptions,
     /// Most answer tokens.
     pub max_tokens: usize,
     /// Answer exactly `max_tokens` tokens, end-of-text or not (benchmarks).
@@ -46,6 +48,7 @@ impl EngineOptions {
         PlanRequest {
             oracle: &self.oracle,
             draft: &self.draft,
+            drafters: bytes_at_start(self.drafters),
             ram: self.ram,
             vram: self.vram,
             ctx_tokens: self.ctx_tokens,

@@ -1,4 +1,4 @@
-//! What a guesser's probabilities are worth, learnt from what became of its guesses.
+//! What a drafter's probabilities are worth, learnt from what became of its guesses.
 //!
 //! A guess is *judged* when its parent stands: the oracle then chose a token in its place. Of
 //! judged guesses of stated probability p a certain share stood; the curve from p to that share
@@ -13,8 +13,6 @@
 //!        +--------------- log-odds of what was stated
 //! ```
 
-use super::guess::{Guess, Source};
-
 /// Log-odds of the first bin's centre (0.7%), and from a bin to the next.
 const FIRST: f64 = -5.0;
 const STEP: f64 = 1.25;
@@ -27,38 +25,31 @@ const PRIOR: f64 = 12.0;
 /// Guesses that a bin remembers, roughly: older ones fade.
 const MEMORY: f64 = 600.0;
 
-/// Lookups are told apart by the number of tokens that matched: up to 2, 4, 8, 16, and more.
-const LENGTHS: [usize; 4] = [2, 4, 8, 16];
-
-/// Learnt for each source of guesses.
-#[derive(Clone, Debug, Default)]
-pub struct Calibration {
-    model: Curve,
-    lookup: [Curve; LENGTHS.len() + 1],
-}
+/// Of one drafter: a curve for each class of its guesses.
+#[derive(Clone, Debug)]
+pub struct Calibration(Vec<Curve>);
 
 impl Calibration {
-    /// The probability that `guess` stands if its parent does.
-    pub fn of(&self, guess: &Guess) -> f32 {
-        let curve = match guess.source {
-            Source::Model => &self.model,
-            Source::Lookup { matched } => &self.lookup[class(matched)],
-        };
-        curve.of(f64::from(guess.p)) as f32
+    /// Before anything was judged.
+    pub fn new(classes: usize) -> Self {
+        Self(vec![Curve::default(); classes.max(1)])
+    }
+
+    /// The probability that a guess of stated probability `p` stands if its parent does.
+    pub fn of(&self, class: usize, p: f32) -> f32 {
+        self.0[self.known(class)].of(f64::from(p)) as f32
     }
 
     /// Learns that a guess of stated probability `p`, whose parent stands, stood or did not.
-    pub fn observe(&mut self, source: Source, p: f32, stood: bool) {
-        let curve = match source {
-            Source::Model => &mut self.model,
-            Source::Lookup { matched } => &mut self.lookup[class(matched)],
-        };
-        curve.observe(f64::from(p), stood);
+    pub fn observe(&mut self, class: usize, p: f32, stood: bool) {
+        let class = self.known(class);
+        self.0[class].observe(f64::from(p), stood);
     }
-}
 
-fn class(matched: usize) -> usize {
-    LENGTHS.partition_point(|&longest| longest < matched)
+    /// A class beyond the last counts to the last.
+    fn known(&self, class: usize) -> usize {
+        class.min(self.0.len() - 1)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -123,15 +114,6 @@ fn probability(log_odds: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::TokenId;
-
-    fn guess(p: f32, source: Source) -> Guess {
-        Guess {
-            token: TokenId(0),
-            p,
-            source,
-        }
-    }
 
     /// Numbers in [0, 1) without a pattern (a linear congruential generator's upper bits).
     fn numbers() -> impl Iterator<Item = f32> {
@@ -141,9 +123,9 @@ mod tests {
 
     #[test]
     fn at_first_what_is_stated_is_believed() {
-        let calibration = Calibration::default();
+        let calibration = Calibration::new(1);
         for p in [0.001, 0.02, 0.3, 0.5, 0.9, 0.999] {
-            let found = calibration.of(&guess(p, Source::Model));
+            let found = calibration.of(0, p);
             assert!((found - p).abs() < 1e-4, "{found}, not {p}");
         }
     }
@@ -151,42 +133,40 @@ mod tests {
     #[test]
     fn a_known_bias_is_found() {
         // Overconfident: of guesses stated with p, p squared stand.
-        let mut calibration = Calibration::default();
+        let mut calibration = Calibration::new(1);
         let mut numbers = numbers();
         for _ in 0..6000 {
             let (Some(p), Some(other)) = (numbers.next(), numbers.next()) else {
                 unreachable!("they never end")
             };
-            calibration.observe(Source::Model, p, other < p * p);
+            calibration.observe(0, p, other < p * p);
         }
         for p in [0.1, 0.25, 0.5, 0.7, 0.9_f32] {
-            let found = calibration.of(&guess(p, Source::Model));
+            let found = calibration.of(0, p);
             assert!((found - p * p).abs() < 0.06, "{found} for {p}");
         }
-        // Of another source nothing is known yet.
-        let other = calibration.of(&guess(0.5, Source::Lookup { matched: 3 }));
-        assert!((other - 0.5).abs() < 1e-6);
     }
 
     #[test]
-    fn lookups_are_told_apart_by_what_matched() {
-        let mut calibration = Calibration::default();
+    fn classes_are_told_apart() {
+        let mut calibration = Calibration::new(3);
         for i in 0..400 {
-            calibration.observe(Source::Lookup { matched: 2 }, 0.5, i % 10 == 0);
-            calibration.observe(Source::Lookup { matched: 12 }, 0.5, i % 10 != 0);
+            calibration.observe(0, 0.5, i % 10 == 0);
+            calibration.observe(2, 0.5, i % 10 != 0);
         }
-        let of = |matched| calibration.of(&guess(0.5, Source::Lookup { matched }));
-        assert!(of(2) < 0.15, "{}", of(2));
-        assert!(of(9) > 0.85, "{}", of(9));
-        assert!((of(3) - 0.5).abs() < 1e-6);
+        let of = |class| calibration.of(class, 0.5);
+        assert!(of(0) < 0.15, "{}", of(0));
+        assert!(of(2) > 0.85, "{}", of(2));
+        assert!((of(1) - 0.5).abs() < 1e-6);
+        assert!((of(3) - of(2)).abs() < 1e-6);
     }
 
     #[test]
     fn what_changes_is_learnt_anew() {
-        let mut calibration = Calibration::default();
+        let mut calibration = Calibration::new(1);
         for i in 0..4000 {
-            calibration.observe(Source::Model, 0.5, i < 2000);
+            calibration.observe(0, 0.5, i < 2000);
         }
-        assert!(calibration.of(&guess(0.5, Source::Model)) < 0.2);
+        assert!(calibration.of(0, 0.5) < 0.2);
     }
 }

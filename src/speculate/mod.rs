@@ -1,7 +1,7 @@
 //! Guessing what the oracle will say, and checking it losslessly.
 //!
 //! Drafters fill a [`DraftTree`] with what may come; the oracle computes the best part of it in
-//! one pass; [`accept()`] walks from the tip and keeps what the oracle itself would have chosen:
+//! one pass; [`verify()`] walks from the tip and keeps what the oracle itself would have chosen:
 //!
 //! ```text
 //!  guessed:  a --+-- b -- c        oracle's choices:  a -> b, b -> c, c -> x
@@ -12,13 +12,15 @@
 //! [`Speculator`] is the whole of it. The choice is a function of the oracle's logits, the text,
 //! the seed and the position alone ([`Sampler`]): no guess can change an answer.
 
-mod accept;
 mod acceptance;
-mod ahead;
+mod asked;
 mod calibration;
+mod drafter;
+mod drafter_set;
+mod drafters;
+mod grow;
 mod guess;
-mod lookup;
-mod model;
+mod limits;
 mod noise;
 mod ranking;
 mod sampler;
@@ -27,14 +29,19 @@ mod speculator;
 mod tree;
 #[cfg(test)]
 mod tree_tests;
+mod verify;
 
-pub use accept::{Accepted, accept, verify};
 pub use acceptance::Acceptance;
 pub use calibration::Calibration;
-pub use guess::{Drafter, Guess, Source};
-pub use lookup::LookupDrafter;
-pub use model::{DraftOpenError, ModelDrafter};
+pub use drafter::{Cost, DraftError, Drafter, VerifiedPass};
+pub use drafters::lookup::LookupDrafter;
+pub use drafters::model::{DraftOpenError, ModelDrafter};
+pub use drafters::recycling::RecyclingDrafter;
+pub use drafters::{DrafterOptions, at_start, bytes_at_start};
+pub use guess::Guess;
+pub use limits::{DraftLimits, PassLimits};
 pub use sampler::{Ranked, Sampler, Sampling};
-pub use sizing::{Frame, Sizing};
-pub use speculator::{Growth, Speculator};
-pub use tree::{Cut, DraftIdx, DraftNode, DraftTree, NodeKind};
+pub use sizing::Sizing;
+pub use speculator::Speculator;
+pub use tree::{Cut, DraftIdx, DraftNode, DraftTree, Source};
+pub use verify::{Accepted, verify};

@@ -1,7 +1,7 @@
 //! What a draft's logits say: looking through a row takes a good part of a millisecond, and a
 //! decode can have dozens.
 
-use super::guess::{Guess, Source};
+use super::guess::Guess;
 use super::sampler::{Ranked, Sampler};
 use crate::units::TokenId;
 use std::thread::{Builder, ScopedJoinHandle};
@@ -57,7 +57,7 @@ fn alone(share: &[Asked<'_>], sampler: &Sampler, most: usize) -> Vec<(usize, Vec
     let guess = |r: Ranked| Guess {
         token: r.token,
         p: r.p,
-        source: Source::Model,
+        class: 0,
     };
     let of = |asked: &Asked<'_>| {
         let ranked = sampler.rank(asked.logits, &asked.history, asked.position, most);

@@ -17,7 +17,9 @@
 //! Invariants: parents come before their children; siblings hold different tokens; what a node
 //! is worth, the probability that all of its path stands, is at most its parent's.
 
-use super::guess::{Guess, Source};
+use super::asked::Asked;
+use super::guess::Guess;
+use crate::drafter_id::DrafterId;
 use crate::oracle::{NodeIdx, TokenTree, TreeNode};
 use crate::units::TokenId;
 
@@ -25,15 +27,14 @@ use crate::units::TokenId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DraftIdx(pub usize);
 
-/// What a node is a token of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeKind {
-    /// The prompt as it stands.
-    Prompt,
-    /// How the prompt may go on.
-    Ending,
-    /// The answer.
-    Answer,
+/// Who guessed a token, and how sure of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Source {
+    pub drafter: DrafterId,
+    /// See [`Guess::class`].
+    pub class: usize,
+    /// The probability that the drafter stated.
+    pub stated: f32,
 }
 
 /// A token that stands for certain, or a guess.
@@ -47,13 +48,10 @@ pub struct DraftNode {
     pub p: f32,
     /// Logarithm of the probability that it and all above it stand.
     pub log_p: f32,
-    pub kind: NodeKind,
     /// Who guessed it; `None` for what is certain.
     pub source: Option<Source>,
-    /// The probability that the guesser stated.
-    pub stated: f32,
-    /// Drafters that have been asked what follows it, a bit for each.
-    pub(super) asked: u8,
+    /// Drafters that have been asked what follows it.
+    pub(super) asked: Asked,
 }
 
 impl DraftNode {
@@ -80,9 +78,9 @@ pub struct Cut {
 
 impl DraftTree {
     /// A tree of what is certain: tokens behind those that are committed, in order.
-    pub fn certain(tokens: impl IntoIterator<Item = (TokenId, NodeKind)>) -> Self {
+    pub fn certain(tokens: impl IntoIterator<Item = TokenId>) -> Self {
         let mut tree = Self::default();
-        for (token, kind) in tokens {
+        for token in tokens {
             let parent = tree.nodes.len().checked_sub(1).map(DraftIdx);
             tree.nodes.push(DraftNode {
                 token,
@@ -90,10 +88,8 @@ impl DraftTree {
                 depth: tree.nodes.len(),
                 p: 1.0,
                 log_p: 0.0,
-                kind,
                 source: None,
-                stated: 1.0,
-                asked: 0,
+                asked: Asked::default(),
             });
         }
         tree.certain = tree.nodes.len();
@@ -158,15 +154,20 @@ impl DraftTree {
 
     /// Adds a guess of what follows `parent`, with its calibrated probability. A token that was
     /// guessed before keeps the more confident guess; what follows it is worth as much more.
-    pub fn add(&mut self, parent: DraftIdx, guess: Guess, calibrated: f32, kind: NodeKind) {
+    pub fn add(&mut self, parent: DraftIdx, guess: Guess, drafter: DrafterId, calibrated: f32) {
         let above = &self.nodes[parent.0];
         let p = calibrated.clamp(f32::MIN_POSITIVE, 1.0);
         let (log_p, depth) = (above.log_p + p.ln(), above.depth + 1);
+        let source = Some(Source {
+            drafter,
+            class: guess.class,
+            stated: guess.p,
+        });
         match self.child(parent, guess.token) {
             Some(same) if self.nodes[same.0].p < p => {
                 let node = &mut self.nodes[same.0];
                 let more = log_p - node.log_p;
-                (node.p, node.source, node.stated) = (p, Some(guess.source), guess.p);
+                (node.p, node.source) = (p, source);
                 self.raise(same, more);
             }
             Some(_) => {}
@@ -176,10 +177,8 @@ impl DraftTree {
                 depth,
                 p,
                 log_p,
-                kind,
-                source: Some(guess.source),
-                stated: guess.p,
-                asked: 0,
+                source,
+                asked: Asked::default(),
             }),
         }
     }
@@ -204,10 +203,17 @@ impl DraftTree {
         guesses
     }
 
+    /// What the guesses are worth, falling.
+    pub(super) fn worths(&self) -> Vec<f64> {
+        let ranked = self.ranked().into_iter();
+        ranked
+            .map(|node| f64::from(self.nodes[node.0].path_p()))
+            .collect()
+    }
+
     /// The certain nodes and the best guesses, `k` nodes at most (but all that are certain).
-    /// Logits are wanted where the oracle's choice can matter: at the tip, if an answer may
-    /// begin there, and at guesses of it.
-    pub fn cut(&self, k: usize, answers: bool) -> Cut {
+    /// Logits are wanted where the oracle's choice can matter: at the tip and at guesses.
+    pub fn cut(&self, k: usize) -> Cut {
         let mut nodes: Vec<_> = (0..self.certain).map(DraftIdx).collect();
         let room = k.saturating_sub(nodes.len());
         nodes.extend(self.ranked().into_iter().take(room));
@@ -216,27 +222,27 @@ impl DraftTree {
         let mut place = vec![None; self.nodes.len()];
         for &at in &nodes {
             let node = &self.nodes[at.0];
-            let guessed_answer = node.kind == NodeKind::Answer && node.source.is_some();
             let pushed = tree.push(TreeNode {
                 token: node.token,
                 parent: node.parent.and_then(|p| place[p.0]),
-                logits: guessed_answer || (answers && Some(at) == self.tip()),
+                logits: node.source.is_some() || Some(at) == self.tip(),
             });
             place[at.0] = Some(pushed);
         }
         Cut { tree, nodes }
     }
 
-    /// Forgets that drafters, those of the bits `of`, have been asked what follows the nodes.
-    pub(super) fn ask_again(&mut self, of: u8) {
-        self.nodes.iter_mut().for_each(|node| node.asked &= !of);
+    /// Lets drafters that had nothing to say of a node be asked about it again.
+    pub(super) fn ask_again(&mut self) {
+        let asked = self.nodes.iter_mut().map(|node| &mut node.asked);
+        asked.for_each(Asked::forget_silence);
     }
 
     /// Roots the tree anew after a pass: `last` is the last node that stands and `next` the
     /// token that the oracle chose behind it. What was guessed below that token stays.
     pub fn advance(&mut self, last: DraftIdx, next: TokenId) {
         let Some(root) = self.child(last, next) else {
-            *self = Self::certain([(next, NodeKind::Answer)]);
+            *self = Self::certain([next]);
             return;
         };
         let top = self.nodes[root.0];
@@ -257,8 +263,7 @@ impl DraftTree {
             });
         }
         let root = &mut kept[0];
-        (root.p, root.stated, root.source) = (1.0, 1.0, None);
-        root.kind = NodeKind::Answer;
+        (root.p, root.source) = (1.0, None);
         self.nodes = kept;
         self.certain = 1;
     }

@@ -1,7 +1,9 @@
 //! Trees of random guesses keep their invariants, whatever is cut from them and stands.
 
-use super::guess::{Guess, Source};
-use super::tree::{DraftIdx, DraftTree, NodeKind};
+use super::drafters::lookup::LookupDrafter;
+use super::drafters::model::ModelDrafter;
+use super::guess::Guess;
+use super::tree::{DraftIdx, DraftTree};
 use crate::units::TokenId;
 use proptest::prelude::*;
 
@@ -9,22 +11,18 @@ fn guess(token: i32, p: f32) -> Guess {
     Guess {
         token: TokenId(token),
         p,
-        source: Source::Model,
+        class: 0,
     }
 }
 
 fn add(tree: &mut DraftTree, parent: usize, token: i32, p: f32) -> DraftIdx {
-    tree.add(DraftIdx(parent), guess(token, p), p, NodeKind::Answer);
+    tree.add(DraftIdx(parent), guess(token, p), ModelDrafter::ID, p);
     tree.child(DraftIdx(parent), TokenId(token)).unwrap()
 }
 
 /// The tree of the module's picture: `p0 p1 a0`, then b, c, d, e, f.
 fn picture() -> DraftTree {
-    let mut tree = DraftTree::certain([
-        (TokenId(100), NodeKind::Prompt),
-        (TokenId(101), NodeKind::Prompt),
-        (TokenId(102), NodeKind::Answer),
-    ]);
+    let mut tree = DraftTree::certain([TokenId(100), TokenId(101), TokenId(102)]);
     let b = add(&mut tree, 2, 1, 0.7);
     let c = add(&mut tree, 2, 2, 0.2);
     add(&mut tree, b.0, 3, 0.8);
@@ -40,7 +38,7 @@ fn tokens_of(tree: &DraftTree) -> Vec<i32> {
 #[test]
 fn a_cut_takes_the_most_worthy_and_wants_logits_where_they_matter() {
     let tree = picture();
-    let cut = tree.cut(6, true);
+    let cut = tree.cut(6);
     let nodes = cut.tree.nodes();
     let tokens: Vec<_> = nodes.iter().map(|n| n.token.0).collect();
     assert_eq!(tokens, [100, 101, 102, 1, 2, 3]);
@@ -48,10 +46,10 @@ fn a_cut_takes_the_most_worthy_and_wants_logits_where_they_matter() {
     assert_eq!(wanted, [false, false, true, true, true, true]);
     assert_eq!(cut.n_guesses(&tree), 3);
     assert_eq!(cut.tree.child(Some(3), TokenId(3)), Some(5));
-    // What is certain is never left out, and a prompt that goes on has no answer.
-    let cut = tree.cut(1, false);
-    assert!(cut.tree.nodes().iter().all(|n| !n.logits));
-    assert_eq!(cut.tree.len(), 3);
+    // What is certain is never left out, and the choice at its end is always wanted.
+    let cut = tree.cut(1);
+    let wanted: Vec<_> = cut.tree.nodes().iter().map(|n| n.logits).collect();
+    assert_eq!(wanted, [false, false, true]);
 }
 
 #[test]
@@ -72,22 +70,22 @@ fn what_was_guessed_below_the_choice_stays() {
     // Something else than was guessed.
     tree.advance(DraftIdx(1), TokenId(77));
     assert_eq!(tokens_of(&tree), [77]);
-    assert_eq!(tree.node(DraftIdx(0)).kind, NodeKind::Answer);
+    assert_eq!(tree.node(DraftIdx(0)).source, None);
 }
 
 #[test]
 fn the_more_confident_guess_of_a_token_counts() {
     let mut tree = picture();
     let sure = Guess {
-        source: Source::Lookup { matched: 9 },
+        class: 3,
         ..guess(1, 0.95)
     };
-    tree.add(DraftIdx(2), sure, 0.95, NodeKind::Answer);
-    tree.add(DraftIdx(2), guess(1, 0.5), 0.5, NodeKind::Answer);
+    tree.add(DraftIdx(2), sure, LookupDrafter::ID, 0.95);
+    add(&mut tree, 2, 1, 0.5);
     assert_eq!(tree.len(), 8);
-    let node = tree.node(DraftIdx(3));
-    assert_eq!(node.source, Some(Source::Lookup { matched: 9 }));
-    assert_eq!(node.stated, 0.95);
+    let source = tree.node(DraftIdx(3)).source.unwrap();
+    assert_eq!(source.drafter, LookupDrafter::ID);
+    assert_eq!((source.class, source.stated), (3, 0.95));
     // What follows it is worth as much more.
     assert!((tree.node(DraftIdx(5)).path_p() - 0.95 * 0.8).abs() < 1e-6);
     assert!((tree.node(DraftIdx(7)).path_p() - 0.2 * 0.9).abs() < 1e-6);
@@ -131,14 +129,14 @@ fn check(tree: &DraftTree) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn invariants_hold(n_certain in 1usize..5, steps in steps(), k in 0usize..40) {
-        let prompt = (0..n_certain).map(|i| (TokenId(100 + i as i32), NodeKind::Prompt));
+        let prompt = (0..n_certain).map(|i| TokenId(100 + i as i32));
         let mut tree = DraftTree::certain(prompt);
         for step in steps {
             match step {
                 Step::Add(at, token, p) => {
                     let tip = tree.tip().unwrap().0;
                     let parent = tip + at % (tree.len() - tip);
-                    tree.add(DraftIdx(parent), guess(token, p), p, NodeKind::Answer);
+                    tree.add(DraftIdx(parent), guess(token, p), ModelDrafter::ID, p);
                 }
                 Step::Advance(at, token) => {
                     let tip = tree.tip().unwrap().0;
@@ -159,7 +157,7 @@ proptest! {
             }
             check(&tree)?;
         }
-        let cut = tree.cut(k, true);
+        let cut = tree.cut(k);
         prop_assert_eq!(cut.nodes.len(), k.clamp(tree.n_certain(), tree.len().max(k.min(tree.len()))));
         let least = cut.nodes.iter().map(|n| tree.node(*n).log_p).fold(0.0, f32::min);
         for guess in tree.guesses() {

@@ -19,7 +19,7 @@ mod stats;
 pub use log::{log_file, log_is_at, see_log};
 pub use snapshot::*;
 pub use speculation::{
-    CALIBRATION_BINS, CalibrationBin, Source, SpeculationView, Tally, TreeNodeView, TreeView,
+    CALIBRATION_BINS, CalibrationBin, SpeculationView, Tally, TreeNodeView, TreeView,
 };
 pub use stats::{AnswerEnd, AnswerStats};
 

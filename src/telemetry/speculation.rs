@@ -9,6 +9,8 @@
 //! it was right. Rates are over judged guesses, since a node below a rejected one says nothing
 //! about the drafter; of `b` and `e`, at most one can be right.
 
+use crate::drafter_id::DrafterId;
+
 /// How speculation fares in the answer under way, or in the last one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpeculationView {
@@ -26,8 +28,8 @@ pub struct SpeculationView {
     pub pass_ms: Option<f64>,
     /// Passes by the answer tokens that they yielded: entry `i` counts those with `i + 1`.
     pub tokens_a_pass: Vec<u64>,
-    /// Guesses by who made them: [`Source::GUESSING`] in order.
-    pub by_source: [Tally; 2],
+    /// Guesses by who made them, in the order in which drafters are shown.
+    pub by_drafter: Vec<(DrafterId, Tally)>,
     /// By depth, guesses that follow a known token first: in how many passes one was judged, and
     /// in how many one of them was kept.
     pub by_depth: Vec<Tally>,
@@ -49,27 +51,13 @@ pub struct TreeView {
 pub struct TreeNodeView {
     /// `None`: it follows what was committed before the pass.
     pub parent: Option<usize>,
-    pub source: Source,
+    /// Who guessed it. `None`: it was known, from the prompt or by the oracle's choice in the pass
+    /// before.
+    pub drafter: Option<DrafterId>,
     /// What its drafter said of it, given that its parent is kept: 0 to 1. One, where it is known.
     pub stated_p: f32,
     /// It lies on the path that the oracle chose.
     pub kept: bool,
-}
-
-/// Where a node's token comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The prompt, or what the oracle chose in the pass before.
-    Known,
-    /// The draft model.
-    Model,
-    /// Text that was there before: prompt and answer.
-    Lookup,
-}
-
-impl Source {
-    /// Those that guess.
-    pub const GUESSING: [Self; 2] = [Self::Model, Self::Lookup];
 }
 
 /// How often something was guessed, judged and kept.
@@ -116,7 +104,7 @@ impl TreeView {
         let mut depths: Vec<usize> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let above = node.parent.map_or(0, |p| depths[p]);
-            depths.push(above + usize::from(node.source != Source::Known));
+            depths.push(above + usize::from(node.drafter.is_some()));
         }
         depths
     }
@@ -128,6 +116,30 @@ impl TreeView {
 }
 
 impl SpeculationView {
+    /// Shows `present` in this order, whether they have guessed or not; then others that have.
+    pub fn show_drafters(&mut self, present: impl Iterator<Item = DrafterId>) {
+        let before = std::mem::take(&mut self.by_drafter);
+        self.by_drafter = present.map(|id| (id, Tally::default())).collect();
+        for (id, tally) in before {
+            *self.tally_mut(id) = tally;
+        }
+    }
+
+    /// What became of the guesses of one drafter.
+    pub fn tally(&self, of: DrafterId) -> Tally {
+        let found = self.by_drafter.iter().find(|(id, _)| *id == of);
+        found.map_or_else(Tally::default, |(_, tally)| *tally)
+    }
+
+    fn tally_mut(&mut self, of: DrafterId) -> &mut Tally {
+        let found = self.by_drafter.iter().position(|(id, _)| *id == of);
+        let at = found.unwrap_or_else(|| {
+            self.by_drafter.push((of, Tally::default()));
+            self.by_drafter.len() - 1
+        });
+        &mut self.by_drafter[at].1
+    }
+
     /// Counts a pass that verified `tree` and yielded `tokens` answer tokens.
     pub fn count_pass(&mut self, tree: TreeView, tokens: usize) {
         if let Some(entry) = tokens.checked_sub(1) {
@@ -137,19 +149,15 @@ impl SpeculationView {
         let depths = tree.depths();
         let mut of_depth: Vec<(bool, bool)> = Vec::new();
         for (node, depth) in tree.nodes.iter().zip(depths) {
-            if node.source == Source::Known {
+            let Some(drafter) = node.drafter else {
                 continue;
-            }
+            };
             let judged = tree.is_judged(node);
             let (at, kept) = (depth - 1, judged && node.kept);
             grow(&mut of_depth, at);
             of_depth[at].0 |= judged;
             of_depth[at].1 |= kept;
-            for (source, tally) in Source::GUESSING.iter().zip(&mut self.by_source) {
-                if *source == node.source {
-                    tally.count(judged, kept);
-                }
-            }
+            self.tally_mut(drafter).count(judged, kept);
             if judged {
                 let bin = (f64::from(node.stated_p) * CALIBRATION_BINS as f64) as usize;
                 let bin = &mut self.calibration[bin.min(CALIBRATION_BINS - 1)];
@@ -176,13 +184,34 @@ fn grow<T: Clone + Default>(entries: &mut Vec<T>, at: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drafter_id::Marks;
 
-    fn node(parent: Option<usize>, source: Source, stated_p: f32, kept: bool) -> TreeNodeView {
+    const MODEL: DrafterId = DrafterId::new(&Marks {
+        name: "model",
+        unicode: ["●", "○"],
+        ascii: ["M", "m"],
+    });
+    const LOOKUP: DrafterId = DrafterId::new(&Marks {
+        name: "lookup",
+        unicode: ["◆", "◇"],
+        ascii: ["L", "l"],
+    });
+
+    fn guess(parent: usize, drafter: DrafterId, stated_p: f32, kept: bool) -> TreeNodeView {
         TreeNodeView {
-            parent,
-            source,
+            parent: Some(parent),
+            drafter: Some(drafter),
             stated_p,
             kept,
+        }
+    }
+
+    fn known() -> TreeNodeView {
+        TreeNodeView {
+            parent: None,
+            drafter: None,
+            stated_p: 1.0,
+            kept: true,
         }
     }
 
@@ -190,12 +219,12 @@ mod tests {
     fn tree() -> TreeView {
         TreeView {
             nodes: vec![
-                node(None, Source::Known, 1.0, true),
-                node(Some(0), Source::Model, 0.95, true),
-                node(Some(1), Source::Model, 0.5, true),
-                node(Some(1), Source::Lookup, 0.25, false),
-                node(Some(2), Source::Model, 1.0, false),
-                node(Some(4), Source::Model, 0.5, false),
+                known(),
+                guess(0, MODEL, 0.95, true),
+                guess(1, MODEL, 0.5, true),
+                guess(1, LOOKUP, 0.25, false),
+                guess(2, MODEL, 1.0, false),
+                guess(4, MODEL, 0.5, false),
             ],
         }
     }
@@ -212,7 +241,8 @@ mod tests {
     fn what_was_never_judged_speaks_for_and_against_nobody() {
         let mut view = SpeculationView::default();
         view.count_pass(tree(), 3);
-        assert_eq!(view.by_source, [tally(4, 3, 2), tally(1, 1, 0)]);
+        let by_drafter = [(MODEL, tally(4, 3, 2)), (LOOKUP, tally(1, 1, 0))];
+        assert_eq!(view.by_drafter, by_drafter);
         let depths = [
             tally(1, 1, 1),
             tally(1, 1, 1),
@@ -234,14 +264,26 @@ mod tests {
         let mut view = SpeculationView::default();
         view.count_pass(tree(), 3);
         let alone = TreeView {
-            nodes: vec![node(None, Source::Known, 1.0, true)],
+            nodes: vec![known()],
         };
         view.count_pass(alone.clone(), 1);
         view.count_pass(TreeView::default(), 0);
         assert_eq!(view.tokens_a_pass, [1, 0, 1]);
-        assert_eq!(view.by_source[0], tally(4, 3, 2));
+        assert_eq!(view.tally(MODEL), tally(4, 3, 2));
         assert_eq!(view.tree, TreeView::default());
         assert_eq!(tree().depths(), [0, 1, 2, 2, 3, 4]);
         assert_eq!(alone.depths(), [0]);
+    }
+
+    #[test]
+    fn drafters_are_shown_in_their_order_and_none_that_guessed_is_lost() {
+        let mut view = SpeculationView::default();
+        view.show_drafters([LOOKUP].into_iter());
+        view.count_pass(tree(), 3);
+        view.show_drafters([MODEL, LOOKUP].into_iter());
+        let shown = [(MODEL, tally(4, 3, 2)), (LOOKUP, tally(1, 1, 0))];
+        assert_eq!(view.by_drafter, shown);
+        view.show_drafters([LOOKUP].into_iter());
+        assert_eq!(view.by_drafter, [shown[1], shown[0]]);
     }
 }

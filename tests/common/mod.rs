@@ -12,8 +12,8 @@ use nmos::oracle::{
 use nmos::plan::{DraftRequest, TreeSize, Vram};
 use nmos::river::{Plan, ReadSizes, catalogue};
 use nmos::session::{
-    Client, EngineHandle, EngineOptions, Event, Intent, RequestEvent, Sampling, spawn,
-    spawn_with_clock,
+    Client, DrafterOptions, EngineHandle, EngineOptions, Event, Intent, RequestEvent, Sampling,
+    spawn, spawn_with_clock,
 };
 use nmos::telemetry::{AnswerStats, Hub};
 use nmos::typing::{Clock, Edit, TypingEvent};
@@ -150,6 +150,7 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         system: "You are a helpful assistant.".to_owned(),
         anticipate: false,
         exact: false,
+        drafters: DrafterOptions::default(),
         sampling: Sampling::default(),
     }
 }

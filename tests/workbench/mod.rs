@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 
 use nmos::session::{Clients, Event as EngineEvent, RequestEvent, SessionError};
+use nmos::speculate::{LookupDrafter, ModelDrafter};
 use nmos::telemetry::*;
 use nmos::tui::app::App;
 use nmos::tui::{ColorDepth, Keymap, ThemeLoader, view};
@@ -66,9 +67,9 @@ pub fn text(buffer: &Buffer) -> String {
 /// Passes over a bush of guesses: the draft model's best three at each depth, and a chain that
 /// was looked up.
 pub fn speculation() -> SpeculationView {
-    let node = |parent, source, stated_p, kept| TreeNodeView {
+    let node = |parent, drafter, stated_p, kept| TreeNodeView {
         parent,
-        source,
+        drafter,
         stated_p,
         kept,
     };
@@ -80,15 +81,15 @@ pub fn speculation() -> SpeculationView {
         ..SpeculationView::default()
     };
     for right in [4, 2, 6, 4] {
-        let mut nodes = vec![node(None, Source::Known, 1.0, true)];
+        let mut nodes = vec![node(None, None, 1.0, true)];
         let mut last = 0;
         for depth in 1..=6 {
             let kept = depth <= right;
             let best = nodes.len();
-            nodes.push(node(Some(last), Source::Model, 0.82, kept));
-            nodes.push(node(Some(last), Source::Model, 0.11, false));
+            nodes.push(node(Some(last), Some(ModelDrafter::ID), 0.82, kept));
+            nodes.push(node(Some(last), Some(ModelDrafter::ID), 0.11, false));
             if depth > 2 {
-                nodes.push(node(Some(last), Source::Lookup, 0.34, false));
+                nodes.push(node(Some(last), Some(LookupDrafter::ID), 0.34, false));
             }
             last = best;
         }

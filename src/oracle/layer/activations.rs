@@ -139,6 +139,15 @@ impl Activations {
         Self::tensor(ctx, &self.x, GgmlType::F32, &[self.n_embd, n])
     }
 
+    /// A copy of the hidden state of the first `n` tokens.
+    pub(super) fn read_x(&self, n: usize) -> Vec<f32> {
+        let mut values = vec![0.0; n * self.n_embd];
+        if n > 0 {
+            self.x(&Context::new(1, 0), n).read_f32(&mut values);
+        }
+        values
+    }
+
     /// A step's inner activations `[width, n]`: what the heads attended to, or what the
     /// feed-forward computed within.
     pub(super) fn inner(&self, ctx: &Context, width: usize, n: usize) -> Tensor {

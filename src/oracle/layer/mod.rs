@@ -29,8 +29,8 @@ pub use probe::{PassShape, ProbeOptions, StepTimes};
 
 use super::logits::LogitPool;
 use super::{
-    GiveUp, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees,
-    WidthClass, check_width, max_width,
+    GiveUp, HiddenStates, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree,
+    Trees, WidthClass, check_width, max_width,
 };
 use crate::ggml::{Compute, Context, Device, Place, dequantize_row};
 use crate::io::RowFile;
@@ -93,6 +93,7 @@ pub struct LayerOracle {
     max_nodes: usize,
     logit_path: LogitPath,
     logit_pool: LogitPool,
+    keep_hidden: bool,
     hub: Arc<Hub>,
 }
 
@@ -180,6 +181,7 @@ impl LayerOracle {
             max_nodes: options.max_nodes,
             logit_path,
             logit_pool: LogitPool::default(),
+            keep_hidden: false,
             kv,
             cells: CellMap::new(options.ctx_tokens),
             embedding: layout.embedding.clone(),
@@ -295,6 +297,14 @@ impl LayerOracle {
         Ok(n_kv)
     }
 
+    /// What the layers made of the nodes that have logits, after a pass.
+    fn hidden(&self, logits: &Logits) -> HiddenStates {
+        let nodes = logits.nodes();
+        let n = nodes.last().map_or(0, |&last| last + 1);
+        let all = self.steps.activations.read_x(n);
+        HiddenStates::of_nodes(nodes, self.shape.n_embd, &all)
+    }
+
     /// All layers, and the head where logits are wanted.
     fn sweep(&mut self, tree: &TokenTree, width: WidthClass) -> Result<Logits, OracleError> {
         let n = tree.len().max(width.min);
@@ -359,6 +369,7 @@ impl Oracle for LayerOracle {
         let stall = self.steps.supply.river().stall();
         let stall = stall.saturating_sub(stall_before);
         Ok(PassOutput {
+            hidden: self.keep_hidden.then(|| self.hidden(&logits)),
             logits,
             cost: PassCost {
                 wall_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -371,6 +382,10 @@ impl Oracle for LayerOracle {
 
     fn give_up_when(&mut self, outdated: Option<GiveUp>) {
         self.steps.give_up = outdated;
+    }
+
+    fn keep_hidden(&mut self, wanted: bool) {
+        self.keep_hidden = wanted;
     }
 
     fn commit(&mut self, path: &[NodeIdx]) {

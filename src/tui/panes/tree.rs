@@ -3,11 +3,12 @@
 //! ```text
 //!  tree 9 of 63 nodes  draft 12 ms  pass 150 ms
 //!  ● ● ◆ ○             a column a depth, the kept path on top: full is kept, hollow is not;
-//!  ○ ○                 round is the draft model's, square was looked up
+//!  ○ ○                 each drafter has a mark of its own
 //! ```
 
 use super::{Ctx, below, lines};
-use crate::telemetry::{Source, SpeculationView, Tally};
+use crate::drafter_id::DrafterId;
+use crate::telemetry::{SpeculationView, Tally};
 use crate::tui::text;
 use crate::tui::theme::Role;
 use ratatui::buffer::Buffer;
@@ -39,17 +40,14 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
         ..below(area, 1)
     };
     for (x, nodes) in (tree.x..tree.right()).step_by(2).zip(by_depth(view)) {
-        for (y, (source, kept)) in (tree.y..tree.bottom()).zip(nodes) {
-            let glyphs = match source {
-                Source::Lookup => ctx.theme.glyphs.tree_lookup,
-                Source::Model | Source::Known => ctx.theme.glyphs.tree_model,
-            };
+        for (y, (drafter, kept)) in (tree.y..tree.bottom()).zip(nodes) {
+            let marks = drafter.marks(ctx.theme.glyphs.ascii);
             let role = if kept { Role::Accepted } else { Role::Rejected };
-            buf.set_span(x, y, &ctx.span(role, glyphs[usize::from(!kept)]), 1);
+            buf.set_span(x, y, &ctx.span(role, marks[usize::from(!kept)]), 1);
         }
     }
     let figures = [
-        sources(ctx, area.width),
+        drafters(ctx, area.width),
         tokens_a_pass(ctx, area.width),
         depths(ctx),
         calibration(ctx, area.width),
@@ -58,17 +56,14 @@ pub fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
 }
 
 /// The guesses of each depth, those that were kept first.
-fn by_depth(view: &SpeculationView) -> Vec<Vec<(Source, bool)>> {
-    let mut columns: Vec<Vec<(Source, bool)>> = Vec::new();
+fn by_depth(view: &SpeculationView) -> Vec<Vec<(DrafterId, bool)>> {
+    let mut columns: Vec<Vec<(DrafterId, bool)>> = Vec::new();
     for (node, depth) in view.tree.nodes.iter().zip(view.tree.depths()) {
-        let Some(column) = depth
-            .checked_sub(1)
-            .filter(|_| node.source != Source::Known)
-        else {
+        let Some((drafter, column)) = node.drafter.zip(depth.checked_sub(1)) else {
             continue;
         };
         columns.resize(columns.len().max(column + 1), Vec::new());
-        columns[column].push((node.source, node.kept));
+        columns[column].push((drafter, node.kept));
     }
     for column in &mut columns {
         column.sort_by_key(|(_, kept)| !kept);
@@ -86,14 +81,13 @@ fn head(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
     ctx.joined(groups, width)
 }
 
-fn sources(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
-    let glyphs = &ctx.theme.glyphs;
-    let names = [(glyphs.tree_model, "model"), (glyphs.tree_lookup, "lookup")];
-    let tallies = ctx.snap.speculation.by_source.iter();
-    let group = |((glyph, name), tally): (([&'static str; 2], &'static str), &Tally)| {
+/// What became of each drafter's guesses.
+fn drafters(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
+    let group = |&(drafter, tally): &(DrafterId, Tally)| {
+        let [kept, _] = drafter.marks(ctx.theme.glyphs.ascii);
         let mut group = vec![
-            ctx.span(Role::Accepted, glyph[0]),
-            ctx.span(Role::Muted, format!(" {name} ")),
+            ctx.span(Role::Accepted, kept),
+            ctx.span(Role::Muted, format!(" {} ", drafter.name())),
         ];
         match tally.rate() {
             Some(rate) => {
@@ -104,7 +98,8 @@ fn sources(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
         }
         group
     };
-    ctx.joined(names.into_iter().zip(tallies).map(group).collect(), width)
+    let all = ctx.snap.speculation.by_drafter.iter();
+    ctx.joined(all.map(group).collect(), width)
 }
 
 /// A level for each share, in a row.

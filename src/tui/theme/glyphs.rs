@@ -5,6 +5,10 @@ use ratatui::symbols::border;
 /// One set of characters; each is one column wide.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Glyphs {
+    /// The ASCII form, of what is named elsewhere too (see [`DrafterId::marks`]).
+    ///
+    /// [`DrafterId::marks`]: crate::drafter_id::DrafterId::marks
+    pub ascii: bool,
     pub border: border::Set<'static>,
     pub shard_disk: &'static str,
     pub shard_loading: &'static str,
@@ -18,9 +22,6 @@ pub struct Glyphs {
     pub bar: &'static str,
     pub bar_rest: &'static str,
     pub rejected: &'static str,
-    /// A guess of the draft model, and one that was looked up: kept, and not kept.
-    pub tree_model: [&'static str; 2],
-    pub tree_lookup: [&'static str; 2],
     pub user: &'static str,
     pub separator: &'static str,
     pub down: &'static str,
@@ -35,6 +36,7 @@ pub struct Glyphs {
 
 impl Glyphs {
     pub const UNICODE: Self = Self {
+        ascii: false,
         border: border::ROUNDED,
         shard_disk: "·",
         shard_loading: "▒",
@@ -47,8 +49,6 @@ impl Glyphs {
         bar: "━",
         bar_rest: "─",
         rejected: "▒",
-        tree_model: ["●", "○"],
-        tree_lookup: ["◆", "◇"],
         user: "▌",
         separator: "·",
         down: "↓",
@@ -62,6 +62,7 @@ impl Glyphs {
     };
 
     pub const ASCII: Self = Self {
+        ascii: true,
         border: border::Set {
             top_left: "+",
             top_right: "+",
@@ -83,8 +84,6 @@ impl Glyphs {
         bar: "#",
         bar_rest: "-",
         rejected: ":",
-        tree_model: ["M", "m"],
-        tree_lookup: ["L", "l"],
         user: ">",
         separator: "|",
         down: "v",

@@ -13,18 +13,6 @@ pub struct Accepted {
     pub chosen: Vec<TokenId>,
 }
 
-/// Follows the oracle's choices through `tree` from its first node: see [`verify`].
-///
-/// # Panics
-/// If a node that is reached did not ask for its logits.
-pub fn accept(
-    tree: &TokenTree,
-    logits: &Logits,
-    choose: impl FnMut(&[f32]) -> TokenId,
-) -> Accepted {
-    verify(tree, 0, logits, choose)
-}
-
 /// Follows the oracle's choices through `tree` from `tip` on, which stands with all above it.
 /// `choose` is asked at each node reached, in order, with its logits.
 ///

@@ -15,14 +15,16 @@
 //! What was decoded stays as long as it is on the text's way or below its end, so that nothing
 //! is decoded twice.
 
-use super::guess::{Drafter, Guess};
-use super::ranking::{Asked, rank};
-use super::sampler::{Sampler, Sampling};
-use super::tree::{DraftIdx, DraftTree};
+use crate::drafter_id::{DrafterId, Marks};
 use crate::ggml::Device;
 use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
 use crate::model::{Gguf, GgufError};
 use crate::plan::{DecodeTimes, DraftRoom};
+use crate::speculate::drafter::{Cost, DraftError, Drafter};
+use crate::speculate::guess::Guess;
+use crate::speculate::ranking::{Asked, rank};
+use crate::speculate::sampler::{Sampler, Sampling};
+use crate::speculate::tree::{DraftIdx, DraftTree};
 use crate::units::TokenId;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -78,6 +80,12 @@ pub enum DraftOpenError {
 }
 
 impl ModelDrafter {
+    pub const ID: DrafterId = DrafterId::new(&Marks {
+        name: "model",
+        unicode: ["●", "○"],
+        ascii: ["M", "m"],
+    });
+
     /// Loads the model for the CPU: not its vocabulary, since its tokens are the oracle's.
     ///
     /// # Errors
@@ -164,7 +172,7 @@ impl ModelDrafter {
     }
 
     /// What decodes take, by one of as many tokens as possible when it was opened.
-    pub fn times(&self) -> DecodeTimes {
+    fn times(&self) -> DecodeTimes {
         match self.room {
             DraftRoom::DEVICE => DecodeTimes::on_device(self.room.batch, self.warm_ms),
             _ => DecodeTimes::new(self.room.batch, self.warm_ms),
@@ -347,8 +355,15 @@ impl ModelDrafter {
 }
 
 impl Drafter for ModelDrafter {
-    fn batch(&self) -> Option<usize> {
-        Some(self.room.batch)
+    fn id(&self) -> DrafterId {
+        Self::ID
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::Decodes {
+            batch: self.room.batch,
+            times: self.times(),
+        }
     }
 
     /// By the choice that the oracle's logits are put to. Greedy at first.
@@ -361,7 +376,7 @@ impl Drafter for ModelDrafter {
         text.len() - known.take_while(|(a, b)| a == b).count()
     }
 
-    fn follow(&mut self, text: &[TokenId]) -> Result<(), LlamaError> {
+    fn follow(&mut self, text: &[TokenId]) -> Result<(), DraftError> {
         let common = text.len() - self.unread(text);
         let continues = common == self.read;
         let mut at = None;
@@ -378,14 +393,14 @@ impl Drafter for ModelDrafter {
         let keeps = continues && self.read == text.len();
         self.text = text.to_vec();
         self.keep_below(at, keeps);
-        self.read_ahead()
+        Ok(self.read_ahead()?)
     }
 
     fn expand(
         &mut self,
         tree: &DraftTree,
         nodes: &[DraftIdx],
-    ) -> Result<Vec<Vec<Guess>>, LlamaError> {
+    ) -> Result<Vec<Vec<Guess>>, DraftError> {
         let mut answers = vec![Vec::new(); nodes.len()];
         let mut pending = Pending::default();
         for (question, &node) in nodes.iter().enumerate() {

@@ -12,9 +12,10 @@
 //! Index: the last place of every pair of tokens, and from each place to the one before that
 //! ends the same pair. A token more or less costs a step.
 
-use super::guess::{Drafter, Guess, Source};
-use super::tree::{DraftIdx, DraftTree};
-use crate::ggml::llama::LlamaError;
+use crate::drafter_id::{DrafterId, Marks};
+use crate::speculate::drafter::{DraftError, Drafter};
+use crate::speculate::guess::Guess;
+use crate::speculate::tree::{DraftIdx, DraftTree};
 use crate::units::TokenId;
 use std::collections::HashMap;
 
@@ -27,6 +28,9 @@ const PLACES: usize = 32;
 /// Most guesses for a node.
 const GUESSES: usize = 3;
 
+/// Guesses are told apart by the number of tokens that matched: up to 2, 4, 8, 16, and more.
+const CLASSES: [usize; 4] = [2, 4, 8, 16];
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct LookupDrafter {
@@ -38,6 +42,12 @@ pub struct LookupDrafter {
 }
 
 impl LookupDrafter {
+    pub const ID: DrafterId = DrafterId::new(&Marks {
+        name: "lookup",
+        unicode: ["◆", "◇"],
+        ascii: ["L", "l"],
+    });
+
     pub fn new() -> Self {
         Self::default()
     }
@@ -67,8 +77,9 @@ impl LookupDrafter {
         self.earlier.pop();
     }
 
-    /// What followed the longest matches of the text with `path` behind it.
-    fn guesses(&self, path: &[TokenId]) -> Vec<Guess> {
+    /// The longest matches of the text with `path` behind it, best first: how many tokens
+    /// matched, and what followed.
+    fn matches(&self, path: &[TokenId]) -> Vec<(usize, TokenId)> {
         let n = self.text.len();
         let end = n + path.len();
         let at = |i: usize| if i < n { self.text[i] } else { path[i - n] };
@@ -93,21 +104,30 @@ impl LookupDrafter {
         }
         // Stable: of equal matches the newer one first.
         found.sort_by_key(|&(matched, _)| std::cmp::Reverse(matched));
-        let mut left = 1.0;
+        found.truncate(GUESSES);
         found
+    }
+
+    /// What follows the text with `path` behind it.
+    fn guesses(&self, path: &[TokenId]) -> Vec<Guess> {
+        let mut left = 1.0;
+        self.matches(path)
             .into_iter()
-            .take(GUESSES)
             .map(|(matched, token)| {
                 let p = left * confidence(matched);
                 left -= p;
                 Guess {
                     token,
                     p,
-                    source: Source::Lookup { matched },
+                    class: class(matched),
                 }
             })
             .collect()
     }
+}
+
+fn class(matched: usize) -> usize {
+    CLASSES.partition_point(|&longest| longest < matched)
 }
 
 /// A first word for what a match is worth, until calibration knows better.
@@ -116,7 +136,15 @@ fn confidence(matched: usize) -> f32 {
 }
 
 impl Drafter for LookupDrafter {
-    fn follow(&mut self, text: &[TokenId]) -> Result<(), LlamaError> {
+    fn id(&self) -> DrafterId {
+        Self::ID
+    }
+
+    fn classes(&self) -> usize {
+        CLASSES.len() + 1
+    }
+
+    fn follow(&mut self, text: &[TokenId]) -> Result<(), DraftError> {
         let common = self.text.iter().zip(text).take_while(|(a, b)| a == b);
         let common = common.count();
         while self.text.len() > common {
@@ -132,7 +160,7 @@ impl Drafter for LookupDrafter {
         &mut self,
         tree: &DraftTree,
         nodes: &[DraftIdx],
-    ) -> Result<Vec<Vec<Guess>>, LlamaError> {
+    ) -> Result<Vec<Vec<Guess>>, DraftError> {
         let guesses = nodes.iter().map(|&node| self.guesses(&tree.path(node)));
         Ok(guesses.collect())
     }
@@ -141,25 +169,18 @@ impl Drafter for LookupDrafter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::speculate::NodeKind;
     use proptest::prelude::*;
 
     fn tokens(text: &[i32]) -> Vec<TokenId> {
         text.iter().copied().map(TokenId).collect()
     }
 
+    /// The guesses for what follows, and how many tokens matched.
     fn after(text: &[i32], path: &[i32]) -> Vec<(i32, usize)> {
         let mut lookup = LookupDrafter::new();
         lookup.follow(&tokens(text)).unwrap();
-        let said = |g: Guess| match g.source {
-            Source::Lookup { matched } => (g.token.0, matched),
-            Source::Model => panic!("no model"),
-        };
-        lookup
-            .guesses(&tokens(path))
-            .into_iter()
-            .map(said)
-            .collect()
+        let matches = lookup.matches(&tokens(path)).into_iter();
+        matches.map(|(matched, token)| (token.0, matched)).collect()
     }
 
     #[test]
@@ -169,6 +190,15 @@ mod tests {
         // Of equal matches, the newer.
         let text = [2, 3, 7, 2, 3, 8, 2, 3];
         assert_eq!(after(&text, &[]), [(8, 2), (7, 2)]);
+    }
+
+    #[test]
+    fn longer_matches_are_calibrated_apart() {
+        assert_eq!(
+            [1, 2, 3, 4, 5, 16, 17, 99].map(class),
+            [0, 0, 1, 1, 2, 3, 4, 4]
+        );
+        assert_eq!(LookupDrafter::new().classes(), class(LONGEST) + 1);
     }
 
     #[test]
@@ -199,11 +229,11 @@ mod tests {
     fn it_guesses_for_nodes_of_a_tree() {
         let mut lookup = LookupDrafter::new();
         lookup.follow(&tokens(&[1, 2, 3, 4, 1, 2])).unwrap();
-        let mut tree = DraftTree::certain([(TokenId(2), NodeKind::Answer)]);
+        let mut tree = DraftTree::certain([TokenId(2)]);
         let tip = tree.tip().unwrap();
         let guesses = lookup.expand(&tree, &[tip]).unwrap();
         assert_eq!(guesses[0][0].token, TokenId(3));
-        tree.add(tip, guesses[0][0], 0.5, NodeKind::Answer);
+        tree.add(tip, guesses[0][0], LookupDrafter::ID, 0.5);
         let below = lookup.expand(&tree, &[DraftIdx(1)]).unwrap();
         assert_eq!(below[0][0].token, TokenId(4));
         // Longer matches are worth more.
