@@ -528,10 +528,13 @@ mod tests {
         assert_eq!(speculator.cut(&tree, &limits(false)).nodes.len(), 4);
     }
 
-    /// Guesses what it is told of a text, and costs nothing.
+    /// What follows a path.
+    type Says = fn(&[TokenId]) -> Vec<Guess>;
+
+    /// Guesses what it is told of a path, and costs nothing.
     struct Free {
         id: DrafterId,
-        says: fn(&[TokenId]) -> Vec<Guess>,
+        says: Says,
         asked: Arc<AtomicUsize>,
     }
 
@@ -564,11 +567,7 @@ mod tests {
     }
 
     /// A tree that the two have grown, and how often each was asked about a node.
-    fn grown_freely(
-        nodes: usize,
-        chain: bool,
-        says: [fn(&[TokenId]) -> Vec<Guess>; 2],
-    ) -> (DraftTree, [usize; 2]) {
+    fn grown_freely(nodes: usize, chain: bool, says: [Says; 2]) -> (DraftTree, [usize; 2]) {
         let asked = [Arc::default(), Arc::default()];
         let ids = [LookupDrafter::ID, ModelDrafter::ID];
         let drafter = |i: usize| -> Box<dyn Drafter> {

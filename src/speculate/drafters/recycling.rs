@@ -15,9 +15,13 @@
 //! worth, and the tree takes what is likeliest among all drafters' guesses.
 //!
 //! Rows outlive answers. They are in a table of fixed size, taken when the drafter is made, and a
-//! key's hash is its only place there: of two keys with one place the later row stays. To learn a
-//! pass's rows takes a good part of a millisecond for each of 152,000 logits, which is little of a
-//! pass: all but a few blocks of a row are passed over by their greatest value.
+//! key's hash is its only place there: of two keys with one place the later row stays. To learn
+//! from a row of 152,000 logits takes some 0.1 ms (all but a few blocks of it are passed over by
+//! their greatest value), and a pass has a row for each node that it verifies.
+//!
+//! It is off unless asked for: over the default oracle at 960 MiB without a draft, on 2 cores, where
+//! a second node makes a pass 1.4 times as long, answers came 0.87 to 1.12 times as fast with it
+//! (12 alternating pairs, median 1.01; 1.08 tokens a pass, not 1.07).
 
 use crate::drafter_id::{DrafterId, Marks};
 use crate::oracle::NodeIdx;
