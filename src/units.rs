@@ -7,6 +7,15 @@ use std::str::FromStr;
 ///
 /// `K`, `M`, `G`, `T` alone mean the binary unit, as `-m` and `--memory` options of
 /// other programs have it; `KB`, `MB`, `GB`, `TB` are decimal.
+///
+/// ```
+/// use nmos::units::Bytes;
+///
+/// let budget: Bytes = "960MiB".parse()?;
+/// assert_eq!(budget, Bytes::mib(960));
+/// assert_eq!(budget.to_string(), "960 MiB");
+/// # Ok::<(), nmos::units::BytesError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(transparent)]
 pub struct Bytes(pub u64);

@@ -24,6 +24,21 @@ pub struct TreeNode {
 ///
 /// Invariant: a node's parent comes before it. A node attends to the committed tokens, its
 /// ancestors and itself.
+///
+/// ```
+/// use nmos::oracle::{TokenTree, TreeNode};
+/// use nmos::units::TokenId;
+///
+/// let mut tree = TokenTree::chain(&[TokenId(7), TokenId(8)], 1);
+/// let other = tree.push(TreeNode {
+///     token: TokenId(9),
+///     parent: Some(0),
+///     logits: true,
+/// });
+/// assert_eq!(tree.child(Some(0), TokenId(9)), Some(other));
+/// assert_eq!(tree.ancestry(other).collect::<Vec<_>>(), [other, 0]);
+/// assert_eq!(tree.depth(other), 1);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenTree {
     nodes: Vec<TreeNode>,

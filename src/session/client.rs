@@ -10,6 +10,23 @@
 //! Any number of clients may be connected, each with any number of requests; a session answers
 //! them in the order in which they came. Events of a client come to it alone. A client that is
 //! dropped wants none of its answers any more: they are stopped.
+//!
+//! ```no_run
+//! use nmos::config::{Layer, Settings};
+//! use nmos::model::locate;
+//! use nmos::session::{Request, spawn};
+//!
+//! let settings = Settings::load(Layer::default(), None)?;
+//! let options = settings.engine_options(|name| locate::resolve(name))?;
+//! let request = Request::prompt(&options.system, "Name three colours.", options.params());
+//! let engine = spawn(options);
+//! let answer = engine.connect().ask(request)?;
+//! println!("{}", answer.stats.text);
+//! engine.shutdown();
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+//!
+//! `examples/ask.rs` prints the text as it comes.
 
 use super::clients::{ClientId, Clients};
 use super::event::{Event, Notice, RequestEvent, SessionError};

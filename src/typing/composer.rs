@@ -13,6 +13,20 @@
 use super::Edit;
 
 /// The prompt as typed so far.
+///
+/// ```
+/// use nmos::typing::{Composer, Edit};
+///
+/// let mut prompt = Composer::new();
+/// let typed = |text: &str| Edit::Insert { text: text.to_owned(), paste: false };
+/// prompt.apply(&typed("Hé!"))?;
+/// prompt.apply(&Edit::Cursor { pos: 2 })?;
+/// let change = prompt.apply(&typed("llo"))?;
+/// assert_eq!(prompt.text(), "Héllo!");
+/// // The cursor counts characters, a change counts bytes.
+/// assert_eq!((prompt.cursor(), change.from_byte), (5, 3));
+/// # Ok::<(), nmos::typing::EditError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Composer {
     text: String,
