@@ -14,7 +14,7 @@
 //! host's memory, and the logits that it is asked for. There llama.cpp reserves what a decode of
 //! a token of every branch behind a full cache would use, its attention mask among it.
 
-use super::DraftRoom;
+use super::DraftCapacity;
 use crate::model::{Gguf, GgufError, Outline};
 use crate::units::Bytes;
 
@@ -94,11 +94,11 @@ impl DraftFootprint {
     fn predict(gguf: &Gguf, ctx_tokens: usize, place: DraftPlace) -> Result<Self, GgufError> {
         Ok(match place {
             DraftPlace::Host => Self {
-                host: DraftParts::of(gguf, ctx_tokens, DraftRoom::HOST)?.total(),
+                host: DraftParts::of(gguf, ctx_tokens, DraftCapacity::HOST)?.total(),
                 device: None,
             },
             DraftPlace::Device => {
-                let parts = DraftParts::of(gguf, ctx_tokens, DraftRoom::DEVICE)?;
+                let parts = DraftParts::of(gguf, ctx_tokens, DraftCapacity::DEVICE)?;
                 Self {
                     host: parts.beside_device(),
                     device: Some(parts.on_device()),
@@ -131,11 +131,11 @@ struct DraftParts {
     /// Of a token.
     activations: u64,
     logits: u64,
-    room: DraftRoom,
+    capacity: DraftCapacity,
 }
 
 impl DraftParts {
-    fn of(gguf: &Gguf, ctx_tokens: usize, room: DraftRoom) -> Result<Self, GgufError> {
+    fn of(gguf: &Gguf, ctx_tokens: usize, capacity: DraftCapacity) -> Result<Self, GgufError> {
         let arch = gguf.architecture()?;
         let need = |name: &str| gguf.require_u32(&format!("{arch}.{name}")).map(u64::from);
         // `None` as well where it is of a layer each.
@@ -153,7 +153,7 @@ impl DraftParts {
             let outline = Outline::from_gguf(gguf);
             outline.map_or(width, |outline| outline.kv_width as u64)
         });
-        let cells = (ctx_tokens as u64 + room.nodes as u64).next_multiple_of(CELL_RUN);
+        let cells = (ctx_tokens as u64 + capacity.nodes as u64).next_multiple_of(CELL_RUN);
         let inner = find("feed_forward_length").unwrap_or(4 * width);
         let bytes = |name: &str| gguf.tensors().find(|t| t.name == name).map(|t| t.bytes);
         Ok(Self {
@@ -166,20 +166,20 @@ impl DraftParts {
             // The widest step of a decode holds the gated inner state three times, as floats.
             activations: (3 * inner + 2 * width) * 4,
             logits: gguf.n_tokens()? as u64 * 4,
-            room,
+            capacity,
         })
     }
 
     /// Where all is in the host's memory: what a decode uses of its scratch memory.
     fn total(&self) -> Bytes {
-        let scratch = self.room.batch as u64 * (self.activations + self.logits);
+        let scratch = self.capacity.batch as u64 * (self.activations + self.logits);
         Bytes(self.tensors + self.kv + scratch + self.kept_logits())
     }
 
     /// On a device: scratch memory is taken for a token of every branch, used or not.
     fn on_device(&self) -> Bytes {
         let elsewhere = if self.tied { 0 } else { self.embedding };
-        let tokens = self.room.batch.max(self.room.sequences) as u64;
+        let tokens = self.capacity.batch.max(self.capacity.sequences) as u64;
         let scratch = tokens * (self.activations + self.logits);
         // Whether a token sees a cell, two bytes each.
         let mask = tokens * self.cells * 2;
@@ -193,6 +193,6 @@ impl DraftParts {
 
     /// A row for each branch that may be under way.
     fn kept_logits(&self) -> u64 {
-        self.room.sequences as u64 * self.logits
+        self.capacity.sequences as u64 * self.logits
     }
 }

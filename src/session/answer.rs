@@ -13,9 +13,9 @@
 //! Where the draft has cores of its own, or a device, it works while a pass runs: it reads what
 //! is certain and guesses what will follow what is being verified.
 
-use super::ahead::{beside, ms_since};
 use super::cache::Cache;
 use super::decoder::{Decoder, StepError, failed};
+use super::overlap::{ms_since, overlapped};
 use super::request::Params;
 use crate::oracle::{OracleError, PassOutput, WidthClass};
 use crate::speculate::{
@@ -255,7 +255,7 @@ impl Answer {
         let drafted_ms = ms_since(&**clock, began_us);
         let certain = tree.n_certain();
         cache.keep_hidden(speculator.needs_hidden());
-        let (done, ahead) = beside(
+        let (done, ahead) = overlapped(
             speculator,
             &**clock,
             |speculator, stop| match seats {
@@ -339,7 +339,7 @@ impl Answer {
         DraftLimits {
             class,
             label: self.label,
-            room: oracle.capacity().saturating_sub(oracle.len()),
+            capacity: oracle.capacity().saturating_sub(oracle.len()),
             depth: self.rules.max_tokens.saturating_sub(self.tokens.len() + 1),
             chain: !oracle.trees().branch() || !decoder.speculator.sizing().branches(),
             at_once: self.tokens.is_empty(),

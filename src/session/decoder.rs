@@ -3,8 +3,8 @@
 //! One for a session, whoever it answers. How tokens are chosen is an answer's own: see
 //! [`Rules`](super::answer::Rules).
 
-use super::ahead::beside;
 use super::cache::Cache;
+use super::overlap::overlapped;
 use crate::oracle::{Oracle, OracleError, WidthClass};
 use crate::speculate::{DraftError, Speculator};
 use crate::typing::Clock;
@@ -56,7 +56,7 @@ impl Decoder {
             speculator,
             clock,
         } = self;
-        let (cost, ahead) = beside(
+        let (cost, ahead) = overlapped(
             speculator,
             &**clock,
             |speculator, stop| speculator.read_ahead(text, stop),

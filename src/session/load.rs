@@ -1,9 +1,9 @@
 //! From options to a running oracle, draft and scout.
 
-use super::ahead::{DraftCores, OnDevice};
 use super::deferred_draft::DeferredDraft;
 use super::intent_backlog::IntentBacklog;
 use super::options::EngineOptions;
+use super::overlap::{DraftCores, OnDevice};
 use crate::ledger::{Ledger, Owner};
 use crate::model::{Blueprint, ChatTemplate, Tokenizer};
 use crate::oracle::Oracle;

@@ -83,18 +83,18 @@ impl Acceptance {
     }
 
     /// What the best `n` guesses of a tree are worth, best first.
-    pub fn worths(&self, label: Option<Label>, n: usize) -> Vec<f64> {
+    pub fn path_probabilities(&self, label: Option<Label>, n: usize) -> Vec<f64> {
         let rate = self.rate(label);
-        let mut open = BinaryHeap::from([Worth(1.0)]);
-        let mut worths = Vec::with_capacity(n);
-        while let Some(Worth(worth)) = open.pop()
-            && worths.len() <= n
+        let mut open = BinaryHeap::from([Probability(1.0)]);
+        let mut probabilities = Vec::with_capacity(n);
+        while let Some(Probability(p)) = open.pop()
+            && probabilities.len() <= n
         {
-            worths.push(worth);
-            open.extend(SHARES.map(|share| Worth(worth * rate * share)));
+            probabilities.push(p);
+            open.extend(SHARES.map(|share| Probability(p * rate * share)));
         }
-        worths.remove(0);
-        worths
+        probabilities.remove(0);
+        probabilities
     }
 }
 
@@ -107,17 +107,17 @@ impl Rate {
 
 /// A probability, which is never NaN.
 #[derive(PartialEq)]
-struct Worth(f64);
+struct Probability(f64);
 
-impl Eq for Worth {}
+impl Eq for Probability {}
 
-impl PartialOrd for Worth {
+impl PartialOrd for Probability {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Worth {
+impl Ord for Probability {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0)
     }
@@ -153,11 +153,11 @@ mod tests {
     #[test]
     fn an_ideal_tree_is_worth_no_more_than_certainty() {
         let acceptance = Acceptance::new(true);
-        let worths = acceptance.worths(None, 100);
-        assert_eq!(worths.len(), 100);
-        assert!(worths.is_sorted_by(|a, b| a >= b));
-        assert!((worths[0] - 0.43).abs() < 1e-9);
+        let probabilities = acceptance.path_probabilities(None, 100);
+        assert_eq!(probabilities.len(), 100);
+        assert!(probabilities.is_sorted_by(|a, b| a >= b));
+        assert!((probabilities[0] - 0.43).abs() < 1e-9);
         // 0.5 + 0.25 + 0.125 + ...
-        assert!(worths.iter().sum::<f64>() < 1.0);
+        assert!(probabilities.iter().sum::<f64>() < 1.0);
     }
 }

@@ -1,11 +1,11 @@
 //! What a drafter's probabilities are worth, learnt from what became of its guesses.
 //!
 //! A guess is *judged* when its parent stands: the oracle then chose a token in its place. Of
-//! judged guesses of stated probability p a certain share stood; the curve from p to that share
+//! judged guesses of stated probability p a certain share accepted; the curve from p to that share
 //! is learnt as a shift of the log-odds, in bins along them:
 //!
 //! ```text
-//!  log-odds of the share that stood
+//!  log-odds of the share that accepted
 //!        |            . ´
 //!        |        . ´  | shift of a bin     linear between the bins' centres;
 //!        |    . ´  x   v                    no shift before anything was judged
@@ -40,10 +40,10 @@ impl Calibration {
         self.0[self.known(class)].of(f64::from(p)) as f32
     }
 
-    /// Learns that a guess of stated probability `p`, whose parent stands, stood or did not.
-    pub fn observe(&mut self, class: usize, p: f32, stood: bool) {
+    /// Learns that a guess of stated probability `p`, whose parent stands, accepted or did not.
+    pub fn observe(&mut self, class: usize, p: f32, accepted: bool) {
         let class = self.known(class);
-        self.0[class].observe(f64::from(p), stood);
+        self.0[class].observe(f64::from(p), accepted);
     }
 
     /// A class beyond the last counts to the last.
@@ -55,7 +55,7 @@ impl Calibration {
 #[derive(Clone, Copy, Debug, Default)]
 struct Bin {
     judged: f64,
-    stood: f64,
+    accepted: f64,
     /// Sum of what was stated.
     stated: f64,
 }
@@ -80,22 +80,22 @@ impl Curve {
         let centre = PRIOR * probability(FIRST + STEP * bin as f64);
         let Bin {
             judged,
-            stood,
+            accepted,
             stated,
         } = self.bins[bin];
         let share = |sum: f64| (sum + centre) / (judged + PRIOR);
-        log_odds(share(stood)) - log_odds(share(stated))
+        log_odds(share(accepted)) - log_odds(share(stated))
     }
 
-    fn observe(&mut self, p: f64, stood: bool) {
+    fn observe(&mut self, p: f64, accepted: bool) {
         let at = ((log_odds(p) - FIRST) / STEP).round();
         let bin = &mut self.bins[at.clamp(0.0, (BINS - 1) as f64) as usize];
         bin.judged += 1.0;
-        bin.stood += f64::from(u8::from(stood));
+        bin.accepted += f64::from(u8::from(accepted));
         bin.stated += p;
         if bin.judged > MEMORY {
             bin.judged /= 2.0;
-            bin.stood /= 2.0;
+            bin.accepted /= 2.0;
             bin.stated /= 2.0;
         }
     }

@@ -178,12 +178,12 @@ impl DrafterSet {
         Ok(answers.collect())
     }
 
-    /// Learns that a guess whose parent stands stood or did not.
-    pub fn observe(&mut self, source: &Source, stood: bool) {
+    /// Learns that a guess whose parent stands accepted or did not.
+    pub fn observe(&mut self, source: &Source, accepted: bool) {
         let entry = self.0.iter_mut().find(|entry| entry.id == source.drafter);
         if let Some(entry) = entry {
             let calibration = &mut entry.calibration;
-            calibration.observe(source.class, source.stated, stood);
+            calibration.observe(source.class, source.stated, accepted);
         }
     }
 

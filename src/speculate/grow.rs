@@ -35,7 +35,7 @@ const SURE: f32 = 0.8;
 
 /// What a guess behind a node's best ones must be worth to be kept: less, and no pass has a seat
 /// for it. Of the best it is not known: worths grow as the text comes nearer.
-const SEAT_WORTH: f32 = 5e-4;
+const LEAST_SEAT_P: f32 = 5e-4;
 const BEST_KEPT: usize = 8;
 
 /// When growing ends.
@@ -123,7 +123,7 @@ impl Speculator {
         text: &[TokenId],
         limits: &DraftLimits,
     ) -> Result<(), DraftError> {
-        if self.sizing.cap() == 1 || limits.room <= tree.n_certain() {
+        if self.sizing.cap() == 1 || limits.capacity <= tree.n_certain() {
             return Ok(());
         }
         let computing = self.drafters.computing();
@@ -203,11 +203,16 @@ impl Speculator {
         let Some(decodes) = self.drafters.decodes(place) else {
             return 0;
         };
-        let pairs: Vec<_> = open.iter().map(|o| (o.worth, o.unguessed)).collect();
+        let pairs: Vec<_> = open.iter().map(|o| (o.p, o.unguessed)).collect();
         let pass = limits.of_pass(tree);
         let times = &decodes.times;
-        self.sizing
-            .ask(&pass, &tree.worths(), &pairs, self.spent_ms, times)
+        self.sizing.ask(
+            &pass,
+            &tree.path_probabilities(),
+            &pairs,
+            self.spent_ms,
+            times,
+        )
     }
 
     /// Asks the drafters that cost nothing about nodes that they have not been asked about, the
@@ -220,18 +225,18 @@ impl Speculator {
         let mut known = first;
         loop {
             for node in (known..tree.len()).map(DraftIdx) {
-                let worth = Worth(tree.node(node).log_p);
+                let log_p = LogP(tree.node(node).log_p);
                 if tree.node(node).source.is_some() {
-                    seats.take(worth);
+                    seats.take(log_p);
                 }
                 // Of equals the earlier one.
-                waiting.push((worth, Reverse(node)));
+                waiting.push((log_p, Reverse(node)));
             }
             known = tree.len();
-            let Some((worth, Reverse(node))) = waiting.pop() else {
+            let Some((log_p, Reverse(node))) = waiting.pop() else {
                 return Ok(());
             };
-            if seats.are_better_than(worth) {
+            if seats.are_better_than(log_p) {
                 return Ok(());
             }
             if limits.is_open(tree, node) {
@@ -280,10 +285,10 @@ impl Speculator {
         guesses: &[(Guess, f32)],
         limits: &DraftLimits,
     ) {
-        let worth = tree.node(parent).path_p();
+        let p = tree.node(parent).path_p();
         let drafter = self.drafters.id(place);
         for (rank, &(guess, calibrated)) in guesses.iter().enumerate() {
-            if rank >= BEST_KEPT && worth * calibrated < SEAT_WORTH {
+            if rank >= BEST_KEPT && p * calibrated < LEAST_SEAT_P {
                 continue;
             }
             tree.add(parent, guess, drafter, calibrated);
@@ -298,7 +303,7 @@ impl Speculator {
 /// A node that a drafter has not been asked about.
 struct Open {
     node: DraftIdx,
-    worth: f64,
+    p: f64,
     /// What of its worth is not guessed yet.
     unguessed: f64,
 }
@@ -318,11 +323,11 @@ fn open(tree: &DraftTree, limits: &DraftLimits, place: Place) -> Vec<Open> {
         .chain(tree.ranked())
         .filter(|&node| !tree.node(node).asked.has(place) && limits.is_open(tree, node))
         .map(|node| {
-            let worth = f64::from(tree.node(node).path_p());
+            let p = f64::from(tree.node(node).path_p());
             Open {
                 node,
-                worth,
-                unguessed: worth * (1.0 - guessed[node.0]).max(0.0),
+                p,
+                unguessed: p * (1.0 - guessed[node.0]).max(0.0),
             }
         })
         .collect()
@@ -331,7 +336,7 @@ fn open(tree: &DraftTree, limits: &DraftLimits, place: Place) -> Vec<Open> {
 /// The best guesses of a tree, as many as a pass has seats for: what they are worth.
 struct Seats {
     most: usize,
-    taken: BinaryHeap<Reverse<Worth>>,
+    taken: BinaryHeap<Reverse<LogP>>,
 }
 
 impl Seats {
@@ -342,33 +347,33 @@ impl Seats {
         }
     }
 
-    fn take(&mut self, worth: Worth) {
-        self.taken.push(Reverse(worth));
+    fn take(&mut self, log_p: LogP) {
+        self.taken.push(Reverse(log_p));
         if self.taken.len() > self.most {
             self.taken.pop();
         }
     }
 
     /// Whether all seats have guesses that nothing behind a node of this worth could replace.
-    fn are_better_than(&self, worth: Worth) -> bool {
+    fn are_better_than(&self, log_p: LogP) -> bool {
         let least = self.taken.peek();
-        self.taken.len() == self.most && least.is_none_or(|Reverse(least)| *least > worth)
+        self.taken.len() == self.most && least.is_none_or(|Reverse(least)| *least > log_p)
     }
 }
 
 /// The logarithm of a probability: never NaN.
 #[derive(Clone, Copy, PartialEq)]
-struct Worth(f32);
+struct LogP(f32);
 
-impl Eq for Worth {}
+impl Eq for LogP {}
 
-impl PartialOrd for Worth {
+impl PartialOrd for LogP {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Worth {
+impl Ord for LogP {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0)
     }
@@ -458,7 +463,7 @@ mod tests {
         DraftLimits {
             class: WidthClass::BATCH,
             label: None,
-            room: 100,
+            capacity: 100,
             depth: 50,
             chain,
             at_once: false,
@@ -594,7 +599,7 @@ mod tests {
         assert!((4..=8).contains(&asked[0]), "{asked:?}");
         assert_eq!(asked[0], asked[1]);
         let (whole, _) = grown_freely(400, false, [bush, silent]);
-        let best = |tree: &DraftTree| tree.worths()[..7].to_vec();
+        let best = |tree: &DraftTree| tree.path_probabilities()[..7].to_vec();
         assert_eq!(best(&tree), best(&whole));
     }
 

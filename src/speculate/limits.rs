@@ -5,7 +5,7 @@ use crate::oracle::WidthClass;
 use crate::vocabulary::Label;
 
 /// Below this worth not even a drafter that costs nothing is asked.
-const LEAST_WORTH: f32 = 2e-3;
+const LEAST_P: f32 = 2e-3;
 
 /// About the most guesses of a tree: more than any pass takes.
 const MOST_GUESSES: usize = 2048;
@@ -18,7 +18,7 @@ pub struct PassLimits {
     /// Nodes that are in it for certain.
     pub certain: usize,
     /// Most nodes that there is room for.
-    pub room: usize,
+    pub capacity: usize,
 }
 
 /// How a tree may grow.
@@ -27,7 +27,7 @@ pub struct DraftLimits {
     pub class: WidthClass,
     pub label: Option<Label>,
     /// Most nodes that there is room for.
-    pub room: usize,
+    pub capacity: usize,
     /// Most guesses that could follow one another.
     pub depth: usize,
     /// No branches.
@@ -43,15 +43,15 @@ impl DraftLimits {
             class: self.class,
             label: self.label,
             certain: tree.n_certain(),
-            room: self.room,
+            capacity: self.capacity,
         }
     }
 
     /// Whether guesses behind a node can be of use.
     pub(super) fn is_open(&self, tree: &DraftTree, node: DraftIdx) -> bool {
         let below = tree.node(node).depth + 1 - tree.n_certain();
-        let worthy = tree.node(node).path_p() >= LEAST_WORTH && tree.len() < MOST_GUESSES;
+        let useful = tree.node(node).path_p() >= LEAST_P && tree.len() < MOST_GUESSES;
         let branches = self.chain && node.0 + 1 < tree.len();
-        worthy && below < self.depth && !branches
+        useful && below < self.depth && !branches
     }
 }

@@ -28,7 +28,7 @@ use crate::vocabulary::Label;
 const CLEARLY: f64 = 1.2;
 
 /// A guess worth less is never asked about.
-const LEAST_WORTH: f64 = 1e-3;
+const LEAST_P: f64 = 1e-3;
 
 /// Of what a fixed tree asks about, a node's best child is worth this part of it at the most.
 const BEST_CHILD: f64 = 0.8;
@@ -134,11 +134,11 @@ impl Sizing {
     /// Tokens a millisecond of an answer in this class, with what is known of earlier ones.
     fn expected_rate(&self, class: WidthClass, label: Option<Label>, decodes: &DecodeTimes) -> f64 {
         let most = class.max.min(self.cap);
-        let worths = self.acceptance.worths(label, most - 1);
+        let probabilities = self.acceptance.path_probabilities(label, most - 1);
         let mut tokens = 1.0;
         let mut best = tokens / self.passes.ms(class.min, class);
-        for (i, worth) in worths.iter().enumerate() {
-            tokens += worth;
+        for (i, p) in probabilities.iter().enumerate() {
+            tokens += p;
             let nodes = i + 2;
             // About half of a tree's nodes are asked about, a few at a time.
             let times = (nodes as f64 / 8.0).max(1.0).log2() + nodes.min(4) as f64;
@@ -150,12 +150,12 @@ impl Sizing {
         best
     }
 
-    /// How many of the guesses, worth `worths` in falling order, a pass should verify after
+    /// How many of the guesses, worth `probabilities` in falling order, a pass should verify after
     /// `spent_ms` of drafting.
-    pub fn cut(&self, limits: &PassLimits, worths: &[f64], spent_ms: f64) -> usize {
+    pub fn cut(&self, limits: &PassLimits, probabilities: &[f64], spent_ms: f64) -> usize {
         match self.size {
-            TreeSize::Fixed(_) | TreeSize::Chain(_) => worths.len().min(self.most(limits)),
-            TreeSize::Auto => self.best(limits, worths.iter().copied(), spent_ms).0,
+            TreeSize::Fixed(_) | TreeSize::Chain(_) => probabilities.len().min(self.most(limits)),
+            TreeSize::Auto => self.best(limits, probabilities.iter().copied(), spent_ms).0,
         }
     }
 
@@ -164,7 +164,7 @@ impl Sizing {
     /// for the cap.
     pub fn most(&self, limits: &PassLimits) -> usize {
         let widest = self.cap.max(WidthClass::BATCH.max);
-        let nodes = limits.class.max.min(limits.room).min(widest);
+        let nodes = limits.class.max.min(limits.capacity).min(widest);
         nodes.saturating_sub(limits.certain).min(self.cap - 1)
     }
 
@@ -172,7 +172,7 @@ impl Sizing {
     fn best(
         &self,
         limits: &PassLimits,
-        worths: impl Iterator<Item = f64>,
+        probabilities: impl Iterator<Item = f64>,
         spent_ms: f64,
     ) -> (usize, f64) {
         let rate = |guesses: usize, tokens: f64| {
@@ -181,8 +181,8 @@ impl Sizing {
         };
         let mut tokens = 1.0;
         let mut best = (0, rate(0, tokens));
-        for (i, worth) in worths.take(self.most(limits)).enumerate() {
-            tokens += worth;
+        for (i, p) in probabilities.take(self.most(limits)).enumerate() {
+            tokens += p;
             let found = rate(i + 1, tokens);
             if found > best.1 {
                 best = (i + 1, found);
@@ -193,38 +193,38 @@ impl Sizing {
 
     /// How many nodes a drafter that computes should be asked about next; none: drafting ends.
     ///
-    /// `worths` are those of all guesses, falling. `open` are the nodes that it has not been
+    /// `probabilities` are those of all guesses, falling. `open` are the nodes that it has not been
     /// asked about, as many as it takes at a time, falling too: their worth, and what of it is
     /// not guessed yet.
     pub fn ask(
         &self,
         limits: &PassLimits,
-        worths: &[f64],
+        probabilities: &[f64],
         open: &[(f64, f64)],
         spent_ms: f64,
         decodes: &DecodeTimes,
     ) -> usize {
-        let worthy = open.iter().take_while(|(worth, _)| *worth > LEAST_WORTH);
-        let open = &open[..worthy.count()];
+        let likely = open.iter().take_while(|(p, _)| *p > LEAST_P);
+        let open = &open[..likely.count()];
         let most = self.most(limits);
         if most == 0 {
             return 0;
         }
         if self.size != TreeSize::Auto {
             // Until no child can be among the best any more.
-            let last = worths.get(most - 1).copied().unwrap_or(0.0);
-            let better = open.iter().take_while(|(w, _)| w * BEST_CHILD > last);
+            let last = probabilities.get(most - 1).copied().unwrap_or(0.0);
+            let better = open.iter().take_while(|(p, _)| p * BEST_CHILD > last);
             let better = &open[..better.count()];
             let value = |at_once: &usize| {
-                let worth: f64 = better[..*at_once].iter().map(|(worth, _)| worth).sum();
-                worth / decodes.ms(*at_once)
+                let sum: f64 = better[..*at_once].iter().map(|(p, _)| p).sum();
+                sum / decodes.ms(*at_once)
             };
             let sizes = AT_ONCE.into_iter().filter(|&n| n <= better.len());
             return sizes
                 .max_by(|a, b| value(a).total_cmp(&value(b)))
                 .unwrap_or(0);
         }
-        let (_, now) = self.best(limits, worths.iter().copied(), spent_ms);
+        let (_, now) = self.best(limits, probabilities.iter().copied(), spent_ms);
         let rate = self.acceptance.rate(limits.label);
         let mut choice = (0, now);
         for at_once in AT_ONCE {
@@ -232,7 +232,7 @@ impl Sizing {
                 break;
             }
             for decodes_ahead in [1_i32, 2, 4, 8] {
-                let mut expected = worths.to_vec();
+                let mut expected = probabilities.to_vec();
                 for (_, unguessed) in &open[..at_once] {
                     expected.extend((1..=decodes_ahead).map(|i| unguessed * rate.powi(i)));
                 }
@@ -291,7 +291,7 @@ mod tests {
             class,
             label: None,
             certain: 1,
-            room: 1000,
+            capacity: 1000,
         }
     }
 
@@ -336,10 +336,13 @@ mod tests {
         let limits = limits(WidthClass::BATCH);
         assert!(sizing.ask(&limits, &[], &[(1.0, 1.0)], 0.0, &draft) > 0);
         // All that reading leaves time for.
-        let worths = vec![0.05; 100];
-        assert_eq!(sizing.cut(&limits, &worths, 50.0), 62);
-        let narrow = PassLimits { room: 20, ..limits };
-        assert_eq!(sizing.cut(&narrow, &worths, 50.0), 19);
+        let probabilities = vec![0.05; 100];
+        assert_eq!(sizing.cut(&limits, &probabilities, 50.0), 62);
+        let narrow = PassLimits {
+            capacity: 20,
+            ..limits
+        };
+        assert_eq!(sizing.cut(&narrow, &probabilities, 50.0), 19);
     }
 
     #[test]

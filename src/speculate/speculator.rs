@@ -120,7 +120,9 @@ impl Speculator {
     /// The nodes that a pass should verify.
     pub fn cut(&self, tree: &DraftTree, limits: &DraftLimits) -> Cut {
         let pass = limits.of_pass(tree);
-        let guesses = self.sizing.cut(&pass, &tree.worths(), self.spent_ms);
+        let guesses = self
+            .sizing
+            .cut(&pass, &tree.path_probabilities(), self.spent_ms);
         tree.cut(tree.n_certain() + guesses)
     }
 
@@ -141,12 +143,12 @@ impl Speculator {
             let mut any = None;
             for child in tree.children(node) {
                 let guess = tree.node(child);
-                let stood = guess.token == token;
+                let accepted = guess.token == token;
                 if let Some(source) = &guess.source {
-                    self.drafters.observe(source, stood);
+                    self.drafters.observe(source, accepted);
                 }
                 if verified[child.0] {
-                    any = Some(any.unwrap_or(false) || stood);
+                    any = Some(any.unwrap_or(false) || accepted);
                 }
             }
             judged += usize::from(any.is_some());

@@ -204,7 +204,7 @@ impl DraftTree {
     }
 
     /// What the guesses are worth, falling.
-    pub(super) fn worths(&self) -> Vec<f64> {
+    pub(super) fn path_probabilities(&self) -> Vec<f64> {
         let ranked = self.ranked().into_iter();
         ranked
             .map(|node| f64::from(self.nodes[node.0].path_p()))

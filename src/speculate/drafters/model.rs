@@ -19,7 +19,7 @@ use crate::drafter_id::{DrafterId, Marks};
 use crate::ggml::Device;
 use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
 use crate::model::{Gguf, GgufError};
-use crate::plan::{DecodeTimes, DraftRoom};
+use crate::plan::{DecodeTimes, DraftCapacity};
 use crate::speculate::drafter::{Cost, DraftError, Drafter};
 use crate::speculate::guess::Guess;
 use crate::speculate::ranking::{Asked, rank};
@@ -42,7 +42,7 @@ pub struct ModelDrafter {
     nodes: Vec<Decoded>,
     /// The position behind the last token of each sequence; `None` for one that is not in use.
     ends: Vec<Option<usize>>,
-    room: DraftRoom,
+    capacity: DraftCapacity,
     rankers: usize,
     decoded: u64,
     warm_ms: f64,
@@ -92,7 +92,7 @@ impl ModelDrafter {
     /// A header that lacks what every model has, or llama.cpp's.
     pub fn open(gguf: &Gguf, ctx_tokens: usize, threads: usize) -> Result<Self, DraftOpenError> {
         let layout = Layout::Fastest;
-        Self::with_room(gguf, ctx_tokens, threads, layout, DraftRoom::HOST)
+        Self::with_capacity(gguf, ctx_tokens, threads, layout, DraftCapacity::HOST)
     }
 
     /// The same onto a device, all but its embedding. `threads` look through its logits.
@@ -106,15 +106,15 @@ impl ModelDrafter {
         threads: usize,
     ) -> Result<Self, DraftOpenError> {
         let layout = Layout::OnDevice(device);
-        Self::with_room(gguf, ctx_tokens, threads, layout, DraftRoom::DEVICE)
+        Self::with_capacity(gguf, ctx_tokens, threads, layout, DraftCapacity::DEVICE)
     }
 
-    fn with_room(
+    fn with_capacity(
         gguf: &Gguf,
         ctx_tokens: usize,
         threads: usize,
         layout: Layout,
-        room: DraftRoom,
+        capacity: DraftCapacity,
     ) -> Result<Self, DraftOpenError> {
         let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
         let model = llama::load_without_vocabulary(gguf.path(), arch, n_vocab, layout)?;
@@ -123,9 +123,9 @@ impl ModelDrafter {
             return Err(DraftOpenError::Kind { path, why });
         }
         let options = RunOptions {
-            ctx_tokens: ctx_tokens + room.nodes,
-            batch: room.batch,
-            sequences: room.sequences,
+            ctx_tokens: ctx_tokens + capacity.nodes,
+            batch: capacity.batch,
+            sequences: capacity.sequences,
             threads: match layout {
                 Layout::OnDevice(_) => 1,
                 _ => threads,
@@ -139,8 +139,8 @@ impl ModelDrafter {
             read: 0,
             trunk: 0,
             nodes: Vec::new(),
-            ends: vec![None; room.sequences],
-            room,
+            ends: vec![None; capacity.sequences],
+            capacity,
             rankers: threads,
             decoded: 0,
             warm_ms: 0.0,
@@ -150,11 +150,11 @@ impl ModelDrafter {
         // is measured after this stays true; the second tells how fast it is.
         for _ in 0..2 {
             let began = Instant::now();
-            let warm: Vec<_> = (0..room.batch)
+            let warm: Vec<_> = (0..capacity.batch)
                 .map(|i| token_at(TokenId(0), i, 0, true))
                 .collect();
             drafter.run.decode(&warm)?;
-            drafter.run.logits(room.batch - 1)?;
+            drafter.run.logits(capacity.batch - 1)?;
             drafter.warm_ms = began.elapsed().as_secs_f64() * 1e3;
             drafter.run.forget(0, 0);
         }
@@ -173,9 +173,9 @@ impl ModelDrafter {
 
     /// What decodes take, by one of as many tokens as possible when it was opened.
     fn times(&self) -> DecodeTimes {
-        match self.room {
-            DraftRoom::DEVICE => DecodeTimes::on_device(self.room.batch, self.warm_ms),
-            _ => DecodeTimes::new(self.room.batch, self.warm_ms),
+        match self.capacity {
+            DraftCapacity::DEVICE => DecodeTimes::on_device(self.capacity.batch, self.warm_ms),
+            _ => DecodeTimes::new(self.capacity.batch, self.warm_ms),
         }
     }
 
@@ -214,7 +214,7 @@ impl ModelDrafter {
             }
         }
         self.nodes = kept;
-        let mut ends = vec![None; self.room.sequences];
+        let mut ends = vec![None; self.capacity.sequences];
         ends[self.trunk] = Some(self.read);
         for node in &self.nodes {
             let end: &mut Option<usize> = &mut ends[node.sequence];
@@ -230,7 +230,7 @@ impl ModelDrafter {
 
     /// Reads text that nobody asks about, so that what is left of it fits a decode.
     fn read_ahead(&mut self) -> Result<(), LlamaError> {
-        let most = self.room.batch;
+        let most = self.capacity.batch;
         while self.text.len() - self.read > most {
             let part = &self.text[self.read..self.read + most];
             let batch: Vec<_> = (self.read..)
@@ -283,7 +283,7 @@ impl ModelDrafter {
         let Some(parent) = self.find(above).filter(|_| self.read == self.text.len()) else {
             return Ok(());
         };
-        if self.nodes.len() >= self.room.nodes || self.child(parent, token).is_some() {
+        if self.nodes.len() >= self.capacity.nodes || self.child(parent, token).is_some() {
             return Ok(());
         }
         let (of_parent, position) = match parent {
@@ -296,7 +296,7 @@ impl ModelDrafter {
             .batch
             .iter()
             .any(|t| t.position + 1 == position && t.sequences == [id(of_parent)]);
-        if pending.batch.len() >= self.room.batch || (!continues && in_batch) {
+        if pending.batch.len() >= self.capacity.batch || (!continues && in_batch) {
             self.flush(pending, answers)?;
         }
         let sequence = if continues {
@@ -346,7 +346,7 @@ impl ModelDrafter {
                 })
             })
             .collect::<Result<Vec<_>, LlamaError>>()?;
-        let most = self.room.guesses;
+        let most = self.capacity.guesses;
         for (question, guesses) in rank(&asked, &self.sampler, most, self.rankers) {
             answers[question] = guesses;
         }
@@ -361,7 +361,7 @@ impl Drafter for ModelDrafter {
 
     fn cost(&self) -> Cost {
         Cost::Decodes {
-            batch: self.room.batch,
+            batch: self.capacity.batch,
             times: self.times(),
         }
     }

@@ -2,7 +2,7 @@
 
 /// How much of a tree a draft holds, and how much of it it computes at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DraftRoom {
+pub struct DraftCapacity {
     /// Most tokens of a decode. Scratch memory grows with this.
     pub batch: usize,
     /// Most branches at a time. llama.cpp keeps a row of logits for each.
@@ -13,7 +13,7 @@ pub struct DraftRoom {
     pub guesses: usize,
 }
 
-impl DraftRoom {
+impl DraftCapacity {
     /// Of a draft on the CPU, whose speed hardly grows from here on.
     pub const HOST: Self = Self {
         batch: 16,

@@ -85,7 +85,7 @@ impl Ahead {
 
 /// Runs `pass`, and `work` on another thread meanwhile, where the draft may and a thread can be
 /// had: work is to end soon after the flag is set.
-pub(super) fn beside<T>(
+pub(super) fn overlapped<T>(
     speculator: &mut Speculator,
     clock: &dyn Clock,
     work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), DraftError> + Send,
@@ -95,10 +95,10 @@ pub(super) fn beside<T>(
         return (pass(), Ahead::IDLE);
     }
     let thread = Builder::new().name("draft".into());
-    beside_on(thread, speculator, clock, work, pass)
+    overlapped_on(thread, speculator, clock, work, pass)
 }
 
-fn beside_on<T>(
+fn overlapped_on<T>(
     thread: Builder,
     speculator: &mut Speculator,
     clock: &dyn Clock,
@@ -208,7 +208,8 @@ mod tests {
             worked = true;
             Ok(())
         };
-        let (passed, ahead) = beside_on(thread, &mut speculator, &VirtualClock::new(), work, || 7);
+        let (passed, ahead) =
+            overlapped_on(thread, &mut speculator, &VirtualClock::new(), work, || 7);
         assert_eq!((passed, ahead.hidden_ms, worked), (7, None, false));
         assert!(ahead.drafted.is_ok());
     }
