@@ -13,9 +13,9 @@
 //! guess of theirs could have a seat in a pass. Then those that compute are asked, a few nodes
 //! at a time, and after each answer the others again about what is new.
 //!
-//! A cut is a copy, so that its tree is free while the oracle computes. What is guessed
-//! then is for the next pass: [`DraftTree::advance`] keeps what is below the path that stands, and
-//! time that passes meanwhile is no price of any guess.
+//! A cut is a copy, so that the tree can grow while the oracle computes. What is guessed then is
+//! for the next pass: [`DraftTree::advance`] keeps what is below the accepted path. The time that
+//! this takes is not counted as a cost of the guesses, since the pass runs meanwhile.
 
 use super::asked::Place;
 use super::drafter::DraftError;
@@ -30,11 +30,13 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// What a free guess must be worth to take a decoded one's place in a chain.
+/// A guess that costs nothing takes the place of a decoded one in a chain where it is at least this
+/// likely.
 const SURE: f32 = 0.8;
 
-/// What a guess behind a node's best ones must be worth to be kept: less, and no pass has a seat
-/// for it. Of the best it is not known: worths grow as the text comes nearer.
+/// The least path probability of a guess that is not among a node's [`BEST_KEPT`]: with less, no
+/// pass would have a seat for it. Those are kept in any case, since their path probability grows as
+/// the text comes nearer.
 const LEAST_SEAT_P: f32 = 5e-4;
 const BEST_KEPT: usize = 8;
 
@@ -43,7 +45,7 @@ const BEST_KEPT: usize = 8;
 enum Until<'a> {
     /// Another decode would not pay.
     ItPays,
-    /// The flag is set, which is looked at between decodes, or no node is worth asking about.
+    /// The flag is set (it is checked between decodes), or no node is worth asking about.
     Stopped(&'a AtomicBool),
 }
 
@@ -57,7 +59,7 @@ impl Speculator {
     /// Adds guesses to `tree`, whose tip is the end of `text`, for as long as that pays.
     ///
     /// # Errors
-    /// A drafter's, which is left out from then on. The tree stands.
+    /// A drafter's, which is left out from then on. The tree stays usable.
     pub fn grow(
         &mut self,
         tree: &mut DraftTree,
@@ -83,8 +85,8 @@ impl Speculator {
         self.settle(grown)
     }
 
-    /// Lets drafters read `text` up to what fits their next decode, until `stop` is set: that is
-    /// looked at between decodes.
+    /// Lets drafters read `text` up to what fits their next decode, until `stop` is set, which is
+    /// checked between decodes.
     ///
     /// # Errors
     /// As [`Speculator::grow`].
@@ -104,7 +106,7 @@ impl Speculator {
         let batch = self.drafters.decodes(place).map_or(1, |d| d.batch);
         let mut unread = self.drafters.unread(place, text);
         while unread > batch && !stop.load(Ordering::Relaxed) {
-            // Following, it leaves as much unread as it can decode with its first question.
+            // `follow` leaves as much unread as can be decoded with the first question.
             let part = text.len() - unread + 2 * batch;
             self.drafters.follow(place, &text[..part.min(text.len())])?;
             let left = self.drafters.unread(place, text);
@@ -216,7 +218,7 @@ impl Speculator {
     }
 
     /// Asks the drafters that cost nothing about nodes that they have not been asked about, the
-    /// likeliest first, for as long as a guess behind one could have a seat in a pass.
+    /// likeliest first, for as long as a guess after one could have a seat in a pass.
     fn ask_free(&mut self, tree: &mut DraftTree, limits: &DraftLimits) -> Result<(), DraftError> {
         let free = self.drafters.free();
         let mut seats = Seats::new(self.sizing.most(&limits.of_pass(tree)));
@@ -269,7 +271,7 @@ impl Speculator {
                 }
             }
         }
-        // A chain has room for one guess, and a decoded one is mostly better.
+        // A chain takes one guess a node, and a decoded one is mostly better.
         let least = if self.computes() { SURE } else { 0.0 };
         if let Some((place, guess)) = best.filter(|(_, (_, p))| *p > least) {
             self.put(tree, node, place, &[guess], limits);
@@ -303,13 +305,14 @@ impl Speculator {
 /// A node that a drafter has not been asked about.
 struct Open {
     node: DraftIdx,
+    /// That its path is accepted.
     p: f64,
-    /// What of its worth is not guessed yet.
+    /// The part of `p` that falls to tokens that nobody has guessed yet.
     unguessed: f64,
 }
 
-/// Nodes that the drafter at `place` has not been asked about, the most worthy first and so
-/// parents before their children.
+/// Nodes that the drafter at `place` has not been asked about, the likeliest first and so parents
+/// before their children.
 fn open(tree: &DraftTree, limits: &DraftLimits, place: Place) -> Vec<Open> {
     let mut guessed = vec![0.0_f64; tree.len()];
     for guess in tree.guesses() {
@@ -333,7 +336,7 @@ fn open(tree: &DraftTree, limits: &DraftLimits, place: Place) -> Vec<Open> {
         .collect()
 }
 
-/// The best guesses of a tree, as many as a pass has seats for: what they are worth.
+/// The path probabilities of a tree's best guesses, as many as a pass has seats for.
 struct Seats {
     most: usize,
     taken: BinaryHeap<Reverse<LogP>>,
@@ -354,14 +357,14 @@ impl Seats {
         }
     }
 
-    /// Whether all seats have guesses that nothing behind a node of this worth could replace.
+    /// Whether all seats have guesses that nothing below a node this likely could replace.
     fn are_better_than(&self, log_p: LogP) -> bool {
         let least = self.taken.peek();
         self.taken.len() == self.most && least.is_none_or(|Reverse(least)| *least > log_p)
     }
 }
 
-/// The logarithm of a probability: never NaN.
+/// The logarithm of a path probability: never NaN.
 #[derive(Clone, Copy, PartialEq)]
 struct LogP(f32);
 
@@ -493,8 +496,8 @@ mod tests {
 
     #[test]
     fn growth_ends_where_nothing_is_worth_asking_about() {
-        // Of nine tokens eight are read before the first question. A node of worth 0.3^5
-        // is worth asking about, and one of 0.3^6 is not.
+        // Of nine tokens eight are read before the first question. A node of probability 0.3^5
+        // is asked about, and one of 0.3^6 is not.
         let found = grown(true, 0);
         assert_eq!(found.tree.len(), 1 + 6);
         assert_eq!(found.decodes.load(Ordering::Relaxed), 4 + 6);
@@ -631,7 +634,7 @@ mod tests {
     }
 
     #[test]
-    fn of_guesses_that_are_worth_little_now_the_best_are_kept() {
+    fn of_guesses_that_are_unlikely_now_the_best_are_kept() {
         let speculator = Speculator::new(Vec::new(), Sizing::new(TreeSize::Auto, 63));
         let limits = limits(false);
         let guesses = |p, n| -> Vec<_> { (0..n).map(|id| (guess(id, p), p)).collect() };
@@ -639,7 +642,7 @@ mod tests {
         let tip = DraftIdx(0);
         speculator.put(&mut tree, tip, MODEL, &guesses(0.03, 32), &limits);
         assert_eq!(tree.children(tip).count(), 32);
-        // Once it is the tip these are worth 0.01 each.
+        // Once it is the tip these have a probability of 0.01 each.
         let child = tree.child(tip, TokenId(31)).expect("just added");
         speculator.put(&mut tree, child, MODEL, &guesses(0.01, 32), &limits);
         assert_eq!(tree.children(child).count(), BEST_KEPT);

@@ -25,8 +25,8 @@ impl Noise {
         -(-self.uniform(token).ln()).ln()
     }
 
-    /// Whether the noise of `token` may be greater than `gap`. Never wrong when false, and
-    /// mostly false where it can be: that is far cheaper than the noise itself.
+    /// Whether the noise of `token` may be greater than `gap`. False only where it is not, and
+    /// mostly so where it is not: far cheaper than the noise itself.
     ///
     /// The noise is greater if `-ln u < exp(-gap)`; since `-ln u >= 1 - u`, only if
     /// `1 - u < exp(-gap)`.

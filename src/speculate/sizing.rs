@@ -1,8 +1,9 @@
 //! How much to guess: what gives the most tokens a second.
 //!
-//! A pass over the tip and k guesses yields `1 + sum of their worth` tokens on average, in the
-//! time that drafting took plus `T(width)`. Guesses are sorted by worth, so that one look at
-//! all k finds the best:
+//! A pass over the tip and k guesses yields `1 + sum of their path probabilities` tokens on
+//! average, in the time that drafting took plus `T(width)`. Guesses are sorted by path probability
+//! (how likely it is that a guess and all above it are accepted), so that one scan finds the best
+//! k:
 //!
 //! ```text
 //!  tokens / ms |        . ' ' ' - .            k where it is greatest: here the cost's
@@ -14,8 +15,9 @@
 //! Drafting goes on while the rate that is to be expected after another decode (or a few of
 //! them) is greater than the rate of what there is. Where no guess pays, k is 0.
 //!
-//! The width class of an answer is chosen before its first token by the same rule, from what
-//! guesses have been worth in earlier answers.
+//! The width class of an answer (the widths of passes within which batch invariance holds: see
+//! [`oracle`](crate::oracle)) is chosen before its first token by the same rule, from how often
+//! guesses were right in earlier answers.
 
 use super::acceptance::Acceptance;
 use super::limits::PassLimits;
@@ -23,14 +25,15 @@ use crate::oracle::{Trees, WidthClass};
 use crate::plan::{DecodeTimes, PassTimes, TreeSize};
 use crate::vocabulary::Label;
 
-/// Another class must be so much better than the last one: what is measured is never exact, and
-/// the class of an answer can change its text.
+/// By this factor another class must be better than the last one: measurements are never exact,
+/// and the class of an answer can change its text.
 const CLEARLY: f64 = 1.2;
 
-/// A guess worth less is never asked about.
+/// A node of a smaller path probability is never asked about.
 const LEAST_P: f64 = 1e-3;
 
-/// Of what a fixed tree asks about, a node's best child is worth this part of it at the most.
+/// In a tree of fixed size, a node's best child is taken to be at most this part as likely as the
+/// node.
 const BEST_CHILD: f64 = 0.8;
 
 /// How many nodes a drafter may be asked about at a time.
@@ -43,7 +46,7 @@ pub struct Sizing {
     /// Most nodes of a pass.
     cap: usize,
     trees: Trees,
-    /// Answers are of the class that keeps their bits at any width, whatever it costs.
+    /// Answers are of the class whose bits are the same at any width, whatever it costs.
     one_text: bool,
     pub passes: PassTimes,
     pub acceptance: Acceptance,
@@ -93,8 +96,8 @@ impl Sizing {
         !matches!(self.size, TreeSize::Chain(_))
     }
 
-    /// From now on there is a drafter that computes, or there is none: what was learnt of
-    /// guesses without it, or with it, does not hold any more.
+    /// Says whether there is a drafter that computes from now on. What was learnt of guesses before
+    /// that is forgotten: it does not hold any more.
     pub fn set_drafted(&mut self, drafted: bool) {
         self.acceptance = Acceptance::new(drafted);
     }
@@ -107,12 +110,12 @@ impl Sizing {
 
     /// The width class for an answer that begins now; `decodes` as in [`Sizing::can_choose`].
     pub fn class(&mut self, label: Option<Label>, decodes: Option<&DecodeTimes>) -> WidthClass {
-        // Repetitions alone are few: a class that is faster for many guesses brings nothing.
+        // Where only repetitions are guessed, guesses are few: a class for many brings nothing.
         let Some(decodes) = decodes.filter(|_| !self.one_text) else {
             return self.trees.invariant();
         };
         let classes = self.trees.classes();
-        // A wider one than holds all nodes has nothing to offer.
+        // A class wider than all nodes has nothing to offer.
         let widest = WidthClass::holding(classes, self.cap);
         let class = match self.size {
             TreeSize::Fixed(_) | TreeSize::Chain(_) => classes[widest],
@@ -150,8 +153,8 @@ impl Sizing {
         best
     }
 
-    /// How many of the guesses, worth `probabilities` in falling order, a pass should verify after
-    /// `spent_ms` of drafting.
+    /// How many of the guesses, whose path probabilities are given in falling order, a pass should
+    /// verify after `spent_ms` of drafting.
     pub fn cut(&self, limits: &PassLimits, probabilities: &[f64], spent_ms: f64) -> usize {
         match self.size {
             TreeSize::Fixed(_) | TreeSize::Chain(_) => probabilities.len().min(self.most(limits)),
@@ -159,9 +162,9 @@ impl Sizing {
         }
     }
 
-    /// Most guesses of a pass. Memory for logits is for as many nodes as the cap, the tip among
-    /// them; what else is certain wants none. Memory for nodes is for a pass over a prompt, or
-    /// for the cap.
+    /// Most guesses of a pass. Memory for logits is set aside for as many nodes as the cap, the tip
+    /// among them (other certain nodes want no logits); memory for nodes, for a pass over a prompt
+    /// or for the cap, whichever is more.
     pub fn most(&self, limits: &PassLimits) -> usize {
         let widest = self.cap.max(WidthClass::BATCH.max);
         let nodes = limits.class.max.min(limits.capacity).min(widest);
@@ -193,9 +196,9 @@ impl Sizing {
 
     /// How many nodes a drafter that computes should be asked about next; none: drafting ends.
     ///
-    /// `probabilities` are those of all guesses, falling. `open` are the nodes that it has not been
-    /// asked about, as many as it takes at a time, falling too: their worth, and what of it is
-    /// not guessed yet.
+    /// `probabilities` are the path probabilities of all guesses, falling. `open` are the nodes
+    /// that the drafter has not been asked about, as many as it takes at a time, falling too: the
+    /// path probability of each, and the part of it that falls to tokens not guessed yet.
     pub fn ask(
         &self,
         limits: &PassLimits,
@@ -211,7 +214,7 @@ impl Sizing {
             return 0;
         }
         if self.size != TreeSize::Auto {
-            // Until no child can be among the best any more.
+            // It pays until no child can be among the best any more.
             let last = probabilities.get(most - 1).copied().unwrap_or(0.0);
             let better = open.iter().take_while(|(p, _)| p * BEST_CHILD > last);
             let better = &open[..better.count()];
@@ -330,12 +333,12 @@ mod tests {
     }
 
     #[test]
-    fn where_passes_are_dear_the_tree_grows() {
+    fn where_passes_are_expensive_the_tree_grows() {
         let (mut sizing, draft) = (streamed(), draft(12.0));
         assert_eq!(sizing.class(None, Some(&draft)), WidthClass::BATCH);
         let limits = limits(WidthClass::BATCH);
         assert!(sizing.ask(&limits, &[], &[(1.0, 1.0)], 0.0, &draft) > 0);
-        // All that reading leaves time for.
+        // All that can be computed while weights are read.
         let probabilities = vec![0.05; 100];
         assert_eq!(sizing.cut(&limits, &probabilities, 50.0), 62);
         let narrow = PassLimits {
@@ -375,7 +378,7 @@ mod tests {
     fn a_bad_draft_is_found_out_and_tried_again() {
         let (mut sizing, draft) = (drafted(TreeSize::Auto, 63), draft(12.0));
         for _ in 0..20 {
-            // Reading is as dear as 16 tokens, but one alone would do.
+            // 16 tokens take less than twice as long as one.
             sizing.passes.observe(16, WidthClass::BATCH, 145.0, 0.0);
             sizing.passes.observe(1, WidthClass::NARROW, 80.0, 0.0);
         }

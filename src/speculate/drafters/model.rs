@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Only nodes that are asked about are decoded: a guess that nobody asks about costs nothing.
-//! What was decoded stays as long as it is on the text's way or below its end, so that nothing
-//! is decoded twice.
+//! A decoded node stays in the cache as long as it is a part of the text or follows its end, so
+//! that nothing is decoded twice.
 
 use crate::drafter_id::{DrafterId, Marks};
 use crate::ggml::Device;
@@ -38,9 +38,9 @@ pub struct ModelDrafter {
     /// How much of the text is in the cache, all of it in sequence `trunk`.
     read: usize,
     trunk: Sequence,
-    /// Decoded guesses behind the text, parents first. None where the text's end is not decoded.
+    /// Decoded guesses after the text, parents first. None where the text's end is not decoded.
     nodes: Vec<Decoded>,
-    /// The position behind the last token of each sequence; `None` for one that is not in use.
+    /// The position after the last token of each sequence; `None` for one that is not in use.
     ends: Vec<Option<usize>>,
     capacity: DraftCapacity,
     rankers: usize,
@@ -64,7 +64,8 @@ struct Decoded {
 #[derive(Default)]
 struct Pending {
     batch: Vec<BatchToken>,
-    /// The place in the batch, of the question, and the path that the question is about.
+    /// A place in the batch, the question that its logits answer, and the path that the question
+    /// is about.
     questions: Vec<(usize, usize, Vec<TokenId>)>,
 }
 
@@ -161,7 +162,7 @@ impl ModelDrafter {
         Ok(drafter)
     }
 
-    /// Never guesses tokens from `n_vocab` on: padding, of which the oracle may have less.
+    /// Never guesses tokens from `n_vocab` on: they are padding, and the oracle may have fewer.
     pub fn limit_vocabulary(&mut self, n_vocab: usize) {
         self.n_vocab = self.n_vocab.min(n_vocab);
     }
@@ -171,7 +172,7 @@ impl ModelDrafter {
         self.decoded
     }
 
-    /// What decodes take, by one of as many tokens as possible when it was opened.
+    /// What decodes take, estimated from one full batch that was timed when it was opened.
     fn times(&self) -> DecodeTimes {
         match self.capacity {
             DraftCapacity::DEVICE => DecodeTimes::on_device(self.capacity.batch, self.warm_ms),
@@ -194,8 +195,8 @@ impl ModelDrafter {
             .position(|n| n.parent == parent && n.token == token)
     }
 
-    /// Keeps of the decoded guesses those below `top`, which become the text's, or none; ends
-    /// the sequences that nothing is left of.
+    /// Keeps the decoded guesses below `top`, which becomes a part of the text, or none of them;
+    /// ends the sequences of which nothing is left.
     fn keep_below(&mut self, top: Option<usize>, keeps: bool) {
         let mut place: Vec<Option<usize>> = vec![None; self.nodes.len()];
         let mut kept: Vec<Decoded> = Vec::new();
@@ -228,7 +229,7 @@ impl ModelDrafter {
         self.ends = ends;
     }
 
-    /// Reads text that nobody asks about, so that what is left of it fits a decode.
+    /// Reads text, without asking about it, until what is left of it fits one decode.
     fn read_ahead(&mut self) -> Result<(), LlamaError> {
         let most = self.capacity.batch;
         while self.text.len() - self.read > most {
@@ -253,7 +254,7 @@ impl ModelDrafter {
     /// Puts what is unread of the text into the batch, and asks about its end.
     fn ask_end(&mut self, question: usize, pending: &mut Pending) {
         if self.read == self.text.len() {
-            // Its logits were not kept. What was decoded behind it is of a tree that is no more.
+            // Its logits were not kept. What was decoded after it belongs to an earlier tree.
             self.read -= 1;
             self.keep_below(None, false);
         }
@@ -268,8 +269,8 @@ impl ModelDrafter {
         pending.questions.push((place, question, Vec::new()));
     }
 
-    /// Puts a guess into the batch behind its parent, and asks about it. Not where the parent
-    /// was never decoded, or cells or sequences are used up: then nobody guesses.
+    /// Puts a guess into the batch after its parent, and asks about it. Where the parent was never
+    /// decoded, or cells or sequences are used up, nothing is asked and nothing is guessed.
     fn ask(
         &mut self,
         question: usize,
@@ -366,7 +367,7 @@ impl Drafter for ModelDrafter {
         }
     }
 
-    /// By the choice that the oracle's logits are put to. Greedy at first.
+    /// Chooses from its own logits as the oracle's tokens are chosen from theirs. Greedy at first.
     fn choose_by(&mut self, sampler: &Sampler) {
         self.sampler.clone_from(sampler);
     }
@@ -389,7 +390,7 @@ impl Drafter for ModelDrafter {
         } else {
             self.read = common;
         }
-        // What was decoded behind a text's end says nothing about another end.
+        // What was decoded after a text's end says nothing about another end.
         let keeps = continues && self.read == text.len();
         self.text = text.to_vec();
         self.keep_below(at, keeps);
