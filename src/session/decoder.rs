@@ -44,7 +44,7 @@ impl Decoder {
     /// One pass over `tokens`, a part of `text`, which the draft reads meanwhile.
     ///
     /// # Errors
-    /// The pass's, and then nothing is read, or the draft's: see [`StepError`].
+    /// The pass's, and then nothing has been read, or the draft's: see [`StepError`].
     pub(super) fn read(
         &mut self,
         tokens: &[TokenId],
@@ -70,13 +70,13 @@ impl Decoder {
     }
 }
 
-/// What a failed pass leads to. A draft that failed beside it must not be asked again, so that
-/// this is told; the step that is tried then tells whether passes still fail.
+/// The error of a step whose pass failed. If the draft failed meanwhile, the draft's error comes
+/// first, since it must not be asked again; the next step shows whether passes still fail.
 pub(super) fn failed(pass: OracleError, drafted: Result<(), DraftError>) -> StepError {
     match drafted {
         Ok(()) => pass.into(),
         Err(draft) => {
-            tracing::error!(error = %pass, "a pass failed, and the draft beside it");
+            tracing::error!(error = %pass, "a pass failed, and the draft during it");
             StepError::Draft(draft)
         }
     }

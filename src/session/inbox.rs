@@ -13,7 +13,7 @@ use std::time::Duration;
 /// See the module's text.
 pub(super) struct Inbox {
     intents: Receiver<Stamped>,
-    /// Looked at, and not taken yet.
+    /// Looked at but not taken yet.
     seen: RefCell<VecDeque<Stamped>>,
 }
 

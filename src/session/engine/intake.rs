@@ -1,5 +1,4 @@
-//! What clients want, as it is taken between two passes: prompts into the queue, stops to what they
-//! stop.
+//! How intents are taken between two passes: prompts go into the queue, stops end what they name.
 
 use super::{Engine, State};
 use crate::session::ClientId;
@@ -112,7 +111,7 @@ impl Engine {
         best
     }
 
-    /// Stops the answer under way if it is `wanted`, or else those that are and wait.
+    /// Stops the answer under way if it is `wanted`, or else all `wanted` prompts that wait.
     fn stop(&mut self, wanted: impl Fn(Asked) -> bool) {
         let State::Answering(turn) = &mut self.state else {
             // They end as they begin: what was computed before Enter is theirs.
