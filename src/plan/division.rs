@@ -96,8 +96,8 @@ impl Division {
 
     /// Whether the draft is on the device and leaves the window as many slots as are of use. That
     /// it displaces weights that would stay does not matter: sending a gigabyte of them costs a
-    /// pass 20 ms, and a draft there is several times faster than on the CPU. Whether it leaves enough
-    /// nodes to a pass is for [`Division::is_as_wide_as`].
+    /// pass 20 ms, and a draft there is several times faster than on the CPU. Whether it leaves
+    /// enough nodes to a pass is for [`Division::is_as_wide_as`].
     pub(super) fn holds_draft_and_window(&self) -> bool {
         let device = self.device.as_ref();
         device.is_some_and(|on| on.holds_draft && on.window.is_roomy())
