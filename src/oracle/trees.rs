@@ -9,8 +9,8 @@ pub enum Trees {
     /// invariance). So are the texts of answers.
     Exact,
     /// Branches: the logits of a token differ by rounding between trees of other shapes. Every
-    /// token is the oracle's own choice in the pass that verified it; with another tree, texts
-    /// differ only from a token on whose logit was within rounding of another token's.
+    /// token is the oracle's own choice in the pass that verified it; with another tree a text can
+    /// differ only from where two tokens' logits are within rounding of each other.
     Rounded,
     /// Chains of at most [`WidthClass::BATCH`]: committing one of several branches would change
     /// bits. Within a class chains are exact.

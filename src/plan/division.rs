@@ -250,7 +250,7 @@ impl Divider<'_> {
         ledger
     }
 
-    /// Of llama.cpp over the whole model.
+    /// Memory of llama.cpp's context over the whole model.
     fn context(&self, max_nodes: usize) -> Bytes {
         LlamaOracle::context_bytes(
             self.model.n_layer(),

@@ -30,7 +30,7 @@ pub(super) enum Work {
 }
 
 /// Whether no more of `answer` should be computed before Enter.
-pub(super) fn at_most(answer: &Answer) -> bool {
+pub(super) fn is_far_enough(answer: &Answer) -> bool {
     answer.end().is_some() || answer.tokens().len() >= AHEAD_TOKENS
 }
 

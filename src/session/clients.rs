@@ -35,7 +35,7 @@ pub struct Clients {
 struct Hall {
     joined: u64,
     mailboxes: Vec<(ClientId, Sender<Event>)>,
-    /// What holds for whoever joins later, in order.
+    /// Events that concern clients that join later as well, in order.
     lasting: Vec<Event>,
     ended: bool,
 }

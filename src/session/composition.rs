@@ -8,7 +8,7 @@
 //! ```
 
 use super::answer::{Answer, Rules};
-use super::anticipation::{Anticipation, Work, at_most};
+use super::anticipation::{Anticipation, Work, is_far_enough};
 use super::cache::Cache;
 use super::decoder::Decoder;
 use super::figures::Figures;
@@ -183,7 +183,7 @@ impl Composition {
         self.figures.start(cache);
         let begun = self.take_begun(&whole);
         let answer = begun.unwrap_or_else(|| Box::new(self.new_answer(whole)));
-        if at_most(&answer) {
+        if is_far_enough(&answer) {
             self.begun = Some(answer);
             return None;
         }

@@ -190,7 +190,7 @@ impl Engine {
         }
     }
 
-    /// Does it. Break: the session is to end.
+    /// Does what the state says. Break: the session is to end.
     fn act(&mut self) -> ControlFlow<()> {
         match take(&mut self.state) {
             State::Idle => self.wait(None),

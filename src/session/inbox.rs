@@ -1,6 +1,6 @@
-//! What is said to the engine, in order, with a look at what waits.
+//! The intents for the engine, in order, with a view of those that wait.
 //!
-//! While a pass before Enter runs, what is said meanwhile tells whether its result will be of use
+//! While a pass before Enter runs, the intents that wait tell whether its result will be of use
 //! (see [`Stakes`](super::stakes::Stakes)).
 
 use super::intent::{Intent, Stamped};
@@ -34,7 +34,7 @@ impl Inbox {
     /// The next intent, waited for.
     ///
     /// # Errors
-    /// Nobody is left to say anything.
+    /// No client is left.
     pub(super) fn recv(&self) -> Result<Stamped, RecvError> {
         self.try_recv().map_or_else(|| self.intents.recv(), Ok)
     }
@@ -42,13 +42,13 @@ impl Inbox {
     /// The next intent, waited for so long.
     ///
     /// # Errors
-    /// None came, or nobody is left to say anything.
+    /// None came, or no client is left.
     pub(super) fn recv_timeout(&self, wait: Duration) -> Result<Stamped, RecvTimeoutError> {
         let next = self.try_recv();
         next.map_or_else(|| self.intents.recv_timeout(wait), Ok)
     }
 
-    /// What waits, to somebody who works on the text of `composer`.
+    /// What waits, as far as it concerns work on the text of `composer`.
     pub(super) fn waits(&self, composer: &Composer) -> Waits {
         let mut seen = self.seen.borrow_mut();
         seen.extend(self.intents.try_iter());

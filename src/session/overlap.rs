@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!  oracle on      draft on    cores of the draft                       overlaps a pass
-//!  the device     the device  as below: one asks the device, and all    with 2 cores
-//!                             look through its logits
+//!  the device     the device  as below: one feeds the device, and all   with 2 cores
+//!                             rank its logits
 //!  the device     the CPU     all but two, up to --threads             with 3 cores
 //!  the CPU        the CPU     those beyond --threads, up to --threads  where there are 2
 //!                             (as many as --threads, where not)
@@ -19,7 +19,7 @@ use crate::units::Micros;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
 
-/// Cores that a pass on a device needs: one asks for its work, one reads from the disk.
+/// Cores that a pass on a device needs: one feeds the device, one reads from the disk.
 const FEEDING: usize = 2;
 
 /// Fewest spare cores with which the draft works while a pass runs on the CPU.

@@ -23,7 +23,7 @@ use crate::vocabulary::Label;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Whose a prompt is.
+/// The request that a prompt belongs to, and its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub client: ClientId,

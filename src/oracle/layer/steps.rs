@@ -1,5 +1,4 @@
-//! The steps of a pass: each has the memory of a shard put under its tensors, and its graph
-//! computed.
+//! The steps of a pass: each places the memory of a shard under its tensors and computes its graph.
 //!
 //! ```text
 //!  supply: shard's memory --> weights: tensors lie in it --> graph --> compute

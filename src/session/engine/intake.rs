@@ -19,7 +19,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 impl Engine {
-    /// Does what is wanted, or notes it. Break: the session is to end.
+    /// Carries out an intent, or notes it for later. Break: the session is to end.
     pub(super) fn take(&mut self, stamped: Stamped) -> ControlFlow<()> {
         let Stamped {
             at_us,
