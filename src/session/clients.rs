@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct ClientId(u64);
 
 impl ClientId {
-    /// Whoever started the session; it has no mailbox.
+    /// The owner of the session, which started it and has no mailbox.
     pub(super) const OWNER: Self = Self(0);
 }
 

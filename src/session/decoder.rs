@@ -1,6 +1,6 @@
 //! What computes answers: the oracle with what it has committed, and all that guesses.
 //!
-//! One for a session, whoever it answers. How tokens are chosen is an answer's own: see
+//! A session has one, for all its clients. How tokens are chosen is an answer's own: see
 //! [`Rules`](super::answer::Rules).
 
 use super::cache::Cache;

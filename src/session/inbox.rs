@@ -90,7 +90,7 @@ pub(super) enum Waits {
     Nothing,
     /// The text as it will be, up to Enter if that is among what waits.
     Text { after: String, entered: bool },
-    /// Somebody's request, or the end of the conversation or of all.
+    /// A request, or the end of the conversation or of the session.
     Other,
 }
 

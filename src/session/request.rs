@@ -110,7 +110,7 @@ impl Request {
     }
 }
 
-/// Messages, told apart.
+/// Messages by their roles.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Dialogue {
     /// Empty: none.

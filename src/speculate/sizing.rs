@@ -310,7 +310,7 @@ mod tests {
         let limits = limits(WidthClass::NARROW);
         assert_eq!(sizing.ask(&limits, &[], &[(1.0, 1.0)], 0.0, &draft), 0);
         assert_eq!(sizing.cut(&limits, &chain(0.6, 6), 0.0), 0);
-        // A repetition that is all but sure costs no drafting and pays.
+        // A repetition that is almost sure costs no drafting and pays.
         assert_eq!(sizing.cut(&limits, &chain(0.99, 6), 0.0), 6);
     }
 

@@ -1,4 +1,4 @@
-//! From a prompt in the queue to the last word of its answer.
+//! From a prompt in the queue to the end of its answer.
 
 use super::Engine;
 use crate::model;

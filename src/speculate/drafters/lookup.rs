@@ -28,7 +28,8 @@ const PLACES: usize = 32;
 /// Most guesses for a node.
 const GUESSES: usize = 3;
 
-/// Guesses are told apart by the number of tokens that matched: up to 2, 4, 8, 16, and more.
+/// Calibration classes of guesses, by the number of tokens that matched: up to 2, 4, 8, 16, and
+/// more.
 const CLASSES: [usize; 4] = [2, 4, 8, 16];
 
 /// See the module's text.

@@ -96,7 +96,7 @@ impl ModelDrafter {
         Self::with_capacity(gguf, ctx_tokens, threads, layout, DraftCapacity::HOST)
     }
 
-    /// The same onto a device, all but its embedding. `threads` look through its logits.
+    /// The same onto a device, all but its embedding. `threads` rank its logits.
     ///
     /// # Errors
     /// As [`ModelDrafter::open`]; the device's memory may be too small.
