@@ -45,8 +45,8 @@ impl Pipeline<'_> {
             now += self.begin_s;
             for step in self.steps {
                 if step.streams {
-                    let (end, room_at) = ring.reserve(step.bytes);
-                    read_until = read_until.max(room_at) + step.bytes as f64 / self.bytes_per_s;
+                    let (end, free_at) = ring.reserve(step.bytes);
+                    read_until = read_until.max(free_at) + step.bytes as f64 / self.bytes_per_s;
                     now = now.max(read_until) + step.compute_s;
                     ring.used.push_back(Used { end, until: now });
                 } else {
@@ -108,16 +108,16 @@ impl Ring {
         // Bytes before this one must be free, but once all are it does not matter what was
         // skipped: the last one that is used is always enough.
         let needed = self.written.saturating_sub(capacity);
-        let mut room_at = 0.0;
+        let mut free_at = 0.0;
         while let Some(oldest) = self.used.front() {
-            room_at = oldest.until;
+            free_at = oldest.until;
             if oldest.end >= needed || self.used.len() == 1 {
                 break;
             }
             self.used.pop_front();
         }
         let waits = needed > 0;
-        (self.written, if waits { room_at } else { 0.0 })
+        (self.written, if waits { free_at } else { 0.0 })
     }
 }
 

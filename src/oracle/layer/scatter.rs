@@ -18,7 +18,7 @@ use std::thread::{Builder, Scope};
 /// Most threads that put blocks into their rows.
 const MOST_THREADS: usize = 8;
 
-/// Bytes of a block for each of which another thread pays.
+/// Bytes of a block for which starting another thread pays.
 const BYTES_A_THREAD: usize = 512 << 10;
 
 /// How many threads should put blocks of `bytes` into their rows, where `most` may compute.
