@@ -6,7 +6,7 @@ mod common;
 
 use common::{SMOL, model};
 use nmos::model::{Gguf, Tokenizer};
-use nmos::plan::DraftRoom;
+use nmos::plan::DraftCapacity;
 use nmos::speculate::{
     DraftIdx, DraftTree, Drafter, Guess, LookupDrafter, ModelDrafter, Sampler, Sampling,
 };
@@ -248,7 +248,8 @@ fn more_branches_than_there_is_room_for_are_left_alone() {
     let (mut drafter, text, mut tree, tip) = asked_once();
     let mut answered = 0;
     let mut level: Vec<_> = tree.children(tip).collect();
-    while answered < DraftRoom::HOST.sequences + DraftRoom::HOST.batch && !level.is_empty() {
+    while answered < DraftCapacity::HOST.sequences + DraftCapacity::HOST.batch && !level.is_empty()
+    {
         let said = ask(&mut drafter, &mut tree, &level);
         let some = said.iter().filter(|guesses| !guesses.is_empty()).count();
         if some == 0 {
@@ -260,7 +261,7 @@ fn more_branches_than_there_is_room_for_are_left_alone() {
             .flat_map(|node| tree.children(*node).take(3).collect::<Vec<_>>())
             .collect();
     }
-    assert!(answered >= DraftRoom::HOST.sequences, "{answered}");
+    assert!(answered >= DraftCapacity::HOST.sequences, "{answered}");
     // It goes on as if nothing had been.
     let next = tree.node(tree.children(tip).next().unwrap()).token;
     let longer = [text.as_slice(), &[next]].concat();

@@ -7,7 +7,7 @@ use common::{SMOL, layer_oracle, llama_oracle, model};
 use nmos::drafter_id::DrafterId;
 use nmos::model::Gguf;
 use nmos::oracle::{Oracle, TokenTree, WidthClass};
-use nmos::plan::{DecodeTimes, DraftRoom, TreeSize};
+use nmos::plan::{DecodeTimes, DraftCapacity, TreeSize};
 use nmos::speculate::{
     Cost, DraftError, DraftIdx, DraftLimits, DraftTree, Drafter, DrafterOptions, Guess,
     ModelDrafter, Sampler, Sampling, Sizing, Speculator, VerifiedPass, at_start, verify,
@@ -75,7 +75,7 @@ fn guessed(
         let limits = DraftLimits {
             class,
             label: None,
-            room: oracle.capacity() - oracle.len(),
+            capacity: oracle.capacity() - oracle.len(),
             depth: TOKENS,
             chain: !oracle.trees().branch(),
             at_once: false,
@@ -221,7 +221,7 @@ impl Drafter for Counted {
 
     fn cost(&self) -> Cost {
         Cost::Decodes {
-            batch: DraftRoom::HOST.batch,
+            batch: DraftCapacity::HOST.batch,
             times: DecodeTimes::new(1, 1.0),
         }
     }

@@ -14,7 +14,6 @@
 //! the kernel may use is therefore never unmapped. That the bytes are not *used* meanwhile is the
 //! caller's business (for weights: `river::ring`).
 
-mod ahead;
 mod arena;
 mod block_io;
 mod direct_file;
@@ -24,9 +23,9 @@ pub mod map;
 mod open;
 mod psync;
 mod queue;
+mod read_ahead;
 mod uring;
 
-pub use ahead::read_ahead;
 pub use arena::{Arena, Region};
 pub use block_io::{
     BlockIo, BlockReader, BlockWriter, Completion, Direction, ReadRequest, Request, WriteRequest,
@@ -36,4 +35,5 @@ pub use failure::TransferFailure;
 pub use open::{open_reader, open_writer};
 pub use psync::{PreadReader, Psync, PwriteWriter};
 pub use queue::{Failed, Progress, Queue};
+pub use read_ahead::read_ahead;
 pub use uring::{Uring, UringReader, UringWriter};

@@ -10,10 +10,11 @@
 //!
 //! Every step that reads weights of a layer is computed before the next step is asked for.
 //! When a step of another layer comes, nothing that is still to be computed can therefore need
-//! the layer before: that holds for any graph, without a word about its names or its shape.
-//! Weights that are used out of the layers' order are waited for a round of the ring longer.
+//! the layer before: that holds for any graph, whatever its names or its shape. Weights that are
+//! used out of the layers' order are waited for one round of the ring longer.
 //!
-//! After a failed read the rest of the pass computes on nothing, and is thrown away.
+//! After a failed read the rest of the pass computes without weights, and its result is thrown
+//! away.
 
 use super::OracleError;
 use crate::ggml::bare::{BareModel, WeightIdx};
@@ -45,7 +46,7 @@ pub struct HookedOptions {
     pub threads: usize,
     /// See [`Oracle::max_nodes`](super::Oracle::max_nodes).
     pub max_nodes: usize,
-    /// Which layers stay and which stream, of those of
+    /// Which layers stay and which stream, of those listed by
     /// [`catalogue_by_layer`](crate::river::catalogue_by_layer).
     pub plan: Plan,
     pub read_sizes: ReadSizes,
@@ -180,7 +181,7 @@ impl Feed {
         Ok(self.river().begin_pass()?)
     }
 
-    /// To be called after each pass, also a failed one; what went wrong with its weights.
+    /// To be called after each pass, also a failed one; returns what went wrong with its weights.
     pub(super) fn end(&mut self) -> Result<(), OracleError> {
         self.let_go();
         for table in &self.tables {
@@ -215,7 +216,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Puts in place what `step` reads; whether it must be computed at once.
+    /// Puts in place what `step` reads; says whether the step must be computed at once.
     fn provide(&mut self, step: &Step<'_>) -> Result<bool, OracleError> {
         let mut of_layer = None;
         for Use { weight, rows } in step.uses() {
@@ -256,7 +257,7 @@ impl Hook for Feed {
                 Err(error) => self.failure = Some(error),
             }
         }
-        // To be told at once, and to end there.
+        // Computed at once, so that `after` is called, which ends the pass.
         true
     }
 

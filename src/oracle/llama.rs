@@ -69,7 +69,7 @@ impl LlamaOracle {
     /// A context over a loaded model.
     ///
     /// # Errors
-    /// llama.cpp's reason, as a rule that memory is short.
+    /// llama.cpp's reason, usually that memory is short.
     pub fn new(
         model: &Arc<Model>,
         ctx_tokens: usize,
@@ -81,8 +81,8 @@ impl LlamaOracle {
         Ok(Self::with_run(run, None, cells.committed, max_nodes))
     }
 
-    /// A context over a model whose layers stream. What stays is read now, and the layers
-    /// begin to be; the first pass waits for what has not arrived.
+    /// A context over a model whose layers stream. What stays is read now, and reading the layers
+    /// begins; the first pass waits for what has not arrived.
     ///
     /// # Errors
     /// Files that cannot be read, and memory that cannot be had.
@@ -152,7 +152,7 @@ impl LlamaOracle {
     }
 
     /// Whether the weights of `gguf` are all of types whose kernels are the same for one token as
-    /// for a few: those that llama.cpp's hand-made kernels for other types leave alone.
+    /// for a few. For other types llama.cpp has hand-written kernels that differ.
     fn has_one_kernel(gguf: &Gguf) -> bool {
         use GgmlType::{
             IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS, Q2_K, Q3_K, Q4_1, Q4_K,
@@ -166,8 +166,8 @@ impl LlamaOracle {
         matrices.all(|t| same.contains(&t.ty))
     }
 
-    /// Lets a token be computed alone where that gives it the bits that it has among others, for
-    /// the model in `gguf`. Without this call it never is.
+    /// Allows a token to be computed alone where the model in `gguf` gives it the same bits as
+    /// among others. Without this call it never is.
     #[must_use]
     pub fn knowing(mut self, gguf: &Gguf) -> Self {
         self.one_kernel = Self::has_one_kernel(gguf);
@@ -222,7 +222,7 @@ impl LlamaOracle {
         self.river().map_or(Duration::ZERO, |river| river.stall())
     }
 
-    /// Decodes; where that fails, nothing of the batch is left behind.
+    /// Decodes; where that fails, nothing of the batch is kept.
     fn decode(&mut self, batch: &[BatchToken]) -> Result<(), OracleError> {
         if let Some(feed) = &self.feed {
             feed.borrow_mut().begin()?;
@@ -235,7 +235,7 @@ impl LlamaOracle {
         if let (Err(OracleError::GivenUp), Some(river)) = (&decoded, self.river()) {
             river.rewind();
         }
-        // A decode that had no weights fails, or yields nothing worth having.
+        // A decode that had no weights fails, or its result is of no use.
         let result = fed.and(decoded);
         if result.is_err() {
             self.drop_branches();
@@ -254,8 +254,8 @@ impl LlamaOracle {
         let width = WidthClass::BATCH.max;
         let cells = (ctx_tokens + width).next_multiple_of(256);
         let kv = cells * n_layer * kv_width * 2 * 2;
-        // llama.cpp sets aside scratch memory for every token of a batch to want its logits, and
-        // room for the results of one a sequence; what a pass yields is a copy of those.
+        // llama.cpp sets aside scratch memory for the logits of every token of a batch, and memory
+        // for one row of results a sequence; a pass returns a copy of those.
         let copied = max_nodes.min(WidthClass::BATCH.max);
         let logits = (width + SEQUENCES + copied) * n_vocab * 4;
         Bytes((kv + logits + (32 << 20)) as u64)
@@ -321,8 +321,8 @@ impl Oracle for LlamaOracle {
         self.max_nodes
     }
 
-    /// A kept branch stays in whatever cells llama.cpp found for it, and the order of cells is the
-    /// order of its sums.
+    /// A kept branch stays in whatever cells llama.cpp found for it, and sums follow the order of
+    /// cells.
     fn trees(&self) -> Trees {
         Trees::Chains
     }
@@ -395,7 +395,7 @@ impl Oracle for LlamaOracle {
     }
 
     fn give_up_when(&mut self, outdated: Option<GiveUp>) {
-        // How much of a graph is done llama.cpp does not say.
+        // llama.cpp does not say how much of a graph is done.
         self.run.end_when(
             outdated.map(|outdated| -> Box<dyn Fn() -> bool> { Box::new(move || outdated(0.0)) }),
         );
@@ -439,8 +439,8 @@ impl Oracle for LlamaOracle {
     }
 }
 
-/// How many tokens a context holds, and how many of them can be committed: the rest is for what
-/// a pass is padded with.
+/// How many tokens a context holds, and how many of them can be committed: the rest is for the
+/// padding of passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cells {
     all: usize,
@@ -455,8 +455,8 @@ impl Cells {
         Self::within(ctx_tokens, original.and_then(|n| n.parse().ok()))
     }
 
-    /// A model may rotate otherwise in a context that is longer than its `original` one. Padding
-    /// must not make it so.
+    /// A model may rotate differently in a context that is longer than its `original` one. Padding
+    /// must not make a context that long.
     fn within(ctx_tokens: usize, original: Option<usize>) -> Self {
         let padding = WidthClass::BATCH.max;
         let padded = (ctx_tokens + padding).next_multiple_of(CELL_RUN);

@@ -62,10 +62,10 @@ impl Logits {
             .take(self.nodes.len())
     }
 
-    /// Sees that every row has a number in it. A model whose weights are damaged computes none,
-    /// which would be an answer without a text.
+    /// Checks that every row has a number in it. A model with damaged weights computes none, and
+    /// its answer would have no text.
     pub(super) fn check(&self) -> Result<(), OracleError> {
-        // A row's first value ends the search, as a rule.
+        // Usually a row's first value ends the search.
         let has_number = |row: &[f32]| row.iter().any(|x| x.is_finite());
         let rows = self.values.chunks_exact(self.n_vocab.max(1));
         if rows.take(self.nodes.len()).all(has_number) {
@@ -82,8 +82,8 @@ impl Logits {
     }
 }
 
-/// The likeliest token; the first of equals, as llama.cpp's greedy sampler has it. What is not a
-/// number is never likely.
+/// The likeliest token; the first of equals, as with llama.cpp's greedy sampler. NaN is never
+/// chosen.
 pub fn argmax(logits: &[f32]) -> TokenId {
     let mut best = 0;
     for (i, &value) in logits.iter().enumerate() {

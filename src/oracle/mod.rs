@@ -1,22 +1,22 @@
-//! The model whose word counts: one pass computes the logits of every node of a token tree.
+//! The model whose choices decide: one pass computes the logits of every node of a token tree.
 //!
-//! Three forms behind [`Oracle`]. *Streamed*: [`LayerOracle`] streams weights that do not fit
+//! [`Oracle`] has three forms. *Streamed*: [`LayerOracle`] streams weights that do not fit
 //! through per-layer graphs of our own. *Resident*: [`LlamaOracle`] runs llama.cpp's graph over
 //! a model that fits. *Hooked*: the same graph over weights that stream, for architectures that
 //! we have no graph for.
 //!
-//! **Width classes.** ggml picks kernels by the number of tokens in a batch, and kernels
-//! differ in the last bits. Within a class the logits of a token are the same bits whatever
-//! else is in the pass, so that an answer computed in one class does not depend on how much
-//! was drafted. A pass shorter than its class is padded. Prompts are read in
+//! **Width classes.** ggml picks kernels by the number of tokens in a batch, and kernels differ in
+//! the last bits. A width class is a range of widths with *batch invariance*: the logits of a token
+//! are the same bits whatever else is in the pass, so that an answer computed in one class does not
+//! depend on how much was drafted. A pass shorter than its class is padded. Prompts are read in
 //! [`WidthClass::BATCH`]. Answers are of one class for all widths ([`Trees::invariant`]), so that
 //! they depend on model, prompt and sampling alone; where a draft guesses, the class that costs
 //! least is chosen instead, unless that is ruled out (`--exact`).
 //!
-//! A GPU's kernels divide sums by the width of a pass and the number of cells, and no class keeps
-//! their bits. There every token of an answer is the oracle's own choice in the pass that
-//! verified it, and answers differ between trees of other shapes only where two logits are nearer
-//! to each other than rounding is wide. [`Trees`] says which of these an oracle promises.
+//! A GPU's kernels divide sums by the width of a pass and the number of cells, so that no class is
+//! batch invariant there. Every token of an answer is still the oracle's own choice in the pass
+//! that verified it, and answers differ between trees of other shapes only where two logits are
+//! closer to each other than the rounding error. [`Trees`] says which of these an oracle promises.
 
 mod hidden;
 mod hooked;
@@ -47,7 +47,7 @@ use crate::kv::{CellsFull, PageError};
 use crate::river::RiverError;
 use std::rc::Rc;
 
-/// Fewest and most tokens in a pass whose kernels are the same.
+/// Fewest and most tokens of passes within which batch invariance holds: see the module's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct WidthClass {
     pub min: usize,
@@ -55,8 +55,8 @@ pub struct WidthClass {
 }
 
 impl WidthClass {
-    /// Any number of tokens, with kernels that know of one alone (*batch invariance*): a text
-    /// does not depend on how much is guessed. Wide passes take longer for it.
+    /// Any number of tokens, with kernels that compute each of them alone: a text does not depend
+    /// on how much is guessed. In exchange, wide passes take longer.
     pub const PLAIN: Self = Self { min: 1, max: 512 };
 
     /// A few tokens: the bits of [`WidthClass::PLAIN`], with memory for less.
@@ -70,13 +70,13 @@ impl WidthClass {
     pub const BATCH: Self = Self { min: 8, max: 63 };
 
     /// Several tokens or many, for oracles whose trees are exact: the bits of
-    /// [`WidthClass::BATCH`], with room for more guesses where passes are dear.
+    /// [`WidthClass::BATCH`], with capacity for more guesses where passes are expensive.
     pub const WIDE: Self = Self { min: 8, max: 512 };
 
-    /// Any number of tokens, where kernels keep no bits in any case: nothing is padded.
+    /// Any number of tokens, where kernels are not batch invariant in any case: nothing is padded.
     pub const DEVICE: Self = Self { min: 1, max: 512 };
 
-    /// All of those that keep bits, the narrowest first.
+    /// The batch-invariant ones that answers choose among, the narrowest first.
     pub const ALL: [Self; 3] = [Self::NARROW, Self::BATCH, Self::WIDE];
 
     /// The CPU's kernels that its passes are computed with.
@@ -93,8 +93,8 @@ impl WidthClass {
         Self::ALL[Self::holding(&Self::ALL, nodes)]
     }
 
-    /// Which of `classes`, the narrowest first, is the first with room for `nodes` nodes; the
-    /// last where none has.
+    /// The first of `classes`, the narrowest first, that holds `nodes` nodes; the last where none
+    /// does.
     pub fn holding(classes: &[Self], nodes: usize) -> usize {
         let found = classes.iter().position(|class| nodes <= class.max);
         found.unwrap_or(classes.len().saturating_sub(1))
@@ -113,8 +113,8 @@ pub struct PassCost {
     pub wall_us: u64,
     /// Waiting for weights.
     pub stall_us: u64,
-    /// What the weights that stream in a pass take, at the rate of all reading so far or, where
-    /// that is longer, of the link to the device. Zero where none do.
+    /// The time that the streamed weights of a pass take at the rate of all reading so far, or over
+    /// the link to the device where that is longer. Zero where none stream.
     pub stream_us: u64,
     /// Of the CPU that computed.
     pub threads: ThreadsUsed,
@@ -129,7 +129,7 @@ pub struct PassOutput {
     pub cost: PassCost,
 }
 
-/// Why a pass failed. The committed tokens stand; the next pass may work.
+/// Why a pass failed. The committed tokens are kept; the next pass may work.
 #[derive(Debug, thiserror::Error)]
 pub enum OracleError {
     #[error(transparent)]
@@ -156,7 +156,7 @@ pub enum OracleError {
     NoNumbers,
     #[error("this model's weights cannot be streamed: {0}")]
     Graph(String),
-    /// By whoever was asked ([`Oracle::give_up_when`]).
+    /// Its result was of no use any more ([`Oracle::give_up_when`]).
     #[error("the pass was given up")]
     GivenUp,
 }
@@ -165,7 +165,7 @@ pub enum OracleError {
 /// its result is of no use any more.
 pub type GiveUp = Rc<dyn Fn(f64) -> bool>;
 
-/// Computes passes over a growing row of committed tokens.
+/// Computes passes over a growing sequence of committed tokens.
 pub trait Oracle {
     /// Tokens of the vocabulary: columns of the logits.
     fn n_vocab(&self) -> usize;
@@ -181,8 +181,8 @@ pub trait Oracle {
         self.len() == 0
     }
 
-    /// Most nodes of a tree whose logits are wanted that memory is set aside for. A wider pass,
-    /// as over a prompt, wants fewer of them.
+    /// Most nodes of a pass whose logits can be wanted: memory is set aside for as many. A wider
+    /// pass, as over a prompt, wants fewer logits.
     fn max_nodes(&self) -> usize;
 
     /// What trees it takes, and how exactly.
@@ -202,14 +202,14 @@ pub trait Oracle {
         }
     }
 
-    /// Computes all nodes of `tree` behind the committed tokens, in a batch of `width`.
+    /// Computes all nodes of `tree` after the committed tokens, in a batch of `width`.
     ///
     /// # Errors
     /// See [`OracleError`]; nothing is committed then.
     fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError>;
 
     /// Lets the passes from now on be given up between two steps: they end with
-    /// [`OracleError::GivenUp`] and commit nothing. An oracle need not ask.
+    /// [`OracleError::GivenUp`] and commit nothing. An oracle may ignore this.
     fn give_up_when(&mut self, _outdated: Option<GiveUp>) {}
 
     /// Whether passes from now on are to give the last layer's states of the nodes whose logits are

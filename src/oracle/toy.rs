@@ -33,7 +33,7 @@ impl ToyOracle {
         }
     }
 
-    /// The logits behind a text. After most pairs one token is far likelier than the rest.
+    /// The logits after a text. After most pairs one token is far likelier than the rest.
     pub fn logits_after(text: &[TokenId]) -> Vec<f32> {
         let back = |n: usize| text.len().checked_sub(n).map_or(-1, |at| text[at].0);
         let state = (back(1) * 31 + back(2) * 7).rem_euclid(1009);

@@ -5,12 +5,12 @@ use super::WidthClass;
 /// Which trees an oracle takes, and what their shape does to the bits of a token's logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trees {
-    /// Branches: within a class the logits of a token are the same bits in any tree. So are the
-    /// texts of answers.
+    /// Branches: within a width class the logits of a token are the same bits in any tree (batch
+    /// invariance). So are the texts of answers.
     Exact,
     /// Branches: the logits of a token differ by rounding between trees of other shapes. Every
-    /// token is the oracle's own choice in the pass that verified it; another tree's text
-    /// differs only behind a token whose logit another's was nearer to than that.
+    /// token is the oracle's own choice in the pass that verified it; with another tree a text can
+    /// differ only from where two tokens' logits are within rounding of each other.
     Rounded,
     /// Chains of at most [`WidthClass::BATCH`]: committing one of several branches would change
     /// bits. Within a class chains are exact.
@@ -23,7 +23,7 @@ impl Trees {
         self != Self::Chains
     }
 
-    /// The classes that an answer can have where the cheapest is wanted, the narrowest first.
+    /// The classes from which an answer's is chosen by cost, the narrowest first.
     pub fn classes(self) -> &'static [WidthClass] {
         match self {
             Self::Exact => &WidthClass::ALL,

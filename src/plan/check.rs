@@ -1,4 +1,4 @@
-//! Passes that are really run, to hold a prediction against.
+//! Passes that are really run, to compare a prediction with.
 
 use super::{Forecast, OracleFile, Placement};
 use crate::oracle::{Oracle, OracleError, PassShape};
@@ -54,7 +54,7 @@ pub fn check(
     Ok(checked)
 }
 
-/// One pass over a chain that is not kept: its seconds, and those of them that were waited.
+/// One pass over a chain that is not kept: its seconds, and those of them that were stalls.
 fn pass(oracle: &mut dyn Oracle, shape: PassShape) -> Result<(f64, f64), OracleError> {
     let tree = shape.tree(oracle.n_vocab());
     let began = Instant::now();

@@ -1,8 +1,8 @@
 //! What passes and decodes cost, learnt as they run.
 //!
-//! A pass reads and computes at the same time: `T(width) = max(stream, compute(width))`. What is
-//! not known of `compute` yet has the shape that it has on a typical processor, with its steps
-//! (kernels take rows in groups), scaled by what has been measured:
+//! A pass reads and computes at the same time: `T(width) = max(stream, compute(width))`. Where
+//! `compute` has not been measured yet, it is taken from the curve of a typical processor, with its
+//! steps (kernels take rows in groups), scaled by what has been measured:
 //!
 //! ```text
 //!  ms |                              . ´ measured widths count for themselves,
@@ -12,9 +12,9 @@
 //!     +---+----+----+-----------+--- width
 //! ```
 //!
-//! A device waits for weights by itself, and a pass that is no longer than the link takes says
-//! nothing of computing. Until a wider one was longer, computing is taken to hide behind the link:
-//! the next tree is wide, and tells.
+//! A device waits for weights on its own, so a pass that takes no longer than the link says nothing
+//! about computing. Until a pass has taken longer, the link is taken to hide all computing: trees
+//! are then wide, and the first pass over one tells.
 //!
 //! Times are in milliseconds.
 
@@ -63,24 +63,25 @@ const PASS_ON_DEVICE: [(usize, f64); 8] = [
     (512, 13.07),
 ];
 
-/// Up to this width a pass on a device that is longer than the link was thought to take is so
-/// because of the link.
+/// Where a pass of at most this width on a device takes longer than was expected of the link, the
+/// link is slower than expected.
 const NARROW: usize = 64;
 
 /// Relative times of a draft's decode by its tokens.
 const DECODE: [(usize, f64); 5] = [(1, 1.0), (2, 2.4), (4, 3.2), (8, 4.2), (16, 5.5)];
 
 /// The same on a GPU, where a few hundred kernels have to be started for any number of tokens: a
-/// first guess, which what is measured replaces.
+/// first estimate, which measurements replace.
 const DECODE_ON_DEVICE: [(usize, f64); 4] = [(1, 1.0), (8, 1.1), (16, 1.3), (32, 1.7)];
 
-/// How much a new measurement counts against those before.
+/// The weight of a new measurement in a moving average.
 const FRESH: f64 = 0.2;
 
-/// A pass that waits for weights for more than this share of its time is as long as reading.
+/// A pass that stalls for more than this share of its time takes as long as reading does.
 const STALLED: f64 = 0.05;
 
-/// Nor does a pass on a device tell of computing that is not longer than reading by this part.
+/// A pass on a device measures computing only if it takes longer than reading by more than this
+/// share.
 const HIDDEN: f64 = 0.05;
 
 /// Times by width.
@@ -102,7 +103,7 @@ impl Curve {
         }
     }
 
-    /// The place in `nominal` that a width counts to, the next at or above it.
+    /// The entry of `nominal` that a width belongs to: the first at or above it.
     fn place(&self, width: usize) -> usize {
         let found = self.nominal.partition_point(|&(w, _)| w < width);
         found.min(self.nominal.len() - 1)
@@ -124,7 +125,7 @@ impl Curve {
         Some(self.scaled(width, self.scale?))
     }
 
-    /// Where widths that were not measured are of this scale.
+    /// The same, with `scale` for widths that were not measured.
     fn scaled(&self, width: usize, scale: f64) -> f64 {
         let (ratio, known) = self.ratios[self.place(width)];
         let ratio = (ratio * known + scale) / (known + 1.0);
@@ -167,10 +168,10 @@ impl Default for PassTimes {
 }
 
 impl PassTimes {
-    /// The processor whose times are taken as typical has so many.
+    /// Cores of the processor whose times are taken as typical.
     pub const CORES: f64 = 2.0;
 
-    /// Of an oracle on a device that weights are sent to, or stay on.
+    /// For an oracle on a device, whether weights stay on it or are sent to it.
     pub fn on_device() -> Self {
         Self {
             compute: Curve::new(&PASS_ON_DEVICE),
@@ -179,7 +180,7 @@ impl PassTimes {
         }
     }
 
-    /// What passes with these kernels compute, and what those with the others do.
+    /// The curve of passes with these kernels, and that of passes with the others.
     fn curves(&self, kernels: Kernels) -> (&Curve, &Curve) {
         if kernels == Kernels::Plain && !self.on_device {
             (&self.plain, &self.compute)
@@ -188,12 +189,12 @@ impl PassTimes {
         }
     }
 
-    /// Time of a pass in `class` that is `width` tokens wide, padding counted in. Before anything
-    /// was measured, in an unknown unit: as good for comparing widths.
+    /// Time of a pass in `class` that is `width` tokens wide, padding included. Before anything was
+    /// measured it is in an unknown unit, which is enough to compare widths.
     pub fn ms(&self, width: usize, class: WidthClass) -> f64 {
         let hides = self.on_device && self.stream_ms.is_some();
         let (curve, other) = self.curves(class.kernels());
-        // What is measured with the other kernels tells how fast the processor is.
+        // Measurements with the other kernels also tell how fast the processor is.
         let scale = curve.scale.or(other.scale);
         let compute = match scale {
             Some(scale) => curve.scaled(width, scale),
@@ -216,7 +217,7 @@ impl PassTimes {
             return;
         }
         if first {
-            // The first one waits for the weights that stay, too: no later pass does.
+            // The first pass waits for the weights that stay, too; no later one does.
         } else if stall_ms > STALLED * wall_ms {
             let stream = self.stream_ms.get_or_insert(wall_ms);
             *stream += FRESH * (wall_ms - *stream);
@@ -244,7 +245,7 @@ impl PassTimes {
         }
     }
 
-    /// Takes this as the time of reading until a pass has waited for it.
+    /// Takes this as the time of reading until a pass has measured it.
     pub fn expect_stream(&mut self, ms: f64) {
         if self.stream_ms.is_none() && ms > 0.0 {
             self.stream_ms = Some(ms);
@@ -267,7 +268,7 @@ impl DecodeTimes {
         Self::along(&DECODE, tokens, ms)
     }
 
-    /// The same on a device of its own memory.
+    /// The same on a device with its own memory.
     pub fn on_device(tokens: usize, ms: f64) -> Self {
         Self::along(&DECODE_ON_DEVICE, tokens, ms)
     }
@@ -362,7 +363,7 @@ mod tests {
         times.observe(40, BATCH, 9000.0, 0.0);
         times.expect_stream(607.0);
         assert!(times.are_known());
-        // Nothing is known of computing, and wide passes are worth a try.
+        // Nothing is known of computing, so that wide passes seem free and will be tried.
         assert!((times.ms(512, BATCH) - 607.0).abs() < 1.0);
         for _ in 0..4 {
             for (width, ms) in H100 {
@@ -379,14 +380,14 @@ mod tests {
     }
 
     #[test]
-    fn on_a_device_a_wide_pass_that_is_too_long_is_found_out() {
+    fn on_a_device_a_wide_pass_that_takes_too_long_is_noticed() {
         // Computing alone, since all weights stay: the first figures of H100 twice as long.
         let mut times = PassTimes::on_device();
         times.observe(40, BATCH, 9000.0, 0.0);
         times.observe(1, BATCH, 84.0, 0.0);
         assert!((times.ms(64, BATCH) - 198.0).abs() < 2.0);
         assert!((times.ms(512, BATCH) - 1098.0).abs() < 2.0);
-        // A little passes through: the link's 50 ms hide less than was hoped for.
+        // Few weights pass through: the link's 50 ms hide less than was expected.
         let mut times = PassTimes::on_device();
         times.observe(40, BATCH, 9000.0, 0.0);
         times.expect_stream(50.0);

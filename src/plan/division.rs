@@ -1,17 +1,17 @@
 //! Who gets how much of `--ram`, and how the oracle is run with it.
 //!
 //! The budget is for all that the process holds. The program is measured, vocabulary and draft
-//! are predicted from their files ([`Footprint`]), so that weights can be placed and set out
-//! before these load; the rest is known by size, a margin is left for what can be neither, and
-//! the weights get what remains:
+//! are predicted from their files ([`Footprint`]), so that weights can be placed and begin to load
+//! before these do; the rest has a known size, a margin is left for what can neither be measured
+//! nor predicted, and the weights get what remains:
 //!
 //! ```text
 //!  | program | vocabulary, draft | margin | KV cache | activations | weights: pinned, ring |
 //!    measured  predicted           fixed    max for ctx              what is left
 //! ```
 //!
-//! Activations and logits grow with the most nodes that a pass may have. Where that number
-//! chooses itself, it is small where the memory that it takes would be missed by the weights.
+//! Activations and logits grow with the most nodes that a pass may have. Where that number is
+//! chosen automatically, it is small if the weights need the memory more.
 //!
 //! A [`Division`] is a function of [`Sizes`] and the model alone: nothing is measured here.
 
@@ -29,31 +29,32 @@ use crate::units::Bytes;
 /// and draft hold beyond what is predicted of them (measured: up to 7 MiB).
 const MARGIN: Bytes = Bytes::mib(28);
 
-/// What the program holds differs a little from run to run: the least budget that is named
-/// must work.
+/// What the program holds differs a little from run to run, and the least budget that an error
+/// names must work.
 const SLACK: Bytes = Bytes::mib(16);
 
-/// Most nodes of a pass that chooses its size: a full batch, or where memory is short as many as
-/// cost hardly more than eight.
+/// Most nodes of a pass whose size is chosen automatically: a full batch, or where memory is short
+/// as many as cost hardly more than eight.
 pub(super) const AUTO_NODES: usize = WidthClass::BATCH.max;
 const AUTO_NODES_SHORT: usize = 16;
 
-/// The same where only repetitions are guessed and a pass would read a 50th more for the memory
-/// of more: most answers repeat little.
+/// The same where only repetitions are guessed, and the memory of more nodes would make a pass
+/// read a 50th more: most answers repeat little.
 const AUTO_NODES_ALONE: usize = 8;
 const MISSED: usize = 50;
 
 /// The same where a device computes, whose wide passes cost hardly more while weights stream.
 const AUTO_NODES_DEVICE: [usize; 3] = [WidthClass::DEVICE.max, 256, WIDE_ENOUGH];
 
-/// Nodes that a draft on the device leaves to a pass: of more, few are ever right.
+/// Nodes that a draft on the device has to leave to a pass: of guesses beyond these, few are ever
+/// right.
 const WIDE_ENOUGH: usize = 128;
 
 /// Memory is short where the nodes from the smaller number to the larger would take more than
 /// this part of it.
 const SHORT: u64 = 20;
 
-/// What a division follows from, besides the model's shape.
+/// What a division is computed from, apart from the model's shape.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     pub ram: Bytes,
@@ -80,8 +81,7 @@ pub struct Division {
 }
 
 impl Division {
-    /// Divides the memory for a model cut into `shards`, and passes of as many nodes as are worth
-    /// it.
+    /// Divides the memory for a model cut into `shards`, and passes of as many nodes as pay.
     ///
     /// # Errors
     /// Says the least that works.
@@ -94,18 +94,18 @@ impl Division {
         divider.divide()
     }
 
-    /// Whether the draft is on the device and leaves the window as many slots as are of use. It
-    /// displaces weights that would stay as well: sending a gigabyte of them costs a pass 20 ms,
-    /// and a draft there is several times faster than on the CPU. What it takes of a pass's nodes
-    /// is judged by [`Division::is_as_wide_as`].
+    /// Whether the draft is on the device and leaves the window as many slots as are of use. That
+    /// it displaces weights that would stay does not matter: sending a gigabyte of them costs a
+    /// pass 20 ms, and a draft there is several times faster than on the CPU. Whether it leaves
+    /// enough nodes to a pass is for [`Division::is_as_wide_as`].
     pub(super) fn holds_draft_and_window(&self) -> bool {
         let device = self.device.as_ref();
         device.is_some_and(|on| on.holds_draft && on.window.is_roomy())
     }
 
-    /// Whether passes beside a draft on the device have nodes enough, where they could have as
-    /// many as `on_host` with the draft on the host: what a fast draft guesses is of no use where
-    /// it is not verified.
+    /// Whether passes have enough nodes with the draft on the device, compared with `on_host`, the
+    /// division with the draft on the host: the guesses of a fast draft are of no use where passes
+    /// cannot verify them.
     pub(super) fn is_as_wide_as(&self, on_host: Option<&Self>) -> bool {
         is_wide_enough(self.max_nodes, on_host.map_or(0, |other| other.max_nodes))
     }
@@ -132,7 +132,7 @@ impl Divider<'_> {
     fn divide(&self) -> Result<Division, DivisionError> {
         let least = self.least_nodes();
         let drafted = self.sizes.footprint.draft.is_some();
-        // Of more nodes than the least, where only repetitions are guessed.
+        // With more nodes than the least, where only repetitions are guessed.
         let mut wider: Option<Division> = None;
         for nodes in self.affordable_nodes() {
             let Ok(device) = self.on_device(nodes) else {
@@ -202,7 +202,7 @@ impl Divider<'_> {
         let mut ledger = self.before_weights();
         let context = self.context(max_nodes);
         let resident = ledger.given().0 + self.sizes.tensors.0 + context.0;
-        // Models that we have graphs for are computed with these, also where all of them fits.
+        // Models that we have graphs for are computed with these, even where the whole model fits.
         let is_left_to_llama = matches!(self.model, Blueprint::Graph(_));
         let form = if is_left_to_llama && device.is_none() && resident <= ledger.limit().0 {
             ledger.predicted(Owner::Context, context);
@@ -232,7 +232,7 @@ impl Divider<'_> {
         })
     }
 
-    /// What is held whatever the form and the nodes.
+    /// What is held whatever the form and the number of nodes.
     fn before_weights(&self) -> Ledger {
         let Footprint {
             program,
@@ -250,7 +250,7 @@ impl Divider<'_> {
         ledger
     }
 
-    /// Of llama.cpp over the whole model.
+    /// Memory of llama.cpp's context over the whole model.
     fn context(&self, max_nodes: usize) -> Bytes {
         LlamaOracle::context_bytes(
             self.model.n_layer(),
@@ -307,7 +307,7 @@ mod tests {
         assert!(is_wide_enough(128, 512));
         assert!(!is_wide_enough(16, 512));
         assert!(!is_wide_enough(16, 63));
-        // A size that was asked for, or that is all there is in any case.
+        // A size that was asked for, or the most that there can be in any case.
         assert!(is_wide_enough(16, 16));
         assert!(is_wide_enough(16, 0));
     }

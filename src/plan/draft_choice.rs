@@ -34,7 +34,7 @@ impl DraftChoice {
     }
 }
 
-/// Why the default draft is not used. Prints as a sentence for whoever might miss it.
+/// Why the default draft is not used. Prints as a sentence for the user.
 #[derive(Debug)]
 pub enum LeftOut {
     /// It is not there.
@@ -48,7 +48,7 @@ pub enum LeftOut {
 }
 
 impl LeftOut {
-    /// Whether another file would mend it. How memory is best used is not to be mended.
+    /// Whether another file would help. Nothing helps where memory is better used for weights.
     pub fn can_be_mended(&self) -> bool {
         matches!(self, Self::Missing(_) | Self::Unusable(_))
     }
@@ -78,7 +78,7 @@ fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// What is said of a draft whose memory is better used.
+/// A draft that is left out because its memory is better used for weights.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error(
     "no draft: in {memory} of memory that it would take, weights make answers faster (an estimate: \

@@ -1,4 +1,4 @@
-//! The draft policy: whether the default draft is worth the memory that it takes.
+//! The draft policy: whether the default draft pays for the memory that it takes.
 //!
 //! What a draft holds could hold weights instead, which then need not be read in every pass:
 //!
@@ -7,28 +7,30 @@
 //!  with     | kv | draft ........ | weights that stay ... | ring |   several a long one
 //! ```
 //!
-//! For a model many times larger than the memory that is little, and guesses pay. Where nearly
-//! all of the model would fit, it is most of what is read, and the draft costs more than it
-//! brings. What is known before anything is loaded decides: which shards would stay, the speed
-//! of the disk if `nmos doctor` has measured it, and how such machines compute. Nobody asks for
-//! this policy where a draft or a tree was asked for: that is never left out.
+//! For a model many times larger than the memory, the draft's share is small, and guesses pay.
+//! Where nearly all of the model would fit, the weights that the draft displaces are most of what a
+//! pass reads, and the draft costs more than it gains. The decision rests on what is known before
+//! anything is loaded: which shards would stay, the speed of the disk if `nmos doctor` has measured
+//! it, and how fast such machines compute. The policy is not applied where a draft or a tree was
+//! asked for: that is never left out.
 
 use super::{DecodeTimes, Division, LeftOut, PassTimes, PlacementError, Slower};
 use crate::ledger::Owner;
 use crate::oracle::WidthClass;
 use crate::units::Bytes;
 
-/// Bytes of weights that a token's computing takes in a second: two channels of memory.
+/// Bytes of weights a second that computing a single token takes in: two channels of memory.
 const MEMORY: f64 = 30e9;
 
-/// The probability that a guess is right behind right ones: between chat and code, for a draft
-/// a third of its oracle's size.
+/// The probability that a guess is right after right ones: between chat and code, for a draft a
+/// third of its oracle's size.
 const RIGHT: f64 = 0.72;
 
-/// So much faster must the way without a draft be expected to be: this is an estimate.
+/// By this factor the way without a draft must be expected to be faster, since both speeds are
+/// estimates.
 const CLEARLY: f64 = 1.15;
 
-/// What the speed of answers follows from, whatever the division.
+/// What the speed of answers depends on, whatever the division.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Speeds {
     /// Weights of a pass.
@@ -37,7 +39,8 @@ pub(super) struct Speeds {
     pub threads: usize,
 }
 
-/// Chooses between the memory divided `with` a default draft, and `without`: then says why.
+/// Chooses between the memory divided `with` a default draft and `without` one, and says why if it
+/// is without.
 ///
 /// # Errors
 /// Those of `without`, where it is all that there is.
@@ -55,7 +58,7 @@ pub(super) fn choose(
     })
 }
 
-/// `None`: the draft is worth its memory, or takes none that is missed.
+/// `None`: the draft pays for its memory, or takes none that the weights need.
 fn without_is_faster(
     speeds: Speeds,
     with: &Division,
@@ -111,7 +114,7 @@ impl Work {
         let stream_s = self.streamed.0 as f64 / disk;
         let token_s = self.model.0 as f64 / MEMORY;
         let typical = PassTimes::default();
-        // In whichever class is faster.
+        // With whichever class's kernels are faster.
         let relative = |nodes| {
             let classes = [WidthClass::PLAIN, WidthClass::BATCH];
             let ms = classes.map(|class| typical.ms(nodes, class));
@@ -160,7 +163,7 @@ mod tests {
         assert!(without > CLEARLY * with, "{without} {with}");
     }
 
-    /// Of a model of 934 MiB, of which so much streams beside a draft that holds so much.
+    /// For a model of 934 MiB, of which so much streams with a draft that holds so much.
     fn division(streamed_mib: usize, draft_mib: u64) -> Division {
         let mut ledger = Ledger::new(Bytes::mib(1024));
         ledger.predicted(Owner::Draft, Bytes::mib(draft_mib));
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draft_that_takes_no_memory_that_is_missed_stays() {
+    fn a_draft_that_takes_no_memory_from_weights_stays() {
         let (chosen, why) = choose(SPEEDS, Ok(division(0, 470)), || Ok(division(0, 0))).unwrap();
         assert_eq!(chosen.ledger.bytes_of(Owner::Draft), Bytes::mib(470));
         assert!(why.is_none(), "{why:?}");

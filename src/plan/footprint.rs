@@ -10,17 +10,17 @@
 //!              one decode, and logits for each of its branches
 //! ```
 //!
-//! Of a draft on a GPU all of that is there, but its embedding, which llama.cpp looks up in the
-//! host's memory, and the logits that it is asked for. There llama.cpp reserves what a decode of
-//! a token of every branch behind a full cache would use, its attention mask among it.
+//! A draft on a GPU has all of that in the GPU's memory, except its embedding, which llama.cpp
+//! looks up in the host's memory, and the logits that it is asked for. On a GPU llama.cpp reserves
+//! what decoding a token of every branch after a full cache would use, its attention mask included.
 
-use super::DraftRoom;
+use super::DraftCapacity;
 use crate::model::{Gguf, GgufError, Outline};
 use crate::units::Bytes;
 
 /// llama.cpp keeps for a token: a record with its text (40 bytes), a node of the table from
-/// text to token and its bucket (64 + 8), and the text that it prints (32). Loading leaves
-/// behind holes in the heap where the file's own copy of the text and type was (32 + 4).
+/// text to token and its bucket (64 + 8), and the text that it prints (32). Loading leaves holes in
+/// the heap where the file's own copy of the text and type was (32 + 4).
 const TOKEN_BYTES: u64 = 40 + 64 + 8 + 32 + 36;
 
 /// For a merge rule: a node of the table from two texts to a rank and its bucket (96 + 8), and
@@ -32,11 +32,11 @@ const CELL_RUN: u64 = 256;
 
 /// What a draft takes of a GPU's memory beyond what can be derived: its backend's own buffers,
 /// the code of kernels that the oracle does not use, and what allocations are rounded up by. Set
-/// high: what is too much of it costs weights that would stay, 2 ms a pass for each 128 MiB.
+/// rather high: each 128 MiB too many displace weights that would stay, and cost 2 ms a pass.
 const ON_DEVICE: Bytes = Bytes::mib(160);
 
-/// And of the host's: what it is filled from and copied to.
-const BESIDE_DEVICE: Bytes = Bytes::mib(16);
+/// And of the host's memory: buffers that it is filled from and copied to.
+const HOST_BUFFERS: Bytes = Bytes::mib(16);
 
 /// Where a draft is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct Footprint {
     pub vocabulary: Bytes,
     /// `None` where no model drafts.
     pub draft: Option<DraftFootprint>,
-    /// What else drafts: fixed.
+    /// Drafters that are no models: a fixed size.
     pub drafters: Bytes,
 }
 
@@ -94,13 +94,13 @@ impl DraftFootprint {
     fn predict(gguf: &Gguf, ctx_tokens: usize, place: DraftPlace) -> Result<Self, GgufError> {
         Ok(match place {
             DraftPlace::Host => Self {
-                host: DraftParts::of(gguf, ctx_tokens, DraftRoom::HOST)?.total(),
+                host: DraftParts::of(gguf, ctx_tokens, DraftCapacity::HOST)?.total(),
                 device: None,
             },
             DraftPlace::Device => {
-                let parts = DraftParts::of(gguf, ctx_tokens, DraftRoom::DEVICE)?;
+                let parts = DraftParts::of(gguf, ctx_tokens, DraftCapacity::DEVICE)?;
                 Self {
-                    host: parts.beside_device(),
+                    host: parts.host_part(),
                     device: Some(parts.on_device()),
                 }
             }
@@ -131,14 +131,14 @@ struct DraftParts {
     /// Of a token.
     activations: u64,
     logits: u64,
-    room: DraftRoom,
+    capacity: DraftCapacity,
 }
 
 impl DraftParts {
-    fn of(gguf: &Gguf, ctx_tokens: usize, room: DraftRoom) -> Result<Self, GgufError> {
+    fn of(gguf: &Gguf, ctx_tokens: usize, capacity: DraftCapacity) -> Result<Self, GgufError> {
         let arch = gguf.architecture()?;
         let need = |name: &str| gguf.require_u32(&format!("{arch}.{name}")).map(u64::from);
-        // `None` as well where it is of a layer each.
+        // `None` also where there is a value for each layer.
         let find = |name: &str| {
             let one = gguf.u32(&format!("{arch}.{name}"));
             one.ok().flatten().map(u64::from)
@@ -153,7 +153,7 @@ impl DraftParts {
             let outline = Outline::from_gguf(gguf);
             outline.map_or(width, |outline| outline.kv_width as u64)
         });
-        let cells = (ctx_tokens as u64 + room.nodes as u64).next_multiple_of(CELL_RUN);
+        let cells = (ctx_tokens as u64 + capacity.nodes as u64).next_multiple_of(CELL_RUN);
         let inner = find("feed_forward_length").unwrap_or(4 * width);
         let bytes = |name: &str| gguf.tensors().find(|t| t.name == name).map(|t| t.bytes);
         Ok(Self {
@@ -166,33 +166,33 @@ impl DraftParts {
             // The widest step of a decode holds the gated inner state three times, as floats.
             activations: (3 * inner + 2 * width) * 4,
             logits: gguf.n_tokens()? as u64 * 4,
-            room,
+            capacity,
         })
     }
 
-    /// Where all is in the host's memory: what a decode uses of its scratch memory.
+    /// All in the host's memory: of scratch memory, only what a decode uses.
     fn total(&self) -> Bytes {
-        let scratch = self.room.batch as u64 * (self.activations + self.logits);
+        let scratch = self.capacity.batch as u64 * (self.activations + self.logits);
         Bytes(self.tensors + self.kv + scratch + self.kept_logits())
     }
 
-    /// On a device: scratch memory is taken for a token of every branch, used or not.
+    /// In a device's memory, where scratch is taken for a token of every branch, used or not.
     fn on_device(&self) -> Bytes {
         let elsewhere = if self.tied { 0 } else { self.embedding };
-        let tokens = self.room.batch.max(self.room.sequences) as u64;
+        let tokens = self.capacity.batch.max(self.capacity.sequences) as u64;
         let scratch = tokens * (self.activations + self.logits);
         // Whether a token sees a cell, two bytes each.
         let mask = tokens * self.cells * 2;
         Bytes(self.tensors - elsewhere + self.kv + scratch + mask + ON_DEVICE.0)
     }
 
-    /// In the host's memory where the rest is on a device.
-    fn beside_device(&self) -> Bytes {
-        Bytes(self.embedding + self.kept_logits() + BESIDE_DEVICE.0)
+    /// In the host's memory, where the rest is on a device.
+    fn host_part(&self) -> Bytes {
+        Bytes(self.embedding + self.kept_logits() + HOST_BUFFERS.0)
     }
 
     /// A row for each branch that may be under way.
     fn kept_logits(&self) -> u64 {
-        self.room.sequences as u64 * self.logits
+        self.capacity.sequences as u64 * self.logits
     }
 }

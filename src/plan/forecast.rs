@@ -7,8 +7,8 @@
 //!          \-> Pipeline: the ring, step by step -> seconds of a pass          (predicted)
 //! ```
 //!
-//! Where weights stream, disk and kernels are measured at the same time: both move memory, and
-//! each is a few percent slower beside the other than alone.
+//! Where weights stream, disk and kernels are measured at the same time: both move memory, and each
+//! is a few percent slower while the other runs than alone.
 //!
 //! Kernels are measured for models that we have graphs for, whatever form they are run in. What
 //! llama.cpp's own graph takes for any other is not known before it runs.
@@ -30,7 +30,7 @@ use std::time::Duration;
 /// pass over a prompt.
 const NODES: [usize; 5] = [1, 8, 16, 32, WidthClass::BATCH.max];
 
-/// How long kernels are measured, as far as a few rounds of them take no longer.
+/// How long kernels are measured, unless a few rounds of them take longer.
 const PROBE_TIME: Duration = Duration::from_millis(1500);
 
 /// What passes will cost.
@@ -68,7 +68,7 @@ pub struct Forecast {
     /// Zero where nothing streams.
     pub predicted_disk_s: f64,
     pub predicted_pass_s: f64,
-    /// At one token a pass; accepted guesses make it more.
+    /// At one token a pass; accepted guesses add to it.
     pub predicted_tokens_per_s: f64,
     pub limit: Limit,
 }
@@ -111,7 +111,7 @@ impl Forecasts {
         let shapes = placement.shapes();
         let probe = || LayerOracle::probe(&oracle.index, layout, options, &shapes, PROBE_TIME);
         let (times, disk_gb_s) = if placement.form.streamed_bytes() > 0 {
-            let (times, gb_s) = beside_reading(oracle.index.path(), options.read_sizes, probe)?;
+            let (times, gb_s) = while_reading(oracle.index.path(), options.read_sizes, probe)?;
             (times?, Some(gb_s))
         } else {
             (probe()?, None)
@@ -126,7 +126,7 @@ impl Forecasts {
 }
 
 impl Placement {
-    /// The shapes of passes that a session runs, as far as they are predicted.
+    /// The shapes of a session's passes that are predicted.
     pub(super) fn shapes(&self) -> Vec<PassShape> {
         let answers = self.answer_class();
         let class = |nodes| {
@@ -154,7 +154,7 @@ impl Placement {
 
 /// Runs `work` while `file` is read over and over; says how fast that was in the median, in
 /// decimal gigabytes a second.
-fn beside_reading<T>(
+fn while_reading<T>(
     file: &Path,
     sizes: ReadSizes,
     work: impl FnOnce() -> T,

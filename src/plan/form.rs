@@ -2,7 +2,7 @@
 
 use crate::river::Plan;
 
-/// Which oracle the memory is enough for.
+/// The form of oracle that the memory is enough for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
     /// llama.cpp over the whole model.

@@ -21,7 +21,7 @@
 //!
 //! What costs depend on is here too, below all that use it: how passes and decodes cost on a
 //! typical machine and as they are measured ([`PassTimes`], [`DecodeTimes`]), what a draft's
-//! context holds ([`DraftRoom`]), and how large trees may be ([`TreeSize`]).
+//! context holds ([`DraftCapacity`]), and how large trees may be ([`TreeSize`]).
 //!
 //! Units: [`Bytes`](crate::units::Bytes) of memory, nodes of a pass, seconds where a name ends
 //! in `_s`, milliseconds in [`PassTimes`] and [`DecodeTimes`].
@@ -29,9 +29,9 @@
 mod check;
 mod cost;
 mod division;
+mod draft_capacity;
 mod draft_choice;
 mod draft_policy;
-mod draft_room;
 mod error;
 mod footprint;
 mod forecast;
@@ -50,8 +50,8 @@ mod vram;
 pub use check::{Checked, check};
 pub use cost::{DecodeTimes, PassTimes};
 pub use division::{Division, Sizes};
+pub use draft_capacity::DraftCapacity;
 pub use draft_choice::{DraftChoice, LeftOut, Slower};
-pub use draft_room::DraftRoom;
 pub use error::PlacementError;
 pub use footprint::{DraftFootprint, DraftPlace, Footprint, tensor_bytes};
 pub use forecast::{Forecast, Forecasts, Limit, cores_in_use};

@@ -1,4 +1,4 @@
-//! The oracle's headers, and that it can be computed at all.
+//! The oracle's headers, and the check that it can be computed at all.
 
 use super::PlacementError;
 use crate::ggml::bare::BareModel;
@@ -37,7 +37,7 @@ pub(super) fn read_headers(path: &Path) -> Result<(Gguf, Blueprint), PlacementEr
 }
 
 impl OracleFile {
-    /// Sees to it that llama.cpp can open the model ([`trial::admit`]), and opens one that is left
+    /// Makes sure that llama.cpp can open the model ([`trial::admit`]), and opens one that is left
     /// to its graph: only llama.cpp can say whether it knows the architecture, and which tensors
     /// it uses.
     ///

@@ -1,8 +1,8 @@
 //! Whether a draft can serve an oracle, and what becomes of one that cannot.
 //!
-//! A draft that was asked for must fit: what cannot have it does not start. One that nobody asked
-//! for, the default, is left out where it is absent or does not fit; `super::draft_policy` leaves
-//! it out as well where its memory is better used.
+//! A draft that was asked for must fit: otherwise nothing starts. The default draft, which nobody
+//! asked for, is left out where it is absent or does not fit; `super::draft_policy` leaves it out
+//! as well where its memory is better used.
 
 use super::{DraftChoice, DraftRequest, LeftOut, PlacementError, PlanRequest, TreeSize};
 use crate::model::{Gguf, Tokenizer, trial};

@@ -1,13 +1,13 @@
 //! A pass as a pipeline of two servers: the disk fills the ring, the processor empties it.
 //!
 //! ```text
-//!  disk     |-- 3 --|-- 4 --|-- 6 --|........|-- 7 --|     reads in order, waits for room
+//!  disk     |-- 3 --|-- 4 --|-- 6 --|........|-- 7 --|     reads in order, waits for space
 //!  compute  | 0 | 1 | 2 |...| 3 | 4 | 5 |  6  |            waits for what has not arrived
 //! ```
 //!
-//! The recurrence follows the rules of `river::ring`: a shard is read when the one before it
-//! has been and there is room; it lies in one piece, so that what is left at the ring's end
-//! is skipped; its room is free again when its step ends. All times are in seconds.
+//! The recurrence follows the rules of `river::ring`: a shard is read when the one before it has
+//! been read and the ring has space; it lies in one piece, so that what is left at the ring's end
+//! is skipped; its space is free again when its step ends. All times are in seconds.
 
 use std::collections::VecDeque;
 
@@ -19,7 +19,7 @@ const PASSES: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
     pub bytes: usize,
-    /// Read anew in every pass.
+    /// Read again in every pass.
     pub streams: bool,
     pub compute_s: f64,
 }
@@ -45,8 +45,8 @@ impl Pipeline<'_> {
             now += self.begin_s;
             for step in self.steps {
                 if step.streams {
-                    let (end, room_at) = ring.reserve(step.bytes);
-                    read_until = read_until.max(room_at) + step.bytes as f64 / self.bytes_per_s;
+                    let (end, free_at) = ring.reserve(step.bytes);
+                    read_until = read_until.max(free_at) + step.bytes as f64 / self.bytes_per_s;
                     now = now.max(read_until) + step.compute_s;
                     ring.used.push_back(Used { end, until: now });
                 } else {
@@ -69,10 +69,10 @@ impl Pipeline<'_> {
     }
 }
 
-/// The ring's room over time.
+/// The ring's space over time.
 struct Ring {
     capacity: u64,
-    /// Where the last shard ends, in bytes ever written, what was skipped counted in.
+    /// Where the last shard ends, in bytes ever written, including what was skipped.
     written: u64,
     /// Shards that later ones may have to wait for, the oldest first.
     used: VecDeque<Used>,
@@ -82,7 +82,7 @@ struct Ring {
 struct Used {
     /// Where it ends, in bytes ever written.
     end: u64,
-    /// When its room is free.
+    /// When its space is free.
     until: f64,
 }
 
@@ -95,7 +95,7 @@ impl Ring {
         }
     }
 
-    /// Where the next shard ends, and when there is room for it.
+    /// Where the next shard ends, and when there is space for it.
     fn reserve(&mut self, bytes: usize) -> (u64, f64) {
         let (capacity, bytes) = (self.capacity.max(1), bytes as u64);
         let at = self.written % capacity;
@@ -108,16 +108,16 @@ impl Ring {
         // Bytes before this one must be free, but once all are it does not matter what was
         // skipped: the last one that is used is always enough.
         let needed = self.written.saturating_sub(capacity);
-        let mut room_at = 0.0;
+        let mut free_at = 0.0;
         while let Some(oldest) = self.used.front() {
-            room_at = oldest.until;
+            free_at = oldest.until;
             if oldest.end >= needed || self.used.len() == 1 {
                 break;
             }
             self.used.pop_front();
         }
         let waits = needed > 0;
-        (self.written, if waits { room_at } else { 0.0 })
+        (self.written, if waits { free_at } else { 0.0 })
     }
 }
 

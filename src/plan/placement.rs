@@ -20,7 +20,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Placement {
     pub ctx_tokens: usize,
-    /// That compute: not more than there are cores.
+    /// Threads that compute: at most as many as there are cores.
     pub threads: usize,
     pub read_sizes: ReadSizes,
     /// Answers depend on model, prompt and sampling alone.
@@ -33,7 +33,7 @@ pub struct Placement {
     /// Who holds what of the host's memory.
     pub ledger: Ledger,
     pub draft: DraftChoice,
-    /// The speed to expect of answers; `None` where nothing is known to estimate it from.
+    /// The expected speed of answers; `None` where nothing is known to estimate it from.
     pub predicted_tokens_per_s: Option<f64>,
 }
 
@@ -53,7 +53,7 @@ impl Placement {
         }
     }
 
-    /// Whether a pass that chooses its size has fewer nodes than it would have with more memory.
+    /// Whether passes, whose size is chosen automatically, have fewer nodes than with more memory.
     pub fn is_short_of_nodes(&self) -> bool {
         self.max_nodes < division::AUTO_NODES
     }
@@ -64,7 +64,7 @@ impl Placement {
         on.holds_draft.then_some(on.device)
     }
 
-    /// The width class that an answer's passes will likely have.
+    /// The width class that an answer's passes will probably have.
     pub fn answer_class(&self) -> WidthClass {
         if self.exact || self.draft.model().is_none() {
             WidthClass::PLAIN

@@ -10,7 +10,7 @@ use super::{
 use crate::model::Gguf;
 use crate::system;
 
-/// Everything that a placement follows from: what is asked for, what the oracle's headers say,
+/// Everything that a placement is computed from: what is asked for, what the oracle's headers say,
 /// and what the machine has.
 pub struct Planner<'a> {
     request: PlanRequest<'a>,
@@ -77,7 +77,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// Divides the memory, with the draft on the device where passes stay wide enough beside it.
+    /// Divides the memory, with the draft on the device where passes stay wide enough with it.
     fn divide(&self, draft: Option<&Gguf>) -> Result<Division, PlacementError> {
         let with = |place| self.divide_with(draft, place);
         if draft.is_some()

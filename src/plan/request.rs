@@ -10,7 +10,7 @@ pub struct PlanRequest<'a> {
     /// The oracle's GGUF (the first of its parts, for a split one).
     pub oracle: &'a Path,
     pub draft: &'a DraftRequest,
-    /// What drafters hold that are no models.
+    /// What drafters other than the model hold.
     pub drafters: Bytes,
     /// The most RAM that the process may hold; `None` takes what is available less a margin.
     pub ram: Option<Bytes>,

@@ -3,12 +3,12 @@
 /// Most nodes of a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TreeSize {
-    /// What costs and acceptance make best.
+    /// Whatever is best by costs and acceptance.
     #[default]
     Auto,
     /// As many as this, best first. One: no guesses.
     Fixed(usize),
-    /// So many guesses, one behind the other.
+    /// So many guesses, one after the other.
     Chain(usize),
 }
 

@@ -18,7 +18,7 @@ use crate::units::Bytes;
 /// What the driver takes for a process, and the code of the kernels that a pass uses.
 const DRIVER: Bytes = Bytes::mib(640);
 
-/// Part of the memory that is free which is left to others, and the least and most of it.
+/// The part of the free memory that is left to others, and the least and most of it.
 const MARGIN_PART: u64 = 16;
 const MARGIN_LEAST: Bytes = Bytes::mib(256);
 const MARGIN_MOST: Bytes = Bytes::mib(2048);

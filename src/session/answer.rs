@@ -5,17 +5,17 @@
 //! begins one at a pause, and adopts it if Enter finds the prompt unchanged.
 //!
 //! Prompts are read in passes of [`Oracle::prompt_class`](crate::oracle::Oracle::prompt_class),
-//! answers in a class that is chosen when
-//! the first token is due and kept. Guesses share the prompt's last pass only where both are of
-//! one class, or of two that differ in room alone: what is verified there must have the bits of
-//! the answer's.
+//! answers in a width class that is chosen when the first token is due, and kept. Guesses share the
+//! prompt's last pass only where both are of one class, or of two that differ only in the most
+//! nodes that they take: what is verified there must have the bits of the answer's class (batch
+//! invariance).
 //!
 //! Where the draft has cores of its own, or a device, it works while a pass runs: it reads what
 //! is certain and guesses what will follow what is being verified.
 
-use super::ahead::{beside, ms_since};
 use super::cache::Cache;
 use super::decoder::{Decoder, StepError, failed};
+use super::overlap::{ms_since, overlapped};
 use super::request::Params;
 use crate::oracle::{OracleError, PassOutput, WidthClass};
 use crate::speculate::{
@@ -59,7 +59,7 @@ enum Seats {
     Guesses,
 }
 
-/// What a pass came to, and its times.
+/// The outcome of a pass, and its times.
 struct Verified {
     tree: DraftTree,
     cut: Cut,
@@ -68,7 +68,7 @@ struct Verified {
     ms: f64,
     /// Of it, time in which only the draft worked.
     draft_ms: f64,
-    /// Time of the draft that the pass hid.
+    /// The draft's time that the pass hid.
     hidden_ms: Option<f64>,
 }
 
@@ -144,9 +144,9 @@ impl Answer {
     /// One pass. Says what a pass that verified guesses looked like.
     ///
     /// # Errors
-    /// A failed pass leaves the answer as it was: another step may succeed. After a failed
-    /// draft, which is asked no more, the caller goes on; if it failed beside a pass, what that pass said is
-    /// part of the answer.
+    /// A failed pass leaves the answer as it was: another step may succeed. After a failed draft,
+    /// which is not asked again, the caller goes on; if it failed during a pass, the tokens of that
+    /// pass are part of the answer.
     pub(super) fn step(&mut self, decoder: &mut Decoder) -> Result<Option<PassView>, StepError> {
         if self.end.is_some() {
             return Ok(None);
@@ -203,7 +203,7 @@ impl Answer {
     }
 
     /// Reads the next part of the prompt. Its last part gives the first token, and verifies
-    /// guesses of those behind it if the answer is of the same class.
+    /// guesses of those after it if the answer is of the same class.
     fn read_prompt(&mut self, decoder: &mut Decoder) -> Result<Option<PassView>, StepError> {
         let cache = &mut decoder.cache;
         // The last token is read again if need be, since its logits were not kept.
@@ -216,7 +216,7 @@ impl Answer {
             return Ok(None);
         }
         let tree = DraftTree::certain(rest.iter().copied());
-        // Before a pass was measured there is nothing to choose the answer's class by.
+        // Without a measured pass there is nothing to choose the answer's class by.
         let chooses = decoder.speculator.can_choose();
         let class = chooses.then(|| self.class(decoder));
         match class.filter(|class| class.min == width.min) {
@@ -255,7 +255,7 @@ impl Answer {
         let drafted_ms = ms_since(&**clock, began_us);
         let certain = tree.n_certain();
         cache.keep_hidden(speculator.needs_hidden());
-        let (done, ahead) = beside(
+        let (done, ahead) = overlapped(
             speculator,
             &**clock,
             |speculator, stop| match seats {
@@ -339,7 +339,7 @@ impl Answer {
         DraftLimits {
             class,
             label: self.label,
-            room: oracle.capacity().saturating_sub(oracle.len()),
+            capacity: oracle.capacity().saturating_sub(oracle.len()),
             depth: self.rules.max_tokens.saturating_sub(self.tokens.len() + 1),
             chain: !oracle.trees().branch() || !decoder.speculator.sizing().branches(),
             at_once: self.tokens.is_empty(),

@@ -30,11 +30,12 @@ struct Draft {
     asked: usize,
     /// Fails when it has been asked so often.
     fails_at: Option<usize>,
-    beside: Option<Beside>,
+    ahead: Option<Ahead>,
 }
 
-/// How a draft works on any thread but that which made it, its home. It tells of each decode there.
-struct Beside {
+/// How a draft behaves while a pass runs: on any thread but the one that made it, its home. It
+/// tells of each decode there.
+struct Ahead {
     home: ThreadId,
     told: Sender<()>,
     conduct: Conduct,
@@ -43,19 +44,19 @@ struct Beside {
 #[derive(Clone, Copy, PartialEq)]
 enum Conduct {
     Fails,
-    /// Right, as at home are only the guesses behind the first node.
+    /// Its guesses are right; at home only those after the first node are.
     KnowsMore,
 }
 
-impl Beside {
+impl Ahead {
     fn new(conduct: Conduct) -> (Self, Receiver<()>) {
         let (told, hears) = unbounded();
-        let beside = Self {
+        let ahead = Self {
             home: std::thread::current().id(),
             told,
             conduct,
         };
-        (beside, hears)
+        (ahead, hears)
     }
 
     fn is_home(&self) -> bool {
@@ -70,7 +71,7 @@ impl Draft {
             wrong_every,
             asked: 0,
             fails_at: None,
-            beside: None,
+            ahead: None,
         }
     }
 }
@@ -108,12 +109,12 @@ impl Drafter for Draft {
     ) -> Result<Vec<Vec<Guess>>, DraftError> {
         let guess = |token, p| Guess { token, p, class: 0 };
         let mut knows_less = false;
-        if let Some(beside) = &self.beside {
-            if beside.is_home() {
-                knows_less = beside.conduct == Conduct::KnowsMore;
+        if let Some(ahead) = &self.ahead {
+            if ahead.is_home() {
+                knows_less = ahead.conduct == Conduct::KnowsMore;
             } else {
-                let _ = beside.told.send(());
-                if beside.conduct == Conduct::Fails {
+                let _ = ahead.told.send(());
+                if ahead.conduct == Conduct::Fails {
                     return Err(out_of_luck());
                 }
             }
@@ -238,8 +239,8 @@ fn a_draft_that_fails_is_left_out_and_the_answer_goes_on() {
     }
 }
 
-/// Ends its first pass that wants so many rows of logits when it has been told so often, or nobody
-/// can tell it any more.
+/// Its first pass that wants at least `rows` rows of logits ends when it has been told `times`
+/// times, or nobody can tell it any more.
 struct Waiting {
     oracle: ToyOracle,
     rows: usize,
@@ -247,7 +248,7 @@ struct Waiting {
     times: usize,
 }
 
-/// Ends a test that would hang.
+/// After this time a test that would hang fails.
 const HANGS: Duration = Duration::from_secs(10);
 
 impl Oracle for Waiting {
@@ -272,7 +273,7 @@ impl Oracle for Waiting {
             for _ in 0..std::mem::take(&mut self.times) {
                 let told = self.told.recv_timeout(HANGS);
                 let hangs = told == Err(RecvTimeoutError::Timeout);
-                assert!(!hangs, "nobody asks the draft beside the pass");
+                assert!(!hangs, "nobody asks the draft during the pass");
             }
         }
         let mut output = self.oracle.pass(tree, width)?;
@@ -290,12 +291,12 @@ impl Oracle for Waiting {
 }
 
 #[test]
-fn a_draft_that_fails_beside_a_pass_is_left_out_and_the_pass_counts() {
+fn a_draft_that_fails_during_a_pass_is_left_out_and_the_pass_counts() {
     let rules = rules(Sampling::default(), 40);
     let prompt = prompt(20);
-    let (beside, told) = Beside::new(Conduct::Fails);
+    let (ahead, told) = Ahead::new(Conduct::Fails);
     let draft = Draft {
-        beside: Some(beside),
+        ahead: Some(ahead),
         ..Draft::new(3)
     };
     let mut speculator = speculator(8, Some(draft));
@@ -314,19 +315,19 @@ fn a_draft_that_fails_beside_a_pass_is_left_out_and_the_pass_counts() {
 }
 
 #[test]
-fn what_the_draft_guesses_beside_a_pass_is_verified_by_the_next() {
+fn what_the_draft_guesses_during_a_pass_is_verified_by_the_next() {
     let rules = rules(Sampling::default(), 40);
     let prompt = prompt(20);
     let kept = |ahead| {
-        let (beside, told) = Beside::new(Conduct::KnowsMore);
+        let (conduct, told) = Ahead::new(Conduct::KnowsMore);
         let draft = Draft {
-            beside: Some(beside),
+            ahead: Some(conduct),
             ..Draft::new(0)
         };
-        // A guess a pass: the draft is asked for no more before it.
+        // One guess a pass: before it the draft is asked for no more.
         let mut speculator = speculator(2, Some(draft));
         speculator.set_ahead(ahead);
-        // The third decode begins when what the second said, two tokens on, is in the tree.
+        // When the third decode begins, the guesses of the second, two tokens on, are in the tree.
         let oracle = Waiting {
             oracle: ToyOracle::new(400),
             rows: 2,
@@ -342,7 +343,7 @@ fn what_the_draft_guesses_beside_a_pass_is_verified_by_the_next() {
     assert!(kept(true) > 1, "only what was guessed beforehand is kept");
 }
 
-/// Has all of the text to read, and fails at that.
+/// Has read nothing of the text, and fails to.
 struct Illiterate(Sender<()>);
 
 impl Drafter for Illiterate {
@@ -369,7 +370,7 @@ impl Drafter for Illiterate {
 }
 
 #[test]
-fn a_pass_counts_beside_which_the_draft_fails_to_read() {
+fn a_pass_counts_during_which_the_draft_fails_to_read() {
     let prompt = prompt(20);
     // In the second case the pass fails as well.
     for (capacity, counts) in [(400, true), (4, false)] {
@@ -416,7 +417,7 @@ fn on_a_device_a_pass_is_as_wide_as_its_tree_and_the_prompt_fills_it() {
 }
 
 #[test]
-fn what_the_draft_does_beside_a_pass_is_told_apart() {
+fn what_the_draft_does_during_a_pass_is_counted_apart() {
     let rules = rules(Sampling::default(), 40);
     for ahead in [false, true] {
         let mut speculator = speculator(8, Some(Draft::new(3)));

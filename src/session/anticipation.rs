@@ -2,7 +2,7 @@
 //!
 //! A pass leaves before Enter when the typist pauses, on the whole prompt as if Enter came now, or
 //! earlier when so much has been typed that it would not fit that pass. A pass for the whole prompt
-//! is given up when the text changes meanwhile, and any where that makes an Enter wait less.
+//! is given up when the text changes meanwhile, and any pass where that makes Enter wait less.
 
 use super::answer::Answer;
 use super::decoder::{Decoder, StepError};
@@ -23,19 +23,19 @@ pub(super) struct Anticipation {
 
 /// What the pass is for.
 pub(super) enum Work {
-    /// Reads tokens of `text`, the first of which are committed, that more typing will not change.
+    /// Reads tokens of `text` that more typing will not change; the first `from` are committed.
     Read { text: Vec<TokenId>, from: usize },
     /// Goes on with an answer to the prompt as it is.
     Answer(Box<Answer>),
 }
 
-/// Whether as much of `answer` is there as is worth computing before Enter.
-pub(super) fn at_most(answer: &Answer) -> bool {
+/// Whether no more of `answer` should be computed before Enter.
+pub(super) fn is_far_enough(answer: &Answer) -> bool {
     answer.end().is_some() || answer.tokens().len() >= AHEAD_TOKENS
 }
 
 impl Anticipation {
-    /// Does it. `inbox` tells whether it is still of use.
+    /// Computes the pass. `inbox` tells whether its result is still of use.
     ///
     /// # Errors
     /// See [`Answer::step`]; a pass that was given up is one that failed.

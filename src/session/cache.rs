@@ -10,7 +10,7 @@ use crate::units::TokenId;
 pub(super) struct Cache {
     oracle: Box<dyn Oracle>,
     tokens: Vec<TokenId>,
-    /// Passes whose tokens stand, oldest first, since [`Cache::start_prompt`].
+    /// Passes whose tokens are kept, oldest first, since [`Cache::start_prompt`].
     passes: Vec<PassRecord>,
     wasted_bytes: u64,
     /// Threads of all passes since then, and of the last one.
@@ -76,7 +76,7 @@ impl Cache {
         }
     }
 
-    /// Computes `tree` and commits the nodes that `keep` says stand.
+    /// Computes `tree` and commits the nodes that `keep` chooses.
     ///
     /// # Errors
     /// The oracle's; nothing is committed then.
@@ -122,7 +122,7 @@ impl Cache {
         })
     }
 
-    /// Starts to count passes anew: what is committed belongs to earlier prompts.
+    /// Starts to count passes from zero: what is committed belongs to earlier prompts.
     pub(super) fn start_prompt(&mut self) {
         self.passes.clear();
         self.wasted_bytes = 0;
@@ -139,7 +139,7 @@ impl Cache {
         self.threads_last
     }
 
-    /// Passes since then whose tokens stand.
+    /// Passes since then whose tokens are kept.
     pub(super) fn passes(&self) -> u64 {
         self.passes.len() as u64
     }

@@ -44,7 +44,7 @@ pub struct Client {
     hub: Arc<Hub>,
 }
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The text in pieces, as it came.

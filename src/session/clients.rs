@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct ClientId(u64);
 
 impl ClientId {
-    /// Whoever started the session: has no mailbox.
+    /// The owner of the session, which started it and has no mailbox.
     pub(super) const OWNER: Self = Self(0);
 }
 
@@ -35,7 +35,7 @@ pub struct Clients {
 struct Hall {
     joined: u64,
     mailboxes: Vec<(ClientId, Sender<Event>)>,
-    /// What holds for whoever joins later, in order.
+    /// Events that concern clients that join later as well, in order.
     lasting: Vec<Event>,
     ended: bool,
 }
@@ -48,7 +48,7 @@ impl Clients {
         let client = ClientId(hall.joined);
         let (mailbox, events) = unbounded();
         for event in &hall.lasting {
-            // The other end is in hand.
+            // The receiver is still held here, so this cannot fail.
             let _ = mailbox.send(event.clone());
         }
         if !hall.ended {
@@ -73,7 +73,7 @@ impl Clients {
         mailbox.is_some_and(|(_, mailbox)| mailbox.send(Event::Request(id, event)).is_ok())
     }
 
-    /// Tells everybody what is nobody's own.
+    /// Tells all clients what concerns the session and no single request.
     pub fn tell_all(&self, event: Event) {
         let mut hall = self.hall();
         for (_, mailbox) in &hall.mailboxes {
@@ -96,7 +96,7 @@ impl Clients {
     }
 
     fn hall(&self) -> MutexGuard<'_, Hall> {
-        // Whole after every assignment: a panic elsewhere has broken nothing.
+        // Every assignment leaves it consistent: a panic elsewhere has broken nothing.
         self.hall.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

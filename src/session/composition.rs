@@ -8,7 +8,7 @@
 //! ```
 
 use super::answer::{Answer, Rules};
-use super::anticipation::{Anticipation, Work, at_most};
+use super::anticipation::{Anticipation, Work, is_far_enough};
 use super::cache::Cache;
 use super::decoder::Decoder;
 use super::figures::Figures;
@@ -45,7 +45,7 @@ pub(super) struct Composition {
     first_us: Option<Micros>,
 }
 
-/// What an edit came to.
+/// The outcome of an edit.
 pub(super) enum Edited {
     Text,
     /// Enter, with nothing to answer.
@@ -110,8 +110,8 @@ impl Composition {
         })
     }
 
-    /// When an event was, on the session's clock. Events wait while models load or a pass
-    /// runs: the gaps between them are their own, and none of them is in the future.
+    /// When an event happened, on the session's clock. Events wait while models load or a pass
+    /// runs: the gaps between them are those of the typing, and none of them is in the future.
     fn time_of(&mut self, event: &TypingEvent, sent_us: Micros, now_us: Micros) -> Micros {
         let first = *self.first_us.get_or_insert(sent_us);
         let at = first + event.t_us;
@@ -130,15 +130,14 @@ impl Composition {
         }
     }
 
-    /// The next pass before Enter, if one is worth it now.
+    /// The next pass before Enter, if one would pay now.
     pub(super) fn work_ahead(&mut self, decoder: &mut Decoder, hub: &Hub) -> Option<Anticipation> {
         let text = self.composer.text();
         if self.rests || text.trim().is_empty() {
             return None;
         }
         let paused = self.cadence.is_pause(decoder.clock.now_us());
-        // What has no tokens is an error of the prompt when it is submitted; until then it may
-        // be typed away.
+        // Text that has no tokens is an error when it is submitted; until then it may be deleted.
         let Ok(whole) = self.conversation.whole(text) else {
             self.rests = true;
             return None;
@@ -161,7 +160,7 @@ impl Composition {
         Some(Anticipation { work, typed })
     }
 
-    /// The prompt as it is, which has so many tokens.
+    /// The prompt as it is, which has `whole` tokens.
     fn typed(&mut self, whole: usize) -> Typed {
         let head = self.conversation.stable("").map_or(0, |head| head.len());
         let around = self
@@ -178,12 +177,13 @@ impl Composition {
         }
     }
 
-    /// Begins an answer to the whole prompt, or goes on with it, as far as that is worth it.
+    /// Begins an answer to the whole prompt, or goes on with it, up to the most that is computed
+    /// before Enter.
     fn answer_ahead(&mut self, whole: Vec<TokenId>, cache: &mut Cache) -> Option<Work> {
         self.figures.start(cache);
         let begun = self.take_begun(&whole);
         let answer = begun.unwrap_or_else(|| Box::new(self.new_answer(whole)));
-        if at_most(&answer) {
+        if is_far_enough(&answer) {
             self.begun = Some(answer);
             return None;
         }
@@ -195,7 +195,7 @@ impl Composition {
         Answer::new(whole, label, Arc::clone(&self.rules))
     }
 
-    /// Reads what more typing will not change, where that is much.
+    /// Reads what more typing will not change, where there is enough of it.
     fn read_ahead(&mut self, cache: &mut Cache) -> Option<Work> {
         let stable = self.conversation.stable(self.composer.text()).ok()?;
         let common = cache.common(&stable);
@@ -214,7 +214,7 @@ impl Composition {
         self.begun.take().filter(|begun| begun.prompt() == whole)
     }
 
-    /// Keeps what a pass before Enter has come to.
+    /// Keeps the result of a pass before Enter.
     pub(super) fn keep(&mut self, done: Anticipation) {
         if let Work::Answer(answer) = done.work {
             self.begun = Some(answer);

@@ -1,10 +1,10 @@
 //! What computes answers: the oracle with what it has committed, and all that guesses.
 //!
-//! One for a session, whoever it answers. How tokens are chosen is an answer's own: see
+//! A session has one, for all its clients. How tokens are chosen is an answer's own: see
 //! [`Rules`](super::answer::Rules).
 
-use super::ahead::beside;
 use super::cache::Cache;
+use super::overlap::overlapped;
 use crate::oracle::{Oracle, OracleError, WidthClass};
 use crate::speculate::{DraftError, Speculator};
 use crate::typing::Clock;
@@ -44,7 +44,7 @@ impl Decoder {
     /// One pass over `tokens`, a part of `text`, which the draft reads meanwhile.
     ///
     /// # Errors
-    /// The pass's, and then nothing is read, or the draft's: see [`StepError`].
+    /// The pass's, and then nothing has been read, or the draft's: see [`StepError`].
     pub(super) fn read(
         &mut self,
         tokens: &[TokenId],
@@ -56,7 +56,7 @@ impl Decoder {
             speculator,
             clock,
         } = self;
-        let (cost, ahead) = beside(
+        let (cost, ahead) = overlapped(
             speculator,
             &**clock,
             |speculator, stop| speculator.read_ahead(text, stop),
@@ -70,13 +70,13 @@ impl Decoder {
     }
 }
 
-/// What a failed pass leads to. A draft that failed beside it must not be asked again, so that
-/// this is told; the step that is tried then tells whether passes still fail.
+/// The error of a step whose pass failed. If the draft failed meanwhile, the draft's error comes
+/// first, since it must not be asked again; the next step shows whether passes still fail.
 pub(super) fn failed(pass: OracleError, drafted: Result<(), DraftError>) -> StepError {
     match drafted {
         Ok(()) => pass.into(),
         Err(draft) => {
-            tracing::error!(error = %pass, "a pass failed, and the draft beside it");
+            tracing::error!(error = %pass, "a pass failed, and the draft during it");
             StepError::Draft(draft)
         }
     }

@@ -1,7 +1,7 @@
 //! A draft that is not loaded yet.
 //!
-//! Where a prompt waits when the oracle is there, or will at once, the draft loads behind the
-//! first token:
+//! Where a prompt waits already when the oracle is ready, or will come at once, the draft loads
+//! after the first token:
 //!
 //! ```text
 //!  oracle, vocabulary -> first pass -> first token -> draft -> passes that verify guesses

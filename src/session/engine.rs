@@ -49,13 +49,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the engine does until it next looks for intents.
+/// What the engine does until it looks for intents again.
 #[derive(Default)]
 enum State {
     /// Waits: nothing is typed and nothing is asked.
     #[default]
     Idle,
-    /// Waits: a prompt is being typed, and no pass for it is worth it now.
+    /// Waits: a prompt is being typed, and no pass for it would pay now.
     Composing,
     /// Computes a pass before Enter.
     Anticipating(Anticipation),
@@ -133,7 +133,7 @@ impl Engine {
         if early.is_break() || self.take_waiting().is_break() {
             return;
         }
-        // A prompt that waits already gets its first token before.
+        // Where a prompt waits already, its first token comes before the draft.
         if self.queue.is_empty() && !draft_waits {
             self.load_draft();
         }
@@ -190,7 +190,7 @@ impl Engine {
         }
     }
 
-    /// Does it. Break: the session is to end.
+    /// Does what the state says. Break: the session is to end.
     fn act(&mut self) -> ControlFlow<()> {
         match take(&mut self.state) {
             State::Idle => self.wait(None),

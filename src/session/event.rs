@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub enum Event {
     /// Models are ready.
     Ready,
-    /// Something worth saying that stops nothing.
+    /// Something that a user should know and that stops nothing.
     Notice(Notice),
     /// The session cannot go on.
     Fatal(Arc<SessionError>),
@@ -50,7 +50,7 @@ impl RequestEvent {
     }
 }
 
-/// Something worth saying that stops nothing.
+/// Something that a user should know and that stops nothing.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Notice {
     /// Of the setup: what was left out or replaced, in a user's words.

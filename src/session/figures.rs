@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use crate::oracle::Oracle;
 
-/// Counters as they stood when the prompt began, and what is known since.
+/// Counters as they were when the prompt began, and what has become known since.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     start: Option<Start>,
@@ -37,12 +37,12 @@ pub(super) struct Times {
     /// Tokens shown at once then: those decoded before Enter among them.
     first_tokens: u64,
     last_us: u64,
-    /// Time since then in which the draft loaded: no part of how fast answers come.
+    /// Time since then in which the draft loaded: it does not count as answering.
     loading_us: u64,
 }
 
 impl Times {
-    /// `tokens` stand on the screen at `now`; `before` are the times of what was there.
+    /// `tokens` are shown at `now`; `before` are the times so far.
     pub(super) fn at(before: Option<Self>, now: u64, tokens: u64) -> Self {
         Self {
             last_us: now,

@@ -18,7 +18,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// An end that takes longer than this is worth a word.
+/// An end that takes longer than this is announced.
 const AT_ONCE: Duration = Duration::from_millis(150);
 
 /// The owner's end of a running session.
@@ -26,7 +26,7 @@ pub struct EngineHandle {
     intents: IntentSender,
     clients: Arc<Clients>,
     hub: Arc<Hub>,
-    /// Closed by the engine's end, in the end.
+    /// Closed when the engine's end is dropped.
     ended: Receiver<Infallible>,
     /// Joined by [`EngineHandle::shutdown`]; `None` for a session that has no thread.
     thread: Option<std::thread::JoinHandle<()>>,
@@ -113,8 +113,8 @@ impl EngineHandle {
         self.shutdown_telling(|_| ());
     }
 
-    /// The same, and calls `tell` with what is waited for if that takes noticeable time: a pass
-    /// under way, or a stage of loading, is not cut short.
+    /// The same, and if that takes noticeable time, calls `tell` with what is waited for: a pass
+    /// under way, or a stage of loading, is not interrupted.
     pub fn shutdown_telling(mut self, tell: impl FnOnce(&str)) {
         // A session that already ended has closed the channel: there is nothing to ask.
         let _ = self.intents.send(Intent::Shutdown);

@@ -1,6 +1,6 @@
-//! What is said to the engine, in order, with a look at what waits.
+//! The intents for the engine, in order, with a view of those that wait.
 //!
-//! While a pass before Enter runs, what is said meanwhile tells whether its result will be of use
+//! While a pass before Enter runs, the intents that wait tell whether its result will be of use
 //! (see [`Stakes`](super::stakes::Stakes)).
 
 use super::intent::{Intent, Stamped};
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// See the module's text.
 pub(super) struct Inbox {
     intents: Receiver<Stamped>,
-    /// Looked at, and not taken yet.
+    /// Looked at but not taken yet.
     seen: RefCell<VecDeque<Stamped>>,
 }
 
@@ -34,7 +34,7 @@ impl Inbox {
     /// The next intent, waited for.
     ///
     /// # Errors
-    /// Nobody is left to say anything.
+    /// No client is left.
     pub(super) fn recv(&self) -> Result<Stamped, RecvError> {
         self.try_recv().map_or_else(|| self.intents.recv(), Ok)
     }
@@ -42,13 +42,13 @@ impl Inbox {
     /// The next intent, waited for so long.
     ///
     /// # Errors
-    /// None came, or nobody is left to say anything.
+    /// None came, or no client is left.
     pub(super) fn recv_timeout(&self, wait: Duration) -> Result<Stamped, RecvTimeoutError> {
         let next = self.try_recv();
         next.map_or_else(|| self.intents.recv_timeout(wait), Ok)
     }
 
-    /// What waits, to somebody who works on the text of `composer`.
+    /// What waits, as far as it concerns work on the text of `composer`.
     pub(super) fn waits(&self, composer: &Composer) -> Waits {
         let mut seen = self.seen.borrow_mut();
         seen.extend(self.intents.try_iter());
@@ -90,7 +90,7 @@ pub(super) enum Waits {
     Nothing,
     /// The text as it will be, up to Enter if that is among what waits.
     Text { after: String, entered: bool },
-    /// Somebody's request, or the end of the conversation or of all.
+    /// A request, or the end of the conversation or of the session.
     Other,
 }
 

@@ -16,10 +16,10 @@ pub enum Intent {
     /// where it has ended.
     Cancel(RequestId),
     /// An edit of the prompt being composed; `Edit::Enter` submits it. A session has one such
-    /// prompt, in one conversation: they are for one client at a time.
+    /// prompt, in one conversation: only one client at a time should edit it.
     Typing(TypingEvent),
-    /// Ends the answer under way and keeps its text, or else all that wait, of those that the
-    /// client asked for. Nothing where none is.
+    /// Ends the client's answer under way and keeps its text; or, where none is under way, all its
+    /// prompts that wait.
     Stop,
     /// Forgets the typed conversation and what is cached of any: the next prompt is its first
     /// turn.

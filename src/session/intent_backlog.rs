@@ -1,8 +1,8 @@
 //! What is said to a session while its models load.
 //!
-//! Loading is a row of stages, each of which is one call that cannot be cut short. Between two
-//! of them what was said is heard: an end takes place there and then, the rest waits in order
-//! for the engine.
+//! Loading is a sequence of stages, each of which is one call that cannot be interrupted. Between
+//! two of them intents are received: an end takes effect at once, the rest waits in order for the
+//! engine.
 
 use super::intent::{Intent, Stamped};
 use crossbeam_channel::{Receiver, TryRecvError};
@@ -27,10 +27,10 @@ impl IntentBacklog {
         }
     }
 
-    /// Hears what has been said since.
+    /// Receives what has been said since the last call.
     ///
     /// # Errors
-    /// Where the session is to end, or nobody is left to want it.
+    /// The session is to end, or nobody is left who could want anything of it.
     pub fn listen(&mut self) -> Result<(), Ended> {
         loop {
             match self.intents.try_recv() {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_heard_behind_what_was_said_before() {
+    fn an_end_is_heard_after_what_was_said_before() {
         let (say, intents) = channel();
         let mut backlog = IntentBacklog::new(intents);
         say.send(Intent::Stop).unwrap();

@@ -1,9 +1,9 @@
 //! From options to a running oracle, draft and scout.
 
-use super::ahead::{DraftCores, OnDevice};
 use super::deferred_draft::DeferredDraft;
 use super::intent_backlog::IntentBacklog;
 use super::options::EngineOptions;
+use super::overlap::{DraftCores, OnDevice};
 use crate::ledger::{Ledger, Owner};
 use crate::model::{Blueprint, ChatTemplate, Tokenizer};
 use crate::oracle::Oracle;
@@ -25,12 +25,12 @@ pub(super) struct Loaded {
     pub tokenizer: Tokenizer,
     pub template: Arc<ChatTemplate>,
     pub speculator: Speculator,
-    /// Loads behind the first token.
+    /// Loads before the session is ready, or after the first token.
     pub draft: Option<DeferredDraft>,
     pub scout: Option<HeuristicScout>,
     /// Tokens that end an answer.
     pub ends: Vec<TokenId>,
-    /// What is worth saying and stops nothing.
+    /// What a user should know and stops nothing.
     pub notices: Vec<String>,
 }
 
@@ -52,8 +52,8 @@ pub(super) fn load(
     let mut planner = Planner::open(options.plan_request())?;
     let bare = planner.oracle.bare.take();
     let (index, blueprint) = (&planner.oracle.index, &planner.oracle.blueprint);
-    // The oracle's weights set out while the vocabulary loads, so what that and the draft will
-    // hold is predicted, not measured.
+    // The oracle's weights start to load while the vocabulary does, so the memory that the latter
+    // and the draft will hold is predicted, not measured.
     begin("oracle")?;
     let (tokenizer, oracle, placement) = std::thread::scope(|scope| {
         let vocabulary = match blueprint {
@@ -73,7 +73,7 @@ pub(super) fn load(
         };
         Ok::<_, anyhow::Error>((tokenizer, oracle, placement))
     })?;
-    // What can be mended is told; how the memory is best used is for `plan` and the log.
+    // What the user can remedy is told; how memory is best used is for `nmos plan` and the log.
     let left_out = placement.draft.left_out();
     let left_out = left_out.filter(|why| why.can_be_mended());
     let mut notices: Vec<String> = left_out.iter().map(ToString::to_string).collect();
@@ -167,7 +167,7 @@ fn owners(ledger: &Ledger) -> Vec<(&'static str, Bytes)> {
         .collect()
 }
 
-/// Says that llama.cpp's graph computes a model that one would expect ours to.
+/// A notice where llama.cpp's graph computes a model that ours would be expected to compute.
 fn hooked_variant(form: &Form, blueprint: &Blueprint) -> Option<String> {
     match (form, blueprint) {
         (Form::Hooked(_), Blueprint::Graph(outline)) if outline.variant.is_some() => Some(format!(

@@ -12,7 +12,6 @@
 //! [`EngineHandle`] that it returns, and the [`Client`]s that this connects. Models load
 //! meanwhile: intents are taken from the first moment, and worked on when the models are ready.
 
-mod ahead;
 mod answer;
 #[cfg(test)]
 mod answer_tests;
@@ -32,6 +31,7 @@ mod intent;
 mod intent_backlog;
 mod load;
 mod options;
+mod overlap;
 mod prompt;
 mod request;
 mod stakes;

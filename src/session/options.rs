@@ -43,7 +43,7 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
-    /// What of it decides the placement.
+    /// The part that decides the placement.
     pub fn plan_request(&self) -> PlanRequest<'_> {
         PlanRequest {
             oracle: &self.oracle,

@@ -1,4 +1,4 @@
-//! The tokens of the conversation with the prompt as it stands.
+//! The tokens of the conversation with the prompt as it is now.
 
 use crate::model::{ChatTemplate, Conversation, TextError, Turn};
 use crate::units::TokenId;
@@ -33,8 +33,8 @@ impl Prompt {
         let up_to_word = text
             .trim_end_matches(|c: char| !c.is_whitespace())
             .trim_end();
-        // Another word instead of the last: what both have in common is settled. That no template
-        // trims the difference away, it must not be white space.
+        // With another word instead of the last one: what both have in common will not change. The
+        // other word is not white space, which a template might trim.
         let last = text[up_to_word.len()..].trim_start();
         let other = if last.starts_with('x') { " q" } else { " x" };
         let mut whole = self.whole(text)?;

@@ -5,8 +5,8 @@
 //!                                             '-- is answered
 //! ```
 //!
-//! A request brings its whole conversation, so that any number of them can be asked of one
-//! session. What its prompt has in common with the one computed before it costs no pass.
+//! A request brings its whole conversation, so that one session can answer any number of them. What
+//! its prompt has in common with the one computed before it costs no pass.
 
 use crate::model::{ChatTemplate, Conversation, TextError, Tokenizer, Turn};
 use crate::oracle::OracleError;
@@ -110,7 +110,7 @@ impl Request {
     }
 }
 
-/// Messages, told apart.
+/// Messages by their roles.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Dialogue {
     /// Empty: none.

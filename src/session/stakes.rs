@@ -1,9 +1,9 @@
 //! Whether a pass before Enter still pays, by what has been typed since it began.
 //!
 //! Edits and Enter wait in the [`Inbox`] while a pass runs. A pass that is given up can begin
-//! again on the text as it is then; one that goes on leaves those tokens read that are still in the
-//! text, and another pass has to read the rest. What an Enter at this moment would wait for less is
-//! done:
+//! again on the text as it is then. One that goes on will have read those of its tokens that are
+//! still in the text, and another pass has to read the rest. Whichever makes an Enter at this
+//! moment wait less is done:
 //!
 //! ```text
 //!  give up:  T(all tokens that are not read)
@@ -22,11 +22,11 @@ use crate::plan::PassTimes;
 use crate::typing::Composer;
 use std::rc::Rc;
 
-/// What going on may cost more than beginning again before a pass is given up: times are
-/// estimates, and a ring of weights is to be filled again.
+/// By this factor going on must cost more than beginning again before a pass is given up: times
+/// are estimates, and the ring of weights would have to be filled again.
 const MARGIN: f64 = 1.05;
 
-/// A prompt as a pass found it.
+/// The prompt as it was when a pass began.
 #[derive(Clone, Debug)]
 pub(super) struct Typed {
     pub composer: Composer,
@@ -47,7 +47,7 @@ pub(super) struct Extent {
 /// What a pass before Enter reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reads {
-    /// All that is left of the prompt as it stands, or tokens of its answer.
+    /// All that is left of the prompt as it is, or tokens of its answer.
     Whole,
     /// Text that more typing follows: only Enter, or a change in that text, is of interest.
     Part,
@@ -66,7 +66,7 @@ pub(super) struct Stakes {
 }
 
 impl Stakes {
-    /// Whether the pass, of which this part is done, should be given up.
+    /// Whether the pass, of which the part `done` is computed, should be given up.
     pub(super) fn gives_up(&self, done: f64) -> bool {
         let (after, entered) = match self.inbox.waits(&self.typed.composer) {
             Waits::Nothing => return false,

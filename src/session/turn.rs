@@ -23,7 +23,7 @@ use crate::vocabulary::Label;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Whose a prompt is.
+/// The request that a prompt belongs to, and its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub client: ClientId,
@@ -154,14 +154,14 @@ impl Turn {
         Some(fresh)
     }
 
-    /// What a character that the answer's end cut off shows.
+    /// The replacement for a character that the answer's end cut off.
     pub(super) fn last_text(&mut self) -> Option<String> {
         let last = self.stream.finish();
         self.text.push_str(&last);
         (!last.is_empty()).then_some(last)
     }
 
-    /// A draft has loaded meanwhile, for so long: no part of how fast the answer comes.
+    /// A draft has loaded meanwhile, for `us`, which does not count as answering.
     pub(super) fn waited_for_draft(&mut self, us: Micros) {
         self.times = self.times.map(|times| times.after_loading(us));
     }
@@ -187,7 +187,7 @@ impl Turn {
     /// The answer's figures, when it has ended.
     pub(super) fn stats(&mut self, decoder: &Decoder) -> AnswerStats {
         let (cache, answer, times) = (&decoder.cache, &self.answer, self.times);
-        // An answer that ended with its prompt was read with it.
+        // An answer that ended with its first token was computed by the prompt's last pass.
         let width = answer.width().unwrap_or(WidthClass::BATCH);
         let counted = self.figures.counted(cache.oracle());
         let tokens = answer.tokens().len() as u64;

@@ -1,9 +1,8 @@
 //! How far guesses go, by what the prompt asks for: learnt over a session's answers, to choose
 //! between ways to answer before the answer begins.
 //!
-//! One figure describes it: the share of tokens behind which the oracle's choice was among the
-//! guesses. A tree of such guesses then has an ideal form, whose nodes' worth can be summed
-//! before any is drafted.
+//! One figure describes it: the share of tokens after which the oracle's choice was among the
+//! guesses. It gives an ideal tree of guesses, whose yield can be summed before any is drafted.
 
 use crate::vocabulary::Label;
 use std::collections::BinaryHeap;
@@ -14,8 +13,8 @@ const PRIOR: f64 = 20.0;
 /// Judged tokens that are remembered, roughly.
 const MEMORY: f64 = 400.0;
 
-/// Of the probability that a guess is right at all, the part of the best, and of those behind
-/// it: typical of a draft a third of the oracle's size.
+/// Of the probability that any guess of a token is right, the shares of the best one, the second
+/// and the third: typical of a draft a third of the oracle's size.
 const SHARES: [f64; 3] = [0.86, 0.1, 0.04];
 
 /// See the module's text.
@@ -56,7 +55,7 @@ impl Acceptance {
         found.unwrap_or(Label::ALL.len())
     }
 
-    /// The probability that the next token is among the guesses of it.
+    /// The probability that the next token is among its guesses.
     pub fn rate(&self, label: Option<Label>) -> f64 {
         let Rate {
             prior,
@@ -66,7 +65,8 @@ impl Acceptance {
         (right + PRIOR * prior) / (judged + PRIOR)
     }
 
-    /// Learns that guesses were judged behind so many tokens, and right behind so many.
+    /// Learns that the guesses after `judged` tokens were judged, and that after `right` of these
+    /// one of them was right.
     pub fn observe(&mut self, label: Option<Label>, judged: usize, right: usize) {
         let rate = &mut self.rates[Self::place(label)];
         rate.judged += judged as f64;
@@ -76,25 +76,25 @@ impl Acceptance {
         }
     }
 
-    /// An answer had nothing judged: what is known becomes older, so that guessing gets another
-    /// chance some day.
+    /// No guess of an answer was judged: what is known counts for less, so that guessing gets
+    /// another chance some day.
     pub fn fade(&mut self, label: Option<Label>) {
         self.rates[Self::place(label)].fade(0.9);
     }
 
-    /// What the best `n` guesses of a tree are worth, best first.
-    pub fn worths(&self, label: Option<Label>, n: usize) -> Vec<f64> {
+    /// The probabilities that the best `n` guesses of the ideal tree are accepted, best first.
+    pub fn path_probabilities(&self, label: Option<Label>, n: usize) -> Vec<f64> {
         let rate = self.rate(label);
-        let mut open = BinaryHeap::from([Worth(1.0)]);
-        let mut worths = Vec::with_capacity(n);
-        while let Some(Worth(worth)) = open.pop()
-            && worths.len() <= n
+        let mut open = BinaryHeap::from([Probability(1.0)]);
+        let mut probabilities = Vec::with_capacity(n);
+        while let Some(Probability(p)) = open.pop()
+            && probabilities.len() <= n
         {
-            worths.push(worth);
-            open.extend(SHARES.map(|share| Worth(worth * rate * share)));
+            probabilities.push(p);
+            open.extend(SHARES.map(|share| Probability(p * rate * share)));
         }
-        worths.remove(0);
-        worths
+        probabilities.remove(0);
+        probabilities
     }
 }
 
@@ -107,17 +107,17 @@ impl Rate {
 
 /// A probability, which is never NaN.
 #[derive(PartialEq)]
-struct Worth(f64);
+struct Probability(f64);
 
-impl Eq for Worth {}
+impl Eq for Probability {}
 
-impl PartialOrd for Worth {
+impl PartialOrd for Probability {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Worth {
+impl Ord for Probability {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0)
     }
@@ -151,13 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn an_ideal_tree_is_worth_no_more_than_certainty() {
+    fn where_half_of_all_tokens_are_guessed_a_tree_yields_less_than_one_token() {
         let acceptance = Acceptance::new(true);
-        let worths = acceptance.worths(None, 100);
-        assert_eq!(worths.len(), 100);
-        assert!(worths.is_sorted_by(|a, b| a >= b));
-        assert!((worths[0] - 0.43).abs() < 1e-9);
+        let probabilities = acceptance.path_probabilities(None, 100);
+        assert_eq!(probabilities.len(), 100);
+        assert!(probabilities.is_sorted_by(|a, b| a >= b));
+        assert!((probabilities[0] - 0.43).abs() < 1e-9);
         // 0.5 + 0.25 + 0.125 + ...
-        assert!(worths.iter().sum::<f64>() < 1.0);
+        assert!(probabilities.iter().sum::<f64>() < 1.0);
     }
 }

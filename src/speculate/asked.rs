@@ -3,7 +3,7 @@
 /// A drafter's place in a [`DrafterSet`](super::drafter_set::DrafterSet).
 pub(super) type Place = usize;
 
-/// Which drafters a node has been put to, a bit for each place.
+/// Which drafters have been asked about a node, a bit for each place.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Asked {
     answered: u32,

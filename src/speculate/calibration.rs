@@ -1,16 +1,16 @@
-//! What a drafter's probabilities are worth, learnt from what became of its guesses.
+//! How far a drafter's probabilities can be trusted, learnt from what became of its guesses.
 //!
-//! A guess is *judged* when its parent stands: the oracle then chose a token in its place. Of
-//! judged guesses of stated probability p a certain share stood; the curve from p to that share
-//! is learnt as a shift of the log-odds, in bins along them:
+//! A guess is *judged* when its parent is accepted: the oracle then chose a token in its place. Of
+//! judged guesses of stated probability p a certain share was right; the curve from p to that
+//! share is learnt as a shift of the log-odds, in bins along them:
 //!
 //! ```text
-//!  log-odds of the share that stood
+//!  log-odds of the share that was right
 //!        |            . ´
 //!        |        . ´  | shift of a bin     linear between the bins' centres;
 //!        |    . ´  x   v                    no shift before anything was judged
 //!        | . ´ x
-//!        +--------------- log-odds of what was stated
+//!        +--------------- log-odds of the stated probability
 //! ```
 
 /// Log-odds of the first bin's centre (0.7%), and from a bin to the next.
@@ -19,7 +19,7 @@ const STEP: f64 = 1.25;
 /// The last one's centre is 99.3%.
 const BINS: usize = 9;
 
-/// What is stated counts as much as this many judged guesses.
+/// The stated probability counts as much as this many judged guesses.
 const PRIOR: f64 = 12.0;
 
 /// Guesses that a bin remembers, roughly: older ones fade.
@@ -35,15 +35,15 @@ impl Calibration {
         Self(vec![Curve::default(); classes.max(1)])
     }
 
-    /// The probability that a guess of stated probability `p` stands if its parent does.
+    /// The probability that a guess of stated probability `p` is right where its parent is.
     pub fn of(&self, class: usize, p: f32) -> f32 {
         self.0[self.known(class)].of(f64::from(p)) as f32
     }
 
-    /// Learns that a guess of stated probability `p`, whose parent stands, stood or did not.
-    pub fn observe(&mut self, class: usize, p: f32, stood: bool) {
+    /// Learns whether a judged guess of stated probability `p` was right.
+    pub fn observe(&mut self, class: usize, p: f32, right: bool) {
         let class = self.known(class);
-        self.0[class].observe(f64::from(p), stood);
+        self.0[class].observe(f64::from(p), right);
     }
 
     /// A class beyond the last counts to the last.
@@ -55,8 +55,8 @@ impl Calibration {
 #[derive(Clone, Copy, Debug, Default)]
 struct Bin {
     judged: f64,
-    stood: f64,
-    /// Sum of what was stated.
+    right: f64,
+    /// Sum of the stated probabilities.
     stated: f64,
 }
 
@@ -80,22 +80,22 @@ impl Curve {
         let centre = PRIOR * probability(FIRST + STEP * bin as f64);
         let Bin {
             judged,
-            stood,
+            right,
             stated,
         } = self.bins[bin];
         let share = |sum: f64| (sum + centre) / (judged + PRIOR);
-        log_odds(share(stood)) - log_odds(share(stated))
+        log_odds(share(right)) - log_odds(share(stated))
     }
 
-    fn observe(&mut self, p: f64, stood: bool) {
+    fn observe(&mut self, p: f64, right: bool) {
         let at = ((log_odds(p) - FIRST) / STEP).round();
         let bin = &mut self.bins[at.clamp(0.0, (BINS - 1) as f64) as usize];
         bin.judged += 1.0;
-        bin.stood += f64::from(u8::from(stood));
+        bin.right += f64::from(u8::from(right));
         bin.stated += p;
         if bin.judged > MEMORY {
             bin.judged /= 2.0;
-            bin.stood /= 2.0;
+            bin.right /= 2.0;
             bin.stated /= 2.0;
         }
     }
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_known_bias_is_found() {
-        // Overconfident: of guesses stated with p, p squared stand.
+        // Overconfident: of guesses stated with p, p squared are right.
         let mut calibration = Calibration::new(1);
         let mut numbers = numbers();
         for _ in 0..6000 {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_is_learnt_anew() {
+    fn what_changes_is_learnt_again() {
         let mut calibration = Calibration::new(1);
         for i in 0..4000 {
             calibration.observe(0, 0.5, i < 2000);

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A drafter says who it is ([`DrafterId`]), what asking it costs ([`Cost`]) and in how many
-//! classes its guesses are to be calibrated. What it states is never taken at face value:
-//! [`Calibration`](super::Calibration) learns what its guesses are worth.
+//! classes its guesses are to be calibrated. The probabilities that it states are never taken at
+//! face value: [`Calibration`](super::Calibration) learns how far they can be trusted.
 
 use super::guess::Guess;
 use super::sampler::Sampler;
@@ -56,12 +56,12 @@ pub trait Drafter: Send {
         Cost::Free
     }
 
-    /// Kinds of guesses whose probabilities are calibrated each by itself.
+    /// How many kinds of guesses it makes; the probabilities of each are calibrated separately.
     fn classes(&self) -> usize {
         1
     }
 
-    /// Guesses what `sampler` would choose, from now on, where it has logits to choose from.
+    /// From now on guesses what `sampler` would choose, if it has logits to choose from.
     fn choose_by(&mut self, _sampler: &Sampler) {}
 
     /// How many tokens it would have to compute to follow `text`.
@@ -69,8 +69,8 @@ pub trait Drafter: Send {
         0
     }
 
-    /// Tells it the text up to the tip of the tree that it will be asked about. What it knows
-    /// of text that is no more, it forgets; what it found out about the rest, it keeps.
+    /// Tells it the text up to the tip of the tree that it will be asked about. It forgets what
+    /// it knew of text that has been removed, and keeps what it found out about the rest.
     ///
     /// # Errors
     /// See [`DraftError`].

@@ -1,9 +1,9 @@
-//! The drafters of a session, with what is known of each: whether it is there, what its
-//! guesses have been worth, and what asking it costs.
+//! The drafters of a session, with what is known of each: whether it is there, how often its
+//! guesses have been right, and what asking it costs.
 //!
-//! An entry's place never changes, so that a bit of [`Asked`](super::asked::Asked) means the same drafter for as
-//! long as a tree lives: those of the registry in its order, whether they are there or not,
-//! then others in the order in which they joined.
+//! An entry's place never changes, so that a bit of [`Asked`](super::asked::Asked) means the same
+//! drafter for as long as a tree lives: first the drafters of the registry in its order, whether
+//! they are there or not, then others in the order in which they joined.
 
 use super::asked::Place;
 use super::calibration::Calibration;
@@ -41,7 +41,7 @@ impl DrafterSet {
         set
     }
 
-    /// Takes a drafter in, in place of another of its name.
+    /// Adds a drafter, in place of an earlier one of its name.
     ///
     /// # Panics
     /// If there are more drafters than a tree has bits for.
@@ -62,7 +62,7 @@ impl DrafterSet {
         entry.drafter = Some(drafter);
     }
 
-    /// Leaves out the drafter that failed with `error`, which is handed on.
+    /// Leaves out the drafter that failed with `error`, which is returned.
     fn leave_out(&mut self, place: Place, error: DraftError) -> DraftError {
         let entry = &mut self.0[place];
         (entry.drafter, entry.decodes) = (None, None);
@@ -178,12 +178,12 @@ impl DrafterSet {
         Ok(answers.collect())
     }
 
-    /// Learns that a guess whose parent stands stood or did not.
-    pub fn observe(&mut self, source: &Source, stood: bool) {
+    /// Learns whether a judged guess was right: see [`Calibration`].
+    pub fn observe(&mut self, source: &Source, right: bool) {
         let entry = self.0.iter_mut().find(|entry| entry.id == source.drafter);
         if let Some(entry) = entry {
             let calibration = &mut entry.calibration;
-            calibration.observe(source.class, source.stated, stood);
+            calibration.observe(source.class, source.stated, right);
         }
     }
 

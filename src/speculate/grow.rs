@@ -13,9 +13,9 @@
 //! guess of theirs could have a seat in a pass. Then those that compute are asked, a few nodes
 //! at a time, and after each answer the others again about what is new.
 //!
-//! A cut is a copy, so that its tree is free while the oracle computes. What is guessed
-//! then is for the next pass: [`DraftTree::advance`] keeps what is below the path that stands, and
-//! time that passes meanwhile is no price of any guess.
+//! A cut is a copy, so that the tree can grow while the oracle computes. What is guessed then is
+//! for the next pass: [`DraftTree::advance`] keeps what is below the accepted path. The time that
+//! this takes is not counted as a cost of the guesses, since the pass runs meanwhile.
 
 use super::asked::Place;
 use super::drafter::DraftError;
@@ -30,12 +30,14 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// What a free guess must be worth to take a decoded one's place in a chain.
+/// A guess that costs nothing takes the place of a decoded one in a chain where it is at least this
+/// likely.
 const SURE: f32 = 0.8;
 
-/// What a guess behind a node's best ones must be worth to be kept: less, and no pass has a seat
-/// for it. Of the best it is not known: worths grow as the text comes nearer.
-const SEAT_WORTH: f32 = 5e-4;
+/// The least path probability of a guess that is not among a node's [`BEST_KEPT`]: with less, no
+/// pass would have a seat for it. Those are kept in any case, since their path probability grows as
+/// the text comes nearer.
+const LEAST_SEAT_P: f32 = 5e-4;
 const BEST_KEPT: usize = 8;
 
 /// When growing ends.
@@ -43,7 +45,7 @@ const BEST_KEPT: usize = 8;
 enum Until<'a> {
     /// Another decode would not pay.
     ItPays,
-    /// The flag is set, which is looked at between decodes, or no node is worth asking about.
+    /// The flag is set (it is checked between decodes), or no node is worth asking about.
     Stopped(&'a AtomicBool),
 }
 
@@ -57,7 +59,7 @@ impl Speculator {
     /// Adds guesses to `tree`, whose tip is the end of `text`, for as long as that pays.
     ///
     /// # Errors
-    /// A drafter's, which is left out from then on. The tree stands.
+    /// A drafter's, which is left out from then on. The tree stays usable.
     pub fn grow(
         &mut self,
         tree: &mut DraftTree,
@@ -83,8 +85,8 @@ impl Speculator {
         self.settle(grown)
     }
 
-    /// Lets drafters read `text` up to what fits their next decode, until `stop` is set: that is
-    /// looked at between decodes.
+    /// Lets drafters read `text` up to what fits their next decode, until `stop` is set, which is
+    /// checked between decodes.
     ///
     /// # Errors
     /// As [`Speculator::grow`].
@@ -104,7 +106,7 @@ impl Speculator {
         let batch = self.drafters.decodes(place).map_or(1, |d| d.batch);
         let mut unread = self.drafters.unread(place, text);
         while unread > batch && !stop.load(Ordering::Relaxed) {
-            // Following, it leaves as much unread as it can decode with its first question.
+            // `follow` leaves as much unread as can be decoded with the first question.
             let part = text.len() - unread + 2 * batch;
             self.drafters.follow(place, &text[..part.min(text.len())])?;
             let left = self.drafters.unread(place, text);
@@ -123,7 +125,7 @@ impl Speculator {
         text: &[TokenId],
         limits: &DraftLimits,
     ) -> Result<(), DraftError> {
-        if self.sizing.cap() == 1 || limits.room <= tree.n_certain() {
+        if self.sizing.cap() == 1 || limits.capacity <= tree.n_certain() {
             return Ok(());
         }
         let computing = self.drafters.computing();
@@ -203,15 +205,20 @@ impl Speculator {
         let Some(decodes) = self.drafters.decodes(place) else {
             return 0;
         };
-        let pairs: Vec<_> = open.iter().map(|o| (o.worth, o.unguessed)).collect();
+        let pairs: Vec<_> = open.iter().map(|o| (o.p, o.unguessed)).collect();
         let pass = limits.of_pass(tree);
         let times = &decodes.times;
-        self.sizing
-            .ask(&pass, &tree.worths(), &pairs, self.spent_ms, times)
+        self.sizing.ask(
+            &pass,
+            &tree.path_probabilities(),
+            &pairs,
+            self.spent_ms,
+            times,
+        )
     }
 
     /// Asks the drafters that cost nothing about nodes that they have not been asked about, the
-    /// likeliest first, for as long as a guess behind one could have a seat in a pass.
+    /// likeliest first, for as long as a guess after one could have a seat in a pass.
     fn ask_free(&mut self, tree: &mut DraftTree, limits: &DraftLimits) -> Result<(), DraftError> {
         let free = self.drafters.free();
         let mut seats = Seats::new(self.sizing.most(&limits.of_pass(tree)));
@@ -220,18 +227,18 @@ impl Speculator {
         let mut known = first;
         loop {
             for node in (known..tree.len()).map(DraftIdx) {
-                let worth = Worth(tree.node(node).log_p);
+                let log_p = LogP(tree.node(node).log_p);
                 if tree.node(node).source.is_some() {
-                    seats.take(worth);
+                    seats.take(log_p);
                 }
                 // Of equals the earlier one.
-                waiting.push((worth, Reverse(node)));
+                waiting.push((log_p, Reverse(node)));
             }
             known = tree.len();
-            let Some((worth, Reverse(node))) = waiting.pop() else {
+            let Some((log_p, Reverse(node))) = waiting.pop() else {
                 return Ok(());
             };
-            if seats.are_better_than(worth) {
+            if seats.are_better_than(log_p) {
                 return Ok(());
             }
             if limits.is_open(tree, node) {
@@ -264,7 +271,7 @@ impl Speculator {
                 }
             }
         }
-        // A chain has room for one guess, and a decoded one is mostly better.
+        // A chain takes one guess a node, and a decoded one is mostly better.
         let least = if self.computes() { SURE } else { 0.0 };
         if let Some((place, guess)) = best.filter(|(_, (_, p))| *p > least) {
             self.put(tree, node, place, &[guess], limits);
@@ -280,10 +287,10 @@ impl Speculator {
         guesses: &[(Guess, f32)],
         limits: &DraftLimits,
     ) {
-        let worth = tree.node(parent).path_p();
+        let p = tree.node(parent).path_p();
         let drafter = self.drafters.id(place);
         for (rank, &(guess, calibrated)) in guesses.iter().enumerate() {
-            if rank >= BEST_KEPT && worth * calibrated < SEAT_WORTH {
+            if rank >= BEST_KEPT && p * calibrated < LEAST_SEAT_P {
                 continue;
             }
             tree.add(parent, guess, drafter, calibrated);
@@ -298,13 +305,14 @@ impl Speculator {
 /// A node that a drafter has not been asked about.
 struct Open {
     node: DraftIdx,
-    worth: f64,
-    /// What of its worth is not guessed yet.
+    /// That its path is accepted.
+    p: f64,
+    /// The part of `p` that falls to tokens that nobody has guessed yet.
     unguessed: f64,
 }
 
-/// Nodes that the drafter at `place` has not been asked about, the most worthy first and so
-/// parents before their children.
+/// Nodes that the drafter at `place` has not been asked about, the likeliest first and so parents
+/// before their children.
 fn open(tree: &DraftTree, limits: &DraftLimits, place: Place) -> Vec<Open> {
     let mut guessed = vec![0.0_f64; tree.len()];
     for guess in tree.guesses() {
@@ -318,20 +326,20 @@ fn open(tree: &DraftTree, limits: &DraftLimits, place: Place) -> Vec<Open> {
         .chain(tree.ranked())
         .filter(|&node| !tree.node(node).asked.has(place) && limits.is_open(tree, node))
         .map(|node| {
-            let worth = f64::from(tree.node(node).path_p());
+            let p = f64::from(tree.node(node).path_p());
             Open {
                 node,
-                worth,
-                unguessed: worth * (1.0 - guessed[node.0]).max(0.0),
+                p,
+                unguessed: p * (1.0 - guessed[node.0]).max(0.0),
             }
         })
         .collect()
 }
 
-/// The best guesses of a tree, as many as a pass has seats for: what they are worth.
+/// The path probabilities of a tree's best guesses, as many as a pass has seats for.
 struct Seats {
     most: usize,
-    taken: BinaryHeap<Reverse<Worth>>,
+    taken: BinaryHeap<Reverse<LogP>>,
 }
 
 impl Seats {
@@ -342,33 +350,33 @@ impl Seats {
         }
     }
 
-    fn take(&mut self, worth: Worth) {
-        self.taken.push(Reverse(worth));
+    fn take(&mut self, log_p: LogP) {
+        self.taken.push(Reverse(log_p));
         if self.taken.len() > self.most {
             self.taken.pop();
         }
     }
 
-    /// Whether all seats have guesses that nothing behind a node of this worth could replace.
-    fn are_better_than(&self, worth: Worth) -> bool {
+    /// Whether all seats have guesses that nothing below a node this likely could replace.
+    fn are_better_than(&self, log_p: LogP) -> bool {
         let least = self.taken.peek();
-        self.taken.len() == self.most && least.is_none_or(|Reverse(least)| *least > worth)
+        self.taken.len() == self.most && least.is_none_or(|Reverse(least)| *least > log_p)
     }
 }
 
-/// The logarithm of a probability: never NaN.
+/// The logarithm of a path probability: never NaN.
 #[derive(Clone, Copy, PartialEq)]
-struct Worth(f32);
+struct LogP(f32);
 
-impl Eq for Worth {}
+impl Eq for LogP {}
 
-impl PartialOrd for Worth {
+impl PartialOrd for LogP {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Worth {
+impl Ord for LogP {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0)
     }
@@ -458,7 +466,7 @@ mod tests {
         DraftLimits {
             class: WidthClass::BATCH,
             label: None,
-            room: 100,
+            capacity: 100,
             depth: 50,
             chain,
             at_once: false,
@@ -488,8 +496,8 @@ mod tests {
 
     #[test]
     fn growth_ends_where_nothing_is_worth_asking_about() {
-        // Of nine tokens eight are read before the first question. A node of worth 0.3^5
-        // is worth asking about, and one of 0.3^6 is not.
+        // Of nine tokens eight are read before the first question. A node of probability 0.3^5
+        // is asked about, and one of 0.3^6 is not.
         let found = grown(true, 0);
         assert_eq!(found.tree.len(), 1 + 6);
         assert_eq!(found.decodes.load(Ordering::Relaxed), 4 + 6);
@@ -594,7 +602,7 @@ mod tests {
         assert!((4..=8).contains(&asked[0]), "{asked:?}");
         assert_eq!(asked[0], asked[1]);
         let (whole, _) = grown_freely(400, false, [bush, silent]);
-        let best = |tree: &DraftTree| tree.worths()[..7].to_vec();
+        let best = |tree: &DraftTree| tree.path_probabilities()[..7].to_vec();
         assert_eq!(best(&tree), best(&whole));
     }
 
@@ -626,7 +634,7 @@ mod tests {
     }
 
     #[test]
-    fn of_guesses_that_are_worth_little_now_the_best_are_kept() {
+    fn of_guesses_that_are_unlikely_now_the_best_are_kept() {
         let speculator = Speculator::new(Vec::new(), Sizing::new(TreeSize::Auto, 63));
         let limits = limits(false);
         let guesses = |p, n| -> Vec<_> { (0..n).map(|id| (guess(id, p), p)).collect() };
@@ -634,7 +642,7 @@ mod tests {
         let tip = DraftIdx(0);
         speculator.put(&mut tree, tip, MODEL, &guesses(0.03, 32), &limits);
         assert_eq!(tree.children(tip).count(), 32);
-        // Once it is the tip these are worth 0.01 each.
+        // Once it is the tip these have a probability of 0.01 each.
         let child = tree.child(tip, TokenId(31)).expect("just added");
         speculator.put(&mut tree, child, MODEL, &guesses(0.01, 32), &limits);
         assert_eq!(tree.children(child).count(), BEST_KEPT);

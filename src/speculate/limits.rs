@@ -4,10 +4,10 @@ use super::tree::{DraftIdx, DraftTree};
 use crate::oracle::WidthClass;
 use crate::vocabulary::Label;
 
-/// Below this worth not even a drafter that costs nothing is asked.
-const LEAST_WORTH: f32 = 2e-3;
+/// Below this path probability not even a drafter that costs nothing is asked.
+const LEAST_P: f32 = 2e-3;
 
-/// About the most guesses of a tree: more than any pass takes.
+/// Roughly the most guesses of a tree: more than any pass takes.
 const MOST_GUESSES: usize = 2048;
 
 /// What a pass is to be.
@@ -17,8 +17,8 @@ pub struct PassLimits {
     pub label: Option<Label>,
     /// Nodes that are in it for certain.
     pub certain: usize,
-    /// Most nodes that there is room for.
-    pub room: usize,
+    /// Most nodes that the context can still take.
+    pub capacity: usize,
 }
 
 /// How a tree may grow.
@@ -26,32 +26,33 @@ pub struct PassLimits {
 pub struct DraftLimits {
     pub class: WidthClass,
     pub label: Option<Label>,
-    /// Most nodes that there is room for.
-    pub room: usize,
+    /// Most nodes that the context can still take.
+    pub capacity: usize,
     /// Most guesses that could follow one another.
     pub depth: usize,
     /// No branches.
     pub chain: bool,
-    /// A drafter that has much of the text still to read is left out.
+    /// Guesses are wanted at once: a drafter that still has much of the text to read is passed
+    /// over.
     pub at_once: bool,
 }
 
 impl DraftLimits {
-    /// What they leave to a pass over `tree`.
+    /// The limits of a pass over `tree`.
     pub(super) fn of_pass(&self, tree: &DraftTree) -> PassLimits {
         PassLimits {
             class: self.class,
             label: self.label,
             certain: tree.n_certain(),
-            room: self.room,
+            capacity: self.capacity,
         }
     }
 
-    /// Whether guesses behind a node can be of use.
+    /// Whether guesses after a node can be of use.
     pub(super) fn is_open(&self, tree: &DraftTree, node: DraftIdx) -> bool {
         let below = tree.node(node).depth + 1 - tree.n_certain();
-        let worthy = tree.node(node).path_p() >= LEAST_WORTH && tree.len() < MOST_GUESSES;
+        let useful = tree.node(node).path_p() >= LEAST_P && tree.len() < MOST_GUESSES;
         let branches = self.chain && node.0 + 1 < tree.len();
-        worthy && below < self.depth && !branches
+        useful && below < self.depth && !branches
     }
 }

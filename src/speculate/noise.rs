@@ -3,7 +3,7 @@
 /// The hash's golden-ratio step: SplitMix64 (Steele, Lea, Flood, 2014).
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// From this gap on the quick test of [`Noise::may_exceed`] rules out all but few tokens.
+/// From this gap on the quick test of [`Noise::may_exceed`] rules out nearly all tokens.
 const QUICK_GAP: f64 = 5.0;
 
 /// The noise of one position.
@@ -25,8 +25,8 @@ impl Noise {
         -(-self.uniform(token).ln()).ln()
     }
 
-    /// Whether the noise of `token` may be greater than `gap`. Never wrong when false, and
-    /// mostly false where it can be: that is far cheaper than the noise itself.
+    /// Whether the noise of `token` may be greater than `gap`. False is never wrong, and is the
+    /// usual answer for large gaps: far cheaper than the noise itself.
     ///
     /// The noise is greater if `-ln u < exp(-gap)`; since `-ln u >= 1 - u`, only if
     /// `1 - u < exp(-gap)`.

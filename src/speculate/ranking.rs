@@ -1,18 +1,18 @@
-//! What a draft's logits say: looking through a row takes a good part of a millisecond, and a
-//! decode can have dozens.
+//! The likeliest tokens of a draft's logits, found by several threads: ranking a row takes a good
+//! part of a millisecond, and a decode can have dozens of rows.
 
 use super::guess::Guess;
 use super::sampler::{Ranked, Sampler};
 use crate::units::TokenId;
 use std::thread::{Builder, ScopedJoinHandle};
 
-/// Rows that one thread looks through where others could help.
+/// Rows that are left to one thread, although others could help.
 const ALONE: usize = 2;
 
-/// Most threads that do: where tokens are drawn each takes two copies of a row.
+/// Most threads that rank rows: where tokens are drawn, each holds two copies of a row.
 const MOST_THREADS: usize = 8;
 
-/// A question whose row of logits is there.
+/// A question whose row of logits has been computed.
 pub(super) struct Asked<'a> {
     pub question: usize,
     /// The last tokens of the text and the path that the question is about.

@@ -12,8 +12,8 @@ use super::noise::Noise;
 use crate::oracle::argmax;
 use crate::units::TokenId;
 
-/// To a guess, a token whose score is this far below the best one counts for nothing: a whole
-/// vocabulary of them would be a hundredth of it.
+/// For guesses, a token whose score is this far below the best one is left out: a whole vocabulary
+/// of such tokens would have a hundredth of the best one's probability.
 const NEGLIGIBLE: f32 = 16.0;
 
 /// How the next token is chosen. Temperature 0 is greedy.
@@ -59,8 +59,8 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Tokens that the repetition penalty looks back on, as llama.cpp has it: of a history no more
-    /// are needed.
+    /// How many of the last tokens the repetition penalty covers, as in llama.cpp: no more of a
+    /// history is needed.
     pub const WINDOW: usize = 64;
 
     pub fn new(sampling: Sampling, banned: Vec<TokenId>) -> Self {
@@ -101,7 +101,7 @@ impl Sampler {
         }
         let noise = Noise::new(self.sampling.seed, position);
         let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        // Far below the top nothing is ever drawn; to a guess it makes no difference.
+        // Tokens far below the top are hardly ever drawn, and a guess may ignore them.
         let least = top - NEGLIGIBLE * self.sampling.temperature;
         let score = |i: usize| (i, self.score(logits[i], i, noise) as f32);
         match self.cut(&logits) {
@@ -122,8 +122,7 @@ impl Sampler {
         self.banned.is_empty() && self.is_greedy() && self.sampling.repeat_penalty == 1.0
     }
 
-    /// The logits with banned tokens, and what is not a number, out of reach and repeated ones
-    /// penalised.
+    /// The logits, with banned tokens and NaN at minus infinity and repeated tokens penalised.
     fn allowed(&self, logits: &[f32], history: &[TokenId]) -> Vec<f32> {
         let known = |&x: &f32| if x.is_nan() { f32::NEG_INFINITY } else { x };
         let mut logits: Vec<_> = logits.iter().map(known).collect();
@@ -194,7 +193,7 @@ impl Sampler {
         Some(likely)
     }
 
-    /// By what a token is chosen.
+    /// The token with the greatest score is chosen.
     fn score(&self, logit: f32, token: usize, noise: Noise) -> f64 {
         self.tempered(logit) + noise.gumbel(token)
     }
@@ -226,8 +225,8 @@ impl Sampler {
         let Some(first) = likeliest else {
             return argmax(logits);
         };
-        // Begun with the likeliest, so that most tokens are seen to fall short without the
-        // logarithms of their noise.
+        // The likeliest first, so that most others can be ruled out without the logarithms that
+        // their noise takes.
         let mut best = (first, self.score(logits[first], first, noise));
         for i in tokens {
             let tempered = self.tempered(logits[i]);

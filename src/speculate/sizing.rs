@@ -1,8 +1,9 @@
 //! How much to guess: what gives the most tokens a second.
 //!
-//! A pass over the tip and k guesses yields `1 + sum of their worth` tokens on average, in the
-//! time that drafting took plus `T(width)`. Guesses are sorted by worth, so that one look at
-//! all k finds the best:
+//! A pass over the tip and k guesses yields `1 + sum of their path probabilities` tokens on
+//! average, in the time that drafting took plus `T(width)`. Guesses are sorted by path probability
+//! (how likely it is that a guess and all above it are accepted), so that one scan finds the best
+//! k:
 //!
 //! ```text
 //!  tokens / ms |        . ' ' ' - .            k where it is greatest: here the cost's
@@ -14,8 +15,9 @@
 //! Drafting goes on while the rate that is to be expected after another decode (or a few of
 //! them) is greater than the rate of what there is. Where no guess pays, k is 0.
 //!
-//! The width class of an answer is chosen before its first token by the same rule, from what
-//! guesses have been worth in earlier answers.
+//! The width class of an answer (the widths of passes within which batch invariance holds: see
+//! [`oracle`](crate::oracle)) is chosen before its first token by the same rule, from how often
+//! guesses were right in earlier answers.
 
 use super::acceptance::Acceptance;
 use super::limits::PassLimits;
@@ -23,14 +25,15 @@ use crate::oracle::{Trees, WidthClass};
 use crate::plan::{DecodeTimes, PassTimes, TreeSize};
 use crate::vocabulary::Label;
 
-/// Another class must be so much better than the last one: what is measured is never exact, and
-/// the class of an answer can change its text.
+/// By this factor another class must be better than the last one: measurements are never exact,
+/// and the class of an answer can change its text.
 const CLEARLY: f64 = 1.2;
 
-/// A guess worth less is never asked about.
-const LEAST_WORTH: f64 = 1e-3;
+/// A node of a smaller path probability is never asked about.
+const LEAST_P: f64 = 1e-3;
 
-/// Of what a fixed tree asks about, a node's best child is worth this part of it at the most.
+/// In a tree of fixed size, a node's best child is taken to be at most this part as likely as the
+/// node.
 const BEST_CHILD: f64 = 0.8;
 
 /// How many nodes a drafter may be asked about at a time.
@@ -43,7 +46,7 @@ pub struct Sizing {
     /// Most nodes of a pass.
     cap: usize,
     trees: Trees,
-    /// Answers are of the class that keeps their bits at any width, whatever it costs.
+    /// Answers are of the class whose bits are the same at any width, whatever it costs.
     one_text: bool,
     pub passes: PassTimes,
     pub acceptance: Acceptance,
@@ -93,8 +96,8 @@ impl Sizing {
         !matches!(self.size, TreeSize::Chain(_))
     }
 
-    /// From now on there is a drafter that computes, or there is none: what was learnt of
-    /// guesses without it, or with it, does not hold any more.
+    /// Says whether there is a drafter that computes from now on. What was learnt of guesses before
+    /// that is forgotten: it does not hold any more.
     pub fn set_drafted(&mut self, drafted: bool) {
         self.acceptance = Acceptance::new(drafted);
     }
@@ -107,12 +110,12 @@ impl Sizing {
 
     /// The width class for an answer that begins now; `decodes` as in [`Sizing::can_choose`].
     pub fn class(&mut self, label: Option<Label>, decodes: Option<&DecodeTimes>) -> WidthClass {
-        // Repetitions alone are few: a class that is faster for many guesses brings nothing.
+        // Where only repetitions are guessed, guesses are few: a class for many brings nothing.
         let Some(decodes) = decodes.filter(|_| !self.one_text) else {
             return self.trees.invariant();
         };
         let classes = self.trees.classes();
-        // A wider one than holds all nodes has nothing to offer.
+        // A class wider than all nodes has nothing to offer.
         let widest = WidthClass::holding(classes, self.cap);
         let class = match self.size {
             TreeSize::Fixed(_) | TreeSize::Chain(_) => classes[widest],
@@ -134,11 +137,11 @@ impl Sizing {
     /// Tokens a millisecond of an answer in this class, with what is known of earlier ones.
     fn expected_rate(&self, class: WidthClass, label: Option<Label>, decodes: &DecodeTimes) -> f64 {
         let most = class.max.min(self.cap);
-        let worths = self.acceptance.worths(label, most - 1);
+        let probabilities = self.acceptance.path_probabilities(label, most - 1);
         let mut tokens = 1.0;
         let mut best = tokens / self.passes.ms(class.min, class);
-        for (i, worth) in worths.iter().enumerate() {
-            tokens += worth;
+        for (i, p) in probabilities.iter().enumerate() {
+            tokens += p;
             let nodes = i + 2;
             // About half of a tree's nodes are asked about, a few at a time.
             let times = (nodes as f64 / 8.0).max(1.0).log2() + nodes.min(4) as f64;
@@ -150,21 +153,21 @@ impl Sizing {
         best
     }
 
-    /// How many of the guesses, worth `worths` in falling order, a pass should verify after
-    /// `spent_ms` of drafting.
-    pub fn cut(&self, limits: &PassLimits, worths: &[f64], spent_ms: f64) -> usize {
+    /// How many of the guesses, whose path probabilities are given in falling order, a pass should
+    /// verify after `spent_ms` of drafting.
+    pub fn cut(&self, limits: &PassLimits, probabilities: &[f64], spent_ms: f64) -> usize {
         match self.size {
-            TreeSize::Fixed(_) | TreeSize::Chain(_) => worths.len().min(self.most(limits)),
-            TreeSize::Auto => self.best(limits, worths.iter().copied(), spent_ms).0,
+            TreeSize::Fixed(_) | TreeSize::Chain(_) => probabilities.len().min(self.most(limits)),
+            TreeSize::Auto => self.best(limits, probabilities.iter().copied(), spent_ms).0,
         }
     }
 
-    /// Most guesses of a pass. Memory for logits is for as many nodes as the cap, the tip among
-    /// them; what else is certain wants none. Memory for nodes is for a pass over a prompt, or
-    /// for the cap.
+    /// Most guesses of a pass. Memory for logits is set aside for as many nodes as the cap, the tip
+    /// among them (other certain nodes want no logits); memory for nodes, for a pass over a prompt
+    /// or for the cap, whichever is more.
     pub fn most(&self, limits: &PassLimits) -> usize {
         let widest = self.cap.max(WidthClass::BATCH.max);
-        let nodes = limits.class.max.min(limits.room).min(widest);
+        let nodes = limits.class.max.min(limits.capacity).min(widest);
         nodes.saturating_sub(limits.certain).min(self.cap - 1)
     }
 
@@ -172,7 +175,7 @@ impl Sizing {
     fn best(
         &self,
         limits: &PassLimits,
-        worths: impl Iterator<Item = f64>,
+        probabilities: impl Iterator<Item = f64>,
         spent_ms: f64,
     ) -> (usize, f64) {
         let rate = |guesses: usize, tokens: f64| {
@@ -181,8 +184,8 @@ impl Sizing {
         };
         let mut tokens = 1.0;
         let mut best = (0, rate(0, tokens));
-        for (i, worth) in worths.take(self.most(limits)).enumerate() {
-            tokens += worth;
+        for (i, p) in probabilities.take(self.most(limits)).enumerate() {
+            tokens += p;
             let found = rate(i + 1, tokens);
             if found > best.1 {
                 best = (i + 1, found);
@@ -193,38 +196,38 @@ impl Sizing {
 
     /// How many nodes a drafter that computes should be asked about next; none: drafting ends.
     ///
-    /// `worths` are those of all guesses, falling. `open` are the nodes that it has not been
-    /// asked about, as many as it takes at a time, falling too: their worth, and what of it is
-    /// not guessed yet.
+    /// `probabilities` are the path probabilities of all guesses, falling. `open` are the nodes
+    /// that the drafter has not been asked about, as many as it takes at a time, falling too: the
+    /// path probability of each, and the part of it that falls to tokens not guessed yet.
     pub fn ask(
         &self,
         limits: &PassLimits,
-        worths: &[f64],
+        probabilities: &[f64],
         open: &[(f64, f64)],
         spent_ms: f64,
         decodes: &DecodeTimes,
     ) -> usize {
-        let worthy = open.iter().take_while(|(worth, _)| *worth > LEAST_WORTH);
-        let open = &open[..worthy.count()];
+        let likely = open.iter().take_while(|(p, _)| *p > LEAST_P);
+        let open = &open[..likely.count()];
         let most = self.most(limits);
         if most == 0 {
             return 0;
         }
         if self.size != TreeSize::Auto {
-            // Until no child can be among the best any more.
-            let last = worths.get(most - 1).copied().unwrap_or(0.0);
-            let better = open.iter().take_while(|(w, _)| w * BEST_CHILD > last);
+            // It pays until no child can be among the best any more.
+            let last = probabilities.get(most - 1).copied().unwrap_or(0.0);
+            let better = open.iter().take_while(|(p, _)| p * BEST_CHILD > last);
             let better = &open[..better.count()];
             let value = |at_once: &usize| {
-                let worth: f64 = better[..*at_once].iter().map(|(worth, _)| worth).sum();
-                worth / decodes.ms(*at_once)
+                let sum: f64 = better[..*at_once].iter().map(|(p, _)| p).sum();
+                sum / decodes.ms(*at_once)
             };
             let sizes = AT_ONCE.into_iter().filter(|&n| n <= better.len());
             return sizes
                 .max_by(|a, b| value(a).total_cmp(&value(b)))
                 .unwrap_or(0);
         }
-        let (_, now) = self.best(limits, worths.iter().copied(), spent_ms);
+        let (_, now) = self.best(limits, probabilities.iter().copied(), spent_ms);
         let rate = self.acceptance.rate(limits.label);
         let mut choice = (0, now);
         for at_once in AT_ONCE {
@@ -232,7 +235,7 @@ impl Sizing {
                 break;
             }
             for decodes_ahead in [1_i32, 2, 4, 8] {
-                let mut expected = worths.to_vec();
+                let mut expected = probabilities.to_vec();
                 for (_, unguessed) in &open[..at_once] {
                     expected.extend((1..=decodes_ahead).map(|i| unguessed * rate.powi(i)));
                 }
@@ -291,7 +294,7 @@ mod tests {
             class,
             label: None,
             certain: 1,
-            room: 1000,
+            capacity: 1000,
         }
     }
 
@@ -307,7 +310,7 @@ mod tests {
         let limits = limits(WidthClass::NARROW);
         assert_eq!(sizing.ask(&limits, &[], &[(1.0, 1.0)], 0.0, &draft), 0);
         assert_eq!(sizing.cut(&limits, &chain(0.6, 6), 0.0), 0);
-        // A repetition that is all but sure costs no drafting and pays.
+        // A repetition that is almost sure costs no drafting and pays.
         assert_eq!(sizing.cut(&limits, &chain(0.99, 6), 0.0), 6);
     }
 
@@ -330,16 +333,19 @@ mod tests {
     }
 
     #[test]
-    fn where_passes_are_dear_the_tree_grows() {
+    fn where_passes_are_expensive_the_tree_grows() {
         let (mut sizing, draft) = (streamed(), draft(12.0));
         assert_eq!(sizing.class(None, Some(&draft)), WidthClass::BATCH);
         let limits = limits(WidthClass::BATCH);
         assert!(sizing.ask(&limits, &[], &[(1.0, 1.0)], 0.0, &draft) > 0);
-        // All that reading leaves time for.
-        let worths = vec![0.05; 100];
-        assert_eq!(sizing.cut(&limits, &worths, 50.0), 62);
-        let narrow = PassLimits { room: 20, ..limits };
-        assert_eq!(sizing.cut(&narrow, &worths, 50.0), 19);
+        // All that can be computed while weights are read.
+        let probabilities = vec![0.05; 100];
+        assert_eq!(sizing.cut(&limits, &probabilities, 50.0), 62);
+        let narrow = PassLimits {
+            capacity: 20,
+            ..limits
+        };
+        assert_eq!(sizing.cut(&narrow, &probabilities, 50.0), 19);
     }
 
     #[test]
@@ -372,7 +378,7 @@ mod tests {
     fn a_bad_draft_is_found_out_and_tried_again() {
         let (mut sizing, draft) = (drafted(TreeSize::Auto, 63), draft(12.0));
         for _ in 0..20 {
-            // Reading is as dear as 16 tokens, but one alone would do.
+            // 16 tokens take less than twice as long as one.
             sizing.passes.observe(16, WidthClass::BATCH, 145.0, 0.0);
             sizing.passes.observe(1, WidthClass::NARROW, 80.0, 0.0);
         }

@@ -1,9 +1,9 @@
-//! All that guesses, together: drafters, what they have been worth, and how much is guessed.
+//! All that guesses, together: drafters, how often they were right, and how much is guessed.
 //!
 //! ```text
-//!  text, tree --grow--> drafters --guesses--> calibration --worth--> tree
-//!                          ^                                          |
-//!                          '-- sizing: another decode? --. <----------'
+//!  text, tree --grow--> drafters --guesses--> calibration --p--> tree
+//!                          ^                                      |
+//!                          '-- sizing: another decode? <----------'
 //!  tree --cut--> pass --learn--> calibration, acceptance, times, drafters
 //! ```
 //!
@@ -48,7 +48,7 @@ impl Speculator {
         speculator
     }
 
-    /// Takes a drafter in from now on.
+    /// Adds a drafter.
     pub fn add(&mut self, drafter: Box<dyn Drafter>) {
         self.drafters.add(drafter);
         let drafted = self.computes();
@@ -65,7 +65,7 @@ impl Speculator {
         self.drafters.compute()
     }
 
-    /// Sees to it that what was known of a drafter that has failed is not gone by any more.
+    /// Forgets what was learnt with a drafter that has failed.
     pub(super) fn settle<T>(&mut self, done: Result<T, DraftError>) -> Result<T, DraftError> {
         if done.is_err() {
             let drafted = self.computes();
@@ -90,7 +90,7 @@ impl Speculator {
         self.drafters.needs_hidden()
     }
 
-    /// Guesses what `sampler` would choose, from now on: each answer has its own.
+    /// From now on guesses what `sampler` would choose: each answer has its own.
     pub fn choose_by(&mut self, sampler: &Sampler) {
         self.drafters.choose_by(sampler);
     }
@@ -112,7 +112,7 @@ impl Speculator {
         &self.sizing
     }
 
-    /// What a drafter's guesses have been worth; `None` for one that never was there.
+    /// How far a drafter's probabilities can be trusted; `None` for one that never joined.
     pub fn calibration(&self, of: DrafterId) -> Option<&Calibration> {
         self.drafters.calibration(of)
     }
@@ -120,12 +120,14 @@ impl Speculator {
     /// The nodes that a pass should verify.
     pub fn cut(&self, tree: &DraftTree, limits: &DraftLimits) -> Cut {
         let pass = limits.of_pass(tree);
-        let guesses = self.sizing.cut(&pass, &tree.worths(), self.spent_ms);
+        let guesses = self
+            .sizing
+            .cut(&pass, &tree.path_probabilities(), self.spent_ms);
         tree.cut(tree.n_certain() + guesses)
     }
 
-    /// Learns from a pass over `cut`, in which the oracle chose `chosen` behind the nodes of
-    /// `path`, the tip first. What is below the last of them stays in the tree.
+    /// Learns from a pass over `cut`, in which the oracle chose the tokens `chosen` after the nodes
+    /// of `path`, the tip first. What is below the last of them stays in the tree.
     pub fn learn(
         &mut self,
         tree: &mut DraftTree,
@@ -141,12 +143,12 @@ impl Speculator {
             let mut any = None;
             for child in tree.children(node) {
                 let guess = tree.node(child);
-                let stood = guess.token == token;
+                let is_right = guess.token == token;
                 if let Some(source) = &guess.source {
-                    self.drafters.observe(source, stood);
+                    self.drafters.observe(source, is_right);
                 }
                 if verified[child.0] {
-                    any = Some(any.unwrap_or(false) || stood);
+                    any = Some(any.unwrap_or(false) || is_right);
                 }
             }
             judged += usize::from(any.is_some());

@@ -5,17 +5,17 @@
 //!            |  not yet read    |          +-- e .1      guesses: b c d e f
 //!                               +-- c .2 ---- f .9
 //!
-//!  cut(6):   p0 p1 a0 b d c     the likeliest to stand, parents first
-//!  advance:  a0, b stand, the oracle chose d: d is the root of what was below it
+//!  cut(6):   p0 p1 a0 b d c     the likeliest to be accepted, parents first
+//!  advance:  b is accepted, the oracle chose d: d is the root of what was below it
 //! ```
 //!
 //! The certain nodes are a chain: tokens of the prompt that are still to be read, and the
 //! answer's last token. Guesses follow the last of them, so that a pass that ends the prompt
-//! verifies guesses too. There are more nodes than a pass can hold: a cut takes the best, and
-//! what lies below is there for the next pass.
+//! verifies guesses too. There can be more nodes than a pass holds: a cut takes the best, and the
+//! others stay for the next pass.
 //!
-//! Invariants: parents come before their children; siblings hold different tokens; what a node
-//! is worth, the probability that all of its path stands, is at most its parent's.
+//! Invariants: parents come before their children; siblings hold different tokens; a node's path
+//! probability (that it and all above it are accepted) is at most its parent's.
 
 use super::asked::Asked;
 use super::guess::Guess;
@@ -37,16 +37,16 @@ pub struct Source {
     pub stated: f32,
 }
 
-/// A token that stands for certain, or a guess.
+/// A token that is certain, or a guess.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DraftNode {
     pub token: TokenId,
     pub parent: Option<DraftIdx>,
     /// Nodes above it.
     pub depth: usize,
-    /// That it stands if its parent does, calibrated.
+    /// The probability that it is accepted if its parent is, calibrated.
     pub p: f32,
-    /// Logarithm of the probability that it and all above it stand.
+    /// Logarithm of the path probability.
     pub log_p: f32,
     /// Who guessed it; `None` for what is certain.
     pub source: Option<Source>,
@@ -55,7 +55,7 @@ pub struct DraftNode {
 }
 
 impl DraftNode {
-    /// The probability that it and all above it stand.
+    /// The path probability: that it and all above it are accepted.
     pub fn path_p(&self) -> f32 {
         self.log_p.exp()
     }
@@ -77,7 +77,7 @@ pub struct Cut {
 }
 
 impl DraftTree {
-    /// A tree of what is certain: tokens behind those that are committed, in order.
+    /// A tree of what is certain: tokens after those that are committed, in order.
     pub fn certain(tokens: impl IntoIterator<Item = TokenId>) -> Self {
         let mut tree = Self::default();
         for token in tokens {
@@ -140,7 +140,7 @@ impl DraftTree {
         path
     }
 
-    /// What was guessed behind `node`.
+    /// What was guessed to follow `node`.
     pub fn children(&self, node: DraftIdx) -> impl Iterator<Item = DraftIdx> + '_ {
         (node.0 + 1..self.nodes.len())
             .map(DraftIdx)
@@ -153,7 +153,8 @@ impl DraftTree {
     }
 
     /// Adds a guess of what follows `parent`, with its calibrated probability. A token that was
-    /// guessed before keeps the more confident guess; what follows it is worth as much more.
+    /// guessed before keeps the more confident guess, and what follows it becomes likelier by the
+    /// same factor.
     pub fn add(&mut self, parent: DraftIdx, guess: Guess, drafter: DrafterId, calibrated: f32) {
         let above = &self.nodes[parent.0];
         let p = calibrated.clamp(f32::MIN_POSITIVE, 1.0);
@@ -195,7 +196,7 @@ impl DraftTree {
         }
     }
 
-    /// Guesses by what they are worth, best first, parents before their children.
+    /// Guesses by path probability, best first, parents before their children.
     pub fn ranked(&self) -> Vec<DraftIdx> {
         let mut guesses: Vec<_> = self.guesses().collect();
         // A stable sort: of equals the parent, which has the lower index, comes first.
@@ -203,20 +204,20 @@ impl DraftTree {
         guesses
     }
 
-    /// What the guesses are worth, falling.
-    pub(super) fn worths(&self) -> Vec<f64> {
+    /// The path probabilities of all guesses, falling.
+    pub(super) fn path_probabilities(&self) -> Vec<f64> {
         let ranked = self.ranked().into_iter();
         ranked
             .map(|node| f64::from(self.nodes[node.0].path_p()))
             .collect()
     }
 
-    /// The certain nodes and the best guesses, `k` nodes at most (but all that are certain).
+    /// The certain nodes, all of them, and the best guesses, up to `k` nodes together.
     /// Logits are wanted where the oracle's choice can matter: at the tip and at guesses.
     pub fn cut(&self, k: usize) -> Cut {
         let mut nodes: Vec<_> = (0..self.certain).map(DraftIdx).collect();
-        let room = k.saturating_sub(nodes.len());
-        nodes.extend(self.ranked().into_iter().take(room));
+        let guesses = k.saturating_sub(nodes.len());
+        nodes.extend(self.ranked().into_iter().take(guesses));
         nodes.sort_unstable();
         let mut tree = TokenTree::new();
         let mut place = vec![None; self.nodes.len()];
@@ -238,8 +239,8 @@ impl DraftTree {
         asked.for_each(Asked::forget_silence);
     }
 
-    /// Roots the tree anew after a pass: `last` is the last node that stands and `next` the
-    /// token that the oracle chose behind it. What was guessed below that token stays.
+    /// Moves the root after a pass: `last` is the last node that was accepted and `next` the token
+    /// that the oracle chose after it. What was guessed below that token stays.
     pub fn advance(&mut self, last: DraftIdx, next: TokenId) {
         let Some(root) = self.child(last, next) else {
             *self = Self::certain([next]);

@@ -1,4 +1,4 @@
-//! Trees of random guesses keep their invariants, whatever is cut from them and stands.
+//! Trees of random guesses keep their invariants, whatever is cut from them and accepted.
 
 use super::drafters::lookup::LookupDrafter;
 use super::drafters::model::ModelDrafter;
@@ -36,7 +36,7 @@ fn tokens_of(tree: &DraftTree) -> Vec<i32> {
 }
 
 #[test]
-fn a_cut_takes_the_most_worthy_and_wants_logits_where_they_matter() {
+fn a_cut_takes_the_likeliest_and_wants_logits_where_they_matter() {
     let tree = picture();
     let cut = tree.cut(6);
     let nodes = cut.tree.nodes();
@@ -55,7 +55,7 @@ fn a_cut_takes_the_most_worthy_and_wants_logits_where_they_matter() {
 #[test]
 fn what_was_guessed_below_the_choice_stays() {
     let mut tree = picture();
-    // b stands, and behind it e, which was not even verified.
+    // b is accepted, and after it e, which was not even verified.
     tree.advance(DraftIdx(3), TokenId(4));
     assert_eq!((tokens_of(&tree), tree.n_certain()), (vec![4], 1));
 
@@ -86,7 +86,7 @@ fn the_more_confident_guess_of_a_token_counts() {
     let source = tree.node(DraftIdx(3)).source.unwrap();
     assert_eq!(source.drafter, LookupDrafter::ID);
     assert_eq!((source.class, source.stated), (3, 0.95));
-    // What follows it is worth as much more.
+    // What follows it is likelier by the same factor.
     assert!((tree.node(DraftIdx(5)).path_p() - 0.95 * 0.8).abs() < 1e-6);
     assert!((tree.node(DraftIdx(7)).path_p() - 0.2 * 0.9).abs() < 1e-6);
 }
@@ -161,7 +161,7 @@ proptest! {
         prop_assert_eq!(cut.nodes.len(), k.clamp(tree.n_certain(), tree.len().max(k.min(tree.len()))));
         let least = cut.nodes.iter().map(|n| tree.node(*n).log_p).fold(0.0, f32::min);
         for guess in tree.guesses() {
-            // Nothing that was left out is worth more, and whoever is in has its parent there.
+            // No guess that was left out is likelier, and whoever is in has its parent there.
             let node = tree.node(guess);
             match cut.nodes.iter().position(|n| *n == guess) {
                 None => prop_assert!(node.log_p <= least),

@@ -1,4 +1,4 @@
-//! Which drafted tokens stand.
+//! Which drafted tokens are accepted.
 
 use crate::oracle::{Logits, NodeIdx, TokenTree};
 use crate::units::TokenId;
@@ -6,14 +6,14 @@ use crate::units::TokenId;
 /// The outcome of a verified tree.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// The tip, what is above it, and every accepted node, parents first.
+    /// The tip, all nodes above it, and every accepted node, parents first.
     pub path: Vec<NodeIdx>,
     /// The tokens that the oracle chose, in order: the accepted ones, and one more, which is
     /// no node of the tree.
     pub chosen: Vec<TokenId>,
 }
 
-/// Follows the oracle's choices through `tree` from `tip` on, which stands with all above it.
+/// Follows the oracle's choices through `tree` from `tip` on, which is certain with all above it.
 /// `choose` is asked at each node reached, in order, with its logits.
 ///
 /// The choice never depends on what was drafted, so that the chosen tokens are exactly those

@@ -14,7 +14,7 @@ pub(super) const MASKED: u16 = 0xFC00;
 struct Slab {
     /// Where it is written.
     host: Region,
-    /// Where it is computed with.
+    /// Where steps use it.
     place: Place,
 }
 
@@ -23,7 +23,7 @@ impl Slab {
         self.host.part(i * size, size).write(bytes);
     }
 
-    /// Copies the first `len` bytes to where they are computed with.
+    /// Copies the first `len` bytes to where steps use them.
     fn send(&self, len: usize) {
         if let Place::Device(span) = &self.place {
             span.fill(&self.host.part(0, len));
@@ -35,7 +35,7 @@ impl Slab {
 pub(super) struct Activations {
     n_embd: usize,
     x: Slab,
-    /// What a step hands on to its last product.
+    /// The input of a step's last product.
     inner: Slab,
     position: Slab,
     cell: Slab,
@@ -44,8 +44,8 @@ pub(super) struct Activations {
 }
 
 impl Activations {
-    /// On `device`, with what is written by the host once more in memory that it copies from;
-    /// or where the CPU computes.
+    /// On `device`, with a second copy of what the host writes, in host memory that the device
+    /// copies from; or, without a device, in the host's memory alone.
     pub(super) fn new(
         shape: &ModelShape,
         ctx_tokens: usize,
@@ -116,7 +116,7 @@ impl Activations {
         self.mask.put(i, mask.len() * 2, bytemuck::cast_slice(mask));
     }
 
-    /// Brings what has been set for `n` tokens over `n_kv` cells to where it is computed with.
+    /// Copies what has been set for `n` tokens over `n_kv` cells to where steps use it.
     pub(super) fn send(&self, n: usize, n_kv: usize) {
         self.x.send(n * self.n_embd * 4);
         self.position.send(n * 4);

@@ -7,8 +7,8 @@ use crate::ggml::{Context, Graph, RopeParams, Tensor};
 use crate::model::{Arch, ModelShape, Slot};
 use std::rc::Rc;
 
-/// Tensors that the graphs take for granted in a layer of any architecture; what else there is
-/// is used where there is one.
+/// Tensors that the graphs require in a layer of any architecture; others are used where they are
+/// present.
 const ALWAYS: [Slot; 9] = [
     Slot::AttentionNorm,
     Slot::Query,
@@ -35,7 +35,7 @@ const _: () = {
     }
 };
 
-/// Tensors and nodes of the largest of these graphs, with room to spare.
+/// Tensors and nodes of the largest of these graphs, and some to spare.
 const TENSORS: usize = 64;
 const NODES: usize = 48;
 
@@ -151,7 +151,7 @@ impl Graphs {
         };
         let (q_width, q_bytes) = (d * q_heads, d * q_heads * 4);
         let attended = if n < FEWEST_QUERIES {
-            // The padding's result is left behind.
+            // The padding's result is dropped.
             let padded = ctx.repeat(&q, [d, q_heads, FEWEST_QUERIES]);
             let both = attend(&padded, &act.mask(&ctx, n_kv, FEWEST_QUERIES));
             ctx.view_2d(&both, [q_width, n], q_bytes, 0)

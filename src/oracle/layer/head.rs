@@ -10,16 +10,16 @@ use crate::ggml::Stream;
 use crate::river::ShardIdx;
 use crate::vocabulary::ShardPart;
 
-/// How logits come from where they are computed into their rows.
+/// How logits get from where they are computed into their rows.
 pub(super) enum LogitPath {
     /// Each block is copied when it has been computed.
     Direct,
-    /// A device computes further blocks meanwhile.
+    /// Blocks are copied while a device computes further ones.
     Staged(LogitStaging),
 }
 
 impl LogitPath {
-    /// Forgets what a pass that failed left behind.
+    /// Forgets what remains of a failed pass.
     pub(super) fn clear(&mut self, stream: &Stream) {
         match self {
             Self::Direct => {}
@@ -36,10 +36,10 @@ impl LayerOracle {
         let blocks = steps.shards_where(|part| part == ShardPart::Head);
         match &mut self.logit_path {
             LogitPath::Direct => {
-                let mut room = Vec::new();
+                let mut scratch = Vec::new();
                 blocks.into_iter().try_for_each(|block| {
                     steps.check_use(block)?;
-                    steps.head_step(block, graphs, rows, &mut room, logits)
+                    steps.head_step(block, graphs, rows, &mut scratch, logits)
                 })
             }
             LogitPath::Staged(staging) => {
@@ -60,19 +60,19 @@ impl LayerOracle {
 }
 
 impl Steps {
-    /// The step of a shard of the head on the CPU. `room` is for what it computes.
+    /// The step of a shard of the head on the CPU. `scratch` is for what it computes.
     pub(super) fn head_step(
         &mut self,
         shard: ShardIdx,
         graphs: &Graphs,
         rows: usize,
-        room: &mut Vec<f32>,
+        scratch: &mut Vec<f32>,
         logits: &mut Logits,
     ) -> Result<(), OracleError> {
         self.head_block(shard, graphs, rows, |_, out, range| {
-            room.resize(range.len() * rows, 0.0);
-            out.read_f32(room);
-            for (into, from) in logits.rows_mut().zip(room.chunks_exact(range.len())) {
+            scratch.resize(range.len() * rows, 0.0);
+            out.read_f32(scratch);
+            for (into, from) in logits.rows_mut().zip(scratch.chunks_exact(range.len())) {
                 into[range.clone()].copy_from_slice(from);
             }
         })

@@ -1,4 +1,4 @@
-//! What a pass takes besides weights, counted before an oracle is opened.
+//! The memory that a pass takes apart from weights, counted before an oracle is opened.
 
 use super::activations::Activations;
 use super::graphs;
@@ -16,7 +16,7 @@ pub(super) fn largest_block(shards: &[Shard]) -> usize {
     shards.iter().map(|s| s.rows.len()).max().unwrap_or(0)
 }
 
-/// A device's kernels take this much for themselves while they compute, besides scratch
+/// A device's kernels take this much for themselves while they compute, in addition to scratch
 /// memory: quantised activations of the widest product, and partial sums.
 fn kernel_bytes(widest: usize, tokens: usize) -> usize {
     2 * widest * tokens + (64 << 20)
@@ -39,8 +39,8 @@ impl LayerOracle {
         let width = max_width(max_nodes);
         let activations =
             Activations::bytes(shape, ctx_tokens, width) + graphs::scratch_bytes(shape, width);
-        // Those of a block of the head are there once more, padding counted in, until they are
-        // put into their rows.
+        // Those of a block of the head are held twice, padding included, until they are put into
+        // their rows.
         let padded = max_nodes.max(WidthClass::BATCH.min);
         let logits = max_nodes * shape.n_vocab + padded * largest_block(&catalogue(layout));
         [

@@ -8,12 +8,12 @@
 //!  for each block of the head: logits[rows] = block * norm(x of the nodes that want them)
 //! ```
 //!
-//! Where weights come from is the business of a [`WeightSupply`]: memory that the CPU computes in,
-//! or a [`Window`] of a device's. On a device the same steps are asked for one behind the other,
-//! and only logits are waited for.
+//! Weights come from a [`WeightSupply`]: memory that the CPU computes in, or a [`Window`] of a
+//! device's memory. On a device the same steps are queued one after the other, and only logits are
+//! waited for.
 //!
-//! The graph of each step is built anew over the same few activations, so that compute on a
-//! part of a layer begins when that part has arrived.
+//! Each step has a graph of its own, built for every pass over the same few activations, so that
+//! computing a part of a layer begins when that part has arrived.
 
 mod activations;
 mod graphs;
@@ -53,8 +53,8 @@ use std::time::Instant;
 use steps::{PassExtent, Steps};
 use weights::Weights;
 
-/// Cells are attended to in runs of this many, so that few graph shapes occur. Cells behind
-/// the last one are masked and change no bits.
+/// Cells are attended to in runs of this many, so that few graph shapes occur. Cells after the
+/// last one are masked and change no bits.
 const KV_STEP: usize = 256;
 
 /// How a [`LayerOracle`] is set up.
@@ -111,7 +111,7 @@ impl LayerOracle {
         Self::over(gguf, layout, catalogue(layout), options, hub)
     }
 
-    /// Over a part of the model's shards: what is left out can only not be computed.
+    /// Over a part of the model's shards; steps of the others cannot be computed.
     fn over(
         gguf: &Gguf,
         layout: &ModelLayout,
@@ -191,8 +191,8 @@ impl LayerOracle {
         })
     }
 
-    /// Weights that come to a device through a window, and the logits of `wanted` tokens that come
-    /// back.
+    /// The supply of weights to a device through a window, and the way back for the logits of
+    /// `wanted` tokens.
     fn supply_device(
         on: &DeviceOptions,
         weights: &Weights,
@@ -203,9 +203,9 @@ impl LayerOracle {
         let (device, shards) = (on.device, &setup.shards);
         let mut window = Window::new(device, &on.window, weights.layouts(shards, device))?;
         let staging = LogitStaging::new(device, largest_block(shards), wanted, threads)?;
-        window.measure_link(staging.room());
-        // A graph's scratch memory is measured before its weights have come: they must not count
-        // as a part of it.
+        window.measure_link(staging.idle_region());
+        // A graph's scratch memory is measured before its weights have arrived. Placed already,
+        // they do not count as a part of it.
         for shard in (0..shards.len()).map(ShardIdx) {
             if let Some(span) = window.memory_of(shard) {
                 let memory = Place::Device(span.clone());
@@ -230,7 +230,7 @@ impl LayerOracle {
         self.steps.compute.scratch_bytes()
     }
 
-    /// Tells `watcher` of what a device copies and computes, where one computes; see
+    /// Tells `watcher` what a device copies and computes, if one does; see
     /// [`WeightSupply::watch`].
     pub fn watch(&mut self, watcher: Option<Watcher>) {
         self.steps.supply.watch(watcher);
@@ -240,7 +240,7 @@ impl LayerOracle {
     /// attention runs.
     ///
     /// Padding repeats the first node in every respect, its cell too: it writes the same bits
-    /// to the same place, and takes no room in the context.
+    /// to the same place, and takes no cell of the context.
     fn load_tree(&mut self, tree: &TokenTree, width: usize) -> Result<usize, OracleError> {
         let cells = self.cells.begin_tree(tree.len())?.to_vec();
         let past = self.cells.len();
@@ -249,8 +249,8 @@ impl LayerOracle {
             .end()
             .next_multiple_of(KV_STEP)
             .min(self.kv.rows());
-        // What is masked is read as well. A tree's cells that are pruned stay: the next one's are
-        // the same.
+        // Masked cells are read as well. The cells of pruned nodes stay in memory, since the next
+        // tree takes the same ones.
         self.kv.reach(n_kv)?;
         let row_bytes = crate::ggml::row_bytes(self.embedding.ty, self.shape.n_embd);
         let mut packed = vec![0; row_bytes];
@@ -359,7 +359,7 @@ impl Oracle for LayerOracle {
         self.steps.supply.river().begin_pass()?;
         self.logit_path.clear(self.steps.compute.stream());
         let logits = self.sweep(tree, width);
-        // What a pass wants is there when it ends; what the next one writes is in use by none.
+        // Now all results of the pass are there, and nothing that the next one writes is in use.
         self.steps.compute.stream().synchronize();
         let ended = self.steps.supply.river().end_pass();
         let logits = logits?;
@@ -416,7 +416,8 @@ impl Oracle for LayerOracle {
         self.steps.supply.streams()
     }
 
-    /// The CPU's kernels are known for it; other devices' divide sums by the width of a pass.
+    /// The CPU's kernels are known to keep bits; those of other devices divide sums by the width of
+    /// a pass.
     fn trees(&self) -> Trees {
         if self.steps.on_cpu() {
             Trees::Exact
@@ -428,7 +429,7 @@ impl Oracle for LayerOracle {
 
 impl Drop for LayerOracle {
     fn drop(&mut self) {
-        // Before the memory that it may still be computing in goes.
+        // The device may still compute in memory that is freed next.
         self.steps.compute.stream().synchronize();
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! What is loaded is larger than the processor's caches, and each shard is used again only
 //! after all the others: weights come from memory, as they do in a pass. The median over the
-//! rounds stands for all steps of its kind.
+//! rounds is taken for all steps of its kind.
 
 use super::super::{Logits, OracleError, TokenTree, WidthClass};
 use super::{Graphs, LayerOracle, LayerOracleOptions};
@@ -25,14 +25,14 @@ use crate::units::{Bytes, TokenId};
 use crate::vocabulary::ShardPart;
 use std::time::{Duration, Instant};
 
-/// Weights that are loaded: twice the largest cache, and at least this, as far as a session
-/// has room for as many.
+/// Weights that are loaded: twice the largest cache, and at least this, but no more than a session
+/// has memory for.
 const LEAST_LOADED: Bytes = Bytes::mib(64);
 
-/// Every shape of a pass is computed this often, and more often while there is time.
+/// Every shape of a pass is computed at least this often, and more often while there is time.
 const LEAST_ROUNDS: usize = 3;
 
-/// A small model is known after so many, long before the time is up.
+/// A small model is measured well enough after so many, long before the time is up.
 const MOST_ROUNDS: usize = 32;
 
 /// Of these are a tree's cells; attention runs over the fewest that it can.
@@ -59,7 +59,7 @@ impl PassShape {
     }
 }
 
-/// What a probe takes from the session that it speaks for.
+/// What a probe takes over from the session that it measures for.
 #[derive(Clone, Copy, Debug)]
 pub struct ProbeOptions {
     pub threads: usize,
@@ -76,7 +76,7 @@ pub struct StepTimes {
     pub steps_s: Vec<f64>,
     /// Of what a pass does before its first step.
     pub begin_s: f64,
-    /// That it was measured with: fewer than asked for where other programs had the cores.
+    /// Threads that it was measured with: fewer than asked for where other programs used the cores.
     pub threads: ThreadsUsed,
 }
 
@@ -87,7 +87,7 @@ impl StepTimes {
     }
 }
 
-/// What tells steps of different cost apart.
+/// What the cost of a step depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Kind {
     part: ShardPart,
@@ -123,7 +123,7 @@ fn by_kind(shards: &[Shard], layout: &ModelLayout) -> Vec<Vec<usize>> {
     kinds.into_iter().map(|(_, members)| members).collect()
 }
 
-/// One shard of each kind, then another of each, until they are `least` bytes; in order of use.
+/// One shard of each kind, then another of each, until they have `least` bytes; in order of use.
 fn choose(kinds: &[Vec<usize>], bytes: impl Fn(usize) -> usize, least: usize) -> Vec<usize> {
     let most = kinds.iter().map(Vec::len).max().unwrap_or(0);
     let (mut chosen, mut loaded) = (Vec::new(), 0);

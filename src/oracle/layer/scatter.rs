@@ -6,8 +6,8 @@
 //!          node 1  . . x x x . .                  or node 0 by one, node 1 by another
 //! ```
 //!
-//! A pass over hundreds of nodes has hundreds of megabytes of them: one thread is slower than
-//! the link that brings the weights, and the device would wait for it.
+//! A pass over hundreds of nodes has hundreds of megabytes of logits: a single thread would be
+//! slower than the link that brings the weights, and the device would wait for it.
 
 use super::super::Logits;
 use crate::io::Region;
@@ -18,7 +18,7 @@ use std::thread::{Builder, Scope};
 /// Most threads that put blocks into their rows.
 const MOST_THREADS: usize = 8;
 
-/// Bytes of a block for which another thread is worth starting.
+/// Bytes of a block for which starting another thread pays.
 const BYTES_A_THREAD: usize = 512 << 10;
 
 /// How many threads should put blocks of `bytes` into their rows, where `most` may compute.
@@ -44,7 +44,7 @@ struct Row<'a> {
 pub(super) struct RowScatter<'a> {
     own: Vec<Row<'a>>,
     others: Vec<Helper<'a>>,
-    /// Blocks that not all have put into their rows yet.
+    /// Blocks that some thread has not put into its rows yet.
     scattering: usize,
 }
 
@@ -71,7 +71,7 @@ impl<'a> RowScatter<'a> {
             shares[place % of].push(Row { into, place });
         }
         for (other, share) in others.iter().zip(shares.drain(1..)) {
-            // One that has ended is noticed at its first block.
+            // A helper that has ended is noticed at its first block.
             let _ = other.rows.send(share);
         }
         Self {
@@ -81,7 +81,7 @@ impl<'a> RowScatter<'a> {
         }
     }
 
-    /// Has `block` put into the rows; its memory is read until [`RowScatter::wait`] says otherwise.
+    /// Has `block` put into the rows; its memory may be read until [`RowScatter::wait`] returns.
     pub(super) fn put(&mut self, block: &Block) {
         for other in &self.others {
             let _ = other.blocks.send(block.clone());
@@ -94,7 +94,7 @@ impl<'a> RowScatter<'a> {
     pub(super) fn wait(&mut self, blocks: usize) {
         while self.scattering > blocks {
             for other in &self.others {
-                // One that has panicked ends the scope that it is in.
+                // A helper's panic is raised by the scope that it runs in.
                 let _ = other.done.recv();
             }
             self.scattering -= 1;

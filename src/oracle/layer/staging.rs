@@ -22,8 +22,8 @@ const PLACES: usize = 4;
 /// See the module's text.
 pub(super) struct LogitStaging {
     places: Vec<(Region, Event)>,
-    /// Places that the device writes to, the oldest first: what rows of the output matrix each
-    /// will hold.
+    /// Places that the device writes to, the oldest first, and the rows of the output matrix that
+    /// each will hold.
     on_the_way: VecDeque<(usize, Range<usize>)>,
     next: usize,
     /// Rows of the output matrix in the largest block.
@@ -61,8 +61,8 @@ impl LogitStaging {
         })
     }
 
-    /// Memory that the device copies from, while nothing lands in it.
-    pub(super) fn room(&self) -> &Region {
+    /// A region that the device can copy from while no logits are on their way.
+    pub(super) fn idle_region(&self) -> &Region {
         &self.places[0].0
     }
 
@@ -71,7 +71,7 @@ impl LogitStaging {
         threads_for(Self::block(self.rows, nodes), self.threads)
     }
 
-    /// Forgets what a pass that failed left behind.
+    /// Forgets what remains of a failed pass.
     pub(super) fn clear(&mut self, stream: &Stream) {
         if !self.on_the_way.is_empty() {
             stream.synchronize();
@@ -79,8 +79,8 @@ impl LogitStaging {
         }
     }
 
-    /// Sends `block`, the logits of `rows` of the output matrix, on its way; first makes room by
-    /// having the oldest put into its rows.
+    /// Sends `block`, the logits of `rows` of the output matrix, on its way. If all places are in
+    /// use, the oldest block is put into its rows first.
     pub(super) fn fetch(
         &mut self,
         stream: &Stream,
@@ -91,7 +91,7 @@ impl LogitStaging {
         if self.on_the_way.len() == PLACES - 1 {
             self.land(scatter);
         }
-        // The one before it may still be read.
+        // The place that is used next may still be read.
         scatter.wait(PLACES - 1 - self.on_the_way.len());
         let (region, event) = &self.places[self.next];
         stream.fetch(block, region);

@@ -1,5 +1,4 @@
-//! The steps of a pass: each has the memory of a shard put under its tensors, and its graph
-//! computed.
+//! The steps of a pass: each places the memory of a shard under its tensors and computes its graph.
 //!
 //! ```text
 //!  supply: shard's memory --> weights: tensors lie in it --> graph --> compute
@@ -15,7 +14,7 @@ use crate::river::{Shard, ShardIdx, WeightSupply};
 use crate::vocabulary::ShardPart;
 use std::ops::Range;
 
-/// How much scratch memory a pass takes, which grows with each of these.
+/// The extent of a pass: its scratch memory grows with each of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PassExtent {
     pub tokens: usize,
@@ -33,7 +32,7 @@ pub(super) struct Steps {
     /// Keys and values, by layer.
     pub kv: Vec<Tensor>,
     pub give_up: Option<GiveUp>,
-    /// What scratch memory is enough for.
+    /// The extent that the present scratch memory is enough for.
     pub reserved: PassExtent,
 }
 
@@ -124,8 +123,8 @@ impl Steps {
         rows
     }
 
-    /// Starts the computing of a shard of the head, and lets `take` have what it makes: the
-    /// logits of these rows of the output matrix.
+    /// Starts to compute a shard of the head, and hands the result to `take`: the logits of these
+    /// rows of the output matrix.
     pub(super) fn head_block(
         &mut self,
         shard: ShardIdx,
@@ -144,8 +143,8 @@ impl Steps {
         })
     }
 
-    /// Ends a pass whose result is of no use any more. `next` is the shard that it would take.
-    /// What a device was asked for runs on in any case.
+    /// Ends a pass whose result is of no use any more; `next` is the shard that would come next.
+    /// Steps that are queued on a device are not interrupted.
     pub(super) fn check_use(&self, next: ShardIdx) -> Result<(), OracleError> {
         let outdated = self.give_up.as_ref();
         let Some(outdated) = outdated.filter(|_| !self.supply.runs_ahead()) else {

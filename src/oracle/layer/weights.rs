@@ -1,5 +1,4 @@
-//! The model's weight tensors: small ones in memory for good, large ones placed wherever
-//! their shard is.
+//! The model's weight tensors: small ones always in memory, large ones wherever their shard is.
 
 use crate::ggml::{Context, Device, Place, Tensor};
 use crate::io::{Arena, RowFile};
@@ -46,7 +45,7 @@ impl Weights {
         device: Option<Device>,
     ) -> anyhow::Result<Self> {
         let of_layers: usize = layout.layers.iter().map(|l| l.iter().count()).sum();
-        // Besides them, blocks of the head, its norm and the factors of rotation.
+        // And the blocks of the head, its norm and the factors of rotation.
         let ctx = Context::new(of_layers + shards.len() + 2, 0);
         let len = Self::small_bytes(layout);
         let memory = match device {
@@ -110,7 +109,7 @@ impl Weights {
         })
     }
 
-    /// Bytes of the tensors that stay for good.
+    /// Bytes of the tensors that are always in memory.
     pub(super) fn small_bytes(layout: &ModelLayout) -> usize {
         let layers = layout.layers.iter().flat_map(LayerTensors::vectors);
         layers
@@ -146,7 +145,8 @@ impl Weights {
     }
 }
 
-/// Memory that a tensor takes which stays; a device places tensors at multiples of 256 bytes.
+/// Memory that a tensor takes which is always there; a device places tensors at multiples of 256
+/// bytes.
 fn small(info: &TensorInfo) -> usize {
     let bytes = usize::try_from(info.bytes).unwrap_or(usize::MAX);
     bytes.next_multiple_of(256)

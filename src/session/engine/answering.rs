@@ -1,4 +1,4 @@
-//! From a prompt in the queue to the last word of its answer.
+//! From a prompt in the queue to the end of its answer.
 
 use super::Engine;
 use crate::model;
@@ -13,7 +13,7 @@ use std::mem::take;
 use std::sync::Arc;
 
 impl Engine {
-    /// Begins to answer a prompt. `None`: it has no answer, which has been said.
+    /// Begins to answer a prompt. `None`: it has no answer, and its client has been told.
     pub(super) fn begin(&mut self, mut submitted: Submitted) -> Option<Turn> {
         // What is read from now on is this prompt's, and no other's that waits or is being typed.
         self.composition.figures = Figures::default();
@@ -79,7 +79,7 @@ impl Engine {
     /// One pass of the answer under way, and what it gave.
     pub(super) fn answer(&mut self, turn: &mut Turn) {
         if turn.has_ended() {
-            // As it began: it was stopped before, or computed before Enter to its end.
+            // It had ended when it began: it was stopped, or computed to its end before Enter.
             return;
         }
         if turn.has_begun() {

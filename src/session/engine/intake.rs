@@ -1,5 +1,4 @@
-//! What clients want, as it is taken between two passes: prompts into the queue, stops to what they
-//! stop.
+//! How intents are taken between two passes: prompts go into the queue, stops end what they name.
 
 use super::{Engine, State};
 use crate::session::ClientId;
@@ -20,7 +19,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 impl Engine {
-    /// Does what is wanted, or notes it. Break: the session is to end.
+    /// Carries out an intent, or notes it for later. Break: the session is to end.
     pub(super) fn take(&mut self, stamped: Stamped) -> ControlFlow<()> {
         let Stamped {
             at_us,
@@ -112,7 +111,7 @@ impl Engine {
         best
     }
 
-    /// Stops the answer under way if it is `wanted`, or else those that are and wait.
+    /// Stops the answer under way if it is `wanted`, or else all `wanted` prompts that wait.
     fn stop(&mut self, wanted: impl Fn(Asked) -> bool) {
         let State::Answering(turn) = &mut self.state else {
             // They end as they begin: what was computed before Enter is theirs.

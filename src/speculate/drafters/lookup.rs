@@ -1,7 +1,7 @@
 //! Guesses from what was said before, without a model: strong where an answer quotes or repeats.
 //!
-//! The longest run of last tokens that stood earlier in the prompt or the answer tells what
-//! followed it then.
+//! The longest run of last tokens that also occurs earlier in the prompt or the answer tells what
+//! followed it there.
 //!
 //! ```text
 //!  text   ... let x = vec . len ( ) ; ...  let y = vec .
@@ -9,8 +9,8 @@
 //!                     = vec . len                = vec .   3 tokens match -> `len`
 //! ```
 //!
-//! Index: the last place of every pair of tokens, and from each place to the one before that
-//! ends the same pair. A token more or less costs a step.
+//! Index: the last place where each pair of tokens ends, and from each place a link to the place
+//! before it where the same pair ends. Adding or removing a token is one step.
 
 use crate::drafter_id::{DrafterId, Marks};
 use crate::speculate::drafter::{DraftError, Drafter};
@@ -28,7 +28,8 @@ const PLACES: usize = 32;
 /// Most guesses for a node.
 const GUESSES: usize = 3;
 
-/// Guesses are told apart by the number of tokens that matched: up to 2, 4, 8, 16, and more.
+/// Calibration classes of guesses, by the number of tokens that matched: up to 2, 4, 8, 16, and
+/// more.
 const CLASSES: [usize; 4] = [2, 4, 8, 16];
 
 /// See the module's text.
@@ -77,8 +78,8 @@ impl LookupDrafter {
         self.earlier.pop();
     }
 
-    /// The longest matches of the text with `path` behind it, best first: how many tokens
-    /// matched, and what followed.
+    /// The longest matches of the end of the text followed by `path`, best first: how many tokens
+    /// matched, and what came next.
     fn matches(&self, path: &[TokenId]) -> Vec<(usize, TokenId)> {
         let n = self.text.len();
         let end = n + path.len();
@@ -108,7 +109,7 @@ impl LookupDrafter {
         found
     }
 
-    /// What follows the text with `path` behind it.
+    /// What follows the text and then `path`.
     fn guesses(&self, path: &[TokenId]) -> Vec<Guess> {
         let mut left = 1.0;
         self.matches(path)
@@ -130,7 +131,7 @@ fn class(matched: usize) -> usize {
     CLASSES.partition_point(|&longest| longest < matched)
 }
 
-/// A first word for what a match is worth, until calibration knows better.
+/// A first estimate of how likely the token after a match is, until calibration knows better.
 fn confidence(matched: usize) -> f32 {
     1.0 - 1.0 / (1.0 + 0.35 * matched as f32)
 }
@@ -236,7 +237,7 @@ mod tests {
         tree.add(tip, guesses[0][0], LookupDrafter::ID, 0.5);
         let below = lookup.expand(&tree, &[DraftIdx(1)]).unwrap();
         assert_eq!(below[0][0].token, TokenId(4));
-        // Longer matches are worth more.
+        // The next token is likelier after a longer match.
         assert!(below[0][0].p > guesses[0][0].p);
     }
 

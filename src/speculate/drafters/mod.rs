@@ -1,4 +1,4 @@
-//! All drafters that there are, each in a file of its own.
+//! The drafters, each in a file of its own.
 //!
 //! To add one: its file, which implements [`Drafter`] and declares its [`DrafterId`], and a
 //! row of [`REGISTRY`]. Calibration, tree, telemetry and panes take it from there.

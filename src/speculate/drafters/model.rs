@@ -12,14 +12,14 @@
 //! ```
 //!
 //! Only nodes that are asked about are decoded: a guess that nobody asks about costs nothing.
-//! What was decoded stays as long as it is on the text's way or below its end, so that nothing
-//! is decoded twice.
+//! A decoded node stays in the cache as long as it is a part of the text or follows its end, so
+//! that nothing is decoded twice.
 
 use crate::drafter_id::{DrafterId, Marks};
 use crate::ggml::Device;
 use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
 use crate::model::{Gguf, GgufError};
-use crate::plan::{DecodeTimes, DraftRoom};
+use crate::plan::{DecodeTimes, DraftCapacity};
 use crate::speculate::drafter::{Cost, DraftError, Drafter};
 use crate::speculate::guess::Guess;
 use crate::speculate::ranking::{Asked, rank};
@@ -38,11 +38,11 @@ pub struct ModelDrafter {
     /// How much of the text is in the cache, all of it in sequence `trunk`.
     read: usize,
     trunk: Sequence,
-    /// Decoded guesses behind the text, parents first. None where the text's end is not decoded.
+    /// Decoded guesses after the text, parents first. None where the text's end is not decoded.
     nodes: Vec<Decoded>,
-    /// The position behind the last token of each sequence; `None` for one that is not in use.
+    /// The position after the last token of each sequence; `None` for one that is not in use.
     ends: Vec<Option<usize>>,
-    room: DraftRoom,
+    capacity: DraftCapacity,
     rankers: usize,
     decoded: u64,
     warm_ms: f64,
@@ -64,7 +64,8 @@ struct Decoded {
 #[derive(Default)]
 struct Pending {
     batch: Vec<BatchToken>,
-    /// The place in the batch, of the question, and the path that the question is about.
+    /// A place in the batch, the question that its logits answer, and the path that the question
+    /// is about.
     questions: Vec<(usize, usize, Vec<TokenId>)>,
 }
 
@@ -92,10 +93,10 @@ impl ModelDrafter {
     /// A header that lacks what every model has, or llama.cpp's.
     pub fn open(gguf: &Gguf, ctx_tokens: usize, threads: usize) -> Result<Self, DraftOpenError> {
         let layout = Layout::Fastest;
-        Self::with_room(gguf, ctx_tokens, threads, layout, DraftRoom::HOST)
+        Self::with_capacity(gguf, ctx_tokens, threads, layout, DraftCapacity::HOST)
     }
 
-    /// The same onto a device, all but its embedding. `threads` look through its logits.
+    /// The same onto a device, all but its embedding. `threads` rank its logits.
     ///
     /// # Errors
     /// As [`ModelDrafter::open`]; the device's memory may be too small.
@@ -106,15 +107,15 @@ impl ModelDrafter {
         threads: usize,
     ) -> Result<Self, DraftOpenError> {
         let layout = Layout::OnDevice(device);
-        Self::with_room(gguf, ctx_tokens, threads, layout, DraftRoom::DEVICE)
+        Self::with_capacity(gguf, ctx_tokens, threads, layout, DraftCapacity::DEVICE)
     }
 
-    fn with_room(
+    fn with_capacity(
         gguf: &Gguf,
         ctx_tokens: usize,
         threads: usize,
         layout: Layout,
-        room: DraftRoom,
+        capacity: DraftCapacity,
     ) -> Result<Self, DraftOpenError> {
         let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
         let model = llama::load_without_vocabulary(gguf.path(), arch, n_vocab, layout)?;
@@ -123,9 +124,9 @@ impl ModelDrafter {
             return Err(DraftOpenError::Kind { path, why });
         }
         let options = RunOptions {
-            ctx_tokens: ctx_tokens + room.nodes,
-            batch: room.batch,
-            sequences: room.sequences,
+            ctx_tokens: ctx_tokens + capacity.nodes,
+            batch: capacity.batch,
+            sequences: capacity.sequences,
             threads: match layout {
                 Layout::OnDevice(_) => 1,
                 _ => threads,
@@ -139,8 +140,8 @@ impl ModelDrafter {
             read: 0,
             trunk: 0,
             nodes: Vec::new(),
-            ends: vec![None; room.sequences],
-            room,
+            ends: vec![None; capacity.sequences],
+            capacity,
             rankers: threads,
             decoded: 0,
             warm_ms: 0.0,
@@ -150,18 +151,18 @@ impl ModelDrafter {
         // is measured after this stays true; the second tells how fast it is.
         for _ in 0..2 {
             let began = Instant::now();
-            let warm: Vec<_> = (0..room.batch)
+            let warm: Vec<_> = (0..capacity.batch)
                 .map(|i| token_at(TokenId(0), i, 0, true))
                 .collect();
             drafter.run.decode(&warm)?;
-            drafter.run.logits(room.batch - 1)?;
+            drafter.run.logits(capacity.batch - 1)?;
             drafter.warm_ms = began.elapsed().as_secs_f64() * 1e3;
             drafter.run.forget(0, 0);
         }
         Ok(drafter)
     }
 
-    /// Never guesses tokens from `n_vocab` on: padding, of which the oracle may have less.
+    /// Never guesses tokens from `n_vocab` on: they are padding, and the oracle may have fewer.
     pub fn limit_vocabulary(&mut self, n_vocab: usize) {
         self.n_vocab = self.n_vocab.min(n_vocab);
     }
@@ -171,11 +172,11 @@ impl ModelDrafter {
         self.decoded
     }
 
-    /// What decodes take, by one of as many tokens as possible when it was opened.
+    /// What decodes take, estimated from one full batch that was timed when it was opened.
     fn times(&self) -> DecodeTimes {
-        match self.room {
-            DraftRoom::DEVICE => DecodeTimes::on_device(self.room.batch, self.warm_ms),
-            _ => DecodeTimes::new(self.room.batch, self.warm_ms),
+        match self.capacity {
+            DraftCapacity::DEVICE => DecodeTimes::on_device(self.capacity.batch, self.warm_ms),
+            _ => DecodeTimes::new(self.capacity.batch, self.warm_ms),
         }
     }
 
@@ -194,8 +195,8 @@ impl ModelDrafter {
             .position(|n| n.parent == parent && n.token == token)
     }
 
-    /// Keeps of the decoded guesses those below `top`, which become the text's, or none; ends
-    /// the sequences that nothing is left of.
+    /// Keeps the decoded guesses below `top`, which becomes a part of the text, or none of them;
+    /// ends the sequences of which nothing is left.
     fn keep_below(&mut self, top: Option<usize>, keeps: bool) {
         let mut place: Vec<Option<usize>> = vec![None; self.nodes.len()];
         let mut kept: Vec<Decoded> = Vec::new();
@@ -214,7 +215,7 @@ impl ModelDrafter {
             }
         }
         self.nodes = kept;
-        let mut ends = vec![None; self.room.sequences];
+        let mut ends = vec![None; self.capacity.sequences];
         ends[self.trunk] = Some(self.read);
         for node in &self.nodes {
             let end: &mut Option<usize> = &mut ends[node.sequence];
@@ -228,9 +229,9 @@ impl ModelDrafter {
         self.ends = ends;
     }
 
-    /// Reads text that nobody asks about, so that what is left of it fits a decode.
+    /// Reads text, without asking about it, until what is left of it fits one decode.
     fn read_ahead(&mut self) -> Result<(), LlamaError> {
-        let most = self.room.batch;
+        let most = self.capacity.batch;
         while self.text.len() - self.read > most {
             let part = &self.text[self.read..self.read + most];
             let batch: Vec<_> = (self.read..)
@@ -253,7 +254,7 @@ impl ModelDrafter {
     /// Puts what is unread of the text into the batch, and asks about its end.
     fn ask_end(&mut self, question: usize, pending: &mut Pending) {
         if self.read == self.text.len() {
-            // Its logits were not kept. What was decoded behind it is of a tree that is no more.
+            // Its logits were not kept. What was decoded after it belongs to an earlier tree.
             self.read -= 1;
             self.keep_below(None, false);
         }
@@ -268,8 +269,8 @@ impl ModelDrafter {
         pending.questions.push((place, question, Vec::new()));
     }
 
-    /// Puts a guess into the batch behind its parent, and asks about it. Not where the parent
-    /// was never decoded, or cells or sequences are used up: then nobody guesses.
+    /// Puts a guess into the batch after its parent, and asks about it. Where the parent was never
+    /// decoded, or cells or sequences are used up, nothing is asked and nothing is guessed.
     fn ask(
         &mut self,
         question: usize,
@@ -283,7 +284,7 @@ impl ModelDrafter {
         let Some(parent) = self.find(above).filter(|_| self.read == self.text.len()) else {
             return Ok(());
         };
-        if self.nodes.len() >= self.room.nodes || self.child(parent, token).is_some() {
+        if self.nodes.len() >= self.capacity.nodes || self.child(parent, token).is_some() {
             return Ok(());
         }
         let (of_parent, position) = match parent {
@@ -296,7 +297,7 @@ impl ModelDrafter {
             .batch
             .iter()
             .any(|t| t.position + 1 == position && t.sequences == [id(of_parent)]);
-        if pending.batch.len() >= self.room.batch || (!continues && in_batch) {
+        if pending.batch.len() >= self.capacity.batch || (!continues && in_batch) {
             self.flush(pending, answers)?;
         }
         let sequence = if continues {
@@ -346,7 +347,7 @@ impl ModelDrafter {
                 })
             })
             .collect::<Result<Vec<_>, LlamaError>>()?;
-        let most = self.room.guesses;
+        let most = self.capacity.guesses;
         for (question, guesses) in rank(&asked, &self.sampler, most, self.rankers) {
             answers[question] = guesses;
         }
@@ -361,12 +362,12 @@ impl Drafter for ModelDrafter {
 
     fn cost(&self) -> Cost {
         Cost::Decodes {
-            batch: self.room.batch,
+            batch: self.capacity.batch,
             times: self.times(),
         }
     }
 
-    /// By the choice that the oracle's logits are put to. Greedy at first.
+    /// Chooses from its own logits as the oracle's tokens are chosen from theirs. Greedy at first.
     fn choose_by(&mut self, sampler: &Sampler) {
         self.sampler.clone_from(sampler);
     }
@@ -389,7 +390,7 @@ impl Drafter for ModelDrafter {
         } else {
             self.read = common;
         }
-        // What was decoded behind a text's end says nothing about another end.
+        // What was decoded after a text's end says nothing about another end.
         let keeps = continues && self.read == text.len();
         self.text = text.to_vec();
         self.keep_below(at, keeps);

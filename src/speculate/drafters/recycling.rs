@@ -11,13 +11,13 @@
 //!
 //! Token recycling (Luo et al., 2024, arXiv 2408.08696) keeps a row for each token of the
 //! vocabulary, the latest, and verifies a tree of one fixed shape made of them. Here a pair of
-//! tokens has a row as well, and there is no shape: calibration learns what rows of either kind are
-//! worth, and the tree takes what is likeliest among all drafters' guesses.
+//! tokens has a row as well, and there is no fixed shape: calibration learns how far rows of either
+//! kind can be trusted, and the tree takes what is likeliest among all drafters' guesses.
 //!
 //! Rows outlive answers. They are in a table of fixed size, taken when the drafter is made, and a
 //! key's hash is its only place there: of two keys with one place the later row stays. To learn
-//! from a row of 152,000 logits takes some 0.1 ms (all but a few blocks of it are passed over by
-//! their greatest value), and a pass has a row for each node that it verifies.
+//! from a row of 152,000 logits takes some 0.1 ms (only a few of its blocks have a value great
+//! enough to be looked at), and a pass has a row for each node that it verifies.
 //!
 //! It is off unless asked for: over the default oracle at 960 MiB without a draft, on 2 cores, where
 //! a second node makes a pass 1.4 times as long, answers came 0.87 to 1.12 times as fast with it
@@ -43,9 +43,9 @@ const LEAST_P: f32 = 0.01;
 const OF_PAIR: usize = 0;
 const OF_TOKEN: usize = 1;
 
-/// What of a row's probabilities holds in another text, by class, until calibration knows better.
-/// (Of some 300 judged guesses in four answers, those stated above 0.85 were right in half of all
-/// cases, those above 0.4 in a third.)
+/// The factor by which a row's probabilities are lowered for another text, by class, until
+/// calibration knows better. (Of some 300 judged guesses in four answers, those stated above 0.85
+/// were right in half of all cases, those above 0.4 in a third.)
 const TRUST: [f32; 2] = [0.6, 0.3];
 
 /// See the module's text.
@@ -126,7 +126,7 @@ impl RecyclingDrafter {
         (row.key == key).then_some(&row.successors)
     }
 
-    /// Guesses for what follows `token` behind `before`.
+    /// Guesses for what follows `token`, which comes after `before`.
     fn guesses(&self, before: Option<TokenId>, token: TokenId) -> Vec<Guess> {
         let alone = Key {
             before: None,
@@ -187,8 +187,8 @@ impl Drafter for RecyclingDrafter {
     fn learn(&mut self, pass: &VerifiedPass<'_>) {
         let logits = &pass.output.logits;
         let is_kept = |node: &&NodeIdx| pass.path.contains(node);
-        // What the oracle went along says more of this text than what it rejected: it comes last
-        // and stays.
+        // What the oracle kept says more of this text than what it rejected: it is written last,
+        // so that it stays.
         let (kept, rejected): (Vec<_>, Vec<_>) = logits.nodes().iter().partition(is_kept);
         for &node in rejected.into_iter().chain(kept) {
             let Some(row) = logits.of(node) else {
@@ -220,7 +220,7 @@ fn last_but_one(text: &[TokenId]) -> Option<TokenId> {
 }
 
 /// The likeliest tokens of a row of logits, with their softmax among each other: the rest of the
-/// vocabulary has little, and calibration makes up for it.
+/// vocabulary has little of the probability, and calibration corrects for it.
 fn successors(logits: &[f32]) -> [Successor; SUCCESSORS] {
     let mut best = [(f32::NEG_INFINITY, 0); SUCCESSORS];
     for (block, values) in logits.chunks(BLOCK).enumerate() {
@@ -251,12 +251,12 @@ fn successors(logits: &[f32]) -> [Successor; SUCCESSORS] {
     })
 }
 
-/// Logits that are looked at as one.
+/// Logits that are compared as one block.
 const BLOCK: usize = 256;
 
-/// The greatest of some values, those that are no numbers left out.
+/// The greatest of some values; NaN is passed over.
 fn greatest(values: &[f32]) -> f32 {
-    // In lanes that do not depend on each other, which compilers make vectors of.
+    // In independent lanes, so that the compiler can use vector instructions.
     let mut lanes = [f32::NEG_INFINITY; 32];
     let (runs, rest) = values.as_chunks::<32>();
     let max = |a: f32, b: f32| if b > a { b } else { a };
@@ -293,7 +293,7 @@ mod tests {
         likely.map(|s| s.token.0).collect()
     }
 
-    /// A pass behind `text`, whose last token is the tip, over branches from there.
+    /// A pass after `text`, whose last token is the tip, over branches from there.
     fn pass(text: &[TokenId], branches: &[&[i32]]) -> (TokenTree, PassOutput) {
         let node = |token, parent| TreeNode {
             token,
@@ -336,7 +336,7 @@ mod tests {
             assert_eq!(said(&found), likeliest(&[before, token]));
             assert!(found.iter().all(|guess| guess.class == OF_PAIR));
         }
-        // Behind another token the same row serves, as one of a token alone.
+        // After another token the row of the token alone serves.
         let found = guesses(5, 2);
         assert_eq!(said(&found), likeliest(&[7, 2]));
         assert!(found.iter().all(|guess| guess.class == OF_TOKEN));

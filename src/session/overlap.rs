@@ -1,13 +1,13 @@
-//! The draft beside a pass: where it may work then, and how that is done.
+//! How the draft's work overlaps a pass of the oracle: where it may, and on which cores.
 //!
 //! ggml's threads wait for each other by spinning. Where the draft's and the oracle's share
-//! cores, each stands still while the others spin, and both become ten times slower. So the
-//! draft works beside a pass only on cores that the pass does not need:
+//! cores, each waits while the others spin, and both become ten times slower. So the draft works
+//! during a pass only on cores that the pass does not need:
 //!
 //! ```text
-//!  oracle on      draft on    cores of the draft                       beside a pass
-//!  the device     the device  as below: one asks the device, and all    with 2 cores
-//!                             look through its logits
+//!  oracle on      draft on    cores of the draft                       overlaps a pass
+//!  the device     the device  as below: one feeds the device, and all   with 2 cores
+//!                             rank its logits
 //!  the device     the CPU     all but two, up to --threads             with 3 cores
 //!  the CPU        the CPU     those beyond --threads, up to --threads  where there are 2
 //!                             (as many as --threads, where not)
@@ -19,10 +19,10 @@ use crate::units::Micros;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
 
-/// Cores that a pass on a device needs: one asks for its work, one reads from the disk.
+/// Cores that a pass on a device needs: one feeds the device, one reads from the disk.
 const FEEDING: usize = 2;
 
-/// Fewest cores beside a pass on the CPU that are worth keeping the draft to.
+/// Fewest spare cores with which the draft works while a pass runs on the CPU.
 const FEWEST_SPARE: usize = 2;
 
 /// What the draft may use.
@@ -33,7 +33,7 @@ pub(super) struct DraftCores {
     pub ahead: bool,
 }
 
-/// Which of the two compute on a device of their own memory, and not on the CPU.
+/// Which of the two compute on a device with its own memory, and not on the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OnDevice {
     pub oracle: bool,
@@ -65,11 +65,11 @@ impl DraftCores {
     }
 }
 
-/// What the draft did beside a pass.
+/// What the draft did while a pass ran.
 pub(super) struct Ahead {
-    /// Time of it that the pass hid; `None` where the draft does not work then.
+    /// The draft's time that the pass hid; `None` where the draft does not work during passes.
     pub hidden_ms: Option<f64>,
-    /// Time that the pass's end waited for a decode under way.
+    /// Time that the draft's last decode took beyond the end of the pass.
     pub waited_ms: f64,
     pub drafted: Result<(), DraftError>,
 }
@@ -83,9 +83,9 @@ impl Ahead {
     };
 }
 
-/// Runs `pass`, and `work` on another thread meanwhile, where the draft may and a thread can be
-/// had: work is to end soon after the flag is set.
-pub(super) fn beside<T>(
+/// Runs `pass`, and meanwhile `work` on another thread, where the draft may work then and a thread
+/// can be started. `work` has to end soon after its flag is set.
+pub(super) fn overlapped<T>(
     speculator: &mut Speculator,
     clock: &dyn Clock,
     work: impl FnOnce(&mut Speculator, &AtomicBool) -> Result<(), DraftError> + Send,
@@ -95,10 +95,10 @@ pub(super) fn beside<T>(
         return (pass(), Ahead::IDLE);
     }
     let thread = Builder::new().name("draft".into());
-    beside_on(thread, speculator, clock, work, pass)
+    overlapped_on(thread, speculator, clock, work, pass)
 }
 
-fn beside_on<T>(
+fn overlapped_on<T>(
     thread: Builder,
     speculator: &mut Speculator,
     clock: &dyn Clock,
@@ -115,12 +115,12 @@ fn beside_on<T>(
         let working = match working {
             Ok(working) => working,
             Err(error) => {
-                tracing::warn!(%error, "no thread for the draft beside this pass");
+                tracing::warn!(%error, "no thread for the draft during this pass");
                 return (pass(), Ahead::IDLE);
             }
         };
         let result = {
-            // Set as well where the pass panics: the scope waits for the thread.
+            // The flag is set even if the pass panics, since the scope waits for the thread.
             let _stops = Stops(&stop);
             pass()
         };
@@ -138,7 +138,7 @@ fn beside_on<T>(
     })
 }
 
-/// Sets its flag in the end.
+/// Sets its flag when it is dropped.
 struct Stops<'a>(&'a AtomicBool);
 
 impl Drop for Stops<'_> {
@@ -170,19 +170,19 @@ mod tests {
             for threads in 1..40 {
                 let found =
                     |oracle, draft| DraftCores::new(OnDevice { oracle, draft }, threads, cores);
-                let beside = found(false, false);
-                assert!(!beside.ahead || beside.threads + threads <= cores);
+                let on_cpu = found(false, false);
+                assert!(!on_cpu.ahead || on_cpu.threads + threads <= cores);
                 for on_device in [found(true, false), found(true, true)] {
                     assert!(!on_device.ahead || on_device.threads < cores);
                     assert!((1..=threads).contains(&on_device.threads));
                 }
-                assert!((1..=threads).contains(&beside.threads));
+                assert!((1..=threads).contains(&on_cpu.threads));
             }
         }
     }
 
     #[test]
-    fn the_draft_works_beside_a_pass_where_cores_are_left() {
+    fn the_draft_works_during_a_pass_where_cores_are_left() {
         // All cores compute passes.
         assert_eq!(cores(false, false, 16, 16), (16, false));
         assert_eq!(cores(false, false, 15, 16), (15, false));
@@ -202,13 +202,14 @@ mod tests {
     fn where_no_thread_can_be_had_the_pass_runs_alone() {
         let mut speculator = Speculator::new(Vec::new(), Sizing::new(TreeSize::Fixed(8), 8));
         let mut worked = false;
-        // Of a stack larger than all addresses.
+        // With a stack larger than the address space.
         let thread = Builder::new().stack_size(1 << 50);
         let work = |_: &mut Speculator, _: &AtomicBool| {
             worked = true;
             Ok(())
         };
-        let (passed, ahead) = beside_on(thread, &mut speculator, &VirtualClock::new(), work, || 7);
+        let (passed, ahead) =
+            overlapped_on(thread, &mut speculator, &VirtualClock::new(), work, || 7);
         assert_eq!((passed, ahead.hidden_ms, worked), (7, None, false));
         assert!(ahead.drafted.is_ok());
     }

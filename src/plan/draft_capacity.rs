@@ -1,20 +1,20 @@
-//! What there is room for in a draft: known before it is loaded, so that its memory can be counted.
+//! The capacity of a draft: known before it is loaded, so that its memory can be counted.
 
-/// How much of a tree a draft holds, and how much of it it computes at a time.
+/// How much of a tree a draft can hold, and how much of the tree it computes at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DraftRoom {
+pub struct DraftCapacity {
     /// Most tokens of a decode. Scratch memory grows with this.
     pub batch: usize,
     /// Most branches at a time. llama.cpp keeps a row of logits for each.
     pub sequences: usize,
-    /// Cells for guesses, beside those for the text.
+    /// Cells for guesses, in addition to those for the text.
     pub nodes: usize,
     /// Guesses for a node.
     pub guesses: usize,
 }
 
-impl DraftRoom {
-    /// Of a draft on the CPU, whose speed hardly grows from here on.
+impl DraftCapacity {
+    /// For a draft on the CPU: a larger batch would hardly be faster.
     pub const HOST: Self = Self {
         batch: 16,
         sequences: 32,
@@ -22,7 +22,7 @@ impl DraftRoom {
         guesses: 8,
     };
 
-    /// Of one on a GPU, for trees of some hundred nodes.
+    /// For a draft on a GPU, with trees of some hundred nodes.
     pub const DEVICE: Self = Self {
         batch: 32,
         sequences: 128,
