@@ -72,7 +72,7 @@ fn ring_over(arena: &Arc<Arena>) -> Arc<Ring> {
 fn read_shards(ring: &Ring, memory: &Memory, shards: usize) {
     for n in 0..shards {
         let bytes = SIZES[n % SIZES.len()] * BLOCK;
-        ring.wait_room(bytes);
+        ring.wait_for_space(bytes);
         if ring.stopped() {
             return;
         }
@@ -148,7 +148,7 @@ fn a_reader_that_waits_for_room_can_be_stopped() {
         let memory = Arc::new(Memory::new());
         let reader = {
             let (ring, memory) = (Arc::clone(&ring), Arc::clone(&memory));
-            // More than fits: nobody ever makes room.
+            // More than fits: nobody ever frees space.
             thread::spawn(move || read_shards(&ring, &memory, 3))
         };
         ring.stop();

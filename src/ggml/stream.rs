@@ -1,5 +1,5 @@
 //! Work that a device does in order: copies and graphs of one ggml backend. Two streams of a
-//! device run beside each other and wait for each other by events.
+//! device run at the same time and wait for each other by events.
 //!
 //! ```text
 //!  copy stream:     wait(free 0) send -> slot 0, record(full 0)   wait(free 1) send -> slot 1 ...
@@ -64,7 +64,7 @@ impl Stream {
         }
     }
 
-    /// Copies `from` to the start of `to`. Until the copy has been made (an event behind it, or
+    /// Copies `from` to the start of `to`. Until the copy has been made (an event recorded after it, or
     /// [`Stream::synchronize`]) `from` must not be written to.
     ///
     /// # Panics
@@ -86,7 +86,7 @@ impl Stream {
     }
 
     /// Copies the data of `from`, which a graph of this stream computes, to the start of `into`.
-    /// There to be read behind an event, or [`Stream::synchronize`].
+    /// There to be read after an event, or [`Stream::synchronize`].
     ///
     /// # Panics
     /// If it does not fit, or the tensor has no data.

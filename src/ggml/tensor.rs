@@ -53,7 +53,7 @@ pub struct Tensor {
 }
 
 impl Context {
-    /// A context with room for `tensors` tensors and one graph of `nodes` nodes.
+    /// A context for at most `tensors` tensors and one graph of `nodes` nodes.
     ///
     /// # Panics
     /// If there is no memory for it.
@@ -107,7 +107,7 @@ impl Context {
 
     pub(super) fn wrap(&self, raw: *mut sys::ggml_tensor) -> Tensor {
         let Some(raw) = NonNull::new(raw) else {
-            panic!("a ggml context has no room for another tensor");
+            panic!("a ggml context has no space for another tensor");
         };
         Tensor {
             raw,
@@ -255,7 +255,7 @@ impl Tensor {
         }
     }
 
-    /// Bytes behind its data that kernels of `device` may read, and that must be zero; at most
+    /// Bytes after its data that kernels of `device` may read, and that must be zero; at most
     /// [`super::MOST_PADDING`].
     pub fn padding(&self, device: Device) -> usize {
         // SAFETY: the tensor is alive, and the buffer type belongs to a device that is

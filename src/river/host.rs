@@ -58,7 +58,7 @@ impl HostSupply {
             river.ring.wait_pinned(shard)?;
             region
         } else {
-            // A pass that ended early, or did without the head, left shards behind.
+            // A pass that ended early, or did without the head, left shards there.
             loop {
                 let arrived = river.ring.wait_streamed(0)?;
                 if arrived.shard == shard {

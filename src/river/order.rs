@@ -1,4 +1,4 @@
-//! The order in which shards come, which is known for ever: all of them once, then those that
+//! The order in which shards come, which never changes: all of them once, then those that
 //! pass through, round and round.
 //!
 //! ```text

@@ -15,7 +15,7 @@ pub enum TurnState {
     Waiting,
     Streaming,
     Done(Box<AnswerStats>),
-    /// Ended by an error; what there is of the text stands.
+    /// Ended by an error; what there is of the text is kept.
     Failed(String),
 }
 
@@ -300,7 +300,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// A line that is a row as it stands.
+    /// A line that is a row as it is.
     fn line(&mut self, kind: RowKind, text: &str) {
         self.rows.push(Row {
             kind,

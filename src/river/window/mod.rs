@@ -13,8 +13,8 @@
 //! the next. It waits for the disk only where nothing is left to compute with.
 //!
 //! Invariants: shards arrive and are taken in one order, that of the model, round and round
-//! (without those that stay, after the first round); a slot is written to only behind the last
-//! graph that read it; host memory is given back only behind the copy out of it.
+//! (without those that stay, after the first round); a slot is written to only after the last
+//! graph that read it; host memory is given back only after the copy out of it.
 
 mod lender;
 mod order;
@@ -33,7 +33,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-/// Copies that the link is measured with, one behind the other, and how often.
+/// Copies, one after the other, that the link is measured with, and how often.
 const COPIES: usize = 8;
 const ROUNDS: usize = 3;
 
@@ -227,7 +227,7 @@ impl Window {
                 break slot.memory.clone();
             }
             if self.order.front().is_some() && self.order.peek() == Next::Nothing {
-                // A pass that ended early, or did without the head, left it behind.
+                // A pass that ended early, or did without the head, left it there.
                 self.free_front(compute);
             } else {
                 self.issue(river, true)?;

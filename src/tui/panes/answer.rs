@@ -160,7 +160,7 @@ fn styled<'a>(ctx: &Ctx<'_>, row: &'a Row, spinner: usize, width: u16) -> Line<'
     }
 }
 
-/// What stands between a sent prompt and its first token.
+/// What is still to be done between a sent prompt and its first token.
 fn waiting(ctx: &Ctx<'_>) -> String {
     if let Phase::Loading(_) = ctx.snap.phase {
         return "queued: answered as soon as the models are loaded".into();
@@ -180,9 +180,9 @@ fn waiting(ctx: &Ctx<'_>) -> String {
 fn scroll_bar(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, top: usize, total: usize, height: u16) {
     let rows = usize::from(height);
     let thumb = (rows * rows / total).max(1);
-    let room = rows - thumb;
+    let travel = rows - thumb;
     let hidden = (total - rows).max(1);
-    let start = (top * room).div_ceil(hidden);
+    let start = (top * travel).div_ceil(hidden);
     let glyphs = &ctx.theme.glyphs;
     for (i, y) in (area.y..area.y + height).enumerate() {
         let (glyph, role) = match (start..start + thumb).contains(&i) {

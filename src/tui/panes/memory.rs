@@ -40,7 +40,7 @@ const FIGURE: usize = 10;
 /// Of the names that nearly all owners have.
 const NAME: usize = 11;
 
-/// Widths of the names, whole where they fit beside a short bar, and of the bars.
+/// Widths of the names, whole where they fit next to a short bar, and of the bars.
 fn columns(memory: &MemoryView, width: u16) -> (usize, u16) {
     let longest = memory.owners.iter().map(|(name, _)| name.len());
     let longest = longest.max().unwrap_or_default();

@@ -58,7 +58,7 @@ impl Ctx<'_> {
         Span::styled(text, self.theme.style(role))
     }
 
-    /// A word in grey and a figure beside it, the most usual thing in a pane.
+    /// A word in grey and a figure after it, the most usual thing in a pane.
     fn pair<'s>(
         &self,
         label: &'s str,
@@ -159,7 +159,7 @@ fn bar(ctx: &Ctx<'_>, share: f64, width: u16, role: Role) -> [Span<'static>; 2] 
     ]
 }
 
-/// Draws lines one under another, as many as there is room for.
+/// Draws lines one under another, as many as fit.
 fn lines<'a>(buf: &mut Buffer, area: Rect, lines: impl IntoIterator<Item = Line<'a>>) {
     for (y, line) in (area.y..area.bottom()).zip(lines) {
         buf.set_line(area.x, y, &line, area.width);

@@ -154,7 +154,7 @@ fn foreground(out: &mut String, buffer: &Buffer, row: u16, defaults: Defaults) {
             finish(out, run.take(), row);
             continue;
         }
-        // Positions count characters of the basic plane: anything else stands alone.
+        // Positions count characters of the basic plane: anything else is drawn alone.
         let simple = symbol.chars().count() == 1 && first <= '\u{ffff}';
         match &mut run {
             Some((known, xs, text)) if *known == look && simple => {
