@@ -125,7 +125,7 @@ fn a_deeper_model_has_the_same_bits_and_a_broken_one_is_found() {
         Gguf::open(&model(SMOL)).unwrap(),
     );
     assert_eq!(gguf.file_bytes(), forge.blueprint().unwrap().file_bytes().0);
-    // Six over thirty: the first added layer stands behind the fifth.
+    // Six over thirty: the first added layer comes after the fifth.
     for (ours, source) in [(4, 4), (5, 4), (6, 5), (35, 29)] {
         for part in ["attn_q.weight", "ffn_up.weight", "attn_norm.weight"] {
             assert_eq!(
@@ -347,7 +347,7 @@ fn a_disk_without_the_room_is_left_alone() {
         ..Growth::default()
     };
     let error = forge(growth, None).make(&path, None, &WATCH).unwrap_err();
-    assert!(matches!(error, ForgeError::Room { .. }), "{error}");
+    assert!(matches!(error, ForgeError::NoSpace { .. }), "{error}");
     assert!(error.to_string().contains("are needed"), "{error}");
     assert!(is_empty(dir.path()));
 }

@@ -218,7 +218,7 @@ fn with_another_end(dir: &std::path::Path) -> std::path::PathBuf {
     const KEY: &[u8] = b"tokenizer.ggml.eos_token_id";
     let mut file = std::fs::read(model(SMOL)).unwrap();
     let at = file.windows(KEY.len()).position(|w| w == KEY).unwrap();
-    // Behind the key: the value's type (a 32-bit number) and the value.
+    // After the key: the value's type (a 32-bit number) and the value.
     let value = at + KEY.len() + 4;
     assert_ne!(file[value], 1);
     file[value..value + 4].copy_from_slice(&1_u32.to_le_bytes());

@@ -134,7 +134,7 @@ pub fn print_placements(rows: &[Placements]) {
     }
 }
 
-/// An oracle with a prefix in its context and its first laps behind it.
+/// An oracle with a prefix in its context and its first laps done.
 struct Bench {
     oracle: LayerOracle,
 }

@@ -126,7 +126,7 @@ fn run(args: &ForgeArgs, settings: &Settings, out: &mut impl Write) -> anyhow::R
     describe(&forge, out)?;
     let output = match &args.output {
         Some(output) if !args.dry_run => output,
-        place => return room(&forge, place.as_deref(), out),
+        place => return tell_space(&forge, place.as_deref(), out),
     };
     let check = match args.no_verify {
         true => None,
@@ -171,8 +171,8 @@ fn describe(forge: &Forge, out: &mut impl Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a dry run ends with.
-fn room(forge: &Forge, output: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> {
+/// Says what space on the disk it takes, with which a dry run ends.
+fn tell_space(forge: &Forge, output: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> {
     let needed = forge.needed_bytes();
     let place = output.unwrap_or(Path::new("model.gguf"));
     let free = free_bytes(place)

@@ -1,4 +1,4 @@
-//! Blocks that are worth nothing: random bytes under scales of zero.
+//! Blocks whose elements are all zero: random bytes under scales of zero.
 //!
 //! ```text
 //!  q4_K  | d dmin | scales       | quants              |   144 bytes, 256 elements
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! An element is a product with its block's scale, so that all of them are zero, while the
-//! file takes its full room on a disk that compresses and every byte is read and multiplied.
-//! Plain floats have no scale: of them only zeros are worth nothing.
+//! file takes its full space on a disk that compresses and every byte is read and multiplied.
+//! Plain floats have no scale: for them the blocks hold only zeros.
 
 use crate::model::GgmlType;
 use std::ops::Range;

@@ -84,8 +84,8 @@ impl BlockFile {
         let file = File::from(fd);
         let opened = Stamp::of(&file.metadata()?);
         if !direct {
-            // Each byte is read once a pass: keeping it behind us in the page cache only
-            // pushes out what other programs need.
+            // Each byte is read once a pass: keeping it in the page cache afterwards
+            // only pushes out what other programs need.
             let _ = fadvise(&file, 0, None, Advice::NoReuse);
         }
         Ok(Self {

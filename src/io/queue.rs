@@ -75,7 +75,7 @@ impl<R: Request> Queue<R> {
         self.io.in_flight() + self.waiting.len() < self.io.depth()
     }
 
-    /// Puts a request behind those that wait.
+    /// Puts a request after those that wait.
     pub fn push(&mut self, request: R) {
         let tag = request.tag() << 1;
         self.waiting.push_back(request.tagged(tag));

@@ -52,7 +52,7 @@ mod tests {
         write_atomic(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
-        // A directory stands where the file would be.
+        // There is a directory where the file would be.
         fs::create_dir(dir.path().join("taken")).unwrap();
         assert!(write_atomic(&dir.path().join("taken"), b"x").is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);

@@ -280,10 +280,13 @@ mod tests {
             all.remove(1).found
         };
         let sound = || Check::ok("draft", "d.gguf");
-        assert_eq!(found(sound(), Some("no room")), "d.gguf; but no room");
+        assert_eq!(
+            found(sound(), Some("too little memory")),
+            "d.gguf; but too little memory"
+        );
         assert_eq!(found(sound(), None), "d.gguf");
         let absent = Check::warn("draft", "absent", "pull it");
-        assert_eq!(found(absent, Some("no room")), "absent");
+        assert_eq!(found(absent, Some("too little memory")), "absent");
     }
 
     #[test]

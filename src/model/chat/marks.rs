@@ -21,7 +21,7 @@ const BREAK: char = '\u{10f000}';
 const FIRST_ANCHOR: u32 = 0x10_f001;
 /// Answers that can have an anchor. Older ones than these are read as text.
 const ANCHORS: u32 = 0xff0;
-/// The next character stands for one of the marks' own code points, or for a zero byte.
+/// The next character is an escape of one of the marks' own code points, or of a zero byte.
 const ESCAPE: char = '\u{10fffd}';
 /// What an escaped code point is less than itself.
 const SHIFT: u32 = 0x1_0000;

@@ -180,7 +180,7 @@ impl HuggingFace {
 
     fn api(&self, cache: &Path) -> Result<Api, SourceError> {
         // All models of the catalogue are public. Left to itself, `hf-hub` sends whatever a file
-        // named `token` beside the cache holds: for a question, one in the working directory.
+        // named `token` next to the cache holds: for a question, one in the working directory.
         let mut builder = ApiBuilder::from_cache(Cache::new(cache.to_owned()))
             .with_token(None)
             .with_progress(false);
