@@ -406,7 +406,7 @@ fn a_kill_leaves_no_model_that_is_not_whole() {
     child.wait().unwrap();
     assert!(!place.exists());
     assert!(source == std::fs::read(model(SMOL)).unwrap());
-    // What it left does not stand in the way of the next one.
+    // What it left does not stop the next one.
     let output = nmos(&args);
     assert!(output.status.success(), "{}", err(&output));
     assert!(Gguf::open(&place).unwrap().file_bytes() > 700_000_000);

@@ -169,7 +169,7 @@ fn nothing_is_decoded_twice_along_an_answer() {
         text.extend([tree.node(last).token, next]);
         tree.advance(last, next);
     }
-    // The text once, and every guess that was asked about: those that stood are not read again
+    // The text once, and every guess that was asked about: those that were kept are not read again
     // as text.
     let decoded = drafter.decoded() - before;
     assert!(asked > 12, "{asked}");

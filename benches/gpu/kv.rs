@@ -170,7 +170,7 @@ impl Bench {
             oracle.commit(path);
             anyhow::Ok(())
         };
-        // Of many tokens that stand side by side the last is kept: cells are used fast.
+        // Of many tokens side by side the last is kept: cells are used fast.
         for i in 0..rows.div_ceil(NODES) - 1 {
             let mut tree = TokenTree::new();
             for (node, token) in noise(NODES, i * NODES, model.n_vocab())

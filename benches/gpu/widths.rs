@@ -23,7 +23,7 @@ pub const WIDEST: usize = 512;
 /// Tokens before those of the passes: few, and so many that attention has other kernels.
 const PREFIXES: [usize; 2] = [20, 700];
 
-/// How many tokens' logits are other bits, of how many, and the largest difference.
+/// How many tokens' logits differ in their bits, of how many, and the largest difference.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Differ {
     tokens: usize,

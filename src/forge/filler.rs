@@ -40,7 +40,7 @@ fn scale_bytes(ty: GgmlType) -> Option<Range<usize>> {
 }
 
 impl Filler {
-    /// `None` for a type whose blocks cannot be made worthless.
+    /// `None` for a type whose blocks cannot be made zero.
     pub fn new(ty: GgmlType, seed: u64) -> Option<Self> {
         Some(Self {
             block_bytes: usize::try_from(ty.block_bytes()).ok()?,

@@ -171,7 +171,7 @@ impl Device {
             return Ok(None);
         };
         let (range, len) = (Rc::new(range), granules * granule_bytes);
-        // Tensors name a buffer of the device's kind; how long it is nobody asks.
+        // Tensors must name a buffer of the device's kind, whose length nobody asks for.
         let stub = self.allocate(DeviceBuffer::ALIGNMENT)?;
         let ctx = Context::new(1, 0);
         let flat = ctx.tensor(GgmlType::I8, &[len]);

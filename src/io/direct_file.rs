@@ -191,7 +191,7 @@ mod tests {
             is: 4096,
         };
         assert_eq!(file.check(), Err(cut));
-        // The same length again, but who knows with what in it.
+        // The same length again, perhaps with other content.
         handle.set_len(8192).expect("grown");
         handle
             .set_modified(SystemTime::now() + Duration::from_secs(5))

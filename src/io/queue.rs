@@ -313,7 +313,7 @@ mod tests {
         }
     }
 
-    /// Bytes that tell their block, of each salt others.
+    /// Bytes that tell which block they are of, and differ from salt to salt.
     fn bytes(salt: u8) -> Vec<u8> {
         let block = |i: usize| [salt.wrapping_add(i as u8 * 7); BLOCK];
         (0..BLOCKS).flat_map(block).collect()

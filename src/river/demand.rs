@@ -76,7 +76,7 @@ pub struct Demand<'a> {
 }
 
 impl ExpertTable {
-    /// The table that `tensor` is; none where its shape is not that of one.
+    /// `tensor` as a table of experts; none where it does not have the shape of one.
     pub fn of(tensor: &TensorInfo) -> Option<Self> {
         let size = |n: u64| usize::try_from(n).ok();
         let (experts, bytes) = (size(tensor.dims[2])?, size(tensor.bytes)?);
@@ -162,7 +162,7 @@ impl DemandReader {
     /// Has all of `demands` read, and waits for them; says how many bytes came.
     ///
     /// # Errors
-    /// The first that failed, after a second try, when none is in flight any more.
+    /// The first read that failed, after a second try; told when no read is in flight any more.
     pub(super) fn read(
         &mut self,
         files: &[Arc<BlockFile>],

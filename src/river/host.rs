@@ -1,4 +1,4 @@
-//! Weights that are computed with where they are read to.
+//! Weights that are computed with in the memory that they are read into.
 
 use super::demand::Demand;
 use super::setup::Setup;

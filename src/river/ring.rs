@@ -100,7 +100,7 @@ impl Ring {
         if pinned {
             state.pinned_ready[shard.0]
         } else {
-            // Shards that a pass left out may stand before it.
+            // Shards that a pass left out may come before it.
             state.ready.iter().any(|a| a.shard == shard)
         }
     }

@@ -150,7 +150,7 @@ impl HeuristicScout {
             if reasons.len() == MAX_REASONS {
                 break;
             }
-            // One flag that holds more than once, or a word within a phrase, says it once.
+            // A flag that holds more than once, or a word within a phrase, is named once.
             let bare = reason.trim_matches('"');
             if !reasons
                 .iter()

@@ -23,7 +23,7 @@ const FIRST_ANCHOR: u32 = 0x10_f001;
 const ANCHORS: u32 = 0xff0;
 /// The next character is an escape of one of the marks' own code points, or of a zero byte.
 const ESCAPE: char = '\u{10fffd}';
-/// What an escaped code point is less than itself.
+/// What is subtracted from a code point to escape it.
 const SHIFT: u32 = 0x1_0000;
 /// A zero byte, escaped: C strings end at one.
 const ZERO: char = '\u{f0000}';

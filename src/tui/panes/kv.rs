@@ -21,7 +21,7 @@ pub const PANE: Pane = Pane {
         share: 3,
         needs: None,
     }),
-    // The heading says all that there are rows for.
+    // The overview shows its heading alone.
     section: Some(Section {
         name: "KV",
         info,

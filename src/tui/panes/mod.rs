@@ -70,7 +70,7 @@ impl Ctx<'_> {
         ]
     }
 
-    /// Groups of spans with air between them, as many as fit the width.
+    /// Groups of spans with space between them, as many as fit the width.
     fn joined<'s>(&self, groups: Vec<Vec<Span<'s>>>, width: u16) -> Line<'s> {
         let mut line = Line::default();
         for group in groups {

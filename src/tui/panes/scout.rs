@@ -64,7 +64,7 @@ fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     lines(buf, area, rows);
 }
 
-/// For the overview: that what is below is predicted.
+/// For the overview: says that what is below is predicted.
 fn short(ctx: &Ctx<'_>) -> Line<'static> {
     match ctx.snap.scout.predicted {
         Some(_) => Line::from(ctx.span(Role::Predicted, "pred.")),

@@ -1,7 +1,7 @@
 //! Where every shard of the oracle is: a cell a shard, in order of use.
 //!
-//! Cells of one layer are next to each other. Where there are more shards than cells, a cell is
-//! several and shows the state of most of their bytes; the legend says how many.
+//! Cells of one layer are next to each other. Where there are more shards than cells, a cell
+//! represents several and shows the state of most of their bytes; the legend says how many.
 
 use super::pane::{Column, Draw, Pane, Rows, Seat, Section};
 use super::{Ctx, below, empty};
@@ -314,7 +314,7 @@ fn legend(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, per_cell: usize) {
         Span::styled(glyph, style),
         ctx.span(Role::Muted, " in use"),
     ]);
-    // As many lines as there are, each filled with what fits.
+    // As many lines as are needed, each filled with what fits.
     let mut lines: Vec<Line<'_>> = vec![Line::default()];
     for entry in entries {
         let entry = Line::from(entry);
