@@ -338,7 +338,7 @@ fn a_size_chooses_the_layers() {
 }
 
 #[test]
-fn a_disk_without_the_room_is_left_alone() {
+fn a_disk_without_the_space_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("huge.gguf");
     let growth = Growth {

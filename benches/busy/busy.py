@@ -159,7 +159,7 @@ def waits(args, binary):
     pairs = [(row["ttft_ms"], row["cold_ttft_ms"]) for row in rows if row["ttft_ms"] and row["cold_ttft_ms"]]
     for name, q in (("p50", 0.5), ("p90", 0.9)):
         warm, cold = (sorted(column)[min(int(q * len(column)), len(column) - 1)] for column in zip(*pairs))
-        print(f"wait after Enter beside one loop, {len(pairs)} traces, {name}: {warm:.0f} ms, cold {cold:.0f} ms")
+        print(f"wait after Enter next to one loop, {len(pairs)} traces, {name}: {warm:.0f} ms, cold {cold:.0f} ms")
     return rows
 
 

@@ -176,7 +176,7 @@ impl Device {
         let ctx = Context::new(1, 0);
         let flat = ctx.tensor(GgmlType::I8, &[len]);
         // SAFETY: the buffer is kept with the tensor, whose bytes are all of the range.
-        unsafe { flat.put_beside(stub.0.as_ptr(), range.base()) };
+        unsafe { flat.put_outside(stub.0.as_ptr(), range.base()) };
         let buffer = DeviceBuffer(Rc::new(Inner {
             flat,
             buffer: stub,

@@ -204,7 +204,7 @@ impl Tensor {
         // SAFETY: the address lies in `buffer`, which the context keeps from now on.
         unsafe {
             if buffer.is_reserved() {
-                self.put_beside(buffer.raw(), span.addr());
+                self.put_outside(buffer.raw(), span.addr());
             } else {
                 self.put_at(buffer.raw(), span.addr());
             }
@@ -246,7 +246,7 @@ impl Tensor {
     /// # Safety
     /// The tensor's bytes from `addr` are addresses of the device of `buffer`; the tensor's
     /// context keeps both.
-    pub(super) unsafe fn put_beside(&self, buffer: sys::ggml_backend_buffer_t, addr: *mut u8) {
+    pub(super) unsafe fn put_outside(&self, buffer: sys::ggml_backend_buffer_t, addr: *mut u8) {
         // SAFETY: the tensor is alive; the rest is the caller's promise.
         unsafe {
             let tensor = self.raw.as_ptr();

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_new_content_replaces_the_old_and_nothing_is_left_beside_it() {
+    fn the_new_content_replaces_the_old_and_nothing_else_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/file.json");
         write_atomic(&path, b"old").unwrap();

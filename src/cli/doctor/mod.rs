@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_stands_under_what_it_is_about() {
+    fn advice_is_printed_below_what_it_is_about() {
         let text = report(vec![
             Check::ok("kernel", "6.1"),
             Check::warn("disk", "slow\nvery", "buy another"),

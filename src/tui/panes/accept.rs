@@ -77,7 +77,7 @@ fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     buf.set_line(area.x, area.y + graph.height, &line, area.width);
 }
 
-/// Draws the columns; returns what the full height stands for, in nodes.
+/// Draws the columns; returns how many nodes the full height is.
 fn draw_passes(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
     let recent = &ctx.snap.accept.recent;
     let most = recent
