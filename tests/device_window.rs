@@ -143,8 +143,8 @@ fn qwen2_through_a_window_is_the_same_bits() {
     check(ORACLE);
 }
 
-/// What a division of the default oracle's memory follows from, where a draft holds `on_device`
-/// of the device's.
+/// The sizes that a division of the default oracle's memory follows from, where a draft holds
+/// `on_device` of the device's.
 fn sizes(gguf: &Gguf, (ram, vram): (u64, u64), on_device: Option<Bytes>) -> Sizes {
     Sizes {
         ram: Bytes::mib(ram),

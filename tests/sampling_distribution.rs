@@ -1,5 +1,5 @@
 //! Tokens chosen along a tree follow the oracle's own distribution, on real logits: a G-test over
-//! many seeds against probabilities that are computed here, by themselves.
+//! many seeds against probabilities that are computed here, independently.
 
 mod common;
 

@@ -91,7 +91,7 @@ fn check(name: &str, oracle: &mut dyn Oracle, long: bool) {
     assert!(found.is_empty(), "{name}: {found:#?}");
 }
 
-/// Types that a matrix is quantised to without a table of what matters in it.
+/// Types that a matrix is quantised to without an importance matrix.
 const TYPES: [GgmlType; 16] = [
     GgmlType::F32,
     GgmlType::F16,

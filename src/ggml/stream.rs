@@ -6,8 +6,8 @@
 //!  compute stream:               wait(full 0) graph over slot 0, record(free 0)  wait(full 1) ...
 //! ```
 //!
-//! A device without events or asynchronous copies (the CPU) does each as it is asked for; what
-//! is written for streams is right there too.
+//! A device without events or asynchronous copies (the CPU) does each as it is asked for; code for
+//! streams is right there too.
 
 use super::device::{Device, DeviceBuffer, Span};
 use super::error::ComputeError;
@@ -64,8 +64,8 @@ impl Stream {
         }
     }
 
-    /// Copies `from` to the start of `to`. Until the copy has been made (an event recorded after it, or
-    /// [`Stream::synchronize`]) `from` must not be written to.
+    /// Copies `from` to the start of `to`. Until the copy has been made (an event recorded after it,
+    /// or [`Stream::synchronize`]) `from` must not be written to.
     ///
     /// # Panics
     /// If it does not fit.
@@ -141,7 +141,7 @@ impl Drop for Stream {
     }
 }
 
-/// A mark in a stream's work. One that was never recorded is waited for by nobody.
+/// A mark in a stream's work. Waiting for one that was never recorded returns at once.
 #[derive(Debug)]
 pub struct Event(Option<NonNull<sys::ggml_backend_event>>);
 

@@ -87,7 +87,8 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::text`].
     pub(super) fn text_within(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
-        // What comes out as it is before this text, whatever that is, can be cut off again.
+        // One of these put before the text can be cut off again where its tokens are the same with
+        // the text and without.
         const BEFORE: [&str; 3] = ["\n", "\u{1}", "|"];
         if !self.begins_with_space() {
             return self.text(text);

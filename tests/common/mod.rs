@@ -263,7 +263,7 @@ pub fn least_in(message: &str) -> Bytes {
     size.replace(' ', "").parse().expect("a size")
 }
 
-/// The least budget that this session works in, by its own word.
+/// The least budget that this session works in, as its own message says.
 pub fn least_ram(options: &EngineOptions) -> Bytes {
     let session = Session::new(EngineOptions {
         ram: Some(Bytes::mib(1)),
