@@ -64,8 +64,8 @@ impl Stream {
         }
     }
 
-    /// Copies `from` to the start of `to`. Until the copy has been made (an event recorded after it,
-    /// or [`Stream::synchronize`]) `from` must not be written to.
+    /// Copies `from` to the start of `to`. Until the copy has been made (an event recorded after
+    /// it, or [`Stream::synchronize`]) `from` must not be written to.
     ///
     /// # Panics
     /// If it does not fit.

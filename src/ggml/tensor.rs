@@ -214,7 +214,7 @@ impl Tensor {
     /// Puts its data at the start of `place`; see [`Tensor::place`] and [`Tensor::place_on`].
     ///
     /// # Panics
-    /// As those.
+    /// As [`Tensor::place`] and [`Tensor::place_on`].
     pub fn put(&self, place: &Place) {
         match place {
             Place::Host(region) => self.place(region),

@@ -414,7 +414,7 @@ mod tests {
         check(&failure, file.path(), "Input/output error", 3);
         assert!(!failure.is_disk_full());
         assert_eq!(write.in_flight(), 0);
-        // The disk is well again.
+        // The disk works again.
         write.run(writes(&file, &region, 1)).expect("written");
 
         let mut read = faulty(broken);

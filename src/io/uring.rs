@@ -77,7 +77,7 @@ impl<R: Request> Uring<R> {
     }
 }
 
-/// Has an operation that does nothing done.
+/// Submits an operation that does nothing, and waits for it.
 fn probe(ring: &mut IoUring) -> io::Result<()> {
     let nothing = opcode::Nop::new().build();
     // SAFETY: the operation uses no memory.

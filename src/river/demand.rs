@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// Reads in flight at once. Slices are small: few of them are too little for a disk.
 const DEPTH: usize = 32;
 
-/// An expert of a tensor that has it.
+/// An expert that its tensor is known to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExpertIdx(usize);
 
@@ -93,7 +93,7 @@ impl ExpertTable {
     /// The expert that a router calls `id`.
     ///
     /// # Errors
-    /// Where there is no such.
+    /// When there is no such expert.
     pub fn expert(&self, id: i32) -> Result<ExpertIdx, NoSuchExpert> {
         let known = usize::try_from(id).ok().filter(|&i| i < self.experts);
         known.map(ExpertIdx).ok_or_else(|| NoSuchExpert {

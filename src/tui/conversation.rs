@@ -33,7 +33,7 @@ pub enum Item {
     Turn(Turn),
     /// The engine's remark, or the workbench's own.
     Notice(String),
-    /// What cannot be gone on from.
+    /// An error after which nothing goes on.
     Fatal(String),
     /// The model has forgotten what is above.
     NewConversation,

@@ -61,7 +61,7 @@ impl Modes {
     /// What undoes them, but for the raw input.
     fn leave_sequence(self) -> Vec<u8> {
         let mut out = Vec::new();
-        // Nothing fails to be written to memory.
+        // Writing to memory cannot fail.
         let _ = queue!(out, EndSynchronizedUpdate, ResetColor);
         if self.keyboard {
             let _ = queue!(out, PopKeyboardEnhancementFlags);

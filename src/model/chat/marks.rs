@@ -56,7 +56,7 @@ impl ControlNames {
                 .build(names)
         };
         let (Ok(exact), Ok(any_case)) = (search(false, &names), search(true, &names)) else {
-            // Only billions of states fail.
+            // Fails only with billions of states.
             unreachable!("a vocabulary's names are few")
         };
         let (mut firsts, mut lasts) = ([false; 256], [false; 256]);

@@ -88,7 +88,7 @@ impl Mark {
     fn tell(watcher: &Sender<Self>, shard: ShardIdx, stream: &Stream) {
         let event = Event::new(stream.device());
         stream.record(&event);
-        // One that has left need not know.
+        // A receiver that is gone need not know.
         let _ = watcher.send(Self { shard, event });
     }
 }
