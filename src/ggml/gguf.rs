@@ -26,7 +26,7 @@ pub struct GgufHeader {
 pub enum GgufHeaderError {
     #[error("{}: ggml cannot read its metadata; the log says why", .0.display())]
     Unreadable(PathBuf),
-    #[error("the name {0:?} cannot stand in a GGUF file")]
+    #[error("the name {0:?} cannot be in a GGUF file")]
     Name(String),
     #[error("tensor {0} is there twice")]
     Twice(String),
