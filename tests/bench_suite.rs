@@ -374,7 +374,8 @@ fn an_error_costs_its_row_alone_and_a_late_end_is_not_the_next_runs() {
     });
     let (end, rows) = run(engine, &[hello("a"), hello("b")], false);
     assert_eq!(end, SuiteEnd::Complete);
-    let fault = "typed: the model has no token for 'x': write the prompt, or the system text, without it";
+    let fault =
+        "typed: the model has no token for 'x': write the prompt, or the system text, without it";
     assert_eq!(rows[0].faults(), [fault]);
     assert!(rows[0].stats.is_none());
     assert_eq!(rows[1].stats.as_ref().unwrap().text, "Hi.");

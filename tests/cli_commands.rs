@@ -465,7 +465,7 @@ fn doctor_measures_the_oracles_file_and_keeps_what_it_finds() {
     fs::write(&model, bytes).unwrap();
     let kept = home.path().join(".cache/nmos/disks.json");
     fs::create_dir_all(kept.parent().unwrap()).unwrap();
-    // Whatever broke it, it is written anew.
+    // Whatever broke it, it is written again.
     fs::write(&kept, b"{\"version\": 1, \"di").unwrap();
     let doctor = |more: &[&str]| {
         let arguments = [
@@ -517,7 +517,7 @@ fn doctor_refuses_more_memory_than_there_is() {
 #[test]
 fn a_log_file_that_was_asked_for_must_be_writable() {
     let home = Home::new();
-    // A directory stands where the file would be: not even root can write it.
+    // There is a directory where the file would be: not even root can write it.
     let output = home.run([
         OsStr::new("run"),
         OsStr::new("hello"),

@@ -1,6 +1,6 @@
 //! Configuration files: each mistake has a fixture and the message that it must give.
 //!
-//! `UPDATE_EXPECTED=1 cargo test --release --test cli_config` writes the messages anew.
+//! `UPDATE_EXPECTED=1 cargo test --release --test cli_config` writes the messages again.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 
@@ -39,11 +39,11 @@ fn each_mistake_gives_its_message() {
             Ok(layer) => format!("accepted: {layer:?}\n"),
             Err(error) => format!("{error}\n"),
         };
-        let beside = path.with_extension("txt");
+        let kept = path.with_extension("txt");
         if std::env::var_os("UPDATE_EXPECTED").is_some() {
-            fs::write(&beside, &message).unwrap();
+            fs::write(&kept, &message).unwrap();
         }
-        let expected = fs::read_to_string(&beside).unwrap_or_default();
+        let expected = fs::read_to_string(&kept).unwrap_or_default();
         if message != expected {
             wrong.push(format!("{}\n{message}---\n{expected}", path.display()));
         }

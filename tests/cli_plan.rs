@@ -63,7 +63,7 @@ fn a_streamed_plan_accounts_for_every_byte() {
     let read = report["predicted_bytes_a_pass"].as_u64().unwrap();
     let kept = owner(&report, "weights that stay").unwrap();
     assert_eq!(read + kept, total_bytes(&shards).0);
-    // The time of a pass follows from what was measured.
+    // The predicted time of a pass follows from what was measured.
     let gb_s = report["measured_disk"]["computing_gb_s"].as_f64().unwrap();
     let seconds = report["predicted_disk_s_a_pass"].as_f64().unwrap();
     assert!((seconds * gb_s * 1e9 / read as f64 - 1.0).abs() < 1e-6);

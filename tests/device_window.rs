@@ -36,7 +36,7 @@ fn prompt() -> Vec<TokenId> {
     tokens(&(0..70).map(|i| 300 + i * 37).collect::<Vec<_>>())
 }
 
-/// Two branches behind a root, and a third that shares half of one.
+/// Two branches after a root, and a third that shares half of one.
 fn tree() -> TokenTree {
     let mut tree = TokenTree::new();
     let parents = [
@@ -61,7 +61,7 @@ fn tree() -> TokenTree {
     tree
 }
 
-/// The logits of a prompt in passes of three widths, of a tree, and of a token behind a branch.
+/// The logits of a prompt in passes of three widths, of a tree, and of a token after a branch.
 fn logits(oracle: &mut dyn Oracle) -> Vec<Vec<f32>> {
     let prompt = prompt();
     let mut all = rows(oracle, &prompt[..40], WidthClass::BATCH.max);
@@ -143,8 +143,8 @@ fn qwen2_through_a_window_is_the_same_bits() {
     check(ORACLE);
 }
 
-/// What a division of the default oracle's memory follows from, where a draft holds `on_device`
-/// of the device's.
+/// The sizes that a division of the default oracle's memory follows from, where a draft holds
+/// `on_device` of the device's.
 fn sizes(gguf: &Gguf, (ram, vram): (u64, u64), on_device: Option<Bytes>) -> Sizes {
     Sizes {
         ram: Bytes::mib(ram),

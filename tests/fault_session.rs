@@ -81,7 +81,7 @@ fn a_file_that_was_replaced_is_not_computed_with() {
     fs::rename(&other, &path).unwrap();
     let why = failure(&engine, PROMPT);
     assert!(why.contains("replaced"), "{why}");
-    // A session started anew takes what is there.
+    // A new session takes what is there.
     engine.shutdown();
     let engine = session(&path);
     assert!(engine.ask_typed(PROMPT).1.tokens > 0);

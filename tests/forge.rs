@@ -125,7 +125,7 @@ fn a_deeper_model_has_the_same_bits_and_a_broken_one_is_found() {
         Gguf::open(&model(SMOL)).unwrap(),
     );
     assert_eq!(gguf.file_bytes(), forge.blueprint().unwrap().file_bytes().0);
-    // Six over thirty: the first added layer stands behind the fifth.
+    // Six over thirty: the first added layer comes after the fifth.
     for (ours, source) in [(4, 4), (5, 4), (6, 5), (35, 29)] {
         for part in ["attn_q.weight", "ffn_up.weight", "attn_norm.weight"] {
             assert_eq!(
@@ -338,7 +338,7 @@ fn a_size_chooses_the_layers() {
 }
 
 #[test]
-fn a_disk_without_the_room_is_left_alone() {
+fn a_disk_without_the_space_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("huge.gguf");
     let growth = Growth {
@@ -347,7 +347,7 @@ fn a_disk_without_the_room_is_left_alone() {
         ..Growth::default()
     };
     let error = forge(growth, None).make(&path, None, &WATCH).unwrap_err();
-    assert!(matches!(error, ForgeError::Room { .. }), "{error}");
+    assert!(matches!(error, ForgeError::NoSpace { .. }), "{error}");
     assert!(error.to_string().contains("are needed"), "{error}");
     assert!(is_empty(dir.path()));
 }
@@ -406,7 +406,7 @@ fn a_kill_leaves_no_model_that_is_not_whole() {
     child.wait().unwrap();
     assert!(!place.exists());
     assert!(source == std::fs::read(model(SMOL)).unwrap());
-    // What it left does not stand in the way of the next one.
+    // What it left does not stop the next one.
     let output = nmos(&args);
     assert!(output.status.success(), "{}", err(&output));
     assert!(Gguf::open(&place).unwrap().file_bytes() > 700_000_000);

@@ -279,7 +279,7 @@ fn a_session_takes_this_form_by_itself_and_stays_within_its_budget() {
     assert!(peak <= ram.0, "{peak} of {ram}");
     assert!(read > layers, "{read}");
 
-    // With room for all of it, llama.cpp holds it.
+    // With memory for all of it, llama.cpp holds it.
     let engine = common::Session::new(session::EngineOptions {
         ram: Some(Bytes::mib(900)),
         ..base

@@ -71,7 +71,7 @@ impl Run {
         self.note();
     }
 
-    /// A pass over so many tokens, none behind another, the last of which is kept: cells are used
+    /// A pass over so many tokens, none after another, the last of which is kept: cells are used
     /// fast.
     fn leap(&mut self, nodes: usize) {
         let mut tree = TokenTree::new();
@@ -98,13 +98,13 @@ impl Run {
         for _ in 0..5 {
             self.leap(512);
         }
-        // Over the border, back, and so near to it that only masked cells lie behind.
+        // Over the border, back, and so near to it that only masked cells lie beyond.
         self.chain(300, 7);
         self.oracle.truncate(105);
         self.note();
         self.chain(60, 11);
         self.leap(240);
-        // There is no room behind: rows move to the front, and the second page goes.
+        // No cells are free after it: rows move to the front, and the second page goes.
         self.leap(300);
         self.chain(20, 7);
     }

@@ -221,7 +221,7 @@ fn settle(engine: &Session, clock: &VirtualClock, done: impl Fn(&Snapshot) -> bo
     }
 }
 
-/// An answer is begun to the prompt as it stands.
+/// An answer to the prompt as it is has been begun.
 fn begun(s: &Snapshot) -> bool {
     s.phase == Phase::Composing
         && s.prefill.prompt_tokens > 0

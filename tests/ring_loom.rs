@@ -72,7 +72,7 @@ fn ring_over(arena: &Arc<Arena>) -> Arc<Ring> {
 fn read_shards(ring: &Ring, memory: &Memory, shards: usize) {
     for n in 0..shards {
         let bytes = SIZES[n % SIZES.len()] * BLOCK;
-        ring.wait_room(bytes);
+        ring.wait_for_space(bytes);
         if ring.stopped() {
             return;
         }
@@ -141,14 +141,14 @@ fn a_failure_reaches_the_pass_and_a_retry_reaches_the_reader() {
 }
 
 #[test]
-fn a_reader_that_waits_for_room_can_be_stopped() {
+fn a_reader_that_waits_for_space_can_be_stopped() {
     let arena = Arena::new(BLOCKS * BLOCK).unwrap();
     every_order(move || {
         let ring = ring_over(&arena);
         let memory = Arc::new(Memory::new());
         let reader = {
             let (ring, memory) = (Arc::clone(&ring), Arc::clone(&memory));
-            // More than fits: nobody ever makes room.
+            // More than fits: nobody ever frees space.
             thread::spawn(move || read_shards(&ring, &memory, 3))
         };
         ring.stop();

@@ -1,5 +1,5 @@
 //! Tokens chosen along a tree follow the oracle's own distribution, on real logits: a G-test over
-//! many seeds against probabilities that are computed here, by themselves.
+//! many seeds against probabilities that are computed here, independently.
 
 mod common;
 
@@ -106,7 +106,7 @@ fn g_over_critical(counts: &HashMap<i32, u64>, expected: &[(i32, f64)]) -> f64 {
     g / (df * (1.0 - a + z * a.sqrt()).powi(3))
 }
 
-/// The worst statistic of first tokens, and of second ones behind the first branch's first.
+/// The worst statistic of first tokens, and of second ones after the first branch's first.
 fn worst(
     (prompt, tree, logits): &(Vec<TokenId>, TokenTree, Logits),
     sampling: Sampling,
@@ -132,9 +132,9 @@ fn worst(
         }
     }
     let of = |node| logits.of(node).expect("a row");
-    let behind = [prompt.as_slice(), &[child]].concat();
+    let context = [prompt.as_slice(), &[child]].concat();
     let of_first = g_over_critical(&first, &probabilities(of(0), prompt, &sampling));
-    let of_second = g_over_critical(&second, &probabilities(of(1), &behind, &sampling));
+    let of_second = g_over_critical(&second, &probabilities(of(1), &context, &sampling));
     of_first.max(of_second)
 }
 

@@ -33,7 +33,7 @@ fn edit() -> impl Strategy<Value = Edit> {
 proptest! {
     /// To the last bit: how a text came to be must not matter.
     #[test]
-    fn looking_again_is_looking_anew(edits in prop::collection::vec(edit(), 1..40)) {
+    fn looking_again_finds_what_a_first_look_finds(edits in prop::collection::vec(edit(), 1..40)) {
         let mut composer = Composer::new();
         let mut scout = HeuristicScout::new();
         for edit in &edits {
@@ -119,7 +119,7 @@ fn a_pasted_book_is_bounded_and_still_read_exactly() {
     let book = "Chapter one, in which nothing happens at all.\n".repeat(3_000);
     let mut scout = HeuristicScout::new();
     let whole = scout.look(&book);
-    // Far behind what is read: nothing changes.
+    // Far beyond what is read: nothing changes.
     assert!(same(&whole, &scout.look(&format!("{book}def f(x): pass"))));
     let shorter = scout.look("Chapter one");
     assert!(same(&shorter, &HeuristicScout::new().look("Chapter one")));
@@ -130,6 +130,6 @@ fn a_look_is_timed_by_the_clock_it_is_given() {
     let clock = VirtualClock::new();
     let mut scout = HeuristicScout::new();
     let view = scout.look_timed("Hello there", &clock);
-    assert_eq!(view.last_us, 0, "a virtual clock stands still");
+    assert_eq!(view.last_us, 0, "a virtual clock does not move");
     assert!(same(&view, &HeuristicScout::new().look("Hello there")));
 }

@@ -218,7 +218,7 @@ fn typed_prompts_and_requests_share_a_session_and_hear_of_their_own_alone() {
     });
     let other = typist.engine.connect();
     let id = other.submit(ask_for(params(0.0, 0, 4))).unwrap();
-    // Its helper takes any request's event for that of the typed prompt.
+    // Its helper takes any request's event to be that of the typed prompt.
     let (_, typed) = typist.ask_typed(PROMPT);
     let asked = other.answer_to(id).unwrap().stats;
     assert_eq!(asked.tokens, 4);

@@ -169,7 +169,7 @@ fn nothing_is_decoded_twice_along_an_answer() {
         text.extend([tree.node(last).token, next]);
         tree.advance(last, next);
     }
-    // The text once, and every guess that was asked about: those that stood are not read again
+    // The text once, and every guess that was asked about: those that were kept are not read again
     // as text.
     let decoded = drafter.decoded() - before;
     assert!(asked > 12, "{asked}");
@@ -218,7 +218,7 @@ fn with_another_end(dir: &std::path::Path) -> std::path::PathBuf {
     const KEY: &[u8] = b"tokenizer.ggml.eos_token_id";
     let mut file = std::fs::read(model(SMOL)).unwrap();
     let at = file.windows(KEY.len()).position(|w| w == KEY).unwrap();
-    // Behind the key: the value's type (a 32-bit number) and the value.
+    // After the key: the value's type (a 32-bit number) and the value.
     let value = at + KEY.len() + 4;
     assert_ne!(file[value], 1);
     file[value..value + 4].copy_from_slice(&1_u32.to_le_bytes());
@@ -243,7 +243,7 @@ fn a_draft_that_ends_texts_with_another_token_is_refused_by_both_ids() {
 }
 
 #[test]
-fn more_branches_than_there_is_room_for_are_left_alone() {
+fn more_branches_than_fit_are_left_alone() {
     let _turn = common::turn();
     let (mut drafter, text, mut tree, tip) = asked_once();
     let mut answered = 0;

@@ -37,7 +37,7 @@ fn read(oracle: &mut dyn Oracle, prompt: &[TokenId]) {
     common::rows(oracle, prompt, WidthClass::BATCH.max);
 }
 
-/// Decodes behind `prompt`, one token a pass of `class`.
+/// Decodes after `prompt`, one token a pass of `class`.
 fn alone(
     oracle: &mut dyn Oracle,
     prompt: &[TokenId],
@@ -203,7 +203,7 @@ fn what_is_guessed_ahead_changes_no_token_and_is_kept() {
     let (plain, between) = told(false);
     let (tokens, left) = told(true);
     assert_eq!(tokens, plain);
-    // What was guessed beside a pass need not be guessed behind it.
+    // What was guessed during a pass need not be guessed after it.
     assert!(left * 2 < between, "{left} of {between} decodes are left");
 }
 

@@ -42,7 +42,7 @@ fn fork() -> (TokenTree, [Vec<NodeIdx>; 2]) {
     (tree, [vec![0, 1, 3, 5, 7], vec![0, 2, 4, 6, 8]])
 }
 
-/// Computes `tree` behind the prefix and every path of it alone; the largest difference.
+/// Computes `tree` after the prefix and every path of it alone; the largest difference.
 fn tree_against_paths(oracle: &mut dyn Oracle, tree: &TokenTree, paths: &[Vec<NodeIdx>]) -> f32 {
     oracle.truncate(PREFIX);
     let output = oracle.pass(tree, WidthClass::BATCH).expect("a pass");

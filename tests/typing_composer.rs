@@ -60,12 +60,12 @@ proptest! {
             match composer.apply(edit) {
                 Ok(change) => {
                     prop_assert!(fits.is_some());
-                    let stands = before.get(..change.from_byte);
-                    prop_assert!(stands.is_some(), "not a border: {change:?} of {before:?}");
-                    prop_assert!(composer.text().starts_with(stands.unwrap()));
+                    let kept = before.get(..change.from_byte);
+                    prop_assert!(kept.is_some(), "not a border: {change:?} of {before:?}");
+                    prop_assert!(composer.text().starts_with(kept.unwrap()));
                     prop_assert_eq!(change.submitted, *edit == Edit::Enter);
                     if change.from_byte == composer.text().len() {
-                        // "All of it stands" or cut at the end: nothing new may be behind it.
+                        // "All of it is kept" or cut at the end: nothing new may follow.
                         prop_assert!(before.starts_with(composer.text()));
                     }
                 }
@@ -100,7 +100,7 @@ fn says_from_which_byte_the_text_changed() {
     assert_eq!(
         from(&mut composer, Edit::Cursor { pos: 3 }),
         7,
-        "all stands"
+        "all is kept"
     );
     assert_eq!(from(&mut composer, insert("n")), 4, "ü has two bytes");
     assert_eq!(from(&mut composer, Edit::Backspace), 4);

@@ -149,7 +149,7 @@ fn pastes_are_seen_with_or_without_their_flag() {
     assert_eq!(
         Vec::from(view.gaps_ms),
         [120.0, 120.0],
-        "none beside a paste"
+        "none next to a paste"
     );
 
     let mut by_key = Desk::default();

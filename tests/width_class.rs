@@ -16,7 +16,7 @@ fn text(n: usize) -> Vec<TokenId> {
 }
 
 /// Where a pass of some width in `class` gives other bits than passes of `reference` tokens, both
-/// behind `prefix` tokens.
+/// after `prefix` tokens.
 fn faults(
     oracle: &mut dyn Oracle,
     class: WidthClass,
@@ -50,7 +50,7 @@ fn faults(
         let differ: Vec<_> = differ.collect();
         if !differ.is_empty() {
             faults.push(format!(
-                "{class:?} behind {prefix}, width {width}: rows {differ:?}"
+                "{class:?} after {prefix} tokens, width {width}: rows {differ:?}"
             ));
         }
     }
@@ -62,13 +62,13 @@ fn faults(
     let row = output.logits.of(width - 1).expect("a row");
     if !same_bits(row, &expected[width - 1]) {
         faults.push(format!(
-            "{class:?} behind {prefix}: logits of the last token alone"
+            "{class:?} after {prefix} tokens: logits of the last token alone"
         ));
     }
     faults
 }
 
-/// Behind few tokens and, where `long`, behind so many that ggml's attention has other kernels.
+/// After few tokens and, where `long`, after so many that ggml's attention has other kernels.
 fn check(name: &str, oracle: &mut dyn Oracle, long: bool) {
     let mut found = Vec::new();
     for prefix in if long { vec![20, 700] } else { vec![20] } {
@@ -91,7 +91,7 @@ fn check(name: &str, oracle: &mut dyn Oracle, long: bool) {
     assert!(found.is_empty(), "{name}: {found:#?}");
 }
 
-/// Types that a matrix is quantised to without a table of what matters in it.
+/// Types that a matrix is quantised to without an importance matrix.
 const TYPES: [GgmlType; 16] = [
     GgmlType::F32,
     GgmlType::F16,

@@ -6,9 +6,9 @@ another terminal is) and every form of the oracle, in turn, for so many rounds:
 
     nmos, as many threads as cores        nmos, one thread        llama.cpp, as many threads
 
-and beside them what two plain loops, in the place of a program with two threads, get of the
+and next to them what two plain loops, in the place of a program with two threads, get of the
 processors: the *share*. A report of ratios follows, with what is aimed at. With --traces the wait
-after Enter is measured too, on typing traces beside one loop, against the same prompts cold.
+after Enter is measured too, on typing traces next to one loop, against the same prompts cold.
 
     busy.py [--loops 0,1,2,3] [--rounds 3] [--tokens 48] [--traces 10] [--json FILE] [TRACE...]
 """
@@ -144,7 +144,7 @@ def table(rows):
 
 
 def waits(args, binary):
-    """The wait after Enter on traces beside one loop: anticipated, and cold in the same run."""
+    """The wait after Enter on traces next to one loop: anticipated, and cold in the same run."""
     traces = args.files or sorted((HERE.parents[1] / "tests" / "data" / "traces").glob("*.jsonl"))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
@@ -159,7 +159,7 @@ def waits(args, binary):
     pairs = [(row["ttft_ms"], row["cold_ttft_ms"]) for row in rows if row["ttft_ms"] and row["cold_ttft_ms"]]
     for name, q in (("p50", 0.5), ("p90", 0.9)):
         warm, cold = (sorted(column)[min(int(q * len(column)), len(column) - 1)] for column in zip(*pairs))
-        print(f"wait after Enter beside one loop, {len(pairs)} traces, {name}: {warm:.0f} ms, cold {cold:.0f} ms")
+        print(f"wait after Enter next to one loop, {len(pairs)} traces, {name}: {warm:.0f} ms, cold {cold:.0f} ms")
     return rows
 
 

@@ -28,7 +28,7 @@ use serde::Serialize;
 const TOKENS: usize = 96;
 const WIDTH: usize = 48;
 
-/// Readings of the same text, beside the first, that must give the same bits.
+/// Readings of the same text, besides the first, that must give the same bits.
 const AGAIN: usize = 4;
 
 /// How far ours may be from another's, as a multiple of how far llama.cpp's two are apart.

@@ -10,7 +10,7 @@ use nmos::telemetry::Hub;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Bytes that are read, behind as many as the ring holds.
+/// Bytes that are read, after as many as the ring holds.
 const READ: u64 = 8 << 30;
 
 /// Decimal gigabytes a second over the shards that stream by `plan`, in order of use, through a

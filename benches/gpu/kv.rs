@@ -130,7 +130,7 @@ impl Bench {
             }
             for column in (0..COLUMNS).rev() {
                 let began = Instant::now();
-                kv.release_behind(column * rows);
+                kv.release_after(column * rows);
                 releases.push(began.elapsed().as_secs_f64() * 1e6 / groups);
             }
         }
@@ -142,7 +142,7 @@ impl Bench {
     }
 
     /// The last logits of every pass over a page's border and back, and the median of a pass of 64
-    /// nodes behind them.
+    /// nodes after them.
     fn over_a_border(&self, model: &Model, kv: KvMemory) -> anyhow::Result<(Vec<Vec<f32>>, f64)> {
         const NODES: usize = WidthClass::BATCH.max;
         let row_bytes = 4 * model.layout.shape.kv_width();
@@ -170,7 +170,7 @@ impl Bench {
             oracle.commit(path);
             anyhow::Ok(())
         };
-        // Of many tokens that stand side by side the last is kept: cells are used fast.
+        // Of many tokens side by side the last is kept: cells are used fast.
         for i in 0..rows.div_ceil(NODES) - 1 {
             let mut tree = TokenTree::new();
             for (node, token) in noise(NODES, i * NODES, model.n_vocab())
@@ -252,7 +252,7 @@ fn contents(kv: &mut PagedKv, rows: usize) -> anyhow::Result<()> {
             "layer {layer}: lost what was written at border {border}"
         );
     }
-    kv.release_behind(rows);
+    kv.release_after(rows);
     kv.reach(COLUMNS * rows)?;
     zeros(kv, rows)?;
     for layer in 0..LAYERS {

@@ -264,7 +264,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Makes the model anew in the types of `quant`, compares that, and removes it.
+    /// Makes the model again in the types of `quant`, compares that, and removes it.
     fn compare_copy(&mut self, model: &Model, quant: Quant) -> anyhow::Result<()> {
         let name = format!("nmos-gpu-{}-{}.gguf", std::process::id(), quant.name());
         let path = std::env::temp_dir().join(name);

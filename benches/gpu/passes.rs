@@ -4,7 +4,7 @@
 //!  link alone:     as many bytes as a pass sends, from pinned memory, nothing computed
 //!  disk alone:     as many bytes as a pass reads (where memory holds not all), nothing sent
 //!  compute alone:  the same passes with all weights on the device (where they fit)
-//!  pass:           the window, reads and copies beside computing
+//!  pass:           the window, reads and copies during computing
 //! ```
 
 use super::timeline::Timeline;
@@ -168,7 +168,7 @@ impl Bench {
         Ok(held)
     }
 
-    /// The times of passes of every width, behind a few tokens.
+    /// The times of passes of every width, after a few tokens.
     fn times(
         &self,
         model: &Model,

@@ -1,6 +1,6 @@
 //! At which widths a token keeps its bits.
 //!
-//! A token behind the same tokens is computed in passes of several widths, and in each
+//! A token after the same tokens is computed in passes of several widths, and in each
 //!
 //! ```text
 //!  as before   [ 0 1 2 3 . . ]      against the same tokens in the width before
@@ -23,7 +23,7 @@ pub const WIDEST: usize = 512;
 /// Tokens before those of the passes: few, and so many that attention has other kernels.
 const PREFIXES: [usize; 2] = [20, 700];
 
-/// How many tokens' logits are other bits, of how many, and the largest difference.
+/// How many tokens' logits differ in their bits, of how many, and the largest difference.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Differ {
     tokens: usize,
@@ -76,7 +76,7 @@ impl Bench {
         let mut oracle = self.open(model, Some(model.whole()))?;
         println!("\ntokens whose logits are other bits, and by how much at most");
         println!(
-            "  behind  width  {:18}  {:18}  {:18}  {:18}",
+            "   after  width  {:18}  {:18}  {:18}  {:18}",
             "as before", "moved", "padded", "in a tree"
         );
         for prefix in PREFIXES {
@@ -117,7 +117,7 @@ impl Bench {
         let all = [row.moved, row.padded, row.in_a_tree];
         let before = row.width == WidthClass::WIDE.min || row.as_before.none();
         if !before || !all.into_iter().all(Differ::none) {
-            let what = format!("bits at width {} behind {}", row.width, row.prefix);
+            let what = format!("bits at width {} after {} tokens", row.width, row.prefix);
             self.report.failed.push(what);
         }
     }
@@ -138,7 +138,7 @@ fn rows(
     Ok((0..tokens.len()).filter_map(row).collect())
 }
 
-/// One width behind `prefix` committed tokens, and the logits of the chain.
+/// One width after `prefix` committed tokens, and the logits of the chain.
 fn one(
     oracle: &mut LayerOracle,
     text: &[TokenId],

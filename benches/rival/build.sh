@@ -31,7 +31,7 @@ fi
 
 echo "build.sh: building llama.cpp's tools in $dir (about 5 minutes on 2 cores)" >&2
 # Native: the rival gets every instruction this CPU has. No shared libraries, so
-# that the binaries need nothing beside them.
+# that the binaries need nothing else.
 cmake -S "$source" -B "$dir/build-$version" \
     -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DGGML_CUDA=OFF -DBUILD_SHARED_LIBS=OFF \
     -DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w \

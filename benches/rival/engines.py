@@ -64,7 +64,7 @@ class Setting:
     # NMOS's --recycle.
     recycle: bool = False
     # Whether llama.cpp copies the oracle's weights into the layout of its fastest
-    # kernels, as it does unless told otherwise. Without room for the copy that is slow.
+    # kernels, as it does unless told otherwise. Without memory for the copy that is slow.
     repack: bool = False
 
     def chatml(self, prompt):

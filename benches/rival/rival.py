@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares `nmos run` with llama.cpp in a memory cgroup; see README.md beside it."""
+"""Compares `nmos run` with llama.cpp in a memory cgroup; see README.md next to it."""
 
 import argparse
 import json

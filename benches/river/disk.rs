@@ -35,7 +35,7 @@ impl Disk {
     /// measure of a pass.
     pub fn bytes_per_s(&self) -> f64 {
         let ours = median(self.river_gb_s.iter().copied());
-        // Without fio its median is no number, and loses.
+        // Without fio its median is NaN, and the other is taken.
         median(self.fio_gb_s.iter().copied()).max(ours) * 1e9
     }
 

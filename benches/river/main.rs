@@ -3,7 +3,7 @@
 //!
 //! `make bench-river` runs it; `--help` says what can be set. It takes some minutes, reads the
 //! default oracle from disk many times, and wants a machine that does nothing else. Nothing
-//! here is a pass mark: limits stand beside the figures that they are for.
+//! here is a pass mark: limits are printed next to the figures that they are for.
 
 #![allow(
     clippy::unwrap_used,

@@ -20,7 +20,7 @@ const SHARES: [u64; 3] = [25, 50, 75];
 /// Context of these passes.
 const CTX: usize = 1024;
 
-/// Tokens that stand in the context.
+/// Tokens that are in the context.
 const PREFIX: usize = 32;
 
 #[derive(Debug, Serialize)]
@@ -134,7 +134,7 @@ pub fn print_placements(rows: &[Placements]) {
     }
 }
 
-/// An oracle with a prefix in its context and its first laps behind it.
+/// An oracle with a prefix in its context and its first laps done.
 struct Bench {
     oracle: LayerOracle,
 }

@@ -229,7 +229,7 @@ def _open60(runs):
 def text_groups(runs):
     """Runs of ours whose texts must agree: one prompt and seed, one form and width class.
 
-    Classes that begin at one width have the same kernels; they differ in room alone.
+    Classes that begin at one width have the same kernels; they differ in size alone.
     """
     groups = {}
     for run in runs:

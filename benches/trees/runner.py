@@ -34,7 +34,7 @@ class Runner:
             if not path.is_file():
                 raise cage.CageError(f"{path} is not there")
         with cage.Cgroup(64 * MIB):
-            pass  # Without the right to make one, nothing else is worth beginning.
+            pass  # Without the right to make one, nothing else can begin.
         self.binary = args.nmos.absolute()
         self.binary_stat = _identity(self.binary)
         self.build = " ".join(_output([self.binary, "--version"]).splitlines()[:1])
@@ -162,7 +162,7 @@ class Runner:
         setting = replace(
             self.setting, ram=placement.ram, temperature=job.temperature, seed=job.seed, tree=variant.tree,
             draft=self._draft(variant), recycle=variant.recycle,
-            # The copy has room only where all fits.
+            # The copy fits only where all weights do.
             repack=job.resident == grid.WHOLE,
         )  # fmt: skip
         if variant.engine == "nmos":

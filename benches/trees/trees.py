@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures token trees of every size against each other and llama.cpp; see README.md beside it."""
+"""Measures token trees of every size against each other and llama.cpp; see README.md next to it."""
 
 import argparse
 import json

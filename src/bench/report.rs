@@ -84,7 +84,7 @@ impl MachineFacts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ModelFacts {
     pub role: &'static str,
-    /// By its own word.
+    /// As its metadata says.
     pub name: String,
     /// It was made to have a large model's size with a small one's function.
     pub forged: bool,

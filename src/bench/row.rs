@@ -62,7 +62,7 @@ impl Row {
         row
     }
 
-    /// Adds what a run says beside its figures, and hands those back.
+    /// Adds what a run says besides its figures, and hands those back.
     fn take(&mut self, name: &str, run: Run, wanted_sha256: &str) -> Option<AnswerStats> {
         if let Some(found) = &run.prompt_sha256 {
             let right = found.eq_ignore_ascii_case(wanted_sha256);
@@ -127,7 +127,7 @@ impl ScoutScore {
 }
 
 impl Serialize for Row {
-    /// The trace's facts and, beside them, every figure by its name in the contract: null
+    /// The trace's facts and, next to them, every figure by its name in the contract: null
     /// where the run has none.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

@@ -5,7 +5,7 @@ use super::{FigurePercentiles, Percentiles, Row};
 /// Columns of a line, as long as figures stay within theirs.
 pub const WIDTH: usize = 120;
 
-/// Names, units and widths of the columns behind the trace's.
+/// Names, units and widths of the columns after the trace's.
 const COLUMNS: [(&str, &str, usize); 14] = [
     ("from", "", 5),
     ("label", "", 5),

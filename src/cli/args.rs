@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_options_stand_before_or_after_the_command() {
+    fn shared_options_come_before_or_after_the_command() {
         for line in [
             ["nmos", "--ram", "1GiB", "doctor"],
             ["nmos", "doctor", "--ram", "1GiB"],

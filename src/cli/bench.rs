@@ -108,7 +108,7 @@ fn run(args: &BenchArgs, settings: &Settings, out: &mut impl Write) -> anyhow::R
     output.progress.clear();
     let options = output.options;
     engine.shutdown_telling(tell_wait);
-    // Also after a failure: what was measured stands.
+    // Also after a failure: what was measured is kept.
     let complete = matches!(ended, Ok(SuiteEnd::Complete));
     let summary = match &ended {
         Ok(_) => summary(&rows, cases.len(), out),
@@ -166,7 +166,7 @@ fn measure(
     bench::run(session, cases, output, rows)
 }
 
-/// Prints rows on standard output and what goes on beside it.
+/// Prints rows on standard output, and on the terminal what goes on.
 struct Output<'a, W: Write> {
     out: &'a mut W,
     progress: Progress,
@@ -272,7 +272,7 @@ fn run_name(number: usize, of: usize, how: Play) -> String {
     format!("trace {number} of {of}, {how}")
 }
 
-/// What stands below the rows.
+/// What is printed below the rows.
 fn summary(rows: &[Row], of: usize, out: &mut impl Write) -> io::Result<()> {
     if !rows.is_empty() {
         writeln!(

@@ -79,7 +79,7 @@ impl AnswerFlags {
 
 impl Args for AnswerFlags {
     fn augment_args(command: Command) -> Command {
-        // In the help, what is said in a number comes before what is said in words.
+        // In the help, flags that take numbers come before those that take words.
         let (numbers, texts): (Vec<_>, Vec<_>) =
             rows(Scope::Answer).partition(|(row, _)| row.is_number());
         command.args(numbers.into_iter().chain(texts).map(arg))

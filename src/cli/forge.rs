@@ -24,14 +24,14 @@ use std::sync::atomic::AtomicBool;
 #[derive(Debug, Args)]
 #[command(
     long_about = "Make a large test model that computes what the oracle computes: deeper by layers \
-                  that add nothing, wider by columns that are worth nothing. The result is \
+                  that add nothing, wider by columns that are zero. The result is \
                   compared with the oracle before it gets its name."
 )]
 pub struct ForgeArgs {
     /// The file to make
     #[arg(value_name = "FILE", required_unless_present = "dry_run")]
     pub output: Option<PathBuf>,
-    /// Layers in all; the added ones stand evenly between the real ones
+    /// Layers in all; the added ones are spread evenly among the real ones
     #[arg(long, value_name = "N", help_heading = "Shape")]
     pub layers: Option<usize>,
     /// As many layers as bring the file to about this size, as in 4.7GB
@@ -57,7 +57,7 @@ pub struct ForgeArgs {
     /// Elements of the feed-forward [default: in the source's ratio to the width]
     #[arg(long, value_name = "N", help_heading = "Shape")]
     pub ff: Option<usize>,
-    /// Quantise the weights anew first
+    /// Quantise the weights again first
     #[arg(long, value_name = "MIX", value_parser = quant_parser())]
     pub quant: Option<Quant>,
     /// The number that the filler's bytes start from
@@ -126,7 +126,7 @@ fn run(args: &ForgeArgs, settings: &Settings, out: &mut impl Write) -> anyhow::R
     describe(&forge, out)?;
     let output = match &args.output {
         Some(output) if !args.dry_run => output,
-        place => return room(&forge, place.as_deref(), out),
+        place => return tell_space(&forge, place.as_deref(), out),
     };
     let check = match args.no_verify {
         true => None,
@@ -171,8 +171,8 @@ fn describe(forge: &Forge, out: &mut impl Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a dry run ends with.
-fn room(forge: &Forge, output: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> {
+/// Says what space on the disk it takes, with which a dry run ends.
+fn tell_space(forge: &Forge, output: Option<&Path>, out: &mut impl Write) -> anyhow::Result<()> {
     let needed = forge.needed_bytes();
     let place = output.unwrap_or(Path::new("model.gguf"));
     let free = free_bytes(place)

@@ -70,13 +70,13 @@ pub fn engine_options(settings: &Settings) -> anyhow::Result<EngineOptions> {
 /// Says that fewer threads compute than were asked for. Sessions say it themselves.
 pub fn tell_threads(settings: &Settings) {
     if let Some(notice) = crate::system::threads_notice(settings.threads.value) {
-        // Whoever cannot be told gets what is computed all the same.
+        // Where this cannot be printed, the answer is computed all the same.
         let _ = writeln!(io::stderr(), "note: {notice}");
     }
 }
 
 /// Says what an end waits for, where a second Ctrl-C does not.
 pub fn tell_wait(what: &str) {
-    // Whoever cannot be told waits all the same.
+    // Where this cannot be printed, the wait is the same.
     let _ = writeln!(io::stderr(), "{what}; Ctrl-C again ends at once");
 }

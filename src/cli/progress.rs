@@ -107,7 +107,7 @@ impl Progress {
         }
     }
 
-    /// Text of the answer comes: takes the line away for good if it stands in the way.
+    /// Text of the answer comes: takes the line away for good if it is in the way.
     pub fn make_way(&mut self) {
         if self.shared {
             self.clear();

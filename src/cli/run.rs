@@ -223,7 +223,7 @@ fn finish<O: Write, E: Write>(
     Ok(())
 }
 
-/// Ends the answer's last line, so that what follows stands on its own.
+/// Ends the answer's last line, so that what follows has a line of its own.
 fn end_line<O: Write, E: Write>(text: &str, output: &mut Output<'_, O, E>) -> anyhow::Result<()> {
     output.progress.clear();
     if !output.json && !text.is_empty() && !text.ends_with('\n') {

@@ -1,6 +1,6 @@
 //! A file before it is made: its header, and for each tensor where its bytes come from.
 //!
-//! Added layers stand evenly between the real ones, each behind the real layer whose tensors
+//! Added layers are spread evenly among the real ones, each after the real layer whose tensors
 //! and types it repeats, so that bytes and types are spread over a pass as in the source:
 //!
 //! ```text
@@ -188,7 +188,7 @@ fn layers_for(source: &Source, dims: Dims, size: Bytes) -> Result<usize, ForgeEr
     })
 }
 
-/// How many layers stand behind real layer `layer`, itself included.
+/// How many layers come of real layer `layer`: itself, and those added right after it.
 fn run_length(layer: usize, real: usize, layers: usize) -> usize {
     let added = layers - real;
     1 + (layer + 1) * added / real - layer * added / real

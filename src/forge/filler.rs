@@ -1,4 +1,4 @@
-//! Blocks that are worth nothing: random bytes under scales of zero.
+//! Blocks whose elements are all zero: random bytes under scales of zero.
 //!
 //! ```text
 //!  q4_K  | d dmin | scales       | quants              |   144 bytes, 256 elements
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! An element is a product with its block's scale, so that all of them are zero, while the
-//! file takes its full room on a disk that compresses and every byte is read and multiplied.
-//! Plain floats have no scale: of them only zeros are worth nothing.
+//! file takes its full space on a disk that compresses and every byte is read and multiplied.
+//! Plain floats have no scale: for them the blocks hold only zeros.
 
 use crate::model::GgmlType;
 use std::ops::Range;
@@ -40,7 +40,7 @@ fn scale_bytes(ty: GgmlType) -> Option<Range<usize>> {
 }
 
 impl Filler {
-    /// `None` for a type whose blocks cannot be made worthless.
+    /// `None` for a type whose blocks cannot be made zero.
     pub fn new(ty: GgmlType, seed: u64) -> Option<Self> {
         Some(Self {
             block_bytes: usize::try_from(ty.block_bytes()).ok()?,

@@ -68,7 +68,7 @@ pub enum ForgeError {
         "{}: the disk has {free} free, and {needed} are needed; nothing was written",
         path.display()
     )]
-    Room {
+    NoSpace {
         path: PathBuf,
         needed: Bytes,
         free: Bytes,
@@ -212,7 +212,7 @@ impl Forge {
         self.grown.as_ref().or(self.requantised.as_ref())
     }
 
-    /// Room that is taken while it is made.
+    /// Space on the disk that is taken while it is made.
     pub fn needed_bytes(&self) -> Bytes {
         let files = [&self.requantised, &self.grown];
         Bytes(files.into_iter().flatten().map(|b| b.file_bytes().0).sum())
@@ -221,7 +221,7 @@ impl Forge {
     /// Makes the file at `output`, and compares it where `check` is given.
     ///
     /// # Errors
-    /// A disk without the room, before anything is written; a failed read or write; a stop; a
+    /// A disk without the space, before anything is written; a failed read or write; a stop; a
     /// model that computes something else. Nothing is left of the file then.
     pub fn make(
         &self,
@@ -229,7 +229,7 @@ impl Forge {
         check: Option<Check>,
         watch: &Watch<'_>,
     ) -> Result<Made, ForgeError> {
-        self.require_room(output)?;
+        self.require_space(output)?;
         let original = self.source.gguf();
         let requantised = match &self.requantised {
             Some(blueprint) => {
@@ -260,7 +260,7 @@ impl Forge {
         Ok(made)
     }
 
-    fn require_room(&self, output: &Path) -> Result<(), ForgeError> {
+    fn require_space(&self, output: &Path) -> Result<(), ForgeError> {
         if output.symlink_metadata().is_ok() {
             return Err(ForgeError::Exists(output.to_owned()));
         }
@@ -271,7 +271,7 @@ impl Forge {
         })?;
         let needed = self.needed_bytes();
         if needed > free {
-            return Err(ForgeError::Room {
+            return Err(ForgeError::NoSpace {
                 path: output.to_owned(),
                 needed,
                 free,

@@ -1,4 +1,4 @@
-//! Which type each tensor gets when a model is quantised anew: the usual mixtures, by the names
+//! Which type each tensor gets when a model is quantised again: the usual mixtures, by the names
 //! that llama.cpp gives them.
 //!
 //! A mixture has one type for most matrices, and spends more bits where quality depends on
@@ -22,7 +22,7 @@ pub enum Quant {
     F32,
 }
 
-/// What the choice depends on beside the tensor itself.
+/// What the choice depends on besides the tensor itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Model {
     pub layers: usize,

@@ -37,7 +37,7 @@ impl<'a> Known<'a> {
         self.spec.kind == Kind::Norm && self.cols() == Axis::Embedding
     }
 
-    /// The tensor's name where it stands in layer `layer`.
+    /// The tensor's name where it is in layer `layer`.
     pub fn name_in(&self, layer: usize) -> String {
         format!("blk.{layer}.{}", self.spec.slot.name())
     }

@@ -1,8 +1,8 @@
 //! A file that is there whole or not at all.
 //!
-//! It grows under a hidden name beside its place and gets its own name at the end. Dropped
-//! before that, by an error or a stop, it is removed. Its room is taken at once, so that nobody
-//! else can take it meanwhile, and in one piece where the file system has one.
+//! It grows under a hidden name next to its place and gets its own name at the end. Dropped
+//! before that, by an error or a stop, it is removed. Its space on the disk is taken at once, so
+//! that nobody else can take it meanwhile, and in one piece where the file system has one.
 
 use crate::system;
 use crate::units::Bytes;

@@ -1,9 +1,9 @@
 //! Whether a forged model computes what its source does.
 //!
 //! The source answers two prompts greedily. The forged model reads each prompt with that answer
-//! behind it, in one pass: in a width class a token's logits do not depend on what else is in
-//! the pass, so that they are those it would have answered by. What is a large model's time is
-//! thus spent once a prompt, not once a token.
+//! after it, in one pass: in a width class a token's logits do not depend on what else is in the
+//! pass, so that they are those it would have answered by. The time of a large model's pass is thus
+//! spent once a prompt, not once a token.
 
 use super::{ForgeError, Watch};
 use crate::ggml::llama::LlamaError;

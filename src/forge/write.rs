@@ -233,7 +233,7 @@ impl Tensor<'_> {
     }
 }
 
-/// Multiplies floats as they stand in a file.
+/// Multiplies floats in the byte order of a file.
 fn scale(floats: &mut [u8], factor: f64) {
     for bytes in floats.chunks_exact_mut(4) {
         let value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);

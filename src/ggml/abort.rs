@@ -14,14 +14,14 @@ use std::sync::OnceLock;
 /// Told of an abort.
 static ON_ABORT: OnceLock<fn(&str)> = OnceLock::new();
 
-/// Calls `tell` with ggml's words (a file, a line, what does not hold), or an uncaught
-/// exception's, before the process is aborted, on the thread that failed. Without it they go to
-/// standard error. The first stays.
+/// Calls `tell` with ggml's words (a file, a line, what does not hold), or an uncaught exception's,
+/// before the process is aborted, on the thread that failed. Without it they go to standard error.
+/// Only the first call counts.
 pub fn on_abort(tell: fn(&str)) {
     let _ = ON_ABORT.set(tell);
 }
 
-/// Sees to it that an abort is told of. To be called before llama.cpp is asked for anything.
+/// Has aborts reported. To be called before llama.cpp is asked for anything.
 pub(super) fn watch() {
     // SAFETY: both functions take what they are called with, and are there for good.
     unsafe {

@@ -18,8 +18,8 @@ unsafe extern "C" {
     fn nmos_barrier_was_called() -> bool;
 }
 
-/// Puts it in place of that of the CPU backend that is loaded. Where that is of another make,
-/// its own stays.
+/// Replaces the barrier of the CPU backend that is loaded. A backend of another build keeps its
+/// own.
 pub(super) fn install() {
     let Ok(functions) = CpuFunctions::get() else {
         return;

@@ -26,7 +26,7 @@ impl Context {
         // SAFETY: the context is alive.
         let raw = unsafe { sys::ggml_new_graph_custom(self.0.raw.as_ptr(), nodes, false) };
         let Some(raw) = NonNull::new(raw) else {
-            panic!("a ggml context has no room for a graph of {nodes} nodes");
+            panic!("a ggml context has no space for a graph of {nodes} nodes");
         };
         Graph {
             raw,
@@ -151,7 +151,7 @@ impl Compute {
         unsafe { sys::ggml_gallocr_get_buffer_size(self.scratch.0, 0) }
     }
 
-    /// Begins to compute a graph behind what the stream has been asked for. Its intermediate
+    /// Begins to compute a graph after what the stream has been asked for. Its intermediate
     /// results are there for what the stream is asked for before the next graph.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ pub struct ThreadsUsed {
 }
 
 impl ThreadsUsed {
-    /// Both together.
+    /// The least and the most of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -41,7 +41,7 @@ pub(super) struct Crew {
     functions: CpuFunctions,
     /// Clocks of the processor time of all threads but the one that asks.
     clocks: Vec<libc::clockid_t>,
-    /// What those said last.
+    /// What those clocks showed together, at the last reading.
     clocks_said: Duration,
     share: Share,
     used: ThreadsUsed,
@@ -51,7 +51,7 @@ pub(super) struct Crew {
 unsafe impl Send for Crew {}
 
 impl Crew {
-    /// So many threads.
+    /// Starts `threads` threads, the one that asks among them.
     ///
     /// # Errors
     /// Where the backend lacks what is needed, or there are no threads to be had.

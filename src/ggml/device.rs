@@ -171,12 +171,12 @@ impl Device {
             return Ok(None);
         };
         let (range, len) = (Rc::new(range), granules * granule_bytes);
-        // Tensors name a buffer of the device's kind; how long it is nobody asks.
+        // Tensors must name a buffer of the device's kind, whose length nobody asks for.
         let stub = self.allocate(DeviceBuffer::ALIGNMENT)?;
         let ctx = Context::new(1, 0);
         let flat = ctx.tensor(GgmlType::I8, &[len]);
-        // SAFETY: the buffer is kept beside the tensor, whose bytes are all of the range.
-        unsafe { flat.put_beside(stub.0.as_ptr(), range.base()) };
+        // SAFETY: the buffer is kept with the tensor, whose bytes are all of the range.
+        unsafe { flat.put_outside(stub.0.as_ptr(), range.base()) };
         let buffer = DeviceBuffer(Rc::new(Inner {
             flat,
             buffer: stub,
@@ -199,7 +199,7 @@ impl Device {
             return Arena::new(len);
         }
         let len = len.max(1).next_multiple_of(Arena::ALIGNMENT);
-        // Room to begin at a whole huge page.
+        // Long enough to begin at a whole huge page.
         // SAFETY: the buffer type belongs to the device; the buffer is freed with the arena.
         let raw = unsafe { sys::ggml_backend_buft_alloc_buffer(kind, len + Arena::ALIGNMENT) };
         let buffer = NonNull::new(raw).map(RawBuffer).ok_or_else(|| {
@@ -407,6 +407,6 @@ impl Span {
     }
 }
 
-/// Most bytes behind a tensor's data that a device's kernels may read: those of fewer than 512
+/// Most bytes after a tensor's data that a device's kernels may read: those of fewer than 512
 /// elements of a quantised type.
 pub const MOST_PADDING: usize = 768;

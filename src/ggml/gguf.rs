@@ -2,7 +2,7 @@
 //!
 //! ggml lays the header out, so that what is written is what it reads. Tensor data is the
 //! writer's own business: in the table's order, each tensor at the next multiple of the
-//! alignment, the first right behind the header.
+//! alignment, the first right after the header.
 
 use super::element::GgmlType;
 use super::guard;
@@ -26,7 +26,7 @@ pub struct GgufHeader {
 pub enum GgufHeaderError {
     #[error("{}: ggml cannot read its metadata; the log says why", .0.display())]
     Unreadable(PathBuf),
-    #[error("the name {0:?} cannot stand in a GGUF file")]
+    #[error("the name {0:?} cannot be in a GGUF file")]
     Name(String),
     #[error("tensor {0} is there twice")]
     Twice(String),
@@ -115,7 +115,7 @@ impl GgufHeader {
         Ok(())
     }
 
-    /// Adds a tensor behind the others; `ne` are its dimensions, the fastest first.
+    /// Adds a tensor after the others; `ne` are its dimensions, the fastest first.
     ///
     /// # Errors
     /// A name that is there already, or cannot be.
@@ -143,7 +143,7 @@ impl GgufHeader {
         Ok(())
     }
 
-    /// The header as it stands in the file, padded to where tensor data begins.
+    /// The header as it is in the file, padded to where tensor data begins.
     pub fn to_bytes(&self) -> Vec<u8> {
         // SAFETY: `self` owns a live object; the buffer has as many bytes as it asks for.
         unsafe {

@@ -1,8 +1,8 @@
 //! llama.cpp's graph, stopped where weights have to be placed.
 //!
-//! llama.cpp asks before each step (node) of a graph whether somebody wants to see it, and goes
-//! on to ask about further steps until somebody does; then it computes all of them and tells.
-//! A [`Hook`] hangs on that:
+//! llama.cpp asks before each step (node) of a graph whether somebody wants to see it, and goes on
+//! to ask about further steps until somebody does; then it computes all of them and tells. A
+//! [`Hook`] uses that:
 //!
 //! ```text
 //!  before(step 1) false   before(step 2) false   before(step 3) true

@@ -190,7 +190,7 @@ impl LlamaRun<Hooks> {
         let mut params = options.params();
         params.op_offload = false;
         params.offload_kqv = false;
-        // SAFETY: the box is kept beside the context, and dropped after it.
+        // SAFETY: the box is kept with the context, and dropped after it.
         unsafe { hooked.install(&mut params) };
         let hooks = Hooks {
             hooked: Some(hooked),

@@ -102,18 +102,18 @@ pub fn init() -> Result<&'static LlamaBackend, InitError> {
 }
 
 /// Where ggml's backends may be, in the order of search: told by the user (`NMOS_BACKENDS`), in
-/// `backends` beside the executable, or where they were built. The first that holds one for the
+/// `backends` next to the executable, or where they were built. The first that holds one for the
 /// CPU is used, and no other.
 pub fn backend_folders() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     if let Some(folder) = std::env::var_os("NMOS_BACKENDS").filter(|v| !v.is_empty()) {
         folders.push(PathBuf::from(folder));
     }
-    if let Some(beside) = std::env::current_exe()
+    if let Some(folder) = std::env::current_exe()
         .ok()
         .and_then(|exe| exe.parent().map(Path::to_owned))
     {
-        folders.push(beside.join("backends"));
+        folders.push(folder.join("backends"));
     }
     if let Some(built) = option_env!("NMOS_BACKENDS_DIR") {
         folders.push(PathBuf::from(built));
@@ -130,7 +130,7 @@ pub fn no_gpu() -> Option<&'static str> {
 }
 
 /// Loads the GPU's library that `NMOS_GGML_CUDA` names: a file, or a folder that holds
-/// `libggml-cuda*.so`. One that lies beside the CPU's is loaded with them.
+/// `libggml-cuda*.so`. One that lies next to the CPU's is loaded with them.
 fn load_gpu(cpu_folders: &[PathBuf]) {
     let Some(told) = std::env::var_os("NMOS_GGML_CUDA").filter(|v| !v.is_empty()) else {
         return;
@@ -193,7 +193,7 @@ fn load_library(library: &Path) -> Result<(), String> {
 
 fn load_backends(folder: &Path) {
     // One after the other is asked how well it suits this processor: with cold files each of them
-    // would wait for the disk anew. A GPU's library is many times as large, and of one kind.
+    // would wait for the disk again. A GPU's library is many times as large, and of one kind.
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     files
         .map(|file| file.path())

@@ -211,7 +211,7 @@ impl Model {
         Err(fail("llama.cpp does not say how many tokens".to_owned()))
     }
 
-    /// The bytes that a token stands for; those of a control token are its name where `special`,
+    /// The bytes of a token's text; those of a control token are its name where `special`,
     /// else none. None for a number that is no token.
     pub fn piece(&self, token: i32, special: bool) -> Vec<u8> {
         let Some(token) = self.token(token) else {

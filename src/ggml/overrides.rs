@@ -8,8 +8,8 @@ use llama_cpp_sys_2::llama_model_kv_override as Entry;
 use std::ffi::c_char;
 use std::path::Path;
 
-/// llama.cpp's room for a key and for a text, with the zero that ends it.
-const ROOM: usize = 128;
+/// Bytes that llama.cpp has for a key, and for a text, with the zero that ends it.
+const FIELD_BYTES: usize = 128;
 
 /// A value of a key.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub(super) enum Value<'a> {
 pub(super) struct Overrides(Vec<Entry>);
 
 impl Overrides {
-    /// `None`: a key or a text is longer than llama.cpp has room for.
+    /// `None`: a key or a text is longer than llama.cpp has bytes for.
     pub(super) fn new(pairs: &[(&str, Value<'_>)]) -> Option<Self> {
         let mut entries = Vec::with_capacity(pairs.len() + 1);
         for &(key, value) in pairs {
@@ -72,12 +72,12 @@ fn blank() -> Entry {
     unsafe { std::mem::zeroed() }
 }
 
-fn text(text: &str) -> Option<[c_char; ROOM]> {
-    let mut room = [0; ROOM];
-    for (to, from) in room.iter_mut().zip(text.bytes()) {
+fn text(text: &str) -> Option<[c_char; FIELD_BYTES]> {
+    let mut field = [0; FIELD_BYTES];
+    for (to, from) in field.iter_mut().zip(text.bytes()) {
         *to = c_char::from_ne_bytes([from]);
     }
-    (text.len() < ROOM).then_some(room)
+    (text.len() < FIELD_BYTES).then_some(field)
 }
 
 #[cfg(test)]
@@ -86,14 +86,14 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_refused_and_the_list_ends() {
-        let long = "x".repeat(ROOM);
+        let long = "x".repeat(FIELD_BYTES);
         assert!(Overrides::new(&[(&long, Value::Number(1))]).is_none());
         assert!(Overrides::new(&[("key", Value::Text(&long))]).is_none());
         let fits = &long[1..];
         let list = Overrides::new(&[(fits, Value::Text(fits)), ("n", Value::Number(-7))]).unwrap();
         assert_eq!(list.0.len(), 3);
-        assert_eq!(list.0[0].key[ROOM - 1], 0);
-        assert_ne!(list.0[0].key[ROOM - 2], 0);
+        assert_eq!(list.0[0].key[FIELD_BYTES - 1], 0);
+        assert_ne!(list.0[0].key[FIELD_BYTES - 2], 0);
         assert_eq!(list.0[2].key[0], 0);
     }
 }

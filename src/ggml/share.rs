@@ -10,16 +10,16 @@
 //!            +-------------^ another program comes        ^ and is gone
 //! ```
 //!
-//! With fewer threads than asked for nothing is seen of cores that are free again: now and then
-//! a short trial with all of them tells, more seldom the more often it was in vain.
+//! With fewer threads than asked for, cores that are free again go unseen: now and then a short
+//! trial with all threads looks for them, the more seldom the more trials were in vain.
 
 use std::time::Duration;
 
-/// Threads are judged by so much time of computing.
+/// Time of computing over which threads are judged.
 const WINDOW: Duration = Duration::from_millis(20);
 
-/// What of a core may be missing without anything being done about it: the screen is drawn and
-/// the disk is read by other threads of ours.
+/// How much of a core may be missing before anything is done about it: the screen is drawn and the
+/// disk is read by other threads of ours.
 const MISSING: f64 = 0.25;
 
 /// Time of computing between trials, at first and at the most.

@@ -1,13 +1,13 @@
 //! Work that a device does in order: copies and graphs of one ggml backend. Two streams of a
-//! device run beside each other and wait for each other by events.
+//! device run at the same time and wait for each other by events.
 //!
 //! ```text
 //!  copy stream:     wait(free 0) send -> slot 0, record(full 0)   wait(free 1) send -> slot 1 ...
 //!  compute stream:               wait(full 0) graph over slot 0, record(free 0)  wait(full 1) ...
 //! ```
 //!
-//! A device without events or asynchronous copies (the CPU) does each as it is asked for; what
-//! is written for streams is right there too.
+//! A device without events or asynchronous copies (the CPU) does each as it is asked for; code for
+//! streams is right there too.
 
 use super::device::{Device, DeviceBuffer, Span};
 use super::error::ComputeError;
@@ -64,8 +64,8 @@ impl Stream {
         }
     }
 
-    /// Copies `from` to the start of `to`. Until the copy has been made (an event behind it, or
-    /// [`Stream::synchronize`]) `from` must not be written to.
+    /// Copies `from` to the start of `to`. Until the copy has been made (an event recorded after
+    /// it, or [`Stream::synchronize`]) `from` must not be written to.
     ///
     /// # Panics
     /// If it does not fit.
@@ -86,7 +86,7 @@ impl Stream {
     }
 
     /// Copies the data of `from`, which a graph of this stream computes, to the start of `into`.
-    /// There to be read behind an event, or [`Stream::synchronize`].
+    /// There to be read after an event, or [`Stream::synchronize`].
     ///
     /// # Panics
     /// If it does not fit, or the tensor has no data.
@@ -141,7 +141,7 @@ impl Drop for Stream {
     }
 }
 
-/// A mark in a stream's work. One that was never recorded is waited for by nobody.
+/// A mark in a stream's work. Waiting for one that was never recorded returns at once.
 #[derive(Debug)]
 pub struct Event(Option<NonNull<sys::ggml_backend_event>>);
 

@@ -53,7 +53,7 @@ pub struct Tensor {
 }
 
 impl Context {
-    /// A context with room for `tensors` tensors and one graph of `nodes` nodes.
+    /// A context for at most `tensors` tensors and one graph of `nodes` nodes.
     ///
     /// # Panics
     /// If there is no memory for it.
@@ -107,7 +107,7 @@ impl Context {
 
     pub(super) fn wrap(&self, raw: *mut sys::ggml_tensor) -> Tensor {
         let Some(raw) = NonNull::new(raw) else {
-            panic!("a ggml context has no room for another tensor");
+            panic!("a ggml context has no space for another tensor");
         };
         Tensor {
             raw,
@@ -204,7 +204,7 @@ impl Tensor {
         // SAFETY: the address lies in `buffer`, which the context keeps from now on.
         unsafe {
             if buffer.is_reserved() {
-                self.put_beside(buffer.raw(), span.addr());
+                self.put_outside(buffer.raw(), span.addr());
             } else {
                 self.put_at(buffer.raw(), span.addr());
             }
@@ -214,7 +214,7 @@ impl Tensor {
     /// Puts its data at the start of `place`; see [`Tensor::place`] and [`Tensor::place_on`].
     ///
     /// # Panics
-    /// As those.
+    /// As [`Tensor::place`] and [`Tensor::place_on`].
     pub fn put(&self, place: &Place) {
         match place {
             Place::Host(region) => self.place(region),
@@ -246,7 +246,7 @@ impl Tensor {
     /// # Safety
     /// The tensor's bytes from `addr` are addresses of the device of `buffer`; the tensor's
     /// context keeps both.
-    pub(super) unsafe fn put_beside(&self, buffer: sys::ggml_backend_buffer_t, addr: *mut u8) {
+    pub(super) unsafe fn put_outside(&self, buffer: sys::ggml_backend_buffer_t, addr: *mut u8) {
         // SAFETY: the tensor is alive; the rest is the caller's promise.
         unsafe {
             let tensor = self.raw.as_ptr();
@@ -255,7 +255,7 @@ impl Tensor {
         }
     }
 
-    /// Bytes behind its data that kernels of `device` may read, and that must be zero; at most
+    /// Bytes after its data that kernels of `device` may read, and that must be zero; at most
     /// [`super::MOST_PADDING`].
     pub fn padding(&self, device: Device) -> usize {
         // SAFETY: the tensor is alive, and the buffer type belongs to a device that is

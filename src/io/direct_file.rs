@@ -84,8 +84,8 @@ impl BlockFile {
         let file = File::from(fd);
         let opened = Stamp::of(&file.metadata()?);
         if !direct {
-            // Each byte is read once a pass: keeping it behind us in the page cache only
-            // pushes out what other programs need.
+            // Each byte is read once a pass: keeping it in the page cache afterwards
+            // only pushes out what other programs need.
             let _ = fadvise(&file, 0, None, Advice::NoReuse);
         }
         Ok(Self {
@@ -191,7 +191,7 @@ mod tests {
             is: 4096,
         };
         assert_eq!(file.check(), Err(cut));
-        // The same length again, but who knows with what in it.
+        // The same length again, perhaps with other content.
         handle.set_len(8192).expect("grown");
         handle
             .set_modified(SystemTime::now() + Duration::from_secs(5))

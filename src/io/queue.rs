@@ -75,7 +75,7 @@ impl<R: Request> Queue<R> {
         self.io.in_flight() + self.waiting.len() < self.io.depth()
     }
 
-    /// Puts a request behind those that wait.
+    /// Puts a request after those that wait.
     pub fn push(&mut self, request: R) {
         let tag = request.tag() << 1;
         self.waiting.push_back(request.tagged(tag));
@@ -313,7 +313,7 @@ mod tests {
         }
     }
 
-    /// Bytes that tell their block, of each salt others.
+    /// Bytes that tell which block they are of, and differ from salt to salt.
     fn bytes(salt: u8) -> Vec<u8> {
         let block = |i: usize| [salt.wrapping_add(i as u8 * 7); BLOCK];
         (0..BLOCKS).flat_map(block).collect()
@@ -414,7 +414,7 @@ mod tests {
         check(&failure, file.path(), "Input/output error", 3);
         assert!(!failure.is_disk_full());
         assert_eq!(write.in_flight(), 0);
-        // The disk is well again.
+        // The disk works again.
         write.run(writes(&file, &region, 1)).expect("written");
 
         let mut read = faulty(broken);

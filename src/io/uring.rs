@@ -77,7 +77,7 @@ impl<R: Request> Uring<R> {
     }
 }
 
-/// Has an operation that does nothing done.
+/// Submits an operation that does nothing, and waits for it.
 fn probe(ring: &mut IoUring) -> io::Result<()> {
     let nothing = opcode::Nop::new().build();
     // SAFETY: the operation uses no memory.
@@ -251,7 +251,9 @@ mod tests {
             while next < BLOCKS || reader.in_flight() > 0 {
                 while next < BLOCKS && reader.in_flight() < reader.depth() {
                     let into = arena.region(next * BLOCK, BLOCK);
-                    reader.submit(request(&file, next, into)).expect("room");
+                    reader
+                        .submit(request(&file, next, into))
+                        .expect("a free slot");
                     next += 1;
                 }
                 let done = reader.complete().expect("a completion");
@@ -273,7 +275,7 @@ mod tests {
         let arena = Arena::new(4 * BLOCK).expect("memory");
         let Some(mut reader) = reader(1) else { return };
         let last = request(&file, BLOCKS - 1, arena.region(0, 4 * BLOCK));
-        reader.submit(last.clone()).expect("room");
+        reader.submit(last.clone()).expect("a free slot");
         assert!(reader.submit(last).is_err());
         assert_eq!(
             reader.complete().expect("done").result.expect("bytes"),
@@ -349,7 +351,9 @@ mod tests {
         let Some(mut reader) = reader(4) else { return };
         for block in 0..4 {
             let into = arena.region(block * BLOCK, BLOCK);
-            reader.submit(request(&file, block, into)).expect("room");
+            reader
+                .submit(request(&file, block, into))
+                .expect("a free slot");
         }
         drop(reader);
         for block in 0..4 {

@@ -14,7 +14,7 @@ pub struct CellsFull {
 
 /// Cells of the committed tokens in order of position, and of the tree under way.
 ///
-/// Invariant: committed cells strictly increase, and a tree's cells lie behind all of them.
+/// Invariant: committed cells strictly increase, and a tree's cells lie after all of them.
 /// Attention sums over cells in ascending order, so that a token's result has the same bits
 /// whether its ancestors lie side by side or with pruned cells between them.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl CellMap {
         &self.committed
     }
 
-    /// One behind the last cell in use.
+    /// One past the last cell in use.
     pub fn end(&self) -> usize {
         let last = self.tree.last().or(self.committed.last());
         last.map_or(0, |cell| cell.0 + 1)
@@ -60,7 +60,7 @@ impl CellMap {
     /// Gives cells to a tree of `nodes` nodes. What an earlier tree left is pruned.
     ///
     /// # Errors
-    /// When that many cells are not left behind the committed ones.
+    /// When that many cells are not left after the committed ones.
     pub fn begin_tree(&mut self, nodes: usize) -> Result<&[CellIdx], CellsFull> {
         self.tree.clear();
         let start = self.end();
@@ -125,9 +125,9 @@ mod tests {
     #[test]
     fn an_accepted_path_stays_where_it_is() {
         let mut cells = CellMap::new(16);
-        cells.begin_tree(3).expect("room");
+        cells.begin_tree(3).expect("enough cells");
         cells.commit(&[0, 1, 2]);
-        cells.begin_tree(4).expect("room");
+        cells.begin_tree(4).expect("enough cells");
         cells.commit(&[0, 2]);
         assert_eq!(cells.committed(), [0, 1, 2, 3, 5].map(CellIdx));
         assert!(cells.has_holes());

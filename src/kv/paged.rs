@@ -23,7 +23,7 @@ pub enum KvMemory {
 /// Units: cells are tokens, a row is `row_bytes` long, a layer's range is `layer_bytes`.
 #[derive(Debug)]
 pub struct PagedKv {
-    /// All layers' ranges, one behind the other.
+    /// All layers' ranges, one after the other.
     all: Place,
     /// `None` where memory is held whole from the start.
     pool: Option<PagePool>,
@@ -129,7 +129,7 @@ impl PagedKv {
         self.all.part(layer * self.layer_bytes, self.layer_bytes)
     }
 
-    /// Rows that a layer's range has room for.
+    /// Rows that fit into a layer's range.
     pub fn rows(&self) -> usize {
         self.layer_bytes / self.row_bytes
     }
@@ -163,8 +163,8 @@ impl PagedKv {
         Ok(())
     }
 
-    /// Gives back the pages that lie behind rows `[0, rows)`. Nothing may be computing there.
-    pub fn release_behind(&mut self, rows: usize) {
+    /// Gives back the pages that lie after rows `[0, rows)`. Nothing may be computing there.
+    pub fn release_after(&mut self, rows: usize) {
         let kept = self.columns_to(rows);
         if let Some(pool) = &mut self.pool {
             for column in kept..pool.columns() {
@@ -249,7 +249,7 @@ mod tests {
         let mut back = [1; 4];
         kv.layer(27).part(3 << 20, 4).read(&mut back);
         assert_eq!(&back, b"mark", "reaching less gives nothing back");
-        kv.release_behind(2048);
+        kv.release_after(2048);
         let view = kv.view(1024, 4096);
         assert_eq!((view.pages.len(), view.pages[0].len()), (4, 2));
         assert!(view.pages[3][0].mapped && !view.pages[3][1].mapped);
@@ -272,7 +272,7 @@ mod tests {
         for layer in 0..3 {
             kv.layer(layer).part(2730 * 768, 768).write(&[7; 768]);
         }
-        kv.release_behind(2730);
+        kv.release_after(2730);
         assert_eq!(kv.mapped_bytes(), Bytes::mib(6));
     }
 
@@ -282,7 +282,7 @@ mod tests {
         let cpu = Device::cpu().expect("a processor");
         let mut kv = PagedKv::on_device(cpu, KvMemory::Whole, 2, 100, 64).expect("memory");
         assert_eq!(kv.mapped_bytes(), Bytes::mib(4));
-        kv.release_behind(0);
+        kv.release_after(0);
         kv.reach(100).expect("nothing to do");
         let view = kv.view(0, 100);
         assert!(view.on_device && view.pages[0][0].mapped);

@@ -22,8 +22,8 @@ const HEAD: &str = "output.weight";
 /// Embeddings of a token for each layer, which some architectures add on the way.
 const LAYER_EMBEDDING: &str = "per_layer_token_embd.weight";
 
-/// Cells of attention that nobody has said the length of.
-const CTX_UNSAID: usize = 2048;
+/// Tokens of context where the file says nothing of it.
+const CTX_DEFAULT: usize = 2048;
 
 /// A model as its tensors and a few keys describe it.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ impl Outline {
         Ok(Self {
             n_layer: gguf.require_u32(&format!("{arch}.block_count"))? as usize,
             n_vocab: usize::try_from(embedding.dims[1]).unwrap_or(usize::MAX),
-            ctx_train: context.map_or(CTX_UNSAID, |n| n as usize),
+            ctx_train: context.map_or(CTX_DEFAULT, |n| n as usize),
             kv_width: kv_width(&layers),
             arch,
             variant: None,

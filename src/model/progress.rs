@@ -1,4 +1,4 @@
-//! How a long transfer or check tells where it stands: a bar on a terminal, plain lines elsewhere.
+//! How a long transfer or check shows its progress: a bar on a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,7 @@ pub trait Progress: Sync {
     /// `done` bytes of the step are there. May go back, when a piece has to be taken again.
     fn at(&self, done: u64);
     fn end(&self);
-    /// Something worth a line of its own.
+    /// Something that gets a line of its own.
     fn note(&self, text: &str);
 }
 
@@ -108,7 +108,7 @@ impl<W: Write + Send> Lines<W> {
 }
 
 impl<W: Write> LinesState<W> {
-    /// Progress is not worth failing for: where it cannot be written, it is not seen.
+    /// Progress is no reason to fail: where it cannot be written, it is not seen.
     fn line(&mut self, text: &str) {
         let _ = writeln!(self.out, "{text}");
     }

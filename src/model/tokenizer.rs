@@ -87,7 +87,8 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::text`].
     pub(super) fn text_within(&self, text: &str) -> Result<Vec<TokenId>, TextError> {
-        // What comes out as it is before this text, whatever that is, can be cut off again.
+        // One of these put before the text can be cut off again where its tokens are the same with
+        // the text and without.
         const BEFORE: [&str; 3] = ["\n", "\u{1}", "|"];
         if !self.begins_with_space() {
             return self.text(text);
@@ -173,7 +174,7 @@ impl Tokenizer {
         self.model.is_end(token.0)
     }
 
-    /// The bytes that a token stands for; none for a control token.
+    /// The bytes of a token's text; none for a control token.
     pub fn bytes(&self, token: TokenId) -> Vec<u8> {
         self.model.piece(token.0, false)
     }
@@ -206,7 +207,8 @@ impl Tokenizer {
         )
     }
 
-    /// Checks that `draft` has the same tokens for the same purposes, but for padding behind the shorter of the two.
+    /// Checks that `draft` has the same tokens for the same purposes. One may have padding that
+    /// the other has not.
     ///
     /// # Errors
     /// The first token that differs, or the first purpose that another token serves.
@@ -249,7 +251,7 @@ impl Tokenizer {
                 });
             }
         }
-        // Padding is a few hundred unused tokens behind the last real one.
+        // Padding is a few hundred unused tokens after the last real one.
         let longer = if count(self) > common { self } else { draft };
         (common..count(longer))
             .find(|&id| !is_padding(&longer.bytes(TokenId(id))))

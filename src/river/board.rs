@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Streamed shards that the queue pane looks ahead.
 const LOOK_AHEAD: usize = 12;
 
-/// How much of the time that a shard was held comes from its last use.
+/// Weight of the last use in the smoothed time that a shard is held.
 const NEWEST: f64 = 0.2;
 
 /// How passes have waited for weights so far.
@@ -22,7 +22,7 @@ pub(super) struct Waits {
     pub stall: Duration,
 }
 
-/// Where the River's threads put what they do on show.
+/// Where the River's threads show what they do.
 #[derive(Clone)]
 pub(super) struct Board(Arc<Hub>);
 

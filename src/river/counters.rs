@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Time of reading that the present rate is taken over.
+/// Time of reading over which the present rate is averaged.
 const RATE_WINDOW: Duration = Duration::from_millis(250);
 
 /// What has been read so far.
@@ -70,7 +70,7 @@ pub(super) struct Rate {
     bytes: u64,
     busy: Duration,
     last: f64,
-    /// A whole window has been measured; until then its part is the best there is.
+    /// Whether a whole window has been measured; until then the rate is that of a part of one.
     settled: bool,
 }
 

@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// Reads in flight at once. Slices are small: few of them are too little for a disk.
 const DEPTH: usize = 32;
 
-/// An expert of a tensor that has it.
+/// An expert that its tensor is known to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExpertIdx(usize);
 
@@ -77,7 +77,7 @@ pub struct Demand<'a> {
 }
 
 impl ExpertTable {
-    /// The table that `tensor` is; none where its shape is not that of one.
+    /// `tensor` as a table of experts; none where it does not have the shape of one.
     pub fn of(tensor: &TensorInfo) -> Option<Self> {
         let size = |n: u64| usize::try_from(n).ok();
         let (experts, bytes) = (size(tensor.dims[2])?, size(tensor.bytes)?);
@@ -94,7 +94,7 @@ impl ExpertTable {
     /// The expert that a router calls `id`.
     ///
     /// # Errors
-    /// Where there is no such.
+    /// When there is no such expert.
     pub fn expert(&self, id: i32) -> Result<ExpertIdx, NoSuchExpert> {
         let known = usize::try_from(id).ok().filter(|&i| i < self.experts);
         known.map(ExpertIdx).ok_or_else(|| NoSuchExpert {
@@ -163,7 +163,7 @@ impl DemandReader {
     /// Has all of `demands` read, and waits for them; says how many bytes came.
     ///
     /// # Errors
-    /// The first that failed, after a second try, when none is in flight any more.
+    /// The first read that failed, after a second try; told when no read is in flight any more.
     pub(super) fn read(
         &mut self,
         files: &[Arc<BlockFile>],

@@ -1,4 +1,4 @@
-//! Weights that are computed with where they are read to.
+//! Weights that are computed with in the memory that they are read into.
 
 use super::demand::Demand;
 use super::setup::Setup;
@@ -58,7 +58,7 @@ impl HostSupply {
             river.ring.wait_pinned(shard)?;
             region
         } else {
-            // A pass that ended early, or did without the head, left shards behind.
+            // A pass that ended early, or did without the head, left shards there.
             loop {
                 let arrived = river.ring.wait_streamed(0)?;
                 if arrived.shard == shard {

@@ -1,4 +1,4 @@
-//! The order in which shards come, which is known for ever: all of them once, then those that
+//! The order in which shards come, which never changes: all of them once, then those that
 //! pass through, round and round.
 //!
 //! ```text
@@ -23,7 +23,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Of as many shards as `passes` says something about.
+    /// One entry of `passes` a shard: whether it passes through.
     pub(super) fn new(passes: impl ExactSizeIterator<Item = bool>) -> Self {
         let first_lap = 0..passes.len();
         let passing = passes.enumerate().filter(|(_, passes)| *passes);

@@ -64,7 +64,7 @@ impl Plan {
     /// Splits `shards` so that pinned shards and ring together take at most `budget`.
     ///
     /// The head counts like any other: pinned as a whole it would be a stretch at the end of
-    /// every pass in which the disk stands still as soon as the ring is full.
+    /// every pass in which the disk is idle as soon as the ring is full.
     ///
     /// # Errors
     /// When not even two of the largest shard fit.
@@ -99,14 +99,14 @@ impl Plan {
         let affordable = (budget_len / RING_SHARE) / largest.max(1);
         let ring_shards = affordable.clamp(RING_SHARDS, RING_SHARDS_MAX);
         let ring_bytes = (largest * ring_shards).min(budget_len);
-        let mut room = budget_len - ring_bytes;
+        let mut unused = budget_len - ring_bytes;
         let mut pinned = vec![false; shards.len()];
         let sizes: Vec<_> = shards.iter().map(|s| s.bytes).collect();
         match pinning {
-            Pinning::Even => spread(&sizes, &mut pinned, &mut room),
-            Pinning::First => fill(&sizes, &mut pinned, &mut room),
+            Pinning::Even => spread(&sizes, &mut pinned, &mut unused),
+            Pinning::First => fill(&sizes, &mut pinned, &mut unused),
         }
-        let pinned_bytes = budget_len - ring_bytes - room;
+        let pinned_bytes = budget_len - ring_bytes - unused;
         Ok(Self {
             leaves: vec![false; shards.len()],
             pinned,
@@ -148,13 +148,13 @@ impl Plan {
             given: budget,
         })?;
         let sizes: Vec<_> = shards.iter().map(|s| s.bytes).collect();
-        // What leaves counts as chosen, so that it takes no room.
-        let (mut pinned, mut room) = (leave.to_vec(), given);
-        spread(&sizes, &mut pinned, &mut room);
+        // What leaves counts as chosen, so that it takes no memory.
+        let (mut pinned, mut unused) = (leave.to_vec(), given);
+        spread(&sizes, &mut pinned, &mut unused);
         for (pinned, leaves) in pinned.iter_mut().zip(leave) {
             *pinned &= !leaves;
         }
-        let pinned_bytes = given - room;
+        let pinned_bytes = given - unused;
         Ok(Self {
             pinned,
             leaves: leave.to_vec(),
@@ -166,34 +166,34 @@ impl Plan {
 }
 
 /// Chooses parts of these `sizes` at even distances, as Bresenham draws a line: whenever the
-/// share that ought to be chosen so far is ahead of what is. Then fills what room is left.
+/// share that ought to be chosen so far is ahead of what is. Then fills what is left.
 /// What is chosen already stays so.
-pub(super) fn spread(sizes: &[usize], chosen: &mut [bool], room: &mut usize) {
+pub(super) fn spread(sizes: &[usize], chosen: &mut [bool], unused: &mut usize) {
     let open: usize = sizes
         .iter()
         .zip(&*chosen)
         .filter(|(_, c)| !**c)
         .map(|(s, _)| s)
         .sum();
-    let share = *room as f64 / open.max(1) as f64;
+    let share = *unused as f64 / open.max(1) as f64;
     let mut due = 0.0;
     for (slot, &bytes) in chosen.iter_mut().zip(sizes).filter(|(c, _)| !**c) {
         due += bytes as f64 * share;
-        if due >= bytes as f64 / 2.0 && bytes <= *room {
+        if due >= bytes as f64 / 2.0 && bytes <= *unused {
             *slot = true;
-            *room -= bytes;
+            *unused -= bytes;
             due -= bytes as f64;
         }
     }
-    fill(sizes, chosen, room);
+    fill(sizes, chosen, unused);
 }
 
-/// Chooses whatever there is room for, from the first on.
-fn fill(sizes: &[usize], chosen: &mut [bool], room: &mut usize) {
+/// Chooses whatever fits, from the first on.
+fn fill(sizes: &[usize], chosen: &mut [bool], unused: &mut usize) {
     for (slot, &bytes) in chosen.iter_mut().zip(sizes).filter(|(c, _)| !**c) {
-        if bytes <= *room {
+        if bytes <= *unused {
             *slot = true;
-            *room -= bytes;
+            *unused -= bytes;
         }
     }
 }

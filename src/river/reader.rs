@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A read that fails twice ([`crate::io::Queue`]) makes the pass that needs it fail, with file and
-//! offset; the reader tries anew when the next pass asks ([`super::ring::Ring::retry`]). While
+//! offset; the reader tries again when the next pass asks ([`super::ring::Ring::retry`]). While
 //! somebody reads on demand ([`super::River::demand`]) it begins nothing new.
 
 use super::board::Board;
@@ -94,7 +94,7 @@ impl Reader {
                 }
                 match self.order.peek() {
                     _ if held => self.ring.wait_resumed(),
-                    Some(shard) => self.ring.wait_room(self.source.shards[shard.0].bytes),
+                    Some(shard) => self.ring.wait_for_space(self.source.shards[shard.0].bytes),
                     None => self.ring.wait_stop(),
                 }
                 Ok(())
@@ -201,7 +201,7 @@ impl Reader {
                 }
                 again
             }
-            // Nothing says which read it was: the first file stands for all.
+            // Nothing says which read it was: the first file is named for all.
             Failed::Wait(error) => {
                 let why = format!("waiting for reads failed: {error}");
                 let path = self.source.files[0].path();

@@ -1,6 +1,6 @@
 //! The hand-over of shards between the thread that reads them and the thread that computes.
 //!
-//! The order of shards is known for ever: a first lap loads every shard (pinned ones to their
+//! The order of shards never changes: a first lap loads every shard (pinned ones to their
 //! place, the others through the ring), and every later lap only those that stream. The
 //! reader runs ahead as far as the ring's bytes allow and does not stop at the end of a pass.
 //!
@@ -8,7 +8,7 @@
 //!  ring:  [ in use | ready | ready | arriving ...... |   free   ]
 //!           ^freed                                   ^written          (both only grow)
 //!  compute: acquire() waits for the next in order, release() frees the oldest
-//!  reader:  waits for room, never touches bytes between freed and written again
+//!  reader:  waits for space, never touches bytes between freed and written again
 //! ```
 //!
 //! Invariants: `written - freed <= capacity`; a shard's bytes are written by the reader alone
@@ -100,7 +100,7 @@ impl Ring {
         if pinned {
             state.pinned_ready[shard.0]
         } else {
-            // Shards that a pass left out may stand before it.
+            // Shards that a pass left out may come before it.
             state.ready.iter().any(|a| a.shard == shard)
         }
     }
@@ -114,7 +114,7 @@ impl Ring {
         })
     }
 
-    /// Waits for the next streamed shard in order, behind as many that are in use.
+    /// Waits for the next streamed shard in order, the first after `in_use` that are in use.
     pub(super) fn wait_streamed(&self, in_use: usize) -> Result<Arrived, TransferFailure> {
         self.wait_while(|s| match (&s.failure, s.ready.get(in_use)) {
             (_, Some(arrived)) => Some(Ok(arrived.clone())),
@@ -188,13 +188,13 @@ impl Ring {
         self.wait_while(|s| (s.stop || !s.held).then_some(()));
     }
 
-    /// Memory for the next streamed shard, if there is room for it now.
+    /// Memory for the next streamed shard, if it fits now.
     pub(super) fn reserve(&self, bytes: usize) -> Option<(Region, u64)> {
         reserve(&mut self.lock(), self.memory.as_ref()?, bytes)
     }
 
-    /// Waits until there is room for `bytes`, or an end is asked for.
-    pub(super) fn wait_room(&self, bytes: usize) {
+    /// Waits until `bytes` fit, or an end is asked for.
+    pub(super) fn wait_for_space(&self, bytes: usize) {
         let Some(memory) = &self.memory else { return };
         self.wait_while(|s| {
             let fits = placement(s, memory.len(), bytes).is_some();

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 proptest! {
     /// Whatever is reserved and released, no two live shards share a byte, every shard
-    /// lies within the ring, and an empty ring has room for any shard up to its size.
+    /// lies within the ring, and any shard up to its size fits into an empty ring.
     #[test]
     fn live_shards_never_overlap(
         capacity in 1usize..40,

@@ -48,7 +48,7 @@ impl From<ReadSizes> for Reads {
 pub enum WeightMemory {
     /// The process's own, to be computed with.
     Host,
-    /// Such as this device copies from at full speed.
+    /// Pinned, so that this device copies from it at full speed.
     PinnedFor(Device),
 }
 

@@ -8,7 +8,7 @@ use crate::vocabulary::Label;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// A prediction beside the truth.
+/// A prediction together with the truth.
 #[derive(Clone, Copy, Debug)]
 pub struct Prediction {
     pub label: Label,

@@ -138,19 +138,19 @@ impl HeuristicScout {
             let (name, weights) = model.word(feature);
             // Whole words only: a prefix or a place would have to be explained in turn.
             let word = name.strip_prefix("w ").or(name.strip_prefix("b "))?;
-            let worth = margin(weights) * scale;
+            let weight = margin(weights) * scale;
             let plain = !word.starts_with('^') && word.len() > 2;
-            (plain && worth >= LEAST_REASON).then(|| (worth, format!("\"{word}\"")))
+            (plain && weight >= LEAST_REASON).then(|| (weight, format!("\"{word}\"")))
         });
         let mut all: Vec<(f64, String)> = flags.chain(words).collect();
-        all.retain(|(worth, _)| *worth >= LEAST_REASON);
+        all.retain(|(weight, _)| *weight >= LEAST_REASON);
         all.sort_by(|a, b| b.0.total_cmp(&a.0));
         let mut reasons: Vec<String> = Vec::with_capacity(MAX_REASONS);
         for (_, reason) in all {
             if reasons.len() == MAX_REASONS {
                 break;
             }
-            // One flag that holds more than once, or a word within a phrase, says it once.
+            // A flag that holds more than once, or a word within a phrase, is named once.
             let bare = reason.trim_matches('"');
             if !reasons
                 .iter()

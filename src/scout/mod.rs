@@ -2,8 +2,8 @@
 //!
 //! [`HeuristicScout`] reads the text as it is typed and gives a probability a label, with
 //! reasons in words. It is a log-linear model over named features (words, neighbours, signs)
-//! and structural flags (a code fence, a transcript, a passage beside a question ...), small
-//! enough to read: `weights.tsv`, whose provenance and licence are in the README beside it.
+//! and structural flags (a code fence, a transcript, a passage with a question ...), small
+//! enough to read: `weights.tsv`, whose provenance and licence are in the README next to it.
 //! Everything that it says is a prediction, and is shown as one.
 //!
 //! ```text

@@ -45,14 +45,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_new_content_replaces_the_old_and_nothing_is_left_beside_it() {
+    fn the_new_content_replaces_the_old_and_nothing_else_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/file.json");
         write_atomic(&path, b"old").unwrap();
         write_atomic(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
-        // A directory stands where the file would be.
+        // There is a directory where the file would be.
         fs::create_dir(dir.path().join("taken")).unwrap();
         assert!(write_atomic(&dir.path().join("taken"), b"x").is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);

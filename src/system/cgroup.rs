@@ -23,7 +23,7 @@ pub(super) struct Limit {
 /// A limit at or above this is how version 1 writes "none".
 const NO_LIMIT: u64 = 1 << 60;
 
-/// Finds the limit that leaves the least room. `root` is `/` but in tests.
+/// Finds the limit that leaves the least memory. `root` is `/` but in tests.
 pub(super) fn limit(root: &Path) -> Option<Limit> {
     let own = std::fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let mounted = root.join("sys/fs/cgroup");

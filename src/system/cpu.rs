@@ -42,13 +42,13 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// So many of the threads that were `asked` for as there are cores: more would wait for each
-/// other at every step.
+/// The number of threads that was `asked` for, or of cores if that is less: more threads would wait
+/// for each other at every step.
 pub fn usable_threads(asked: usize) -> usize {
     asked.min(cores()).max(1)
 }
 
-/// Says that there are fewer than were `asked` for, if so.
+/// Says that fewer threads are used than were `asked` for, if so.
 pub fn threads_notice(asked: usize) -> Option<String> {
     let usable = usable_threads(asked);
     let cores = match usable {

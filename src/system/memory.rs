@@ -35,7 +35,7 @@ impl MemoryFacts {
     /// Whether it is the control group that binds.
     pub fn cgroup_binds(&self) -> bool {
         self.cgroup_headroom()
-            .is_some_and(|room| self.available.is_none_or(|free| room < free))
+            .is_some_and(|left| self.available.is_none_or(|free| left < free))
     }
 }
 

@@ -15,7 +15,7 @@ pub enum TurnState {
     Waiting,
     Streaming,
     Done(Box<AnswerStats>),
-    /// Ended by an error; what there is of the text stands.
+    /// Ended by an error; what there is of the text is kept.
     Failed(String),
 }
 
@@ -33,7 +33,7 @@ pub enum Item {
     Turn(Turn),
     /// The engine's remark, or the workbench's own.
     Notice(String),
-    /// What cannot be gone on from.
+    /// An error after which nothing goes on.
     Fatal(String),
     /// The model has forgotten what is above.
     NewConversation,
@@ -300,7 +300,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// A line that is a row as it stands.
+    /// A line that is a row as it is.
     fn line(&mut self, kind: RowKind, text: &str) {
         self.rows.push(Row {
             kind,

@@ -120,7 +120,7 @@ pub struct Panicked(pub String);
 pub fn run(handle: EngineHandle, options: WorkbenchOptions) -> anyhow::Result<()> {
     let result = driver::run(&handle.connect(), options).context("the workbench ended");
     handle.shutdown_telling(|what| {
-        // Somebody who cannot be told waits all the same.
+        // Where this cannot be printed, the wait is the same.
         let _ = writeln!(stderr(), "{what}; Ctrl-C ends at once");
     });
     result

@@ -61,7 +61,7 @@ impl Modes {
     /// What undoes them, but for the raw input.
     fn leave_sequence(self) -> Vec<u8> {
         let mut out = Vec::new();
-        // Nothing fails to be written to memory.
+        // Writing to memory cannot fail.
         let _ = queue!(out, EndSynchronizedUpdate, ResetColor);
         if self.keyboard {
             let _ = queue!(out, PopKeyboardEnhancementFlags);
@@ -226,8 +226,9 @@ impl TermGuard {
 
 impl Drop for TermGuard {
     fn drop(&mut self) {
-        // While this thread panics its hook has left already, though it may not have been able to
-        // note that; nor can the hook be changed then, and it does no harm.
+        // While this thread panics, its hook has already undone the modes, though it may not have
+        // been able to note that; and a hook cannot be changed then: left where it is, it does no
+        // harm.
         let panicking = thread::panicking();
         if !panicking {
             self.suspend();

@@ -27,9 +27,9 @@ const ENOUGH_GAPS: usize = 8;
 /// Most pauses end before this.
 const LONG_PAUSE_MS: f64 = 10_000.0;
 
-/// Pauses shorter than this are never worth a pass, however fast the typist.
+/// Pauses shorter than this never start a pass, however fast the typist.
 const SHORTEST_PAUSE_MS: f64 = 150.0;
-/// Nor must a slow one stand still longer than this.
+/// Nor need a slow typist pause longer than this.
 const LONGEST_PAUSE_MS: f64 = 1_500.0;
 
 /// What is known of the typist's rhythm.
@@ -114,7 +114,7 @@ impl Cadence {
         };
     }
 
-    /// Puts what was observed earlier in time: the clock turned out to run behind the keys.
+    /// Moves what was observed back in time: the times of keys were found to be ahead of the clock.
     pub fn shift_back(&mut self, us: Micros) {
         self.last_us = self.last_us.map(|last| last.saturating_sub(us));
     }
@@ -189,8 +189,8 @@ impl Cadence {
         Some(now_us.saturating_sub(last) as f64 / 1e3)
     }
 
-    /// Whether the typist has stood still long enough that the text will probably stand for
-    /// as long again, so that a pass on it is worth its bytes.
+    /// Whether the typist has paused long enough that the text will probably stay as it is for
+    /// as long again, so that a pass on it pays.
     pub fn is_pause(&self, now_us: Micros) -> bool {
         self.pause_ms(now_us)
             .is_some_and(|ms| ms >= self.pause_after_ms())

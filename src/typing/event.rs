@@ -15,7 +15,7 @@ pub struct TypingEvent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Edit {
-    /// Inserts at the cursor, and moves it behind what was inserted.
+    /// Inserts at the cursor, and moves it past what was inserted.
     Insert {
         text: String,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]

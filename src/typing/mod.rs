@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  keyboard --+
-//!             +--> TypingEvent --> Composer   the text, and how much of its start stands
+//!             +--> TypingEvent --> Composer   the text, and how much of its start is kept
 //!  Trace -> Replay      |    \--> Cadence    gaps, pauses, P(submit)
 //!                       \-------> TraceRecorder --> Trace
 //! ```

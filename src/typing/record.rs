@@ -1,7 +1,7 @@
 //! Writes down what a user types, as a trace that [`Trace::load`](super::Trace::load) reads.
 //!
 //! Off unless a user asks. Keeps timing only unless they ask for the text as well: every
-//! character then stands as [`PLACEHOLDER`], so that lengths and positions hold, and header
+//! character is then written as [`PLACEHOLDER`], so that lengths and positions hold, and header
 //! and hash speak of that text. A file appears at Enter, whole, readable by its owner alone,
 //! or not at all: a prompt that is given up leaves nothing behind.
 
@@ -14,7 +14,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-/// Stands for any character where the text is not kept.
+/// Written for any character where the text is not kept.
 const PLACEHOLDER: char = 'x';
 
 /// What a recording keeps.

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Held while a test computes: two at a time would take each other's processors.
 pub fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    // A test that failed while it held this left nothing behind it.
+    // A test that failed while it held this left nothing to undo.
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -114,7 +114,7 @@ pub fn llama_oracle(file: &str, as_stored: bool) -> LlamaOracle {
     LlamaOracle::new(&model, 2048, 2, WidthClass::WIDE.max).expect("an oracle")
 }
 
-/// Logits of every token behind what is committed, in passes of `width` tokens, all committed.
+/// Logits of every token after what is committed, in passes of `width` tokens, all committed.
 pub fn rows(oracle: &mut dyn Oracle, tokens: &[TokenId], width: usize) -> Vec<Vec<f32>> {
     let mut rows = Vec::with_capacity(tokens.len());
     for chunk in tokens.chunks(width) {
@@ -263,7 +263,7 @@ pub fn least_in(message: &str) -> Bytes {
     size.replace(' ', "").parse().expect("a size")
 }
 
-/// The least budget that this session works in, by its own word.
+/// The least budget that this session works in, as its own message says.
 pub fn least_ram(options: &EngineOptions) -> Bytes {
     let session = Session::new(EngineOptions {
         ram: Some(Bytes::mib(1)),

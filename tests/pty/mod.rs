@@ -10,7 +10,7 @@ use rustix::process::Pid;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-/// After this long without the expected, a test is taken to hang.
+/// A test that has waited this long for what it expects is taken to hang.
 const HANG: Duration = Duration::from_secs(120);
 
 /// A program in a pseudo terminal, and what its screen shows.

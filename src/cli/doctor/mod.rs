@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_stands_under_what_it_is_about() {
+    fn advice_is_printed_below_what_it_is_about() {
         let text = report(vec![
             Check::ok("kernel", "6.1"),
             Check::warn("disk", "slow\nvery", "buy another"),
@@ -280,10 +280,13 @@ mod tests {
             all.remove(1).found
         };
         let sound = || Check::ok("draft", "d.gguf");
-        assert_eq!(found(sound(), Some("no room")), "d.gguf; but no room");
+        assert_eq!(
+            found(sound(), Some("too little memory")),
+            "d.gguf; but too little memory"
+        );
         assert_eq!(found(sound(), None), "d.gguf");
         let absent = Check::warn("draft", "absent", "pull it");
-        assert_eq!(found(absent, Some("no room")), "absent");
+        assert_eq!(found(absent, Some("too little memory")), "absent");
     }
 
     #[test]

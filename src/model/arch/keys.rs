@@ -68,7 +68,7 @@ pub(super) const ROTATION: &[Key] = &[
     key("rope.scaling.finetuned", Honoured::Flag),
 ];
 
-/// What is no different where it is said that there is none of it.
+/// Keys that change nothing where their value says that the feature is absent.
 pub(super) const IDLE: &[Key] = &[
     key("attention.causal", Honoured::True),
     key("expert_count", Honoured::Zero),

@@ -42,7 +42,7 @@ enum Need {
     Always,
     /// It has it or not.
     IfThere,
-    /// A layer has all that are so in their step, or none of them.
+    /// A layer has all tensors of a step that are marked so, or none of them.
     AllOrNone,
 }
 
@@ -89,7 +89,7 @@ impl TensorSpec {
         self
     }
 
-    /// A layer may lack it with all others of its step that are so.
+    /// A layer may lack it, together with all others of its step that are marked so.
     pub(super) const fn all_or_none(mut self) -> Self {
         self.need = Need::AllOrNone;
         self

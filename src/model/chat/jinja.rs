@@ -75,7 +75,7 @@ impl Jinja {
                 .map_err(|_| invalid(format!("strftime_now does not know the format '{format}'")))
         });
         environment.add_filter("tojson", to_json);
-        // Python goes through no none; the engine's own test says that it can be gone through.
+        // Python cannot iterate over `None`; the engine's own test says that it can.
         environment.add_test("iterable", |value: &Value| {
             !value.is_none() && (value.as_str().is_some() || value.try_iter().is_ok())
         });
@@ -111,7 +111,7 @@ impl Jinja {
             .iter()
             .map(|m| context! { role => m.role, content => m.content })
             .collect();
-        // What is not there is said to be none, as there.
+        // What is absent is passed as `none`, as Hugging Face's tokenizers do.
         let context = context! {
             messages => values,
             add_generation_prompt => ask,

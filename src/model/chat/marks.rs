@@ -21,9 +21,9 @@ const BREAK: char = '\u{10f000}';
 const FIRST_ANCHOR: u32 = 0x10_f001;
 /// Answers that can have an anchor. Older ones than these are read as text.
 const ANCHORS: u32 = 0xff0;
-/// The next character stands for one of the marks' own code points, or for a zero byte.
+/// The next character is an escape of one of the marks' own code points, or of a zero byte.
 const ESCAPE: char = '\u{10fffd}';
-/// What an escaped code point is less than itself.
+/// What is subtracted from a code point to escape it.
 const SHIFT: u32 = 0x1_0000;
 /// A zero byte, escaped: C strings end at one.
 const ZERO: char = '\u{f0000}';
@@ -56,7 +56,7 @@ impl ControlNames {
                 .build(names)
         };
         let (Ok(exact), Ok(any_case)) = (search(false, &names), search(true, &names)) else {
-            // Only billions of states fail.
+            // Fails only with billions of states.
             unreachable!("a vocabulary's names are few")
         };
         let (mut firsts, mut lasts) = ([false; 256], [false; 256]);

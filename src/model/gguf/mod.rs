@@ -64,7 +64,7 @@ pub struct GgufFile {
 
 impl Gguf {
     /// Reads the index of the model at `path`: a file, or any part of a split model, whose other
-    /// parts must lie beside it.
+    /// parts must lie next to it.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
         let name = SplitName::parse(path);
         let first = match &name {

@@ -1,9 +1,9 @@
 //! A model from a Hugging Face repository, through the crate `hf-hub`.
 //!
-//! The hub declares each file's size and SHA-256 before it sends it. `hf-hub` resumes what it
-//! began (its own cache lies in the staging directory) but knows no time limits, so each call
-//! runs on a thread of its own that is left behind when it does not answer: a hub that cannot
-//! be reached is given up after seconds, wherever it hangs (name lookup, connection, TLS).
+//! The hub declares each file's size and SHA-256 before it sends it. `hf-hub` resumes what it began
+//! (its own cache lies in the staging directory) but knows no time limits, so each call runs on a
+//! thread of its own that is abandoned when it does not answer: a hub that cannot be reached is
+//! given up after seconds, wherever it hangs (name lookup, connection, TLS).
 
 use std::fmt::Display;
 use std::io;
@@ -180,7 +180,7 @@ impl HuggingFace {
 
     fn api(&self, cache: &Path) -> Result<Api, SourceError> {
         // All models of the catalogue are public. Left to itself, `hf-hub` sends whatever a file
-        // named `token` beside the cache holds: for a question, one in the working directory.
+        // named `token` next to the cache holds: for a question, one in the working directory.
         let mut builder = ApiBuilder::from_cache(Cache::new(cache.to_owned()))
             .with_token(None)
             .with_progress(false);

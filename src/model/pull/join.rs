@@ -30,7 +30,7 @@ pub(super) struct Joiner<F> {
 
 /// What pieces are appended to.
 pub(super) trait Appendable: Write {
-    /// Drops everything behind the first `bytes`.
+    /// Drops everything after the first `bytes`.
     fn cut(&mut self, bytes: u64) -> io::Result<()>;
 }
 
@@ -41,7 +41,7 @@ impl Appendable for File {
 }
 
 impl<F: Appendable> Joiner<F> {
-    /// Goes on behind `bytes` that are in `out` and in `hasher`.
+    /// Goes on after `bytes` that are in `out` and in `hasher`.
     pub(super) fn new(out: F, hasher: Sha256, bytes: u64, size: u64) -> Self {
         Self {
             out,
@@ -143,15 +143,15 @@ mod tests {
     use super::*;
     use zip::write::{SimpleFileOptions, ZipWriter};
 
-    /// Takes `room` bytes and is full then.
+    /// Takes `capacity` bytes and is full then.
     struct Small {
         bytes: Vec<u8>,
-        room: usize,
+        capacity: usize,
     }
 
     impl Write for Small {
         fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-            let n = data.len().min(self.room - self.bytes.len());
+            let n = data.len().min(self.capacity - self.bytes.len());
             if n == 0 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -181,9 +181,9 @@ mod tests {
         path
     }
 
-    fn joiner(room: usize, size: u64) -> Joiner<Small> {
+    fn joiner(capacity: usize, size: u64) -> Joiner<Small> {
         let bytes = Vec::new();
-        Joiner::new(Small { bytes, room }, Sha256::new(), 0, size)
+        Joiner::new(Small { bytes, capacity }, Sha256::new(), 0, size)
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert_eq!((joiner.bytes(), joiner.out.bytes.len()), (10, 10));
-        joiner.out.room = 20;
+        joiner.out.capacity = 20;
         append(&mut joiner).unwrap();
         assert_eq!(joiner.out.bytes, b"01234567890123456789");
         let whole =

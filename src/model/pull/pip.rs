@@ -57,7 +57,7 @@ impl PackageFetcher for Pip {
         done: &mut dyn FnMut(u64),
     ) -> Result<PathBuf, SourceError> {
         // pip writes to TMPDIR and moves into --dest at the end. Both are in the staging
-        // directory: on the file system that was asked for room, and cleaned up with it.
+        // directory: on the file system whose free space was checked, and cleaned up with it.
         let arriving = request.incoming.join("arriving");
         let whole = request.incoming.join("whole");
         for dir in [&arriving, &whole] {

@@ -42,7 +42,7 @@ const SLACK: u64 = 512 << 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Passed,
-    /// In words. `lasting`: it will be the same the next time.
+    /// The reason in words. `lasting`: it will be the same the next time.
     Failed {
         why: String,
         lasting: bool,

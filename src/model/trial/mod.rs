@@ -53,7 +53,7 @@ pub enum TrialError {
     Refused { path: PathBuf, why: String },
 }
 
-/// Has files tried by `program` from now on, which is `nmos`. The first stays.
+/// Has files tried by `program`, which is `nmos`, from now on. Only the first call counts.
 pub fn enable(program: PathBuf) {
     let _ = PROGRAM.set(program);
 }

@@ -311,7 +311,7 @@ impl LayerOracle {
         if self.cells.has_holes() && self.cells.end() + tree.len() > self.cells.capacity() {
             let moves = self.cells.close_holes();
             self.kv.move_rows(&moves);
-            self.kv.release_behind(self.cells.end());
+            self.kv.release_after(self.cells.end());
         }
         let n_kv = self.load_tree(tree, n)?;
         let graphs = Graphs::new(&self.shape, n, n_kv, width, self.steps.on_cpu());
@@ -395,7 +395,7 @@ impl Oracle for LayerOracle {
 
     fn truncate(&mut self, len: usize) {
         self.cells.truncate(len);
-        self.kv.release_behind(self.cells.end());
+        self.kv.release_after(self.cells.end());
         self.show_cells();
     }
 

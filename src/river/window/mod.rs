@@ -13,8 +13,8 @@
 //! the next. It waits for the disk only where nothing is left to compute with.
 //!
 //! Invariants: shards arrive and are taken in one order, that of the model, round and round
-//! (without those that stay, after the first round); a slot is written to only behind the last
-//! graph that read it; host memory is given back only behind the copy out of it.
+//! (without those that stay, after the first round); a slot is written to only after the last
+//! graph that read it; host memory is given back only after the copy out of it.
 
 mod lender;
 mod order;
@@ -33,7 +33,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-/// Copies that the link is measured with, one behind the other, and how often.
+/// Copies, one after the other, that the link is measured with, and how often.
 const COPIES: usize = 8;
 const ROUNDS: usize = 3;
 
@@ -44,9 +44,9 @@ struct Slot {
     full: Event,
     /// The last graph over it has ended.
     free: Event,
-    /// What is in it, from when its copy is asked for until it is given back.
+    /// The shard in it, from when its copy is asked for until it is given back.
     shard: Option<ShardIdx>,
-    /// The copy into it is out of memory that the river wants back.
+    /// Whether its copy is made from memory that is to be given back to the river.
     lent: bool,
 }
 
@@ -68,7 +68,7 @@ pub struct Window {
     watcher: Option<Watcher>,
 }
 
-/// Who is told what the streams are asked for, in its order.
+/// Who is told, in order, what the streams are asked for.
 #[derive(Debug)]
 pub struct Watcher {
     pub copies: Sender<Mark>,
@@ -84,11 +84,11 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Sends one for what `stream` was asked for last.
+    /// Sends a mark for what `stream` was asked for last.
     fn tell(watcher: &Sender<Self>, shard: ShardIdx, stream: &Stream) {
         let event = Event::new(stream.device());
         stream.record(&event);
-        // One that has left need not know.
+        // A receiver that is gone need not know.
         let _ = watcher.send(Self { shard, event });
     }
 }
@@ -227,7 +227,7 @@ impl Window {
                 break slot.memory.clone();
             }
             if self.order.front().is_some() && self.order.peek() == Next::Nothing {
-                // A pass that ended early, or did without the head, left it behind.
+                // A pass that ended early, or did without the head, left it there.
                 self.free_front(compute);
             } else {
                 self.issue(river, true)?;
@@ -258,8 +258,8 @@ impl Window {
         compute.record(&slot.free);
     }
 
-    /// Asks for copies for as long as there are slots and shards have arrived in RAM; for one at
-    /// least, waited for, where one `must` come.
+    /// Asks for copies for as long as there are slots and shards have arrived in RAM. Where one
+    /// `must` come, waits until there is one to copy.
     fn issue(&mut self, river: &mut Lender, mut must: bool) -> Result<(), RiverError> {
         loop {
             let next = self.order.peek();

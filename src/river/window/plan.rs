@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  shard in RAM:      [ gap | q ][ k ][ v ] gap [ o ]         as in the file
-//!  on the device:     [ q |0][ k |0][ v |0][ o |0]            aligned, zeros behind each
+//!  on the device:     [ q |0][ k |0][ v |0][ o |0]            aligned, zeros after each
 //! ```
 
 use crate::ggml::{DeviceBuffer, MOST_PADDING};
@@ -75,11 +75,11 @@ impl WindowPlan {
                 given: budget,
             });
         }
-        let mut room = given - slots * slot_bytes;
+        let mut unused = given - slots * slot_bytes;
         let mut stays = vec![false; shards.len()];
-        crate::river::plan::spread(&sizes, &mut stays, &mut room);
+        crate::river::plan::spread(&sizes, &mut stays, &mut unused);
         Ok(Self {
-            staying_bytes: given - slots * slot_bytes - room,
+            staying_bytes: given - slots * slot_bytes - unused,
             stays,
             slots,
             slot_bytes,
@@ -107,7 +107,7 @@ pub struct Part {
     pub from: usize,
     pub to: usize,
     pub bytes: usize,
-    /// Bytes behind it that must be zero.
+    /// Bytes after it that must be zero.
     pub padding: usize,
 }
 
@@ -124,7 +124,7 @@ impl Part {
     }
 }
 
-/// Where the tensors of `shard` lie on the device, given the padding behind each.
+/// Where the tensors of `shard` lie on the device, given the padding after each.
 pub fn layout(shard: &Shard, padding: impl Fn(usize) -> usize) -> Vec<Part> {
     let mut to = 0;
     let parts = shard.tensors.iter().enumerate().map(|(i, tensor)| {

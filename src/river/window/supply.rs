@@ -10,7 +10,7 @@ use crate::river::{River, RiverError, ShardIdx};
 
 /// The device form of [`WeightSupply`]: the River fills RAM, and the window copies out of it.
 pub struct DeviceSupply {
-    // Before the memory that its copies are made from.
+    // Declared, and so dropped, before the memory that its copies are made from.
     window: Window,
     lender: Lender,
 }

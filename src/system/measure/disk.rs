@@ -56,8 +56,8 @@ impl ReadSpeed {
 }
 
 /// Reads a part of the file in order, with `depth` reads of `block_bytes` in flight, and with
-/// `O_DIRECT` where it is taken. A large file has several `part`s, behind the last of which comes
-/// the first: what is read again and again may come from a memory of the disk's own.
+/// `O_DIRECT` where it is taken. A large file has several `part`s; after the last comes
+/// the first again: what is read again and again may come from a memory of the disk's own.
 ///
 /// # Errors
 /// The system's own.
@@ -335,7 +335,7 @@ mod tests {
             gb_s,
         };
         let picked = |ways: &[Candidate]| pick(ways).map(|c| (c.depth, c.block_bytes >> 20));
-        // Deeper is a little faster, and not worth four times the memory.
+        // Deeper is a little faster, but takes four times the memory.
         let ways = [way(1, 4, 1.5), way(4, 4, 1.95), way(16, 4, 2.0)];
         assert_eq!(picked(&ways), Some((4, 4)));
         // Equal bytes in flight: fewer reads are less work.

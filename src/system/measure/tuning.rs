@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The key is the number of the device that holds a file, in hexadecimal. Devices can change
-//! numbers when the machine starts anew; what is read with another disk's sizes is slower at
-//! worst. A file that cannot be understood is left out of account, with a warning.
+//! numbers when the machine starts again; what is read with another disk's sizes is slower at
+//! worst. A file that cannot be understood is ignored, with a warning.
 
 use crate::io::BLOCK;
 use crate::system::cache::{cache_dir, write_atomic};

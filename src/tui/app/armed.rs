@@ -20,7 +20,8 @@ impl App {
         }
     }
 
-    /// Whether to do what would lose something: asked for once, it only says so.
+    /// Whether to do what would lose something: the first time it is asked for, only a warning is
+    /// shown.
     fn confirmed(&mut self, action: Action) -> bool {
         let again = self.armed.take() == Some(action);
         if !again {

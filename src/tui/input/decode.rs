@@ -30,21 +30,21 @@ use std::collections::VecDeque;
 
 const MILLISECOND: Micros = 1_000;
 
-/// So long after an ESC, what follows it is a key pressed with Alt; and so long after a Ctrl-C
-/// in a paste, what follows shows it to be part of the text.
+/// Within this time after an ESC, what follows it is a key pressed with Alt; and within this time
+/// after a Ctrl-C in a paste, what follows shows it to be part of the text.
 const ALT_US: Micros = 25 * MILLISECOND;
 
-/// So long, a sequence may go on after an ESC that came by itself.
+/// How long after an ESC that came by itself a sequence may still go on.
 const ESCAPE_US: Micros = 120 * MILLISECOND;
 
-/// So long after an ESC, a `[` by itself may be its sequence's although the key was told: a
-/// slow line is likelier than these two keys and a third within the same time.
+/// How long after an ESC a `[` by itself may still belong to its sequence although the Escape key
+/// was told: a slow line is likelier than these two keys and a third within that time.
 const LATE_US: Micros = 300 * MILLISECOND;
 
-/// So long, a sequence that has begun may be silent, and a paste.
+/// How long a sequence that has begun, or a paste, may be silent.
 const SEQUENCE_US: Micros = 1_000 * MILLISECOND;
 
-/// Characters read at once from which on they are a paste: nobody types them.
+/// So many characters read at once, or more, are a paste: nobody types them.
 const BURST_CHARS: usize = 32;
 
 /// A sequence longer than this is passed over.

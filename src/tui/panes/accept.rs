@@ -1,5 +1,5 @@
-//! How much of what is drafted the oracle accepts: a column a pass, and the means; where there
-//! is room, the last pass's tree below.
+//! How much of what is drafted the oracle accepts: a column a pass, and the means; where it
+//! fits, the last pass's tree below.
 
 use super::pane::{Column, Draw, Pane, Rows, Seat, Section};
 use super::{Ctx, below, column, empty, remark, tree};
@@ -27,7 +27,7 @@ pub const PANE: Pane = Pane {
     }),
 };
 
-/// The graph of passes and its figures keep this many rows beside a tree.
+/// The graph of passes and its figures keep this many rows above a tree.
 const LEAST_ROWS: u16 = 4;
 
 /// Accepted over drafted nodes of the answer.
@@ -77,7 +77,7 @@ fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     buf.set_line(area.x, area.y + graph.height, &line, area.width);
 }
 
-/// Draws the columns; returns what the full height stands for, in nodes.
+/// Draws the columns; returns how many nodes the full height is.
 fn draw_passes(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
     let recent = &ctx.snap.accept.recent;
     let most = recent
@@ -86,14 +86,14 @@ fn draw_passes(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
         .max()
         .unwrap_or(0)
         .max(1);
-    // Wide panes give a pass two columns, with air where there is still more room.
-    let room = usize::from(area.width);
+    // Wide panes give a pass two columns, with a gap where there is still more space.
+    let columns = usize::from(area.width);
     let step = match recent.len() {
-        n if n * 3 <= room => 3,
-        n if n * 2 <= room => 2,
+        n if n * 3 <= columns => 3,
+        n if n * 2 <= columns => 2,
         _ => 1,
     };
-    let shown = (room / step).min(recent.len());
+    let shown = (columns / step).min(recent.len());
     for (i, pass) in recent.iter().skip(recent.len() - shown).enumerate() {
         for width in 0..(step - 1).max(1) {
             let x = area.x + (i * step + width) as u16;

@@ -22,14 +22,14 @@ pub const PANE: Pane = Pane {
 };
 
 fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
-    // One column of air on either side; the right one holds the scroll bar.
+    // One empty column on either side; the right one holds the scroll bar.
     let size = inset(area, 2, 2);
     let whole = area.height.saturating_sub(2);
     let greeting = match app.talk.has_turns() || app.fatal.is_some() {
         true => Vec::new(),
         false => greeting(app, size.width),
     };
-    // Above remarks that came before the first prompt, and a row of air.
+    // Rows of the greeting above remarks that came before the first prompt, and an empty row.
     let greeted = match greeting.len() as u16 {
         0 => 0,
         _ if app.talk.is_empty() => 0,
@@ -160,7 +160,7 @@ fn styled<'a>(ctx: &Ctx<'_>, row: &'a Row, spinner: usize, width: u16) -> Line<'
     }
 }
 
-/// What stands between a sent prompt and its first token.
+/// What is still to be done between a sent prompt and its first token.
 fn waiting(ctx: &Ctx<'_>) -> String {
     if let Phase::Loading(_) = ctx.snap.phase {
         return "queued: answered as soon as the models are loaded".into();
@@ -180,9 +180,9 @@ fn waiting(ctx: &Ctx<'_>) -> String {
 fn scroll_bar(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, top: usize, total: usize, height: u16) {
     let rows = usize::from(height);
     let thumb = (rows * rows / total).max(1);
-    let room = rows - thumb;
+    let travel = rows - thumb;
     let hidden = (total - rows).max(1);
-    let start = (top * room).div_ceil(hidden);
+    let start = (top * travel).div_ceil(hidden);
     let glyphs = &ctx.theme.glyphs;
     for (i, y) in (area.y..area.y + height).enumerate() {
         let (glyph, role) = match (start..start + thumb).contains(&i) {

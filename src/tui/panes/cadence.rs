@@ -107,7 +107,8 @@ fn submit(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
     };
     let mut line = Line::from(ctx.span(Role::Predicted, "pred. Enter within 1 s "));
     line.push_span(ctx.span(Role::Predicted, format!("{:>4} ", text::percent(share))));
-    let room = width.saturating_sub(line.width() as u16).min(20);
-    line.spans.extend(bar(ctx, share, room, Role::Predicted));
+    let bar_width = width.saturating_sub(line.width() as u16).min(20);
+    line.spans
+        .extend(bar(ctx, share, bar_width, Role::Predicted));
     line
 }

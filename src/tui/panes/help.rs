@@ -1,4 +1,4 @@
-//! The help box, written from the key map. Where there is room, each row ends in the name that
+//! The help box, written from the key map. Where it fits, each row ends in the name that
 //! a configuration file binds.
 
 use super::{Ctx, frame, lines};

@@ -21,7 +21,7 @@ pub const PANE: Pane = Pane {
         share: 3,
         needs: None,
     }),
-    // The heading says all that there are rows for.
+    // The overview shows its heading alone.
     section: Some(Section {
         name: "KV",
         info,
@@ -65,11 +65,11 @@ fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
         height: area.height.saturating_sub(1),
         ..area
     };
-    let room = usize::from(map.width.saturating_sub(LABEL));
+    let cells = usize::from(map.width.saturating_sub(LABEL));
     let columns = kv.pages.iter().map(Vec::len).max().unwrap_or(0);
-    let per_cell = columns.div_ceil(room.max(1)).max(1);
-    // A page is drawn as wide as there is room for.
-    let wide = (room / columns.div_ceil(per_cell).max(1)).clamp(1, 4);
+    let per_cell = columns.div_ceil(cells.max(1)).max(1);
+    // A page is drawn as wide as fits.
+    let wide = (cells / columns.div_ceil(per_cell).max(1)).clamp(1, 4);
     // The last group of layers need not be a full one.
     let layers = ctx.snap.shards.iter().filter_map(|s| s.layer);
     let last_layer = layers.max().map_or(usize::MAX, |l| l as usize);

@@ -40,11 +40,11 @@ const FIGURE: usize = 10;
 /// Of the names that nearly all owners have.
 const NAME: usize = 11;
 
-/// Widths of the names, whole where they fit beside a short bar, and of the bars.
+/// Widths of the names, whole where they fit next to a short bar, and of the bars.
 fn columns(memory: &MemoryView, width: u16) -> (usize, u16) {
     let longest = memory.owners.iter().map(|(name, _)| name.len());
     let longest = longest.max().unwrap_or_default();
-    // Air at the right, unless a long name needs it.
+    // An empty margin at the right, unless a long name needs it.
     let air = if longest > NAME { 0 } else { 4 };
     let both = usize::from(width).saturating_sub(FIGURE + 1 + air);
     let names = longest.max(NAME).min(both.saturating_sub(4));

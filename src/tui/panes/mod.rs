@@ -58,7 +58,7 @@ impl Ctx<'_> {
         Span::styled(text, self.theme.style(role))
     }
 
-    /// A word in grey and a figure beside it, the most usual thing in a pane.
+    /// A word in grey and a figure after it, the most usual thing in a pane.
     fn pair<'s>(
         &self,
         label: &'s str,
@@ -70,7 +70,7 @@ impl Ctx<'_> {
         ]
     }
 
-    /// Groups of spans with air between them, as many as fit the width.
+    /// Groups of spans with space between them, as many as fit the width.
     fn joined<'s>(&self, groups: Vec<Vec<Span<'s>>>, width: u16) -> Line<'s> {
         let mut line = Line::default();
         for group in groups {
@@ -159,7 +159,7 @@ fn bar(ctx: &Ctx<'_>, share: f64, width: u16, role: Role) -> [Span<'static>; 2] 
     ]
 }
 
-/// Draws lines one under another, as many as there is room for.
+/// Draws lines one under another, as many as fit.
 fn lines<'a>(buf: &mut Buffer, area: Rect, lines: impl IntoIterator<Item = Line<'a>>) {
     for (y, line) in (area.y..area.bottom()).zip(lines) {
         buf.set_line(area.x, y, &line, area.width);

@@ -75,7 +75,7 @@ fn heading(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, section: &Section) {
     }
     let (name, info) = (section.name, (section.info)(ctx));
     buf.set_span(area.x, area.y, &ctx.span(Role::Title, name), area.width);
-    let room = area.width.saturating_sub(name.len() as u16 + 1);
-    let width = (info.width() as u16).min(room);
+    let free = area.width.saturating_sub(name.len() as u16 + 1);
+    let width = (info.width() as u16).min(free);
     buf.set_line(area.right() - width, area.y, &info, width);
 }

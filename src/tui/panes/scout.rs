@@ -52,19 +52,19 @@ fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     if !reasons.is_empty() {
         let because = format!("because: {}", reasons.join(", "));
         let width = usize::from(area.width);
-        let room = usize::from(area.height).saturating_sub(rows.len());
+        let free_rows = usize::from(area.height).saturating_sub(rows.len());
         let wrapped = crate::tui::wrap::wrap_line(&because, width);
         rows.extend(
             wrapped
                 .into_iter()
-                .take(room)
+                .take(free_rows)
                 .map(|r| Line::from(ctx.span(Role::Muted, because[r].trim_end().to_owned()))),
         );
     }
     lines(buf, area, rows);
 }
 
-/// For the overview: that what is below is predicted.
+/// For the overview: says that what is below is predicted.
 fn short(ctx: &Ctx<'_>) -> Line<'static> {
     match ctx.snap.scout.predicted {
         Some(_) => Line::from(ctx.span(Role::Predicted, "pred.")),
@@ -120,8 +120,8 @@ fn bars(ctx: &Ctx<'_>, width: u16) -> Vec<Line<'static>> {
                 Role::Muted
             };
             let mut line = Line::from(ctx.span(name_role, format!("{:<5}", label.name())));
-            let room = width.saturating_sub(11).min(40);
-            line.spans.extend(bar(ctx, share.into(), room, role));
+            let bar_width = width.saturating_sub(11).min(40);
+            line.spans.extend(bar(ctx, share.into(), bar_width, role));
             let percent = format!("{:>6}", format!("~{}", text::percent(share.into())));
             line.push_span(ctx.span(Role::Predicted, percent));
             line

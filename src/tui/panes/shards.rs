@@ -1,7 +1,7 @@
 //! Where every shard of the oracle is: a cell a shard, in order of use.
 //!
-//! Cells of one layer stand together. Where there are more shards than cells, a cell stands for
-//! several and shows the state of most of their bytes; the legend says how many.
+//! Cells of one layer are next to each other. Where there are more shards than cells, a cell
+//! represents several and shows the state of most of their bytes; the legend says how many.
 
 use super::pane::{Column, Draw, Pane, Rows, Seat, Section};
 use super::{Ctx, below, empty};
@@ -159,7 +159,7 @@ fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     legend(buf, below(area, cells.height), ctx, per_cell);
 }
 
-/// Draws the cells alone; returns how many shards a cell stands for.
+/// Draws the cells alone; returns how many shards a cell shows.
 fn draw_cells(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
     for scale in SCALES {
         if let Some(rows) = by_layer(&ctx.snap.shards, area, scale) {
@@ -170,11 +170,11 @@ fn draw_cells(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) -> usize {
             return 1;
         }
     }
-    let room = usize::from(area.width) * usize::from(area.height);
-    if room == 0 {
+    let cells = usize::from(area.width) * usize::from(area.height);
+    if cells == 0 {
         return 0;
     }
-    let per_cell = ctx.snap.shards.len().div_ceil(room);
+    let per_cell = ctx.snap.shards.len().div_ceil(cells);
     for (i, group) in ctx.snap.shards.chunks(per_cell).enumerate() {
         let (column, row) = (i % usize::from(area.width), i / usize::from(area.width));
         let at = (area.x + column as u16, area.y + row as u16);
@@ -217,18 +217,18 @@ const SCALES: [Scale; 5] = [
 /// Columns of a row's label, as in `L12 `.
 const LABEL: u16 = 5;
 
-/// Rows of whole layers, if there is room for a cell a shard at this scale.
+/// Rows of whole layers, if a cell a shard fits at this scale.
 fn by_layer(shards: &[ShardView], area: Rect, scale: Scale) -> Option<Vec<Vec<&[ShardView]>>> {
-    let room = usize::from(area.width.checked_sub(LABEL)?);
+    let columns = usize::from(area.width.checked_sub(LABEL)?);
     let wide = |layer: &[ShardView]| layer.len() * usize::from(scale.columns);
     let mut rows: Vec<Vec<&[ShardView]>> = vec![Vec::new()];
     let mut used = 0;
     for layer in shards.chunk_by(|a, b| a.layer == b.layer) {
-        if wide(layer) > room {
+        if wide(layer) > columns {
             return None;
         }
         let gap = usize::from(used > 0);
-        if used + gap + wide(layer) > room {
+        if used + gap + wide(layer) > columns {
             rows.push(Vec::new());
             used = 0;
         }
@@ -314,7 +314,7 @@ fn legend(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, per_cell: usize) {
         Span::styled(glyph, style),
         ctx.span(Role::Muted, " in use"),
     ]);
-    // As many lines as there are, each filled with what fits.
+    // As many lines as are needed, each filled with what fits.
     let mut lines: Vec<Line<'_>> = vec![Line::default()];
     for entry in entries {
         let entry = Line::from(entry);

@@ -21,7 +21,7 @@ const FIGURES: u16 = 5;
 /// Rows of the tree at the most: deeper trees are wider, not higher.
 const MOST_ROWS: u16 = 6;
 
-/// Rows that it fills where there is room; none before a tree was verified.
+/// Rows that it fills where they fit; none before a tree was verified.
 pub fn rows(ctx: &Ctx<'_>) -> u16 {
     let widest = by_depth(&ctx.snap.speculation).iter().map(Vec::len).max();
     match widest {
@@ -108,8 +108,8 @@ fn levels(ctx: &Ctx<'_>, shares: impl Iterator<Item = f64>) -> Span<'static> {
     ctx.span(Role::Value, shares.map(glyph).collect::<String>())
 }
 
-/// A column for each number of tokens from one up, as high as passes yielded it often; where
-/// there is room, what the last pass hid of the draft's time.
+/// A column for each number of tokens from one up, as high as the number of passes that yielded so
+/// many; where it fits, what the last pass hid of the draft's time.
 fn tokens_a_pass(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
     let view = &ctx.snap.speculation;
     let counts = &view.tokens_a_pass;
@@ -134,7 +134,7 @@ fn depths(ctx: &Ctx<'_>) -> Line<'static> {
     ])
 }
 
-/// What was said of guesses, and what share of them was kept, as far as there is room.
+/// The probability stated for guesses, and the share of them that was kept, as far as it fits.
 fn calibration(ctx: &Ctx<'_>, width: u16) -> Line<'static> {
     let mut groups = vec![vec![ctx.span(Role::Muted, "stated/kept")]];
     let bins = ctx.snap.speculation.calibration.iter().rev();

@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr;
 const CELL_W: f64 = 9.0;
 const CELL_H: f64 = 19.0;
 const FONT_SIZE: f64 = 14.5;
-/// From a cell's top to the line that letters stand on.
+/// From a cell's top to the baseline of its letters.
 const BASELINE: f64 = 14.2;
 /// Around the screen.
 const MARGIN: f64 = 10.0;
@@ -154,7 +154,7 @@ fn foreground(out: &mut String, buffer: &Buffer, row: u16, defaults: Defaults) {
             finish(out, run.take(), row);
             continue;
         }
-        // Positions count characters of the basic plane: anything else stands alone.
+        // Positions count characters of the basic plane: anything else is drawn alone.
         let simple = symbol.chars().count() == 1 && first <= '\u{ffff}';
         match &mut run {
             Some((known, xs, text)) if *known == look && simple => {
@@ -215,7 +215,7 @@ mod tests {
     };
 
     #[test]
-    fn characters_stand_on_the_grid_in_their_colours() {
+    fn characters_are_on_the_grid_in_their_colours() {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 8, 2));
         buffer.set_string(0, 0, "a<漢b", Style::new().fg(Color::Rgb(1, 2, 3)));
         buffer.set_string(0, 1, "x█", Style::new().bg(Color::Rgb(9, 9, 9)).bold());

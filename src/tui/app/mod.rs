@@ -392,7 +392,7 @@ impl App {
     }
 }
 
-/// Under the help box only what moves or closes it works, and what concerns the whole.
+/// Under the help box only what moves or closes it works, and what concerns the whole workbench.
 fn works_in_help(action: Action) -> bool {
     matches!(
         action,
