@@ -135,7 +135,8 @@ impl<R: Request> Queue<R> {
     /// Has all of `requests` done, and waits for them; says how many bytes were transferred.
     ///
     /// # Errors
-    /// The first that failed for good, when none is in flight any more.
+    /// The first that failed for good, when none is in flight any more; where it cannot be waited
+    /// for them, some may be: the queue must not be used again.
     pub fn run(&mut self, requests: impl IntoIterator<Item = R>) -> Result<u64, TransferFailure> {
         requests.into_iter().for_each(|request| self.push(request));
         let Some(first) = self.waiting.front().cloned() else {
@@ -150,7 +151,10 @@ impl<R: Request> Queue<R> {
                     failed.get_or_insert(failure);
                 }
                 // Nothing says which of them it was.
-                Err(Failed::Wait(error)) => return Err(TransferFailure::of(&first, error)),
+                Err(Failed::Wait(error)) => {
+                    self.waiting.clear();
+                    return Err(TransferFailure::of(&first, error));
+                }
             }
         }
         failed.map_or(Ok(bytes), Err)

@@ -125,12 +125,12 @@ impl<R: Request> BlockIo<R> for Uring<R> {
     }
 
     fn submit(&mut self, request: R) -> io::Result<()> {
+        let len = u32::try_from(request.memory().len())
+            .map_err(|_| io::Error::other("a transfer of 4 GiB or more"))?;
         let slot = self
             .free
             .pop()
             .ok_or_else(|| io::Error::other("more transfers than the ring has places for"))?;
-        let len = u32::try_from(request.memory().len())
-            .map_err(|_| io::Error::other("a transfer of 4 GiB or more"))?;
         let entry = self.entry(&request, len).user_data(slot as u64);
         self.in_flight[slot] = Some(request);
         // SAFETY: the buffer and the file outlive the operation, since the request that owns

@@ -46,8 +46,7 @@ pub struct HookedOptions {
     pub threads: usize,
     /// See [`Oracle::max_nodes`](super::Oracle::max_nodes).
     pub max_nodes: usize,
-    /// Which layers stay and which stream, of those listed by
-    /// [`catalogue_by_layer`](crate::river::catalogue_by_layer).
+    /// Which layers stay and which stream, of those that [`catalogue_by_layer`] lists.
     pub plan: Plan,
     pub read_sizes: ReadSizes,
 }

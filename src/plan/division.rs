@@ -245,7 +245,9 @@ impl Divider<'_> {
         ledger.predicted(Owner::Vocabulary, vocabulary);
         let draft = draft.map_or(Bytes(0), |draft| draft.host);
         ledger.predicted(Owner::Draft, draft);
-        ledger.fixed(Owner::Drafters, drafters);
+        if drafters > Bytes(0) {
+            ledger.fixed(Owner::Drafters, drafters);
+        }
         ledger.fixed(Owner::Margin, MARGIN);
         ledger
     }

@@ -65,8 +65,8 @@ fn without_is_faster(
     without: impl FnOnce() -> Result<Division, PlacementError>,
 ) -> Option<(Division, Slower)> {
     with.form.plan()?;
-    // What a GPU computes is read from the host's memory in any case.
     let memory = with.ledger.bytes_of(Owner::Draft);
+    // What a GPU computes is read from the host's memory in any case.
     let with = speeds.tokens_per_s(with, true)?;
     let division = without().ok()?;
     let slower = Slower {

@@ -257,6 +257,10 @@ impl River {
             .get_or_insert_with(|| DemandReader::open(files));
         let read = reader.read(files, demands);
         self.waits.stall += began.elapsed();
+        if read.is_err() {
+            // Dropping the queue waits for what may still be in flight.
+            self.demands = None;
+        }
         self.counters.add_demanded(read?);
         Ok(())
     }

@@ -271,6 +271,7 @@ impl Answer {
                 return Err(failed(error, ahead.drafted));
             }
         };
+        let ms = ms_since(&**clock, began_us);
         speculator.observe_pass(cut.nodes.len(), class, output.cost);
         speculator.learn_output(&VerifiedPass {
             text: &text,
@@ -283,7 +284,7 @@ impl Answer {
             tree,
             cut,
             accepted,
-            ms: ms_since(&**clock, began_us),
+            ms,
             draft_ms: drafted_ms + ahead.waited_ms,
             hidden_ms: ahead.hidden_ms,
         };

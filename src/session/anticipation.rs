@@ -49,7 +49,8 @@ impl Anticipation {
             Work::Read { text, from } => (Reads::Part, *from, text.len().min(*from + class.max)),
             Work::Answer(answer) => {
                 let prompt = answer.prompt();
-                (Reads::Whole, decoder.cache.common(prompt), prompt.len())
+                let ready = decoder.cache.common(prompt);
+                (Reads::Whole, ready, prompt.len().min(ready + class.max))
             }
         };
         let stakes = Stakes {

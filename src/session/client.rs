@@ -119,8 +119,18 @@ impl Client {
     /// # Errors
     /// The request's, or the session's end.
     pub fn ask(&self, request: Request) -> Result<Answer, AskError> {
-        let id = self.submit(request)?;
-        self.answer_to(id)
+        match self.submit(request) {
+            Ok(id) => self.answer_to(id),
+            // A session that could not go on has said why.
+            Err(ended) => Err(self
+                .events
+                .try_iter()
+                .find_map(|event| match event {
+                    Event::Fatal(error) => Some(AskError::Session(error)),
+                    _ => None,
+                })
+                .unwrap_or_else(|| ended.into())),
+        }
     }
 
     /// Waits for the whole answer to a request. Events of others are passed over: a client with

@@ -162,11 +162,10 @@ impl Composition {
 
     /// The prompt as it is, which has `whole` tokens.
     fn typed(&mut self, whole: usize) -> Typed {
-        let head = self.conversation.stable("").map_or(0, |head| head.len());
-        let around = self
-            .conversation
-            .whole("")
-            .map_or(head, |empty| empty.len());
+        // Of a letter: a template may refuse an empty prompt.
+        let head = self.conversation.stable("x").map_or(0, |head| head.len());
+        let short = self.conversation.whole("x");
+        let around = short.map_or(head, |short| short.len().saturating_sub(1));
         Typed {
             composer: self.composer.clone(),
             extent: Extent {

@@ -56,6 +56,7 @@ impl Decoder {
             speculator,
             clock,
         } = self;
+        cache.keep_hidden(false);
         let (cost, ahead) = overlapped(
             speculator,
             &**clock,

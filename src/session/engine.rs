@@ -139,6 +139,10 @@ impl Engine {
         }
         self.clients.tell_all(Event::Ready);
         while self.take_waiting().is_continue() {
+            // Enter may have come while it loaded.
+            if self.queue.is_empty() && self.composition.has_begun() && self.load_draft() {
+                continue;
+            }
             self.state = self.next_state();
             let phase = self.state.phase();
             self.hub.update(|s| s.phase = phase);
@@ -175,9 +179,6 @@ impl Engine {
             if let Some(turn) = self.begin(submitted) {
                 return State::Answering(Box::new(turn));
             }
-        }
-        if self.composition.has_begun() {
-            self.load_draft();
         }
         if self.anticipate
             && let Some(work) = self.composition.work_ahead(&mut self.decoder, &self.hub)

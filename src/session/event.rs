@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  all clients     Ready, Notice*, and Fatal where it cannot go on
-//!  who asked       Submitted -> Text* -> Done | Failed      of each request, with its id
+//!  who asked       (Submitted -> Text*) -> Done | Failed    of each request, with its id
 //! ```
 //!
 //! Events come in order over a channel that never drops. A request ends with exactly one `Done`
-//! or `Failed`, also where it was cancelled; where the session ends first, the channel closes.
+//! or `Failed`, also where it was cancelled, and has no `Submitted` where that was before its turn;
+//! where the session ends first, the channel closes.
 
 use super::request::{RequestError, RequestId};
-
 use crate::oracle::OracleError;
 use crate::speculate::{DraftError, DraftOpenError};
 use crate::telemetry::AnswerStats;

@@ -47,7 +47,7 @@ pub(super) struct Extent {
 /// What a pass before Enter reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reads {
-    /// All that is left of the prompt as it is, or tokens of its answer.
+    /// What is left of the prompt as it is, as far as a pass goes, or tokens of its answer.
     Whole,
     /// Text that more typing follows: only Enter, or a change in that text, is of interest.
     Part,
@@ -89,7 +89,7 @@ impl Stakes {
         if self.reads == Reads::Part && !entered {
             return kept == ready;
         }
-        let left = (1.0 - done) * self.times.ms(self.tokens, self.class);
+        let left = (1.0 - done) * self.pass_ms(self.tokens);
         let go_on = left + self.passes_ms(total.saturating_sub(kept));
         go_on > MARGIN * self.passes_ms(total.saturating_sub(ready))
     }
@@ -97,11 +97,16 @@ impl Stakes {
     /// Time of the passes that read so many tokens.
     fn passes_ms(&self, tokens: usize) -> f64 {
         let (full, rest) = (tokens / self.class.max, tokens % self.class.max);
-        let full_ms = full as f64 * self.times.ms(self.class.max, self.class);
+        let full_ms = full as f64 * self.pass_ms(self.class.max);
         match rest {
             0 => full_ms,
-            rest => full_ms + self.times.ms(rest, self.class),
+            rest => full_ms + self.pass_ms(rest),
         }
+    }
+
+    /// Time of one pass over so many tokens, which the class pads.
+    fn pass_ms(&self, tokens: usize) -> f64 {
+        self.times.ms(tokens.max(self.class.min), self.class)
     }
 }
 

@@ -89,7 +89,7 @@ pub trait Drafter: Send {
     ) -> Result<Vec<Vec<Guess>>, DraftError>;
 
     /// Whether it learns from the oracle's hidden states, which then come with every pass that
-    /// can give them.
+    /// verifies, where the oracle can give them.
     fn needs_hidden(&self) -> bool {
         false
     }

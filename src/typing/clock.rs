@@ -4,7 +4,7 @@
 //!
 //! What hardware takes is no part of a replay and is measured on the spot, by [`Instant`]: passes
 //! and waits for weights (`oracle`, `river`), a draft's decodes (`speculate`), disks and memory
-//! (`system::measure`, `session::predict`).
+//! (`system::measure`, `plan::forecast`).
 
 use crate::units::Micros;
 use std::sync::atomic::{AtomicU64, Ordering};
