@@ -124,6 +124,21 @@ pub(super) const OUTPUT_NORM: TensorSpec = TensorSpec::norm(Slot::OutputNorm, Ax
 pub(super) const OUTPUT: TensorSpec =
     TensorSpec::matrix(Slot::Output, Axis::Embedding, Axis::Vocabulary).if_there();
 
+/// Attention, with biases on queries, keys and values, or none.
+pub(super) const ATTENTION: Step = Step {
+    part: ShardPart::Attention,
+    tensors: &[
+        TensorSpec::norm(Slot::AttentionNorm, Axis::Embedding),
+        TensorSpec::matrix(Slot::Query, Axis::Embedding, Axis::QueryHeads),
+        TensorSpec::matrix(Slot::Key, Axis::Embedding, Axis::KeyValueHeads),
+        TensorSpec::matrix(Slot::Value, Axis::Embedding, Axis::KeyValueHeads),
+        TensorSpec::bias(Slot::QueryBias, Axis::QueryHeads).all_or_none(),
+        TensorSpec::bias(Slot::KeyBias, Axis::KeyValueHeads).all_or_none(),
+        TensorSpec::bias(Slot::ValueBias, Axis::KeyValueHeads).all_or_none(),
+        TensorSpec::matrix(Slot::AttentionOutput, Axis::QueryHeads, Axis::Embedding),
+    ],
+};
+
 /// The gated feed-forward: its way up,
 pub(super) const FEED_FORWARD_UP: Step = Step {
     part: ShardPart::FeedForwardUp,
