@@ -15,10 +15,13 @@ use std::time::Duration;
 const NODES: [usize; 4] = [1, 8, 16, 32];
 
 /// Resident shares of the oracle's weights, in percent.
-const SHARES: [u64; 3] = [25, 50, 75];
+pub const SHARES: [u64; 3] = [25, 50, 75];
 
 /// Context of these passes.
 const CTX: usize = 1024;
+
+/// What answers with a draft are computed in.
+const CLASS: WidthClass = WidthClass::BATCH;
 
 /// Tokens that are in the context.
 const PREFIX: usize = 32;
@@ -53,15 +56,16 @@ pub fn measure(
     let gguf = Gguf::open(model)?;
     let layout = ModelLayout::from_gguf(&gguf)?;
     let all = total_bytes(&catalogue(&layout));
-    let mut resident = Bench::open(&gguf, &layout, all, Pinning::Even, threads)?;
+    let open = |weights| Bench::open(&gguf, &layout, weights, Pinning::Even, threads, CLASS);
+    let mut resident = open(all)?;
     let mut rows = Vec::new();
     for share in SHARES {
         let weights = Bytes(all.0 * share / 100);
-        let mut streamed = Bench::open(&gguf, &layout, weights, Pinning::Even, threads)?;
+        let mut streamed = open(weights)?;
         for nodes in NODES {
             let mut times = Vec::new();
             for _ in 0..rounds {
-                times.push((resident.pass(nodes)?.0, streamed.pass(nodes)?));
+                times.push((resident.pass(nodes, CLASS)?.0, streamed.pass(nodes, CLASS)?));
             }
             let compute_s = median(times.iter().map(|t| t.0));
             let pass_s = median(times.iter().map(|t| t.1.0));
@@ -93,16 +97,16 @@ pub fn placements(model: &Path, rounds: usize, threads: usize) -> anyhow::Result
     let gguf = Gguf::open(model)?;
     let layout = ModelLayout::from_gguf(&gguf)?;
     let half = Bytes(total_bytes(&catalogue(&layout)).0 / 2);
-    let open = |pinning| Bench::open(&gguf, &layout, half, pinning, threads);
+    let open = |pinning| Bench::open(&gguf, &layout, half, pinning, threads, CLASS);
     let mut both = [open(Pinning::Even)?, open(Pinning::First)?];
     let mut rows = Vec::new();
     for nodes in NODES {
         let (mut passes, mut firsts) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let [even, first] = &mut both;
-            passes.push([even.pass(nodes)?.0, first.pass(nodes)?.0]);
+            passes.push([even.pass(nodes, CLASS)?.0, first.pass(nodes, CLASS)?.0]);
             std::thread::sleep(PAUSE);
-            firsts.push([even.once(nodes)?.0, first.once(nodes)?.0]);
+            firsts.push([even.once(nodes, CLASS)?.0, first.once(nodes, CLASS)?.0]);
         }
         let medians = |times: &[[f64; 2]]| [0, 1].map(|i| median(times.iter().map(|t| t[i])));
         let ratio = |times: &[[f64; 2]]| median(times.iter().map(|t| t[1] / t[0]));
@@ -135,44 +139,46 @@ pub fn print_placements(rows: &[Placements]) {
 }
 
 /// An oracle with a prefix in its context and its first laps done.
-struct Bench {
+pub struct Bench {
     oracle: LayerOracle,
 }
 
 impl Bench {
-    fn open(
+    /// For passes of `class` and of narrower ones.
+    pub fn open(
         gguf: &Gguf,
         layout: &ModelLayout,
         weight_bytes: Bytes,
         pinning: Pinning,
         threads: usize,
+        class: WidthClass,
     ) -> anyhow::Result<Self> {
         let options = LayerOracleOptions {
             ctx_tokens: CTX,
             threads,
-            max_nodes: WidthClass::BATCH.max,
+            max_nodes: class.max,
             plan: Plan::pinned_by(&catalogue(layout), weight_bytes, pinning)?,
             read_sizes: nmos::plan::read_sizes(gguf.path()),
             device: None,
         };
         let mut oracle = LayerOracle::open(gguf, layout, options, &Hub::new())?;
-        oracle.pass(&chain(PREFIX), WidthClass::BATCH)?;
+        oracle.pass(&chain(PREFIX), class)?;
         let path: Vec<_> = (0..PREFIX).collect();
         oracle.commit(&path);
-        oracle.pass(&chain(1), WidthClass::BATCH)?;
+        oracle.pass(&chain(1), class)?;
         Ok(Self { oracle })
     }
 
     /// Seconds of a pass, and of those that waited for weights.
-    fn pass(&mut self, nodes: usize) -> anyhow::Result<(f64, f64)> {
+    pub fn pass(&mut self, nodes: usize, class: WidthClass) -> anyhow::Result<(f64, f64)> {
         // The pass before this one left the ring full, as a session's pauses do not: two in a
         // row, of which the second counts, are what an answer is made of.
-        self.oracle.pass(&chain(nodes), WidthClass::BATCH)?;
-        self.once(nodes)
+        self.oracle.pass(&chain(nodes), class)?;
+        self.once(nodes, class)
     }
 
-    fn once(&mut self, nodes: usize) -> anyhow::Result<(f64, f64)> {
-        let cost = self.oracle.pass(&chain(nodes), WidthClass::BATCH)?.cost;
+    fn once(&mut self, nodes: usize, class: WidthClass) -> anyhow::Result<(f64, f64)> {
+        let cost = self.oracle.pass(&chain(nodes), class)?.cost;
         Ok((cost.wall_us as f64 / 1e6, cost.stall_us as f64 / 1e6))
     }
 
