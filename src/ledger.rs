@@ -50,6 +50,8 @@ pub enum Owner {
     PinnedWeights,
     /// The ring.
     StreamedWeights,
+    /// Routed experts that are here.
+    Experts,
     /// A device's slots for weights that pass through.
     Window,
 }
@@ -76,6 +78,7 @@ impl Owner {
             Self::Weights => "weights",
             Self::PinnedWeights => "weights that stay",
             Self::StreamedWeights => "weights in flight",
+            Self::Experts => "experts",
             Self::Window => "window",
         }
     }

@@ -18,6 +18,7 @@
 //!  typing       what the user does: events, traces, cadence
 //!  plan         what stays, what streams, who holds how much of which memory
 //!  oracle       one pass over a tree
+//!  experts      routed experts: which are in memory, and which go
 //!  kv           the cells of what was read
 //!  river        shards: which stay, which stream, and when they are read
 //!  model        a model's file, its shape and its vocabulary
@@ -39,6 +40,7 @@ pub mod config;
 #[allow(unsafe_code)]
 pub mod cuda;
 pub mod drafter_id;
+pub mod experts;
 pub mod forge;
 #[allow(unsafe_code)]
 pub mod ggml;

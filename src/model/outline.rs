@@ -1,13 +1,18 @@
 //! What a model file says whatever its architecture: enough to have llama.cpp's graph compute
 //! it over weights that come and go.
 //!
-//! Every tensor is of one of three kinds:
+//! Every tensor is of one of four kinds:
 //!
 //! ```text
 //!  layers    blk.N.* of two dimensions or more    come and go, a layer at a time
+//!  experts   blk.N.*_exps, a matrix an expert     an expert is read when a token chooses it
 //!  rows      embeddings that only give rows       single rows are read when they are needed
 //!  resident  norms, biases, the head, the rest    stay
 //! ```
+//!
+//! That experts are tables which a graph multiplies by ids is a guess from name and shape, by
+//! which memory is planned; the graph that runs is held to it. Biases of experts have two
+//! dimensions and come with their layer.
 //!
 //! The head is one step of the graph, which needs all of it at once: it stays. So does an
 //! embedding that is the head as well.
@@ -36,7 +41,10 @@ pub struct Outline {
     pub ctx_train: usize,
     /// Elements of a token's keys (or values, the longer of the two) in the widest layer.
     pub kv_width: usize,
+    /// Experts that a token uses in a layer; zero where the file does not say.
+    pub experts_used: usize,
     pub layers: Vec<TensorInfo>,
+    pub experts: Vec<TensorInfo>,
     pub rows: Vec<TensorInfo>,
     pub resident: Vec<TensorInfo>,
 }
@@ -52,11 +60,14 @@ impl Outline {
             .tensor(EMBEDDING)
             .ok_or_else(|| ArchError::invalid(gguf, format!("tensor {EMBEDDING} is missing")))?;
         let tied = gguf.tensor(HEAD).is_none();
-        let (mut layers, mut rows, mut resident) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut layers, mut experts) = (Vec::new(), Vec::new());
+        let (mut rows, mut resident) = (Vec::new(), Vec::new());
         for tensor in gguf.tensors() {
             let gives_rows = (tensor.name == EMBEDDING && !tied) || tensor.name == LAYER_EMBEDDING;
             let kind = if gives_rows {
                 &mut rows
+            } else if is_expert_table(tensor) {
+                &mut experts
             } else if tensor.layer().is_some() && tensor.n_dims > 1 {
                 &mut layers
             } else {
@@ -65,6 +76,8 @@ impl Outline {
             kind.push(tensor.clone());
         }
         let context = gguf.u32(&format!("{arch}.context_length"))?;
+        // A number for each layer is no number.
+        let used = gguf.u32(&format!("{arch}.expert_used_count"));
         Ok(Self {
             n_layer: gguf.require_u32(&format!("{arch}.block_count"))? as usize,
             n_vocab: usize::try_from(embedding.dims[1]).unwrap_or(usize::MAX),
@@ -72,7 +85,9 @@ impl Outline {
             kv_width: kv_width(&layers),
             arch,
             variant: None,
+            experts_used: used.ok().flatten().map_or(0, |n| n as usize),
             layers,
+            experts,
             rows,
             resident,
         })
@@ -92,7 +107,13 @@ impl Outline {
 
     /// Leaves out tensors that nobody uses.
     pub fn retain(&mut self, used: impl Fn(&str) -> bool) {
-        for kind in [&mut self.layers, &mut self.rows, &mut self.resident] {
+        let kinds = [
+            &mut self.layers,
+            &mut self.experts,
+            &mut self.rows,
+            &mut self.resident,
+        ];
+        for kind in kinds {
             kind.retain(|t| used(&t.name));
         }
     }
@@ -103,6 +124,13 @@ impl Outline {
         let head = head.filter(|t| t.name == HEAD || t.name == EMBEDDING);
         Bytes(head.map(|t| t.bytes).max().unwrap_or(0))
     }
+}
+
+/// Whether a tensor is named as llama.cpp names the weights of routed experts, and has more than
+/// one matrix.
+fn is_expert_table(tensor: &TensorInfo) -> bool {
+    let named = tensor.name.ends_with("exps.weight");
+    named && tensor.layer().is_some() && tensor.n_dims == 3 && tensor.dims[2] > 1
 }
 
 /// From the matrices that make keys and values. Where one makes queries as well, what is left

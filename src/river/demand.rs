@@ -31,6 +31,13 @@ const DEPTH: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExpertIdx(usize);
 
+impl ExpertIdx {
+    /// As the tensor counts them.
+    pub fn number(self) -> usize {
+        self.0
+    }
+}
+
 /// A tensor that holds a matrix for each expert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpertTable {
@@ -54,15 +61,15 @@ pub struct NoSuchExpert {
     pub experts: usize,
 }
 
-/// Whole blocks of a file around one expert.
+/// Whole blocks of a file around one expert, or all of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
     pub offset: u64,
     /// Bytes that are read.
     pub len: usize,
-    /// Of them those before the expert's own.
+    /// Of them those before the first that counts.
     pub skip: usize,
-    /// The expert's own.
+    /// Those that count.
     pub bytes: usize,
 }
 
@@ -109,18 +116,33 @@ impl ExpertTable {
         self.experts
     }
 
+    /// All of them, in order.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = ExpertIdx> + ExactSizeIterator + use<> {
+        (0..self.experts).map(ExpertIdx)
+    }
+
+    /// Whole blocks around all of it.
+    pub fn span(&self) -> Slice {
+        self.blocks(0, self.experts * self.expert_bytes)
+    }
+
     /// What is read for `expert`.
     pub fn slice(&self, expert: ExpertIdx) -> Slice {
+        self.blocks(expert.0 * self.expert_bytes, self.expert_bytes)
+    }
+
+    /// Whole blocks around `bytes` bytes from `at` on.
+    fn blocks(&self, at: usize, bytes: usize) -> Slice {
         let block = BLOCK as u64;
-        let start = self.offset + (expert.0 * self.expert_bytes) as u64;
-        let end = (start + self.expert_bytes as u64).next_multiple_of(block);
+        let start = self.offset + at as u64;
+        let end = (start + bytes as u64).next_multiple_of(block);
         let offset = start / block * block;
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         Slice {
             offset,
             len: size(end - offset),
             skip: size(start - offset),
-            bytes: self.expert_bytes,
+            bytes,
         }
     }
 }

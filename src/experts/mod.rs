@@ -1,0 +1,41 @@
+//! Routed experts: which of them are in memory, and how they come and go.
+//!
+//! A token is computed by a few of a layer's experts, which its router names. So they are read
+//! when they are named, and stay for as long as the memory for experts is enough:
+//!
+//! ```text
+//!  router's ids --hold--> here already           a hit
+//!                     '-> not here               a miss: others leave, all that miss are read
+//!                                                together, straight to where they belong
+//!  what was asked for is computed --computed--> they may leave again
+//! ```
+//!
+//! An expert is of one layer; its parts (the slices of the layer's tables) come and go together.
+//! Each table has address space for all of it, laid out as in the file, and memory under the
+//! pages that experts which are here touch:
+//!
+//! ```text
+//!  table    | e0    | e1    | e2    | e3    | ...      slices of any length
+//!  pages    [   ][   ][   ][   ][   ][   ][   ]
+//!  memory        x   x  x           x   x  x           e1 and e3 are here
+//! ```
+//!
+//! Invariants: the pages that are counted are exactly those with memory, and never more than the
+//! budget; a page is counted once however many experts touch it; an expert that is held does not
+//! leave. Units: pages of [`BLOCK`](crate::io::BLOCK) bytes within, [`Bytes`](crate::units::Bytes)
+//! outside.
+//!
+//! Which expert leaves is decided behind [`Eviction`]; [`Mixture`] says what can be said from a
+//! file's header, for the planner.
+
+mod eviction;
+mod lru;
+mod mixture;
+mod pages;
+mod store;
+
+pub use eviction::{Eviction, ExpertId};
+pub use lru::Lru;
+pub use mixture::{ExpertPlan, Mixture};
+pub use pages::ExpertGroup;
+pub use store::{ExpertCounts, ExpertError, ExpertStore, TableIdx};

@@ -1,0 +1,497 @@
+//! The memory of experts: who is here, who is held, and who makes place for whom.
+
+use super::eviction::{Eviction, ExpertId};
+use super::pages::{ExpertGroup, neighbours, own_pages};
+use crate::io::{Arena, BLOCK, Region};
+use crate::river::{Demand, ExpertIdx, ExpertTable, NoSuchExpert, RiverError};
+use crate::units::Bytes;
+use std::ops::Range;
+
+/// A table of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableIdx {
+    pub group: usize,
+    pub table: usize,
+}
+
+/// Why experts cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ExpertError {
+    #[error(transparent)]
+    Weights(#[from] RiverError),
+    #[error(transparent)]
+    NoSuch(#[from] NoSuchExpert),
+    /// Padding can be computed with other experts than the token that it repeats, and a graph may
+    /// use experts of two layers at once; both are rare.
+    #[error(
+        "{chosen} experts are needed at once in layer {layer}, and {budget} hold fewer: give more \
+         with --ram"
+    )]
+    TooMany {
+        layer: u32,
+        chosen: usize,
+        budget: Bytes,
+    },
+}
+
+/// What has been asked for so far. An expert counts once a pass, however many of its tables and
+/// tokens ask for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ExpertCounts {
+    /// Experts that were here when a pass asked for them, and those that were not.
+    pub hits: u64,
+    pub misses: u64,
+    /// Read from the disk.
+    pub bytes: u64,
+    /// See [`Eviction::window`].
+    pub evict_window: f64,
+}
+
+/// See the module's text.
+pub struct ExpertStore {
+    groups: Vec<Group>,
+    budget_pages: usize,
+    used_pages: usize,
+    eviction: Box<dyn Eviction>,
+    held: Vec<ExpertId>,
+    /// Number of the pass at hand.
+    pass: u64,
+    counts: ExpertCounts,
+}
+
+struct Group {
+    layer: u32,
+    tables: Vec<Table>,
+    states: Vec<State>,
+}
+
+struct Table {
+    table: ExpertTable,
+    /// Address space for all of it, from the first block that it touches.
+    blocks: Region,
+}
+
+/// Of an expert.
+#[derive(Clone, Copy, Default)]
+struct State {
+    is_here: bool,
+    is_held: bool,
+    /// The last pass that used it.
+    pass: u64,
+}
+
+impl ExpertStore {
+    /// With nothing in memory, of which experts may take `budget`.
+    ///
+    /// # Errors
+    /// The system's own, where there are not as many addresses.
+    pub fn new(
+        groups: Vec<ExpertGroup>,
+        budget: Bytes,
+        eviction: Box<dyn Eviction>,
+    ) -> std::io::Result<Self> {
+        let groups = groups.into_iter().map(Group::new);
+        Ok(Self {
+            groups: groups.collect::<Result<_, _>>()?,
+            budget_pages: usize::try_from(budget.0).unwrap_or(usize::MAX) / BLOCK,
+            used_pages: 0,
+            eviction,
+            held: Vec::new(),
+            pass: 0,
+            counts: ExpertCounts::default(),
+        })
+    }
+
+    /// Where `table` lies: its own bytes, with memory under those of experts that are here.
+    pub fn memory(&self, table: TableIdx) -> Region {
+        let Table { table, blocks } = &self.groups[table.group].tables[table.table];
+        let span = table.span();
+        blocks.part(span.skip, span.bytes)
+    }
+
+    pub fn counts(&self) -> ExpertCounts {
+        ExpertCounts {
+            evict_window: self.eviction.window(),
+            ..self.counts
+        }
+    }
+
+    /// Memory that is taken now.
+    pub fn bytes(&self) -> Bytes {
+        Bytes((self.used_pages * BLOCK) as u64)
+    }
+
+    /// To be called before each pass.
+    pub fn begin_pass(&mut self) {
+        self.pass += 1;
+        self.eviction.begin_pass();
+    }
+
+    /// All that experts were held for has been computed, or never will be.
+    pub fn computed(&mut self) {
+        for id in self.held.drain(..) {
+            self.groups[id.group].states[id.expert].is_held = false;
+        }
+    }
+
+    /// Sees to it that the experts that `ids` name in `table` are here, with their parts in the
+    /// other tables of its group, and holds them until [`ExpertStore::computed`]. `read` reads all
+    /// that it is given.
+    ///
+    /// # Errors
+    /// An expert that there is not, a failed read, more experts than memory holds. None of those
+    /// that were missing is here then.
+    pub fn hold(
+        &mut self,
+        table: TableIdx,
+        ids: &[i32],
+        read: impl FnOnce(&[Demand<'_>]) -> Result<(), RiverError>,
+    ) -> Result<(), ExpertError> {
+        let chosen = self.chosen(table, ids)?;
+        let mut missing = Vec::new();
+        for &expert in &chosen {
+            let id = ExpertId {
+                group: table.group,
+                expert: expert.number(),
+            };
+            let state = &mut self.groups[id.group].states[id.expert];
+            if !state.is_here {
+                missing.push(expert);
+            }
+            let is_first = state.pass != self.pass;
+            if is_first {
+                state.pass = self.pass;
+                match state.is_here {
+                    true => self.counts.hits += 1,
+                    false => self.counts.misses += 1,
+                }
+            }
+            if is_first || !state.is_here {
+                self.eviction.used(id);
+            }
+            if !state.is_held {
+                state.is_held = true;
+                self.held.push(id);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let fits = missing
+            .iter()
+            .all(|&expert| self.make_place(table.group, expert));
+        let came = if fits {
+            self.read(table.group, &missing, read)
+        } else {
+            Err(ExpertError::TooMany {
+                layer: self.groups[table.group].layer,
+                chosen: chosen.len(),
+                budget: Bytes((self.budget_pages * BLOCK) as u64),
+            })
+        };
+        if came.is_err() {
+            self.give_up(table.group, &missing);
+        }
+        came
+    }
+
+    /// The experts that `ids` name, each once, in the order of the file.
+    fn chosen(&self, at: TableIdx, ids: &[i32]) -> Result<Vec<ExpertIdx>, NoSuchExpert> {
+        let table = &self.groups[at.group].tables[at.table].table;
+        let chosen = ids.iter().map(|&id| table.expert(id));
+        let mut chosen = chosen.collect::<Result<Vec<_>, _>>()?;
+        chosen.sort_unstable();
+        chosen.dedup();
+        Ok(chosen)
+    }
+
+    /// Counts the pages of `expert`, for which others leave; false where not enough of them may.
+    fn make_place(&mut self, group: usize, expert: ExpertIdx) -> bool {
+        loop {
+            // Those that left may have been its neighbours.
+            let own = self.groups[group].own_pages(expert);
+            if self.used_pages + own <= self.budget_pages {
+                self.used_pages += own;
+                self.groups[group].states[expert.number()].is_here = true;
+                return true;
+            }
+            let groups = &self.groups;
+            let may_go = |id: ExpertId| {
+                let state = groups[id.group].states[id.expert];
+                state.is_here && !state.is_held
+            };
+            let Some(victim) = self.eviction.victim(&may_go) else {
+                return false;
+            };
+            self.let_go(victim);
+        }
+    }
+
+    /// Gives back the pages that only this expert touches.
+    fn let_go(&mut self, id: ExpertId) {
+        let group = &mut self.groups[id.group];
+        group.states[id.expert].is_here = false;
+        self.used_pages -= group.discard(id.expert);
+        self.eviction.left(id);
+    }
+
+    fn read(
+        &mut self,
+        group: usize,
+        missing: &[ExpertIdx],
+        read: impl FnOnce(&[Demand<'_>]) -> Result<(), RiverError>,
+    ) -> Result<(), ExpertError> {
+        let tables = self.groups[group].tables.iter();
+        // A table at a time, as they lie in the file.
+        let demands = tables.flat_map(|table| missing.iter().map(|&expert| table.demand(expert)));
+        let demands: Vec<_> = demands.collect();
+        let bytes: usize = demands.iter().map(|demand| demand.into.len()).sum();
+        read(&demands)?;
+        self.counts.bytes += bytes as u64;
+        Ok(())
+    }
+
+    /// After a failed read: `missing` are not here, nor are those that share a page with them,
+    /// whose bytes there may be anything now.
+    fn give_up(&mut self, group: usize, missing: &[ExpertIdx]) {
+        let mut spoilt: Vec<usize> = missing.iter().map(|expert| expert.number()).collect();
+        for table in &self.groups[group].tables {
+            let near = missing.iter();
+            let near = near.flat_map(|&expert| neighbours(&table.table, expert));
+            spoilt.extend(near.map(ExpertIdx::number));
+        }
+        for expert in spoilt {
+            let id = ExpertId { group, expert };
+            if self.groups[group].states[expert].is_here {
+                self.let_go(id);
+            } else {
+                self.eviction.left(id);
+            }
+        }
+    }
+}
+
+impl Group {
+    fn new(group: ExpertGroup) -> std::io::Result<Self> {
+        let states = vec![State::default(); group.experts()];
+        let tables = group.tables.into_iter().map(|table| {
+            let len = table.span().len;
+            Ok(Table {
+                blocks: Arena::sparse(len)?.region(0, len),
+                table,
+            })
+        });
+        Ok(Self {
+            layer: group.layer,
+            tables: tables.collect::<std::io::Result<_>>()?,
+            states,
+        })
+    }
+
+    /// Pages that only `expert` touches, of those that are here.
+    fn own_pages(&self, expert: ExpertIdx) -> usize {
+        let tables = self.tables.iter();
+        tables
+            .map(|table| table.own_pages(expert, &self.states).len())
+            .sum()
+    }
+
+    /// Gives them back to the system; says how many they were.
+    fn discard(&self, expert: usize) -> usize {
+        let mut discarded = 0;
+        for table in &self.tables {
+            let Some(expert) = table.table.all().nth(expert) else {
+                continue;
+            };
+            let own = table.own_pages(expert, &self.states);
+            let bytes = table.blocks.part(own.start * BLOCK, own.len() * BLOCK);
+            bytes.discard();
+            discarded += own.len();
+        }
+        discarded
+    }
+}
+
+impl Table {
+    fn own_pages(&self, expert: ExpertIdx, states: &[State]) -> Range<usize> {
+        own_pages(&self.table, expert, |other| states[other.number()].is_here)
+    }
+
+    fn demand(&self, expert: ExpertIdx) -> Demand<'_> {
+        let (slice, span) = (self.table.slice(expert), self.table.span());
+        let at = usize::try_from(slice.offset - span.offset).unwrap_or(usize::MAX);
+        Demand {
+            table: &self.table,
+            expert,
+            into: self.blocks.part(at, slice.len),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Lru;
+    use super::super::pages::tests::tensor;
+    use super::*;
+    use crate::io::{Direction, TransferFailure};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    /// Two layers of two tables each, of slices that are no whole pages, in a file of random
+    /// bytes.
+    struct Model {
+        tensors: Vec<crate::model::TensorInfo>,
+        file: Vec<u8>,
+    }
+
+    impl Model {
+        fn new(experts: usize, sizes: [usize; 2], gap: u64) -> Self {
+            let mut at = gap;
+            let mut tensors = Vec::new();
+            for layer in 0..2 {
+                for (part, bytes) in ["up", "down"].into_iter().zip(sizes) {
+                    let name = format!("blk.{layer}.ffn_{part}_exps.weight");
+                    tensors.push(tensor(&name, experts, bytes, at));
+                    at += (experts * bytes) as u64 + gap;
+                }
+            }
+            let len = usize::try_from(at).unwrap().next_multiple_of(BLOCK);
+            let file = (0..len).map(|i| (i * 31 % 251) as u8 + 1).collect();
+            Self { tensors, file }
+        }
+
+        fn store(&self, budget: Bytes) -> ExpertStore {
+            let groups = ExpertGroup::all(&self.tensors);
+            let lru = Lru::new(groups.iter().map(ExpertGroup::experts));
+            ExpertStore::new(groups, budget, Box::new(lru)).unwrap()
+        }
+
+        fn read(&self, demands: &[Demand<'_>]) -> Result<(), RiverError> {
+            for demand in demands {
+                let slice = demand.table.slice(demand.expert);
+                let at = usize::try_from(slice.offset).unwrap();
+                demand.into.write(&self.file[at..at + slice.len]);
+            }
+            Ok(())
+        }
+
+        /// Whether `expert` has the file's bytes in every table of its group.
+        fn is_right(&self, store: &ExpertStore, group: usize, expert: usize) -> bool {
+            let tables = self.tensors.iter().filter(|t| t.layer() == Some(group as u32));
+            tables.enumerate().all(|(table, tensor)| {
+                let bytes = usize::try_from(tensor.bytes).unwrap() / tensor.dims[2] as usize;
+                let at = usize::try_from(tensor.offset).unwrap() + expert * bytes;
+                let mut found = vec![0; bytes];
+                let memory = store.memory(TableIdx { group, table });
+                memory.part(expert * bytes, bytes).read(&mut found);
+                found == self.file[at..at + bytes]
+            })
+        }
+    }
+
+    fn failed() -> RiverError {
+        RiverError::Read(TransferFailure {
+            direction: Direction::Read,
+            path: "model".into(),
+            offset: 0,
+            bytes: 4096,
+            why: Arc::new(std::io::Error::from_raw_os_error(5)),
+        })
+    }
+
+    /// Pages of `store` that hold anything. Bytes of the file are never zero.
+    fn pages_taken(store: &ExpertStore) -> usize {
+        let tables = store.groups.iter().flat_map(|group| &group.tables);
+        let pages = tables.flat_map(|table| {
+            (0..table.blocks.len() / BLOCK).map(|page| {
+                let mut bytes = [0; BLOCK];
+                table.blocks.part(page * BLOCK, BLOCK).read(&mut bytes);
+                bytes.iter().any(|b| *b != 0)
+            })
+        });
+        pages.filter(|taken| *taken).count()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_held_is_right_and_memory_is_what_is_counted(
+            experts in 2usize..12,
+            sizes in prop::array::uniform2(1usize..12_000),
+            gap in 1u64..5_000,
+            tokens in 1usize..4,
+            steps in prop::collection::vec(
+                (0usize..2, prop::collection::vec(any::<prop::sample::Index>(), 1..4), 0u8..8), 1..40,
+            ),
+        ) {
+            let model = Model::new(experts, sizes, gap);
+            // What any 3 experts of a layer take, or a little more.
+            let least = ExpertGroup::all(&model.tensors).iter().map(|g| g.most(3)).max().unwrap();
+            let budget = Bytes(least.0 + (tokens * BLOCK) as u64);
+            let mut store = model.store(budget);
+            let mut asked = 0;
+            for (group, ids, fails) in steps {
+                store.begin_pass();
+                let ids: Vec<_> = ids.iter().map(|id| id.index(experts) as i32).collect();
+                let mut distinct = ids.clone();
+                distinct.sort_unstable();
+                distinct.dedup();
+                let before = store.counts();
+                let held = store.hold(TableIdx { group, table: 1 }, &ids, |demands| {
+                    if fails == 0 {
+                        return Err(failed());
+                    }
+                    model.read(demands)
+                });
+                let counts = store.counts();
+                asked += distinct.len() as u64;
+                prop_assert_eq!(counts.hits + counts.misses, asked);
+                prop_assert_eq!(held.is_err(), fails == 0 && counts.misses > before.misses);
+                if held.is_ok() {
+                    for &id in &distinct {
+                        prop_assert!(model.is_right(&store, group, id as usize), "{id}");
+                    }
+                }
+                prop_assert!(store.bytes() <= budget);
+                prop_assert_eq!((pages_taken(&store) * BLOCK) as u64, store.bytes().0);
+                // Also those that are here and were not asked for.
+                for group in 0..2 {
+                    for expert in 0..experts {
+                        let here = store.groups[group].states[expert].is_here;
+                        prop_assert!(!here || model.is_right(&store, group, expert));
+                    }
+                }
+                store.computed();
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_held_does_not_leave_and_too_many_are_refused() {
+        let model = Model::new(8, [8192, 8192], 4096);
+        let mut store = model.store(Bytes(3 * 16384));
+        let (first, second) = (
+            TableIdx { group: 0, table: 0 },
+            TableIdx { group: 1, table: 0 },
+        );
+        store.begin_pass();
+        store.hold(first, &[1, 2], |d| model.read(d)).unwrap();
+        let refused = store.hold(second, &[3, 4], |d| model.read(d)).unwrap_err();
+        assert!(matches!(refused, ExpertError::TooMany { layer: 1, chosen: 2, .. }), "{refused}");
+        assert_eq!(store.bytes(), Bytes(2 * 16384), "nothing of those that were refused");
+        store.computed();
+        store.hold(second, &[3, 4], |d| model.read(d)).unwrap();
+        assert_eq!(store.bytes(), Bytes(3 * 16384));
+        assert!(!model.is_right(&store, 0, 1) && model.is_right(&store, 0, 2));
+    }
+
+    #[test]
+    fn an_expert_that_there_is_not_is_refused_before_anything_moves() {
+        let model = Model::new(8, [8192, 8192], 4096);
+        let mut store = model.store(Bytes(1 << 20));
+        store.begin_pass();
+        let refused = store.hold(TableIdx { group: 0, table: 1 }, &[3, 8], |d| model.read(d));
+        let words = refused.unwrap_err().to_string();
+        assert!(words.contains("expert 8 of blk.0.ffn_down_exps"), "{words}");
+        assert_eq!((store.bytes(), store.counts().misses), (Bytes(0), 0));
+    }
+}
