@@ -33,6 +33,7 @@ fn hooked_with(io: Box<BlockReader>, file: &str, layer_bytes: Bytes) -> LlamaOra
         ctx_tokens: 2048,
         threads: 2,
         plan: Plan::new(&catalogue_by_layer(&outline.layers), layer_bytes).unwrap(),
+        experts: None,
         read_sizes: ReadSizes::default(),
     };
     let bytes = options.read_sizes.bytes;

@@ -1,6 +1,7 @@
 //! What a file's header says of a mixture of experts, for the planner.
 
 use super::pages::ExpertGroup;
+use crate::io::BLOCK;
 use crate::model::Outline;
 use crate::units::Bytes;
 
@@ -12,17 +13,31 @@ pub struct Mixture {
     pub used: usize,
 }
 
-/// How much memory experts have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much memory experts have, and what is expected of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExpertPlan {
-    /// For those that are here: whole pages.
+    /// For those that are here.
     pub bytes: Bytes,
+    /// What all of them take. Where that fits, each is read once.
+    pub all: Bytes,
     /// Most tokens that can be computed together: the experts that they choose in a layer are all
     /// here at a time. Wider passes are computed in pieces.
     pub widest: usize,
-    /// All experts fit: each is read once.
-    pub holds_all: bool,
+    /// The part of a token's experts that are here when they are asked for.
+    pub predicted_hit_rate: f64,
+    /// What a token has read of the others.
+    pub predicted_token_bytes: Bytes,
 }
+
+impl ExpertPlan {
+    /// With the page tables under them, eight bytes a page, which count as the process's memory.
+    pub fn memory(&self) -> Bytes {
+        Bytes(self.bytes.0 + self.bytes.0 / PAGE_TABLE)
+    }
+}
+
+/// A page of page tables is for so many pages of memory.
+const PAGE_TABLE: u64 = BLOCK as u64 / 8;
 
 impl Mixture {
     /// `None` where no experts are chosen.
@@ -42,7 +57,7 @@ impl Mixture {
     }
 
     /// The most memory that the experts take which `tokens` tokens choose in a layer.
-    pub fn least(&self, tokens: usize) -> Bytes {
+    fn least(&self, tokens: usize) -> Bytes {
         let of_group = |group: &ExpertGroup| {
             let chosen = (self.used * tokens).min(group.experts());
             group.most(chosen)
@@ -59,21 +74,38 @@ impl Mixture {
         Bytes(self.groups.iter().map(of_group).sum())
     }
 
-    /// Divides `memory` for experts.
+    /// The plan where experts and their page tables have `memory`.
     pub fn plan(&self, memory: Bytes, widest: usize) -> ExpertPlan {
         let all = self.bytes();
+        let pages = memory.0 / (BLOCK as u64 + 8);
+        let bytes = Bytes(pages * BLOCK as u64).min(all);
+        let predicted_hit_rate = self.predicted_hit_rate(bytes);
+        let missed = self.token_bytes().0 as f64 * (1.0 - predicted_hit_rate);
         ExpertPlan {
-            bytes: memory.min(all),
+            bytes,
+            all,
             widest,
-            holds_all: all <= memory,
+            predicted_hit_rate,
+            predicted_token_bytes: Bytes(missed as u64),
         }
+    }
+
+    /// The plan where all of them fit.
+    pub fn plan_for_all(&self, widest: usize) -> ExpertPlan {
+        self.plan(Bytes(self.bytes().0 * 2), widest)
+    }
+
+    /// The least memory, page tables with it, in which `tokens` tokens can be computed together.
+    pub fn least_memory(&self, tokens: usize) -> Bytes {
+        let pages = self.least(tokens).0 / BLOCK as u64;
+        Bytes(pages * (BLOCK as u64 + 8))
     }
 
     /// The part of a token's experts that will be here, expected of experts used with some
     /// repetition and the oldest leaving first: where the part `f` of them fits, `1 - (1 - f)^2`
     /// (within 0.06 of two small mixtures and a large one at 25, 50 and 75%), and nothing where
     /// one token's experts do not, since each then pushes out what the next one needs.
-    pub fn predicted_hit_rate(&self, memory: Bytes) -> f64 {
+    fn predicted_hit_rate(&self, memory: Bytes) -> f64 {
         let all = self.bytes();
         if memory >= all {
             return 1.0;
@@ -83,12 +115,6 @@ impl Mixture {
         }
         let fits = memory.0 as f64 / all.0 as f64;
         1.0 - (1.0 - fits).powi(2)
-    }
-
-    /// What a token is expected to have read of experts.
-    pub fn predicted_token_bytes(&self, memory: Bytes) -> Bytes {
-        let missed = 1.0 - self.predicted_hit_rate(memory);
-        Bytes((self.token_bytes().0 as f64 * missed) as u64)
     }
 }
 
@@ -130,8 +156,19 @@ mod tests {
         assert_eq!((rate(0.0), rate(0.12), rate(1.0)), (0.0, 0.0, 1.0));
         assert!((rate(0.25) - 0.4375).abs() < 1e-9);
         assert!((rate(0.75) - 0.9375).abs() < 1e-9);
-        let plan = mixture.plan(Bytes(1 << 30), 63);
-        assert!(plan.holds_all && plan.bytes == mixture.bytes());
-        assert!(!mixture.plan(Bytes(16384), 63).holds_all);
+    }
+
+    #[test]
+    fn page_tables_are_a_part_of_the_memory() {
+        let mixture = mixture();
+        for memory in [1_000_000, 500_000, 100_000] {
+            let plan = mixture.plan(Bytes(memory), 63);
+            let more = plan.bytes.0 + BLOCK as u64;
+            assert!(plan.memory() <= Bytes(memory) && more + more / 512 > memory);
+        }
+        let least = mixture.least_memory(3);
+        assert_eq!(mixture.plan(least, 3).bytes, mixture.least(3));
+        let all = mixture.plan_for_all(63);
+        assert_eq!((all.bytes, all.predicted_hit_rate), (all.all, 1.0));
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A list of operations in order.
 #[derive(Debug)]
 pub struct Graph {
-    raw: NonNull<sys::ggml_cgraph>,
+    pub(super) raw: NonNull<sys::ggml_cgraph>,
     ctx: Rc<ContextInner>,
 }
 

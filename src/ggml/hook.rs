@@ -5,17 +5,24 @@
 //! [`Hook`] uses that:
 //!
 //! ```text
-//!  before(step 1) false   before(step 2) false   before(step 3) true
+//!  before(step 1) GoOn    before(step 2) GoOn    before(step 3) Stop
 //!      compute steps 1 to 3
 //!  after()                before(step 4) ...
 //! ```
 //!
 //! A weight that is used in a step must be in place when `before` returns, and stay until an
 //! `after` that comes later.
+//!
+//! A step can be kept from being computed with the others ([`Then::StopPlain`], [`Then::Skip`]):
+//! its mark that it is to be computed is taken away meanwhile, and it is computed here, or not at
+//! all.
 
 use super::bare::{BareModel, WeightIdx};
+use super::crew::Crew;
+use super::error::ComputeError;
+use super::plain::PlainSteps;
 use llama_cpp_sys_2 as sys;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -23,13 +30,28 @@ use std::time::{Duration, Instant};
 
 /// Watches a graph being computed; see the module's text.
 pub trait Hook {
-    /// Sees a step that will be computed next. True asks for [`Hook::after`] when it, and so
-    /// all before it, have been computed.
-    fn before(&mut self, step: &Step<'_>) -> bool;
+    /// Sees a step that comes next, and says what is to become of it.
+    fn before(&mut self, step: &Step<'_>) -> Then;
 
     /// Steps have been computed. False ends the computing here: the rest of the graph, and
     /// with it the result, is left undefined.
     fn after(&mut self) -> bool;
+}
+
+/// What is to become of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Then {
+    /// It is computed, together with those after it.
+    GoOn,
+    /// It is computed with all before it; then [`Hook::after`].
+    Stop,
+    /// What comes before it is computed, then it by itself with [`Kernels::Plain`]; then
+    /// [`Hook::after`].
+    ///
+    /// [`Kernels::Plain`]: super::Kernels::Plain
+    StopPlain,
+    /// What comes before it is computed, and it is not; then [`Hook::after`].
+    Skip,
 }
 
 /// One operation of a graph.
@@ -42,8 +64,18 @@ pub struct Step<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Use {
     pub weight: WeightIdx,
-    /// The rows that are read, where a step reads single rows that are known before it.
-    pub rows: Option<Vec<usize>>,
+    pub reads: Reads,
+}
+
+/// What of a weight a step reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reads {
+    All,
+    /// Single rows, which are known before the graph is computed.
+    Rows(Vec<usize>),
+    /// Of a stack of matrices those with these numbers, one for each product; as a router gave
+    /// them, so that there may be no such matrix.
+    Matrices(Vec<i32>),
 }
 
 impl Step<'_> {
@@ -59,8 +91,12 @@ impl Step<'_> {
         self.sources()
             .filter_map(|source| {
                 let weight = self.model.weight_of(source)?;
-                let rows = self.rows(source);
-                Some(Use { weight, rows })
+                let rows = self.rows(source).map(Reads::Rows);
+                let reads = rows.or_else(|| self.matrices(source).map(Reads::Matrices));
+                Some(Use {
+                    weight,
+                    reads: reads.unwrap_or(Reads::All),
+                })
             })
             .collect()
     }
@@ -100,6 +136,50 @@ impl Step<'_> {
         numbers.iter().map(|&i| usize::try_from(i).ok()).collect()
     }
 
+    /// Whether its result is whole numbers, which later steps may choose matrices by. Where all
+    /// such steps are stopped at, the numbers are there when they are asked for
+    /// ([`Reads::Matrices`]).
+    pub fn makes_numbers(&self) -> bool {
+        // SAFETY: the node is alive during the callback.
+        let node = unsafe { self.node.as_ref() };
+        let views = [
+            sys::GGML_OP_NONE,
+            sys::GGML_OP_VIEW,
+            sys::GGML_OP_RESHAPE,
+            sys::GGML_OP_PERMUTE,
+            sys::GGML_OP_TRANSPOSE,
+        ];
+        node.type_ == sys::GGML_TYPE_I32 && !views.contains(&node.op)
+    }
+
+    /// The numbers of the matrices of `stack` that are multiplied by, if the step does that.
+    fn matrices(&self, stack: NonNull<sys::ggml_tensor>) -> Option<Vec<i32>> {
+        // SAFETY: the node and its sources are alive during the callback.
+        let (node, numbers) = unsafe {
+            let node = self.node.as_ref();
+            (node, NonNull::new(node.src[2])?.as_ref())
+        };
+        let by_number = node.op == sys::GGML_OP_MUL_MAT_ID && node.src[0] == stack.as_ptr();
+        if !by_number || numbers.type_ != sys::GGML_TYPE_I32 || numbers.data.is_null() {
+            return None;
+        }
+        let [n0, n1, n2, n3] = numbers.ne;
+        let size = |n: i64| usize::try_from(n).unwrap_or(0);
+        let mut found = Vec::with_capacity(size(n0 * n1 * n2 * n3));
+        for (i3, i2, i1) in (0..size(n3)).flat_map(|i3| {
+            (0..size(n2)).flat_map(move |i2| (0..size(n1)).map(move |i1| (i3, i2, i1)))
+        }) {
+            for i0 in 0..size(n0) {
+                let place = [i0, i1, i2, i3];
+                let at: usize = (0..4).map(|i| place[i] * numbers.nb[i]).sum();
+                // SAFETY: an element of a tensor in the host's memory, which has been computed
+                // (see `makes_numbers`) and is not written during the callback.
+                found.push(unsafe { numbers.data.byte_add(at).cast::<i32>().read_unaligned() });
+            }
+        }
+        Some(found)
+    }
+
     /// Makes views of weights follow where these have been placed.
     fn move_views(&self) {
         for mut source in self.sources() {
@@ -119,13 +199,106 @@ impl Step<'_> {
 
 /// A hook and the model that it places; handed to a context by address.
 pub(super) struct Hooked {
-    pub model: Rc<BareModel>,
-    pub hook: Rc<RefCell<dyn Hook>>,
+    model: Rc<BareModel>,
+    hook: Rc<RefCell<dyn Hook>>,
     /// Time that the hook took, during which nothing was computed.
-    pub taken: Cell<Duration>,
+    taken: Cell<Duration>,
+    /// The step that is not computed with the others.
+    apart: Cell<Option<Apart>>,
+    /// What computes such steps.
+    plain: OnceCell<PlainSteps>,
+    /// Why one could not be.
+    failure: Cell<Option<ComputeError>>,
+}
+
+/// A step that is not marked to be computed, for as long as the others are.
+#[derive(Clone, Copy)]
+struct Apart {
+    node: NonNull<sys::ggml_tensor>,
+    is_computed: bool,
+}
+
+impl Apart {
+    fn new(node: NonNull<sys::ggml_tensor>, then: Then) -> Option<Self> {
+        let is_computed = match then {
+            Then::GoOn | Then::Stop => return None,
+            Then::StopPlain => true,
+            Then::Skip => false,
+        };
+        // SAFETY: a node of llama.cpp's graph, of which nothing is computed now.
+        unsafe { (*node.as_ptr()).flags &= !compute_flag() };
+        Some(Self { node, is_computed })
+    }
+
+    /// Marks it again.
+    fn restore(self) {
+        // SAFETY: as above; llama.cpp keeps the graph until its next decode.
+        unsafe { (*self.node.as_ptr()).flags |= compute_flag() };
+    }
+}
+
+fn compute_flag() -> i32 {
+    i32::try_from(sys::GGML_TENSOR_FLAG_COMPUTE).unwrap_or(0)
 }
 
 impl Hooked {
+    pub(super) fn new(model: Rc<BareModel>, hook: Rc<RefCell<dyn Hook>>) -> Self {
+        Self {
+            model,
+            hook,
+            taken: Cell::default(),
+            apart: Cell::default(),
+            plain: OnceCell::new(),
+            failure: Cell::default(),
+        }
+    }
+
+    /// Has steps that are to be computed by themselves computed by `crew`, which outlives all
+    /// decodes.
+    ///
+    /// # Errors
+    /// Where there is no backend to be had.
+    pub(super) fn compute_by(&self, crew: &Crew) -> Result<(), ComputeError> {
+        let _ = self.plain.set(PlainSteps::start(crew)?);
+        Ok(())
+    }
+
+    pub(super) fn taken(&self) -> Duration {
+        self.taken.get()
+    }
+
+    /// To be called before each decode, with the threads that compute it.
+    pub(super) fn begin(&self, threads: i32) {
+        if let Some(plain) = self.plain.get() {
+            plain.set_threads(threads);
+        }
+    }
+
+    /// To be called after each decode.
+    ///
+    /// # Errors
+    /// A step that could not be computed: the decode's result is of no use.
+    pub(super) fn end(&self) -> Result<(), ComputeError> {
+        // A decode that was ended before its stop has left the step so.
+        if let Some(apart) = self.apart.take() {
+            apart.restore();
+        }
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Computes what was kept apart, now that all before it has been computed.
+    fn compute_apart(&self) -> Result<(), ComputeError> {
+        let Some(apart) = self.apart.take() else {
+            return Ok(());
+        };
+        apart.restore();
+        match self.plain.get() {
+            // SAFETY: all that the node needs has been computed, and llama.cpp waits.
+            Some(plain) if apart.is_computed => unsafe { plain.compute(apart.node) },
+            _ => Ok(()),
+        }
+    }
+
     /// Puts the hook into a context's parameters.
     ///
     /// # Safety
@@ -145,13 +318,17 @@ unsafe extern "C" fn on_step(node: *mut sys::ggml_tensor, ask: bool, hooked: *mu
     };
     let mut hook = hooked.hook.borrow_mut();
     if !ask {
+        if let Err(error) = hooked.compute_apart() {
+            hooked.failure.set(Some(error));
+            return false;
+        }
         return hook.after();
     }
     // Steps for other kinds of input are in the graph and passed over: what they would read is
     // not even set.
     // SAFETY: llama.cpp passes a node of its graph.
     let flags = unsafe { node.as_ref() }.flags;
-    if flags & i32::try_from(sys::GGML_TENSOR_FLAG_COMPUTE).unwrap_or(0) == 0 {
+    if flags & compute_flag() == 0 {
         return false;
     }
     let step = Step {
@@ -159,8 +336,9 @@ unsafe extern "C" fn on_step(node: *mut sys::ggml_tensor, ask: bool, hooked: *mu
         model: &hooked.model,
     };
     let began = Instant::now();
-    let wanted = hook.before(&step);
+    let then = hook.before(&step);
     step.move_views();
+    hooked.apart.set(Apart::new(node, then));
     hooked.taken.set(hooked.taken.get() + began.elapsed());
-    wanted
+    then != Then::GoOn
 }

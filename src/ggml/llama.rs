@@ -5,11 +5,12 @@ pub use super::load::{Layout, Load, load, load_on, load_without_vocabulary};
 
 use super::bare::BareModel;
 use super::crew::{Crew, ThreadsUsed};
+use super::error::ComputeError;
 use super::hook::{Hook, Hooked};
 use super::model::Model;
 use super::{guard, words};
 use llama_cpp_sys_2 as sys;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
 use std::ptr::{NonNull, null_mut};
 use std::rc::Rc;
@@ -124,6 +125,17 @@ pub trait Interrupts {
     fn taken(&self) -> Duration {
         Duration::ZERO
     }
+
+    /// Called before a decode by `threads` threads.
+    fn begin(&self, _threads: i32) {}
+
+    /// Called after it.
+    ///
+    /// # Errors
+    /// What makes its result useless.
+    fn end(&self) -> Result<(), ComputeError> {
+        Ok(())
+    }
 }
 
 impl Interrupts for () {}
@@ -131,7 +143,18 @@ impl Interrupts for () {}
 impl Interrupts for Hooks {
     fn taken(&self) -> Duration {
         let hooked = self.hooked.as_ref();
-        hooked.map_or(Duration::ZERO, |hooked| hooked.taken.get())
+        hooked.map_or(Duration::ZERO, |hooked| hooked.taken())
+    }
+
+    fn begin(&self, threads: i32) {
+        if let Some(hooked) = &self.hooked {
+            hooked.begin(threads);
+        }
+    }
+
+    fn end(&self) -> Result<(), ComputeError> {
+        let hooked = self.hooked.as_ref();
+        hooked.map_or(Ok(()), |hooked| hooked.end())
     }
 }
 
@@ -181,11 +204,7 @@ impl LlamaRun<Hooks> {
         options: RunOptions,
         hook: Rc<RefCell<dyn Hook>>,
     ) -> Result<Self, LlamaError> {
-        let hooked = Box::new(Hooked {
-            model: Rc::clone(model),
-            hook,
-            taken: Cell::default(),
-        });
+        let hooked = Box::new(Hooked::new(Rc::clone(model), hook));
         // Nothing may be copied to another device: weights are not there when that is done.
         let mut params = options.params();
         params.op_offload = false;
@@ -196,7 +215,15 @@ impl LlamaRun<Hooks> {
             hooked: Some(hooked),
             ends: None,
         };
-        Self::with_params(Arc::clone(model.model()), options, params, hooks)
+        let run = Self::with_params(Arc::clone(model.model()), options, params, hooks)?;
+        if let Some(hooked) = &run.hooks.hooked {
+            let started = hooked.compute_by(&run.crew);
+            started.map_err(|error| LlamaError::Context {
+                ctx_tokens: options.ctx_tokens,
+                why: error.to_string(),
+            })?;
+        }
+        Ok(run)
     }
 }
 
@@ -281,12 +308,14 @@ impl<H: Interrupts> LlamaRun<H> {
         let call = || unsafe { guard::nmos_guard_decode(context, &batch, &raw mut status) };
         let before = self.hooks.taken();
         let hooks = &self.hooks;
+        hooks.begin(threads);
         let (thrown, said) = self
             .crew
             .watch(|| words::of(call), || hooks.taken().saturating_sub(before));
+        let hooked = hooks.end();
         thrown.check().map_err(fail)?;
         match (status, said) {
-            (0, _) => Ok(()),
+            (0, _) => hooked.map_err(|error| fail(error.to_string())),
             (1, _) => Err(fail("its cells are used up".to_owned())),
             (2, _) => Err(LlamaError::Ended),
             (_, Some(said)) => Err(fail(said)),

@@ -33,6 +33,7 @@ pub mod model;
 mod ops;
 mod overrides;
 mod place;
+mod plain;
 mod share;
 mod stream;
 mod tensor;

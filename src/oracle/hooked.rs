@@ -4,21 +4,31 @@
 //!  step asked for     reads a layer's weights       first of its layer: give the layer before
 //!                                                   back, take this one, place its weights
 //!                     -> computed at once
+//!                     makes whole numbers           -> computed at once, if there are experts
+//!                     multiplies by experts         hold those that its numbers name
 //!                     looks up rows                 read these rows into the table
 //!                     reads what stays, or nothing  -> computed together with the next
 //! ```
 //!
-//! Every step that reads weights of a layer is computed before the next step is asked for.
-//! When a step of another layer comes, nothing that is still to be computed can therefore need
-//! the layer before: that holds for any graph, whatever its names or its shape. Weights that are
-//! used out of the layers' order are waited for one round of the ring longer.
+//! Every step that reads weights of a layer that comes and goes is computed before the next step
+//! is asked for. When a step of another layer comes, nothing that is still to be computed can
+//! therefore need the layer before: that holds for any graph, whatever its names or its shape.
+//! Weights that are used out of the layers' order are waited for one round of the ring longer.
 //!
-//! After a failed read the rest of the pass computes without weights, and its result is thrown
-//! away.
+//! Which experts a step multiplies by is known when the step that chose them has been computed.
+//! Choices are whole numbers, whatever else a graph does: so every step that makes such is
+//! computed at once, and experts that were held until then may leave. From [`TILED_ROWS`] rows of
+//! a pass for one expert on ggml has other kernels, so that a token's bits would depend on what
+//! others choose: such steps are computed with plain kernels.
+//!
+//! After a failed read the pass ends, and its result is thrown away.
 
-use super::OracleError;
+use super::{OracleError, WidthClass};
+use crate::experts::{
+    ExpertCounts, ExpertGroup, ExpertPlan, ExpertStore, Lru, Mixture, TableIdx,
+};
 use crate::ggml::bare::{BareModel, WeightIdx};
-use crate::ggml::hook::{Hook, Step, Use};
+use crate::ggml::hook::{Hook, Reads as StepReads, Step, Then, Use};
 use crate::io::{Arena, Region, RowFile};
 use crate::model::{Gguf, Outline, TensorInfo};
 use crate::river::{
@@ -36,6 +46,9 @@ use std::sync::Arc;
 /// Bytes of what stays that are read at a time.
 const CHUNK: usize = 1 << 20;
 
+/// From so many rows on a matrix is multiplied by ggml's tiled kernels, also one expert's.
+const TILED_ROWS: usize = WidthClass::BATCH.min;
+
 /// Places of tensors that stay are whole multiples of this, in bytes.
 const ALIGNMENT: usize = 64;
 
@@ -48,6 +61,8 @@ pub struct HookedOptions {
     pub max_nodes: usize,
     /// Which layers stay and which stream, of those that [`catalogue_by_layer`] lists.
     pub plan: Plan,
+    /// Memory for routed experts; `None`: for as many as there are.
+    pub experts: Option<ExpertPlan>,
     pub read_sizes: ReadSizes,
 }
 
@@ -56,11 +71,12 @@ pub struct HookedOptions {
 enum Home {
     Resident,
     Shard(ShardIdx),
-    Table(usize),
+    Rows(usize),
+    Experts(TableIdx),
 }
 
 /// A matrix of which only rows are read.
-struct Table {
+struct RowTable {
     file: RowFile,
     offset: u64,
     row_bytes: usize,
@@ -78,7 +94,9 @@ pub(super) struct Feed {
     homes: Vec<Home>,
     /// By shard: its weights, in the order of its tensors.
     weights: Vec<Vec<WeightIdx>>,
-    tables: Vec<Table>,
+    tables: Vec<RowTable>,
+    /// In a mixture.
+    experts: Option<ExpertStore>,
     held: Option<ShardIdx>,
     failure: Option<OracleError>,
 }
@@ -90,6 +108,7 @@ impl Feed {
         gguf: &Gguf,
         outline: &Outline,
         plan: Plan,
+        experts: Option<(Mixture, ExpertPlan)>,
         reads: Reads,
         hub: &Arc<Hub>,
     ) -> anyhow::Result<Self> {
@@ -108,8 +127,8 @@ impl Feed {
         let mut tables = Vec::new();
         for info in &outline.rows {
             let weight = find(&info.name)?;
-            homes[weight.0] = Some(Home::Table(tables.len()));
-            let table = Table::open(info, &files[info.file])?;
+            homes[weight.0] = Some(Home::Rows(tables.len()));
+            let table = RowTable::open(info, &files[info.file])?;
             model.place(weight, &table.region);
             tables.push(table);
         }
@@ -125,6 +144,24 @@ impl Feed {
             }
             weights.push(of_shard);
         }
+        let experts = experts.map(|(mixture, plan)| -> anyhow::Result<ExpertStore> {
+            let lru = Lru::new(mixture.groups.iter().map(ExpertGroup::experts));
+            let groups = mixture.groups.clone();
+            let store = ExpertStore::new(mixture.groups, plan.bytes, Box::new(lru))?;
+            for (group, number) in groups.iter().zip(0..) {
+                for (table, place) in group.tables.iter().zip(0..) {
+                    let weight = find(table.name())?;
+                    let table = TableIdx {
+                        group: number,
+                        table: place,
+                    };
+                    homes[weight.0] = Some(Home::Experts(table));
+                    model.place(weight, &store.memory(table));
+                }
+            }
+            Ok(store)
+        });
+        let experts = experts.transpose()?;
         let homes = homes
             .into_iter()
             .zip((0..).map(WeightIdx))
@@ -150,6 +187,7 @@ impl Feed {
             homes,
             weights,
             tables,
+            experts,
             held: None,
             failure: None,
         })
@@ -159,6 +197,16 @@ impl Feed {
     pub(super) fn resident_bytes(outline: &Outline) -> Bytes {
         let sizes = outline.resident.iter().map(|t| padded(t) as u64);
         Bytes(sizes.sum::<u64>().next_multiple_of(2 << 20))
+    }
+
+    /// The experts of a mixture, and the memory that they have.
+    pub(super) fn experts_of(
+        outline: &Outline,
+        plan: Option<ExpertPlan>,
+    ) -> Option<(Mixture, ExpertPlan)> {
+        let mixture = Mixture::of(outline)?;
+        let plan = plan.unwrap_or_else(|| mixture.plan_for_all(WidthClass::BATCH.max));
+        Some((mixture, plan))
     }
 
     /// The most that rows take in a pass of `tokens` tokens.
@@ -174,15 +222,26 @@ impl Feed {
         self.supply.river()
     }
 
+    /// What has been asked for of experts, in a mixture.
+    pub(super) fn experts(&self) -> Option<ExpertCounts> {
+        self.experts.as_ref().map(ExpertStore::counts)
+    }
+
     /// To be called before each pass.
     pub(super) fn begin(&mut self) -> Result<(), OracleError> {
         self.failure = None;
+        if let Some(experts) = &mut self.experts {
+            experts.begin_pass();
+        }
         Ok(self.river().begin_pass()?)
     }
 
     /// To be called after each pass, also a failed one; returns what went wrong with its weights.
     pub(super) fn end(&mut self) -> Result<(), OracleError> {
         self.let_go();
+        if let Some(experts) = &mut self.experts {
+            experts.computed();
+        }
         for table in &self.tables {
             table.region.discard();
         }
@@ -193,8 +252,10 @@ impl Feed {
 
     fn let_go(&mut self) {
         if let Some(shard) = self.held.take() {
-            for &weight in &self.weights[shard.0] {
-                self.model.withdraw(weight);
+            if !self.stays(shard) {
+                for &weight in &self.weights[shard.0] {
+                    self.model.withdraw(weight);
+                }
             }
             self.supply.give(shard);
         }
@@ -215,24 +276,35 @@ impl Feed {
         Ok(())
     }
 
-    /// Puts in place what `step` reads; says whether the step must be computed at once.
-    fn provide(&mut self, step: &Step<'_>) -> Result<bool, OracleError> {
+    /// Whether a layer never leaves: nothing need be computed before the next one comes.
+    fn stays(&self, shard: ShardIdx) -> bool {
+        self.river().plan().pinned[shard.0]
+    }
+
+    /// Puts in place what `step` reads; says when the step must be computed.
+    fn provide(&mut self, step: &Step<'_>) -> Result<Then, OracleError> {
+        let mut then = match &self.experts {
+            Some(_) if step.makes_numbers() => Then::Stop,
+            _ => Then::GoOn,
+        };
         let mut of_layer = None;
-        for Use { weight, rows } in step.uses() {
-            match self.homes[weight.0] {
-                Home::Resident => {}
-                Home::Table(table) => {
-                    let Some(rows) = rows else {
-                        let name = self.model.name(weight);
-                        return Err(OracleError::Graph(format!(
-                            "step {} of the graph reads all of {name}, not rows of it",
-                            step.name()
-                        )));
-                    };
-                    rows.into_iter()
-                        .try_for_each(|row| self.tables[table].fetch(row))?;
+        for Use { weight, reads } in step.uses() {
+            let cannot = |what: &str| {
+                let (step, name) = (step.name(), self.model.name(weight));
+                OracleError::Graph(format!("step {step} of the graph reads all of {name}, {what}"))
+            };
+            match (self.homes[weight.0], reads) {
+                (Home::Resident, _) => {}
+                (Home::Rows(table), StepReads::Rows(rows)) => {
+                    let mut rows = rows.into_iter();
+                    rows.try_for_each(|row| self.tables[table].fetch(row))?;
                 }
-                Home::Shard(shard) => {
+                (Home::Rows(_), _) => return Err(cannot("not rows of it")),
+                (Home::Experts(table), StepReads::Matrices(ids)) => {
+                    then = then.max(self.hold_experts(table, &ids)?);
+                }
+                (Home::Experts(_), _) => return Err(cannot("not experts of it")),
+                (Home::Shard(shard), _) => {
                     if of_layer.is_some_and(|other| other != shard) {
                         return Err(OracleError::Graph(format!(
                             "step {} of the graph reads weights of two layers",
@@ -241,31 +313,53 @@ impl Feed {
                     }
                     of_layer = Some(shard);
                     self.hold(shard)?;
+                    if !self.stays(shard) {
+                        then = then.max(Then::Stop);
+                    }
                 }
             }
         }
-        Ok(of_layer.is_some())
+        Ok(then)
+    }
+
+    /// Sees to it that these experts are here until they have been computed with.
+    fn hold_experts(&mut self, table: TableIdx, ids: &[i32]) -> Result<Then, OracleError> {
+        if let Some(experts) = &mut self.experts {
+            let supply = &mut self.supply;
+            experts.hold(table, ids, |demands| supply.demand(demands))?;
+        }
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        let rows = ids.chunk_by(|a, b| a == b).map(<[i32]>::len).max();
+        Ok(match rows {
+            Some(rows) if rows >= TILED_ROWS => Then::StopPlain,
+            _ => Then::GoOn,
+        })
     }
 }
 
 impl Hook for Feed {
-    fn before(&mut self, step: &Step<'_>) -> bool {
+    fn before(&mut self, step: &Step<'_>) -> Then {
         if self.failure.is_none() {
             match self.provide(step) {
-                Ok(at_once) => return at_once,
+                Ok(then) => return then,
                 Err(error) => self.failure = Some(error),
             }
         }
-        // Computed at once, so that `after` is called, which ends the pass.
-        true
+        // Not computed, since its weights are not there, or experts that it names; `after` ends
+        // the pass.
+        Then::Skip
     }
 
     fn after(&mut self) -> bool {
+        if let Some(experts) = &mut self.experts {
+            experts.computed();
+        }
         self.failure.is_none()
     }
 }
 
-impl Table {
+impl RowTable {
     fn open(info: &TensorInfo, path: &Path) -> std::io::Result<Self> {
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         Ok(Self {

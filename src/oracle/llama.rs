@@ -3,6 +3,12 @@
 //!
 //! A tree's branches are llama.cpp's sequences: sequence 0 holds what is committed, each leaf
 //! gets one that shares it, and a node belongs to the sequences of all leaves below it.
+//!
+//! Padding repeats a token of the pass, each in a sequence of its own that shares all before that
+//! token: it computes the same, so that in a mixture it needs no experts of its own.
+//!
+//! Where the memory for experts holds those of a few tokens only, a pass is computed in pieces of
+//! as many, one after the other: within a width class that changes no bits.
 
 use super::hooked::{Feed, HookedOptions};
 use super::logits::LogitPool;
@@ -10,6 +16,7 @@ use super::{
     GiveUp, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees,
     WidthClass, check_width,
 };
+use crate::experts::ExpertCounts;
 use crate::ggml::bare::BareModel;
 use crate::ggml::hook::Hook;
 use crate::ggml::llama::{BatchToken, Hooks, LlamaError, LlamaRun, RunOptions};
@@ -25,10 +32,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Most leaves of a tree. Sequence 0 is the committed text and the last one is padding.
-const MAX_LEAVES: usize = 62;
+/// Most leaves of a tree. Sequence 0 is the committed text, and the last ones are padding.
+const MAX_LEAVES: usize = 56;
 const PADDING: i32 = MAX_LEAVES as i32 + 1;
-const SEQUENCES: usize = MAX_LEAVES + 2;
+const MAX_PADDING: usize = WidthClass::BATCH.min - 1;
+const SEQUENCES: usize = 1 + MAX_LEAVES + MAX_PADDING;
 
 /// With fewer cells than this, attention has one order of sums for any number of queries. It
 /// changes at 512, and llama.cpp takes cells in runs of 256.
@@ -44,6 +52,8 @@ pub struct LlamaOracle {
     n_vocab: usize,
     capacity: usize,
     max_nodes: usize,
+    /// Most tokens that are computed at a time.
+    widest: usize,
     logits: LogitPool,
     len: usize,
     /// The sequence that each node of the last pass lies in (one of them).
@@ -121,14 +131,19 @@ impl LlamaOracle {
             threads,
             max_nodes,
             plan,
+            experts,
             ..
         } = setup;
-        let feed = Feed::start(&model, gguf, outline, plan, reads, hub)?;
+        let experts = Feed::experts_of(outline, experts);
+        let widest = experts.as_ref().map(|(_, plan)| plan.widest.max(1));
+        let feed = Feed::start(&model, gguf, outline, plan, experts, reads, hub)?;
         let feed = Rc::new(RefCell::new(feed));
         let hook: Rc<RefCell<dyn Hook>> = Rc::<RefCell<Feed>>::clone(&feed);
         let cells = Cells::new(model.model(), ctx_tokens);
         let run = LlamaRun::hooked(&model, options(cells.all, threads), hook)?;
-        Ok(Self::with_run(run, Some(feed), cells.committed, max_nodes).knowing(gguf))
+        let mut oracle = Self::with_run(run, Some(feed), cells.committed, max_nodes);
+        oracle.widest = widest.unwrap_or(oracle.widest).min(oracle.widest);
+        Ok(oracle.knowing(gguf))
     }
 
     fn with_run(
@@ -143,6 +158,7 @@ impl LlamaOracle {
             feed,
             capacity: ctx_tokens,
             max_nodes: max_nodes.min(WidthClass::BATCH.max),
+            widest: WidthClass::BATCH.max,
             logits: LogitPool::default(),
             len: 0,
             sequence_of: Vec::new(),
@@ -218,8 +234,12 @@ impl LlamaOracle {
         Some(Ref::map(feed.borrow(), Feed::river))
     }
 
-    fn stall(&self) -> Duration {
-        self.river().map_or(Duration::ZERO, |river| river.stall())
+    /// Time that passes have waited for weights, and the part of it for what they demanded.
+    fn stalls(&self) -> [Duration; 2] {
+        let river = self.river();
+        river.map_or([Duration::ZERO; 2], |river| {
+            [river.stall(), river.demand_stall()]
+        })
     }
 
     /// Decodes; where that fails, nothing of the batch is kept.
@@ -261,9 +281,56 @@ impl LlamaOracle {
         Bytes((kv + logits + (32 << 20)) as u64)
     }
 
+    /// Computes `nodes` of a tree, of which those before have been computed, and writes down
+    /// their logits.
+    fn compute(
+        &mut self,
+        nodes: std::ops::Range<usize>,
+        batch: &mut Vec<BatchToken>,
+        least: usize,
+        logits: &mut Logits,
+    ) -> Result<(), OracleError> {
+        let padding = least.saturating_sub(batch.len());
+        let Some(first) = batch.first().cloned() else {
+            return Ok(());
+        };
+        for sequence in (PADDING..).take(padding) {
+            self.run
+                .share(first.sequences[0], sequence, 0, first.position);
+            batch.push(BatchToken {
+                sequences: vec![sequence],
+                logits: false,
+                ..first.clone()
+            });
+        }
+        let wanted: Vec<_> = logits.nodes().iter().copied().enumerate().collect();
+        let wanted = wanted.into_iter().filter(|(_, node)| nodes.contains(node));
+        let wanted: Vec<_> = wanted.collect();
+        // llama.cpp computes the last layer and the head only for tokens that want logits:
+        // these make a batch of their own, which must be of the same width class.
+        let missing = match wanted.len() {
+            0 => 0,
+            wanted => least.saturating_sub(wanted),
+        };
+        for token in batch.iter_mut().rev().filter(|t| !t.logits).take(missing) {
+            token.logits = true;
+        }
+        self.decode(batch)?;
+        (PADDING..)
+            .take(padding)
+            .for_each(|sequence| self.run.forget(sequence, 0));
+        for (row, node) in wanted {
+            let found = self.run.logits(node - nodes.start)?;
+            logits.row_mut(row).copy_from_slice(found);
+        }
+        Ok(())
+    }
+
     /// Ends the sequences of the last pass's branches.
     fn drop_branches(&mut self) {
-        self.run.forget(PADDING, 0);
+        for sequence in (PADDING..).take(MAX_PADDING) {
+            self.run.forget(sequence, 0);
+        }
         self.run.forget(0, self.len);
         for sequence in 1..=self.leaves {
             self.run.forget(sequence, 0);
@@ -337,57 +404,38 @@ impl Oracle for LlamaOracle {
             .into());
         }
         let began = Instant::now();
-        let stall_before = self.stall();
+        let [stall_before, demand_before] = self.stalls();
         self.drop_branches();
         let sequences = self.sequences(tree)?;
-        let mut batch: Vec<BatchToken> = tree
-            .nodes()
-            .iter()
-            .zip(sequences)
-            .enumerate()
-            .map(|(i, (node, sequences))| BatchToken {
-                token: node.token.0,
-                position: self.len + tree.depth(i),
-                sequences,
-                logits: node.logits,
-            })
-            .collect();
+        let tokens = tree.nodes().iter().zip(sequences).enumerate();
+        let tokens = tokens.map(|(i, (node, sequences))| BatchToken {
+            token: node.token.0,
+            position: self.len + tree.depth(i),
+            sequences,
+            logits: node.logits,
+        });
+        let tokens: Vec<_> = tokens.collect();
         let least = self.least(tree, width);
-        for i in tree.len()..least {
-            batch.push(BatchToken {
-                token: tree.nodes()[0].token.0,
-                position: i - tree.len(),
-                sequences: vec![PADDING],
-                logits: false,
-            });
-        }
         let mut logits = Logits::for_tree(tree, self.n_vocab, &self.logits);
-        // llama.cpp computes the last layer and the head only for tokens that want logits:
-        // these make a batch of their own, which must be of the same width class.
-        let mut missing = least.saturating_sub(logits.nodes().len());
-        if logits.nodes().is_empty() {
-            missing = 0;
-        }
-        for token in batch.iter_mut().rev().filter(|t| !t.logits).take(missing) {
-            token.logits = true;
-        }
-        self.decode(&batch)?;
-        for (row, node) in logits.nodes().to_vec().into_iter().enumerate() {
-            match self.run.logits(node) {
-                Ok(found) => logits.row_mut(row).copy_from_slice(found),
-                Err(error) => {
-                    self.drop_branches();
-                    return Err(error.into());
-                }
+        let mut start = 0;
+        for piece in tokens.chunks(self.widest) {
+            let nodes = start..start + piece.len();
+            start = nodes.end;
+            let computed = self.compute(nodes, &mut piece.to_vec(), least, &mut logits);
+            if computed.is_err() {
+                self.drop_branches();
             }
+            computed?;
         }
+        let [stall, demand] = self.stalls();
         let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         Ok(PassOutput {
             logits,
             hidden: None,
             cost: PassCost {
                 wall_us: us(began.elapsed()),
-                stall_us: us(self.stall().saturating_sub(stall_before)),
+                stall_us: us(stall.saturating_sub(stall_before)),
+                demand_us: us(demand.saturating_sub(demand_before)),
                 stream_us: self.river().map_or(0, |river| river.lap_us()),
                 threads: self.run.take_threads_used(),
             },
@@ -431,6 +479,10 @@ impl Oracle for LlamaOracle {
 
     fn hits_and_misses(&self) -> (u64, u64) {
         self.river().map_or((0, 0), |river| river.hits_and_misses())
+    }
+
+    fn experts(&self) -> Option<ExpertCounts> {
+        self.feed.as_ref()?.borrow().experts()
     }
 
     fn streams(&self) -> bool {

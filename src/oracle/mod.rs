@@ -41,6 +41,7 @@ pub use toy::ToyOracle;
 pub use tree::{NodeIdx, TokenTree, TreeNode};
 pub use trees::Trees;
 
+use crate::experts::{ExpertCounts, ExpertError};
 use crate::ggml::llama::LlamaError;
 use crate::ggml::{Kernels, ThreadsUsed};
 use crate::kv::{CellsFull, PageError};
@@ -113,6 +114,8 @@ pub struct PassCost {
     pub wall_us: u64,
     /// Waiting for weights.
     pub stall_us: u64,
+    /// Of that, for experts that its own tokens chose: the more tokens, the more of them.
+    pub demand_us: u64,
     /// The time that the streamed weights of a pass take at the rate of all reading so far, or over
     /// the link to the device where that is longer. Zero where none stream.
     pub stream_us: u64,
@@ -138,6 +141,8 @@ pub enum OracleError {
     Kv(#[from] PageError),
     #[error("{0}")]
     Weights(#[from] RiverError),
+    #[error(transparent)]
+    Experts(#[from] ExpertError),
     #[error(transparent)]
     Compute(#[from] crate::ggml::ComputeError),
     #[error("reading the embedding of token {token} failed: {source}")]
@@ -235,6 +240,12 @@ pub trait Oracle {
     /// Shards that were there when needed and those that were not, so far.
     fn hits_and_misses(&self) -> (u64, u64) {
         (0, 0)
+    }
+
+    /// What passes have asked for so far of routed experts that come and go; `None` where there
+    /// are none.
+    fn experts(&self) -> Option<ExpertCounts> {
+        None
     }
 
     /// Whether weights stream in every pass.

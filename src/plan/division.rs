@@ -17,7 +17,8 @@
 
 use super::footprint::Footprint;
 use super::vram::{DevicePlacement, VramTooSmall};
-use super::{DivisionError, Form, TooSmall, TreeSize};
+use super::{DivisionError, Form, TooSmall, TreeSize, mixture};
+use crate::experts::Mixture;
 use crate::ggml::Device;
 use crate::ledger::{Ledger, Owner};
 use crate::model::Blueprint;
@@ -41,7 +42,7 @@ const AUTO_NODES_SHORT: usize = 16;
 /// The same where only repetitions are guessed, and the memory of more nodes would make a pass
 /// read a 50th more: most answers repeat little.
 const AUTO_NODES_ALONE: usize = 8;
-const MISSED: usize = 50;
+const MISSED: u64 = 50;
 
 /// The same where a device computes, whose wide passes cost hardly more while weights stream.
 const AUTO_NODES_DEVICE: [usize; 3] = [WidthClass::DEVICE.max, 256, WIDE_ENOUGH];
@@ -90,6 +91,10 @@ impl Division {
             sizes,
             model,
             shards,
+            mixture: match model {
+                Blueprint::Graph(outline) => Mixture::of(outline),
+                Blueprint::Layers(_) => None,
+            },
         };
         divider.divide()
     }
@@ -112,7 +117,7 @@ impl Division {
 
     /// Whether a pass reads clearly more than one of `other`.
     fn streams_more(&self, other: &Self) -> bool {
-        let (ours, theirs) = (self.form.streamed_bytes(), other.form.streamed_bytes());
+        let (ours, theirs) = (self.form.token_bytes().0, other.form.token_bytes().0);
         ours > theirs + theirs / MISSED
     }
 }
@@ -126,6 +131,8 @@ struct Divider<'a> {
     sizes: &'a Sizes,
     model: &'a Blueprint,
     shards: &'a [Shard],
+    /// Its experts, if it has any.
+    mixture: Option<Mixture>,
 }
 
 impl Divider<'_> {
@@ -203,7 +210,9 @@ impl Divider<'_> {
         let context = self.context(max_nodes);
         let resident = ledger.given().0 + self.sizes.tensors.0 + context.0;
         // Models that we have graphs for are computed with these, even where the whole model fits.
-        let is_left_to_llama = matches!(self.model, Blueprint::Graph(_));
+        // In a mixture, what an expert computes must not depend on how many tokens chose it, which
+        // llama.cpp alone does not see to.
+        let is_left_to_llama = matches!(self.model, Blueprint::Graph(_)) && self.mixture.is_none();
         let form = if is_left_to_llama && device.is_none() && resident <= ledger.limit().0 {
             ledger.predicted(Owner::Context, context);
             ledger.predicted(Owner::Weights, self.sizes.tensors);
@@ -212,16 +221,29 @@ impl Divider<'_> {
             for (owner, bytes) in self.others(max_nodes, device.is_some()) {
                 ledger.predicted(owner, bytes);
             }
-            let plan = match &device {
-                Some(on) => Plan::before_device(self.shards, &on.window.stays, ledger.free()),
-                None => Plan::new(self.shards, ledger.free()),
+            let free = ledger.free();
+            let (plan, experts) = match (&device, &self.mixture) {
+                (Some(on), _) => {
+                    let plan = Plan::before_device(self.shards, &on.window.stays, free);
+                    (plan.ok()?, None)
+                }
+                (None, Some(experts)) => {
+                    let (plan, experts) = mixture::divide(experts, self.shards, free)?;
+                    (plan, Some(experts))
+                }
+                (None, None) => (Plan::new(self.shards, free).ok()?, None),
             };
-            let plan = plan.ok()?;
             ledger.predicted(Owner::PinnedWeights, Bytes(plan.pinned_bytes as u64));
             ledger.predicted(Owner::StreamedWeights, Bytes(plan.ring_bytes as u64));
+            if let Some(experts) = &experts {
+                ledger.predicted(Owner::Experts, experts.memory());
+            }
             match self.model {
                 Blueprint::Layers(_) => Form::Streamed(plan),
-                Blueprint::Graph(_) => Form::Hooked(plan),
+                Blueprint::Graph(_) => Form::Hooked {
+                    layers: plan,
+                    experts,
+                },
             }
         };
         Some(Division {
@@ -283,7 +305,10 @@ impl Divider<'_> {
     fn too_small(&self, on_device: bool) -> TooSmall {
         let others = self.others(self.least_nodes(), on_device);
         let others: u64 = others.iter().map(|(_, bytes)| bytes.0).sum();
-        let weights = Plan::least(self.shards);
+        let weights = match &self.mixture {
+            Some(experts) => mixture::least(experts, self.shards),
+            None => Plan::least(self.shards),
+        };
         let least = self.before_weights().given().0 + others + weights.0 + SLACK.0;
         TooSmall {
             ram: self.sizes.ram,

@@ -87,6 +87,10 @@ impl Speeds {
         let work = Work {
             model: self.model,
             streamed: Bytes(division.form.streamed_bytes() as u64),
+            missed: division
+                .form
+                .experts()
+                .map_or(Bytes(0), |experts| experts.predicted_token_bytes),
             draft: drafted.then(|| division.ledger.bytes_of(Owner::Draft)),
             max_nodes: division.max_nodes,
             threads: self.threads,
@@ -102,6 +106,8 @@ struct Work {
     model: Bytes,
     /// Of these, read from the disk.
     streamed: Bytes,
+    /// Experts that each node has read for itself, when it has chosen them.
+    missed: Bytes,
     /// Weights of a decode of the draft.
     draft: Option<Bytes>,
     max_nodes: usize,
@@ -123,7 +129,8 @@ impl Work {
         let pass_s = |nodes: usize| {
             // More cores compute wide passes faster, and narrow ones as fast as memory lets them.
             let wider = relative(nodes) * PassTimes::CORES / self.threads as f64;
-            (token_s * wider.max(1.0)).max(stream_s)
+            let missed_s = (self.missed.0 * nodes as u64) as f64 / disk;
+            (token_s * wider.max(1.0)).max(stream_s) + missed_s
         };
         let alone = pass_s(1).recip();
         let Some(draft) = self.draft else {
@@ -149,6 +156,7 @@ mod tests {
         Work {
             model: Bytes::mib(model_mib),
             streamed: Bytes::mib(streamed_mib),
+            missed: Bytes(0),
             draft: draft_mib.map(Bytes::mib),
             max_nodes: 16,
             threads: 2,

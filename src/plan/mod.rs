@@ -37,6 +37,7 @@ mod footprint;
 mod forecast;
 mod form;
 mod machine;
+mod mixture;
 mod oracle_file;
 mod pairing;
 mod pipeline;

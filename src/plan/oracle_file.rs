@@ -1,6 +1,7 @@
 //! The oracle's headers, and the check that it can be computed at all.
 
 use super::PlacementError;
+use crate::experts::Mixture;
 use crate::ggml::bare::BareModel;
 use crate::model::{ArchError, Blueprint, Gguf, trial};
 use crate::river::{Shard, catalogue, catalogue_by_layer, total_bytes};
@@ -66,9 +67,17 @@ impl OracleFile {
         })
     }
 
-    /// Weights of a pass.
+    /// Weights of the parts that every pass uses.
     pub fn shard_bytes(&self) -> Bytes {
         total_bytes(&self.shards)
+    }
+
+    /// Its routed experts, in a mixture that llama.cpp's graph computes.
+    pub fn mixture(&self) -> Option<Mixture> {
+        match &self.blueprint {
+            Blueprint::Graph(outline) => Mixture::of(outline),
+            Blueprint::Layers(_) => None,
+        }
     }
 }
 

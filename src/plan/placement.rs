@@ -40,7 +40,7 @@ pub struct Placement {
 impl Placement {
     /// Whether weights come and go in every pass.
     pub fn streams(&self) -> bool {
-        self.device.is_some() || self.form.streamed_bytes() > 0
+        self.device.is_some() || self.form.token_bytes().0 > 0
     }
 
     /// How the oracle is run, as it is shown.
@@ -49,7 +49,7 @@ impl Placement {
             Form::Resident => OracleForm::Resident,
             _ if !self.streams() => OracleForm::Resident,
             Form::Streamed(_) => OracleForm::Streamed,
-            Form::Hooked(_) => OracleForm::Hooked,
+            Form::Hooked { .. } => OracleForm::Hooked,
         }
     }
 
@@ -111,12 +111,13 @@ impl Placement {
                 };
                 Ok(Box::new(LayerOracle::open(index, layout, options, hub)?))
             }
-            (Form::Hooked(plan), Blueprint::Graph(outline), Some(bare)) => {
+            (Form::Hooked { layers, experts }, Blueprint::Graph(outline), Some(bare)) => {
                 let options = HookedOptions {
                     ctx_tokens,
                     threads,
                     max_nodes,
-                    plan: plan.clone(),
+                    plan: layers.clone(),
+                    experts: *experts,
                     read_sizes,
                 };
                 let oracle = LlamaOracle::hooked(bare, index, outline, options, hub)?;

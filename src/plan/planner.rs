@@ -9,6 +9,7 @@ use super::{
 };
 use crate::model::Gguf;
 use crate::system;
+use crate::units::Bytes;
 
 /// Everything that a placement is computed from: what is asked for, what the oracle's headers say,
 /// and what the machine has.
@@ -41,8 +42,9 @@ impl<'a> Planner<'a> {
     pub fn place(&self) -> Result<Placement, PlacementError> {
         let request = &self.request;
         let draft = pairing::pair(request, &self.oracle.index)?;
+        let experts = self.oracle.mixture().map(|mixture| mixture.token_bytes().0);
         let speeds = Speeds {
-            model: self.oracle.shard_bytes(),
+            model: Bytes(self.oracle.shard_bytes().0 + experts.unwrap_or(0)),
             disk_bytes_per_s: self.machine.disk_bytes_per_s(),
             threads: request.threads,
         };

@@ -19,7 +19,10 @@ pub(super) struct Waits {
     /// Shards that were there when they were asked for, and those that were not.
     pub hits: u64,
     pub misses: u64,
+    /// For these, and for what was read on demand.
     pub stall: Duration,
+    /// The latter alone.
+    pub demands: Duration,
 }
 
 /// Where the River's threads show what they do.

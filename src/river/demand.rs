@@ -111,6 +111,11 @@ impl ExpertTable {
         })
     }
 
+    /// The tensor's name.
+    pub fn name(&self) -> &str {
+        &self.tensor
+    }
+
     /// How many experts there are.
     pub fn experts(&self) -> usize {
         self.experts

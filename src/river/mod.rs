@@ -193,6 +193,11 @@ impl River {
         self.waits.stall
     }
 
+    /// The part of it that went by with reads on demand.
+    pub fn demand_stall(&self) -> Duration {
+        self.waits.demands
+    }
+
     /// Time to read what streams in a pass, in microseconds, at the rate of all reading so far.
     pub fn lap_us(&self) -> u64 {
         let (bytes, busy_us) = (self.counters.bytes(), self.counters.busy_ns() / 1000);
@@ -256,7 +261,9 @@ impl River {
             .demands
             .get_or_insert_with(|| DemandReader::open(files));
         let read = reader.read(files, demands);
-        self.waits.stall += began.elapsed();
+        let waited = began.elapsed();
+        self.waits.stall += waited;
+        self.waits.demands += waited;
         if read.is_err() {
             // Dropping the queue waits for what may still be in flight.
             self.demands = None;

@@ -1,12 +1,15 @@
 //! The figures of one answer, from its prompt's first key to its last token.
 
 use super::cache::Cache;
+use crate::experts::ExpertCounts;
 use crate::oracle::Oracle;
 
 /// Counters as they were when the prompt began, and what has become known since.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     start: Option<Start>,
+    /// Experts when the answer's first tokens were known, and how many these were.
+    decoding: Option<(ExpertCounts, u64)>,
     pub prompt_tokens: usize,
     pub ready_tokens: usize,
 }
@@ -28,6 +31,17 @@ pub(super) struct Counted {
     /// Shards that were there when they were needed, and those that were not.
     pub hits: u64,
     pub misses: u64,
+}
+
+/// Experts that an answer's tokens asked for, those left out that were known with the prompt's
+/// last pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ExpertUse {
+    pub hits: u64,
+    pub misses: u64,
+    pub bytes: u64,
+    pub tokens: u64,
+    pub evict_window: f64,
 }
 
 /// When an answer's text was shown.
@@ -75,6 +89,27 @@ impl Figures {
             self.start = Some(Start::of(cache.oracle()));
             cache.start_prompt();
         }
+    }
+
+    /// The answer has `tokens` tokens: begins to count what those after them ask for, if that has
+    /// not been done.
+    pub(super) fn decodes(&mut self, oracle: &dyn Oracle, tokens: u64) {
+        if self.decoding.is_none() && tokens > 0 {
+            self.decoding = oracle.experts().map(|counts| (counts, tokens));
+        }
+    }
+
+    /// What the answer, which has `tokens` tokens now, has asked for since; `None` for a model
+    /// without experts.
+    pub(super) fn experts(&self, oracle: &dyn Oracle, tokens: u64) -> Option<ExpertUse> {
+        let ((before, first), now) = (self.decoding?, oracle.experts()?);
+        Some(ExpertUse {
+            hits: now.hits - before.hits,
+            misses: now.misses - before.misses,
+            bytes: now.bytes - before.bytes,
+            tokens: tokens.saturating_sub(first),
+            evict_window: now.evict_window,
+        })
     }
 
     /// What has been counted since.

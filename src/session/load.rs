@@ -170,7 +170,7 @@ fn owners(ledger: &Ledger) -> Vec<(&'static str, Bytes)> {
 /// A notice where llama.cpp's graph computes a model that ours would be expected to compute.
 fn hooked_variant(form: &Form, blueprint: &Blueprint) -> Option<String> {
     match (form, blueprint) {
-        (Form::Hooked(_), Blueprint::Graph(outline)) if outline.variant.is_some() => Some(format!(
+        (Form::Hooked { .. }, Blueprint::Graph(outline)) if outline.variant.is_some() => Some(format!(
             "llama.cpp's graph computes this model, since {}",
             outline.why()
         )),

@@ -131,6 +131,8 @@ impl Turn {
             }
             self.recent.push_back(pass);
         }
+        let tokens = self.answer.tokens().len() as u64;
+        self.figures.decodes(decoder.cache.oracle(), tokens);
         Ok(())
     }
 
@@ -191,6 +193,7 @@ impl Turn {
         let width = answer.width().unwrap_or(WidthClass::BATCH);
         let counted = self.figures.counted(cache.oracle());
         let tokens = answer.tokens().len() as u64;
+        let experts = self.figures.experts(cache.oracle(), tokens);
         let ratio = |a: u64, b: u64| (b > 0).then(|| a as f64 / b as f64);
         AnswerStats {
             ttft_ms: times.map(|t| t.ttft_ms(self.submitted_us)),
@@ -211,6 +214,9 @@ impl Turn {
             stall_ms: cache.stall_ms(),
             prefetch_hit_rate: ratio(counted.hits, counted.hits + counted.misses)
                 .filter(|_| cache.oracle().streams()),
+            expert_hit_rate: experts.and_then(|e| ratio(e.hits, e.hits + e.misses)),
+            expert_bytes_per_token: experts.and_then(|e| ratio(e.bytes, e.tokens)),
+            expert_evict_window: experts.map(|e| e.evict_window),
             rss_peak_bytes: system::rss_peak().map(|b| b.0),
             threads_least: Some(cache.threads().least).filter(|&n| n > 0),
             threads_most: Some(cache.threads().most).filter(|&n| n > 0),

@@ -177,7 +177,9 @@ impl Speculator {
         let ms = |us: u64| us as f64 / 1e3;
         let width = nodes.max(class.min);
         let passes = &mut self.sizing.passes;
-        passes.observe(width, class, ms(cost.wall_us), ms(cost.stall_us));
+        // What tokens have read for themselves takes longer the more they are, as computing does.
+        let stall_us = cost.stall_us.saturating_sub(cost.demand_us);
+        passes.observe(width, class, ms(cost.wall_us), ms(stall_us));
         passes.expect_stream(ms(cost.stream_us));
     }
 }

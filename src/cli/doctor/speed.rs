@@ -140,12 +140,19 @@ pub fn limit(prospects: &anyhow::Result<Prospects>) -> Check {
 
 fn bytes(prospects: &Prospects) -> String {
     let ram = prospects.placement.ledger.limit();
-    match prospects.placement.form.plan() {
-        None => format!("with --ram {ram} all weights stay, and a pass reads nothing"),
-        Some(plan) => format!(
+    let form = &prospects.placement.form;
+    match (form.plan(), form.experts()) {
+        (None, _) => format!("with --ram {ram} all weights stay, and a pass reads nothing"),
+        (Some(plan), None) => format!(
             "with --ram {ram} a pass reads {} of {} (predicted)",
             Bytes(plan.streamed_bytes as u64),
             Bytes((plan.streamed_bytes + plan.pinned_bytes) as u64),
+        ),
+        (Some(_), Some(experts)) => format!(
+            "with --ram {ram} a token reads {} (predicted); {} of {} of experts fit",
+            form.token_bytes(),
+            experts.bytes,
+            experts.all,
         ),
     }
 }

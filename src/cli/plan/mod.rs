@@ -9,10 +9,11 @@ mod text;
 
 use super::invocation::{Invocation, Run, engine_options, tell_threads};
 use crate::config::Settings;
+use crate::experts::ExpertGroup;
 use crate::ledger::{Figure, Ledger};
 use crate::model::{Blueprint, ChatTemplate, Gguf, Tokenizer};
 use crate::plan::{
-    self, Checked, DevicePlacement, Forecast, Forecasts, Placement, Planner, TreeSize, Vram,
+    self, Checked, DevicePlacement, Forecast, Forecasts, OracleFile, Placement, Planner, TreeSize, Vram,
 };
 use crate::river::Shard;
 use crate::session::{self, EngineOptions};
@@ -57,6 +58,9 @@ struct Report {
     gpu: Option<Gpu>,
     shards_stay: usize,
     shards_stream: usize,
+    /// Null where the model is no mixture of experts that come and go.
+    experts: Option<Experts>,
+    /// Of a pass over one token.
     predicted_bytes_a_pass: Bytes,
     measured_disk: Disk,
     /// `predicted_bytes_a_pass` at the measured speed: the least time of a pass.
@@ -70,6 +74,24 @@ struct Report {
     passes: Option<Vec<Forecast>>,
     /// Null without `--check`.
     checked: Option<Vec<Checked>>,
+}
+
+/// Routed experts, of which those that are used most stay.
+#[derive(Debug, Serialize)]
+struct Experts {
+    /// Layers that have some.
+    layers: usize,
+    /// In the layer that has the most.
+    experts_a_layer: usize,
+    experts_a_token: usize,
+    bytes: Bytes,
+    /// As many of them as fit.
+    fit_bytes: Bytes,
+    /// Tokens that can be computed together; passes over more are computed in pieces.
+    widest_pass: usize,
+    /// From the shape alone.
+    predicted_hit_rate: f64,
+    predicted_bytes_a_token: Bytes,
 }
 
 /// What computes.
@@ -193,7 +215,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
     let stay = placement.form.plan().map_or(n_shards, |plan| {
         plan.pinned.iter().filter(|pinned| **pinned).count()
     });
-    let streamed = placement.form.streamed_bytes() as u64;
+    let streamed = placement.form.token_bytes().0;
     let gb_s = computing_gb_s.unwrap_or(speed.gb_s());
     let disk_s = (streamed > 0 && speed.bytes.0 > 0).then(|| streamed as f64 / gb_s / 1e9);
     let on_device = placement.device.as_ref();
@@ -221,6 +243,7 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         gpu,
         shards_stay: stay,
         shards_stream: n_shards - stay,
+        experts: experts(oracle, &placement),
         predicted_bytes_a_pass: Bytes(streamed),
         measured_disk: Disk {
             gb_s: speed.gb_s(),
@@ -238,6 +261,21 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
         predicted_passes_per_s: single.map(|pass| pass.predicted_tokens_per_s),
         passes,
         checked,
+    })
+}
+
+fn experts(oracle: &OracleFile, placement: &Placement) -> Option<Experts> {
+    let (mixture, plan) = (oracle.mixture()?, placement.form.experts()?);
+    let of_groups = mixture.groups.iter().map(ExpertGroup::experts);
+    Some(Experts {
+        layers: mixture.groups.len(),
+        experts_a_layer: of_groups.max().unwrap_or(0),
+        experts_a_token: mixture.used,
+        bytes: plan.all,
+        fit_bytes: plan.bytes,
+        widest_pass: plan.widest,
+        predicted_hit_rate: plan.predicted_hit_rate,
+        predicted_bytes_a_token: plan.predicted_token_bytes,
     })
 }
 

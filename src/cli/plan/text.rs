@@ -1,6 +1,7 @@
 //! The plan in lines for people.
 
 use super::{Computes, NodesFrom, Report};
+use crate::oracle::WidthClass;
 use crate::plan::{Limit, cores_in_use};
 use crate::tui::clean_line;
 use crate::units::Bytes;
@@ -88,6 +89,7 @@ fn memory(report: &Report, out: &mut impl Write) -> io::Result<()> {
     if let Some(why) = &report.llama_cpp_since {
         writeln!(out, "  by llama.cpp's graph, since {why}")?;
     }
+    experts(report, out)?;
     writeln!(
         out,
         "a pass has at most {} ({})",
@@ -102,6 +104,40 @@ fn memory(report: &Report, out: &mut impl Write) -> io::Result<()> {
             NodesFrom::ShortMemory => "auto: few, since memory is short",
         }
     )
+}
+
+fn experts(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let Some(e) = &report.experts else {
+        return Ok(());
+    };
+    writeln!(
+        out,
+        "experts: {} in each of {} layers, {} used by a token",
+        e.experts_a_layer, e.layers, e.experts_a_token
+    )?;
+    if e.fit_bytes >= e.bytes {
+        return writeln!(out, "  all {} of them fit: each is read once", e.bytes);
+    }
+    writeln!(
+        out,
+        "  {} of {} fit: {:.0}% of what a token uses is here, {} are read (predicted)",
+        e.fit_bytes,
+        e.bytes,
+        100.0 * e.predicted_hit_rate,
+        e.predicted_bytes_a_token
+    )?;
+    if e.widest_pass < WidthClass::BATCH.max {
+        writeln!(
+            out,
+            "  prompts are computed in pieces of {}, since no more of what a layer's tokens choose \
+             fits: more memory makes them wider",
+            match e.widest_pass {
+                1 => "one token".to_owned(),
+                tokens => format!("at most {tokens} tokens"),
+            }
+        )?;
+    }
+    Ok(())
 }
 
 fn disk(report: &Report, out: &mut impl Write) -> io::Result<()> {

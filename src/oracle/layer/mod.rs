@@ -374,6 +374,7 @@ impl Oracle for LayerOracle {
             cost: PassCost {
                 wall_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
                 stall_us: u64::try_from(stall.as_micros()).unwrap_or(u64::MAX),
+                demand_us: 0,
                 stream_us: self.steps.supply.lap_us(),
                 threads: self.steps.compute.take_threads_used(),
             },
