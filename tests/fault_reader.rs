@@ -367,14 +367,14 @@ fn demand(bench: &mut Bench, ids: &[i32]) -> Result<(), RiverError> {
             let table = &table;
             Ok(Demand {
                 table,
-                expert,
+                experts: expert..=expert,
                 into,
             })
         })
         .collect::<Result<_, RiverError>>()?;
     bench.supply.demand(&demands)?;
     for (demand, &id) in demands.iter().zip(ids) {
-        let slice = table.slice(demand.expert);
+        let slice = table.slices(&demand.experts);
         let own = demand.into.part(slice.skip, slice.bytes);
         assert!(is_expert(id, &own), "expert {id}");
     }
@@ -418,9 +418,10 @@ fn in_memory_laid_out_as_the_file_a_neighbour_keeps_its_bytes() {
     };
     for id in [4, 6, 5, 3, 7, 28, 29] {
         let (at, slice) = own(id);
+        let expert = table.expert(id).unwrap();
         let demand = Demand {
             table: &table,
-            expert: table.expert(id).unwrap(),
+            experts: expert..=expert,
             into: memory.part(at, slice.len),
         };
         bench.supply.demand(&[demand]).unwrap();

@@ -360,8 +360,8 @@ fn a_mixture_says_the_same_in_any_memory_and_stays_within_it() {
             let inside = run(ram, Some(&group));
             assert_eq!(inside["text"], text);
             // Nothing is pushed out and read again.
-            let ratio = inside["bytes_read"].as_f64().unwrap()
-                / stats["bytes_read"].as_f64().unwrap();
+            let ratio =
+                inside["bytes_read"].as_f64().unwrap() / stats["bytes_read"].as_f64().unwrap();
             assert!((0.9..1.1).contains(&ratio), "{ratio} times the bytes");
         }
     }

@@ -61,6 +61,7 @@ fn ours(gguf: &Gguf, blueprint: &Blueprint) -> Option<Vec<Vec<f32>>> {
                 threads: 2,
                 max_nodes: WidthClass::BATCH.max,
                 plan: Plan::new(&shards(&blueprint), Bytes::mib(1)).unwrap(),
+                experts: None,
                 read_sizes: ReadSizes::default(),
             };
             Box::new(LlamaOracle::hooked(bare, gguf, outline, options, &Hub::new()).unwrap())

@@ -150,9 +150,8 @@ mod tests {
     #[test]
     fn more_memory_is_expected_to_hold_more() {
         let mixture = mixture();
-        let rate = |part: f64| {
-            mixture.predicted_hit_rate(Bytes((mixture.bytes().0 as f64 * part) as u64))
-        };
+        let rate =
+            |part: f64| mixture.predicted_hit_rate(Bytes((mixture.bytes().0 as f64 * part) as u64));
         assert_eq!((rate(0.0), rate(0.12), rate(1.0)), (0.0, 0.0, 1.0));
         assert!((rate(0.25) - 0.4375).abs() < 1e-9);
         assert!((rate(0.75) - 0.9375).abs() < 1e-9);

@@ -143,7 +143,11 @@ pub(super) mod tests {
             .map(|g| (g.layer, g.experts(), g.tables.len()))
             .collect();
         assert_eq!(found, [(2, 4, 1), (2, 8, 2), (10, 8, 1)]);
-        assert_eq!(groups[1].tables[0].span().offset, 36_864, "gate comes first");
+        assert_eq!(
+            groups[1].tables[0].span().offset,
+            36_864,
+            "gate comes first"
+        );
     }
 
     proptest! {

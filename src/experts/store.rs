@@ -5,7 +5,10 @@ use super::pages::{ExpertGroup, neighbours, own_pages};
 use crate::io::{Arena, BLOCK, Region};
 use crate::river::{Demand, ExpertIdx, ExpertTable, NoSuchExpert, RiverError};
 use crate::units::Bytes;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
+
+/// Most bytes of neighbours that are read at once: several reads keep a disk busier than one.
+const READ_BYTES: usize = 4 << 20;
 
 /// A table of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,8 +246,7 @@ impl ExpertStore {
     ) -> Result<(), ExpertError> {
         let tables = self.groups[group].tables.iter();
         // A table at a time, as they lie in the file.
-        let demands = tables.flat_map(|table| missing.iter().map(|&expert| table.demand(expert)));
-        let demands: Vec<_> = demands.collect();
+        let demands: Vec<_> = tables.flat_map(|table| table.demands(missing)).collect();
         let bytes: usize = demands.iter().map(|demand| demand.into.len()).sum();
         read(&demands)?;
         self.counts.bytes += bytes as u64;
@@ -317,14 +319,31 @@ impl Table {
         own_pages(&self.table, expert, |other| states[other.number()].is_here)
     }
 
-    fn demand(&self, expert: ExpertIdx) -> Demand<'_> {
-        let (slice, span) = (self.table.slice(expert), self.table.span());
-        let at = usize::try_from(slice.offset - span.offset).unwrap_or(usize::MAX);
-        Demand {
-            table: &self.table,
-            expert,
-            into: self.blocks.part(at, slice.len),
+    /// For `experts`, in order: those side by side together, up to [`READ_BYTES`].
+    fn demands(&self, experts: &[ExpertIdx]) -> Vec<Demand<'_>> {
+        let mut runs: Vec<RangeInclusive<ExpertIdx>> = Vec::new();
+        for &expert in experts {
+            match runs.last_mut() {
+                Some(run)
+                    if run.end().number() + 1 == expert.number()
+                        && self.table.slices(&(*run.start()..=expert)).len <= READ_BYTES =>
+                {
+                    *run = *run.start()..=expert;
+                }
+                _ => runs.push(expert..=expert),
+            }
         }
+        let first = self.table.span().offset;
+        let demand = |experts: RangeInclusive<ExpertIdx>| {
+            let slice = self.table.slices(&experts);
+            let at = usize::try_from(slice.offset - first).unwrap_or(usize::MAX);
+            Demand {
+                table: &self.table,
+                experts,
+                into: self.blocks.part(at, slice.len),
+            }
+        };
+        runs.into_iter().map(demand).collect()
     }
 }
 
@@ -368,7 +387,7 @@ mod tests {
 
         fn read(&self, demands: &[Demand<'_>]) -> Result<(), RiverError> {
             for demand in demands {
-                let slice = demand.table.slice(demand.expert);
+                let slice = demand.table.slices(&demand.experts);
                 let at = usize::try_from(slice.offset).unwrap();
                 demand.into.write(&self.file[at..at + slice.len]);
             }
@@ -377,7 +396,10 @@ mod tests {
 
         /// Whether `expert` has the file's bytes in every table of its group.
         fn is_right(&self, store: &ExpertStore, group: usize, expert: usize) -> bool {
-            let tables = self.tensors.iter().filter(|t| t.layer() == Some(group as u32));
+            let tables = self
+                .tensors
+                .iter()
+                .filter(|t| t.layer() == Some(group as u32));
             tables.enumerate().all(|(table, tensor)| {
                 let bytes = usize::try_from(tensor.bytes).unwrap() / tensor.dims[2] as usize;
                 let at = usize::try_from(tensor.offset).unwrap() + expert * bytes;
@@ -476,8 +498,22 @@ mod tests {
         store.begin_pass();
         store.hold(first, &[1, 2], |d| model.read(d)).unwrap();
         let refused = store.hold(second, &[3, 4], |d| model.read(d)).unwrap_err();
-        assert!(matches!(refused, ExpertError::TooMany { layer: 1, chosen: 2, .. }), "{refused}");
-        assert_eq!(store.bytes(), Bytes(2 * 16384), "nothing of those that were refused");
+        assert!(
+            matches!(
+                refused,
+                ExpertError::TooMany {
+                    layer: 1,
+                    chosen: 2,
+                    ..
+                }
+            ),
+            "{refused}"
+        );
+        assert_eq!(
+            store.bytes(),
+            Bytes(2 * 16384),
+            "nothing of those that were refused"
+        );
         store.computed();
         store.hold(second, &[3, 4], |d| model.read(d)).unwrap();
         assert_eq!(store.bytes(), Bytes(3 * 16384));

@@ -24,9 +24,7 @@
 //! After a failed read the pass ends, and its result is thrown away.
 
 use super::{OracleError, WidthClass};
-use crate::experts::{
-    ExpertCounts, ExpertGroup, ExpertPlan, ExpertStore, Lru, Mixture, TableIdx,
-};
+use crate::experts::{ExpertCounts, ExpertGroup, ExpertPlan, ExpertStore, Lru, Mixture, TableIdx};
 use crate::ggml::bare::{BareModel, WeightIdx};
 use crate::ggml::hook::{Hook, Reads as StepReads, Step, Then, Use};
 use crate::io::{Arena, Region, RowFile};
@@ -291,7 +289,9 @@ impl Feed {
         for Use { weight, reads } in step.uses() {
             let cannot = |what: &str| {
                 let (step, name) = (step.name(), self.model.name(weight));
-                OracleError::Graph(format!("step {step} of the graph reads all of {name}, {what}"))
+                OracleError::Graph(format!(
+                    "step {step} of the graph reads all of {name}, {what}"
+                ))
             };
             match (self.homes[weight.0], reads) {
                 (Home::Resident, _) => {}

@@ -42,7 +42,9 @@ impl Form {
 
     /// Bytes that a pass over one token reads from the disk, as far as they can be predicted.
     pub fn token_bytes(&self) -> Bytes {
-        let missed = self.experts().map(|experts| experts.predicted_token_bytes.0);
+        let missed = self
+            .experts()
+            .map(|experts| experts.predicted_token_bytes.0);
         Bytes(self.streamed_bytes() as u64 + missed.unwrap_or(0))
     }
 }

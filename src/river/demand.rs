@@ -22,6 +22,7 @@
 
 use crate::io::{BLOCK, BlockFile, Queue, ReadRequest, Region, TransferFailure, open_reader};
 use crate::model::TensorInfo;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Reads in flight at once. Slices are small: few of them are too little for a disk.
@@ -61,7 +62,7 @@ pub struct NoSuchExpert {
     pub experts: usize,
 }
 
-/// Whole blocks of a file around one expert, or all of a table.
+/// Whole blocks of a file around one expert or several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
     pub offset: u64,
@@ -73,13 +74,13 @@ pub struct Slice {
     pub bytes: usize,
 }
 
-/// One expert of one tensor, and where it is to go.
+/// Experts of one tensor that lie side by side, read at once, and where they are to go.
 #[derive(Clone, Debug)]
 pub struct Demand<'a> {
     pub table: &'a ExpertTable,
-    pub expert: ExpertIdx,
-    /// As long as the slice ([`ExpertTable::slice`]), at a whole block. Nobody reads or writes
-    /// it meanwhile.
+    pub experts: RangeInclusive<ExpertIdx>,
+    /// As long as their blocks ([`ExpertTable::slices`]), at a whole block. Nobody reads or
+    /// writes it meanwhile.
     pub into: Region,
 }
 
@@ -136,6 +137,13 @@ impl ExpertTable {
         self.blocks(expert.0 * self.expert_bytes, self.expert_bytes)
     }
 
+    /// What is read for the experts from one to another.
+    pub fn slices(&self, experts: &RangeInclusive<ExpertIdx>) -> Slice {
+        let (first, last) = (experts.start().0, experts.end().0);
+        let n = (last + 1).saturating_sub(first);
+        self.blocks(first * self.expert_bytes, n * self.expert_bytes)
+    }
+
     /// Whole blocks around `bytes` bytes from `at` on.
     fn blocks(&self, at: usize, bytes: usize) -> Slice {
         let block = BLOCK as u64;
@@ -156,7 +164,7 @@ impl Demand<'_> {
     /// # Panics
     /// If the destination is not as long as the slice, or not at a whole block.
     fn request(&self, files: &[Arc<BlockFile>]) -> ReadRequest {
-        let slice = self.table.slice(self.expert);
+        let slice = self.table.slices(&self.experts);
         assert_eq!(
             self.into.len(),
             slice.len,

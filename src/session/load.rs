@@ -170,10 +170,12 @@ fn owners(ledger: &Ledger) -> Vec<(&'static str, Bytes)> {
 /// A notice where llama.cpp's graph computes a model that ours would be expected to compute.
 fn hooked_variant(form: &Form, blueprint: &Blueprint) -> Option<String> {
     match (form, blueprint) {
-        (Form::Hooked { .. }, Blueprint::Graph(outline)) if outline.variant.is_some() => Some(format!(
-            "llama.cpp's graph computes this model, since {}",
-            outline.why()
-        )),
+        (Form::Hooked { .. }, Blueprint::Graph(outline)) if outline.variant.is_some() => {
+            Some(format!(
+                "llama.cpp's graph computes this model, since {}",
+                outline.why()
+            ))
+        }
         _ => None,
     }
 }

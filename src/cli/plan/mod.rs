@@ -13,7 +13,8 @@ use crate::experts::ExpertGroup;
 use crate::ledger::{Figure, Ledger};
 use crate::model::{Blueprint, ChatTemplate, Gguf, Tokenizer};
 use crate::plan::{
-    self, Checked, DevicePlacement, Forecast, Forecasts, OracleFile, Placement, Planner, TreeSize, Vram,
+    self, Checked, DevicePlacement, Forecast, Forecasts, OracleFile, Placement, Planner, TreeSize,
+    Vram,
 };
 use crate::river::Shard;
 use crate::session::{self, EngineOptions};
