@@ -159,8 +159,16 @@ impl Step<'_> {
             let node = self.node.as_ref();
             (node, NonNull::new(node.src[2])?.as_ref())
         };
+        // SAFETY: as above; a view's tensor lives as long as it does.
+        let (used, whole) = unsafe {
+            let used = stack.as_ref();
+            let whole = NonNull::new(used.view_src);
+            (used, whole.map_or(used, |whole| whole.as_ref()))
+        };
+        // A view may have a part of each matrix, but must count them as the whole does.
+        let counts_alike = (used.nb[2], used.ne[2]) == (whole.nb[2], whole.ne[2]);
         let by_number = node.op == sys::GGML_OP_MUL_MAT_ID && node.src[0] == stack.as_ptr();
-        if !by_number || numbers.type_ != sys::GGML_TYPE_I32 || numbers.data.is_null() {
+        if !by_number || !counts_alike || numbers.type_ != sys::GGML_TYPE_I32 || numbers.data.is_null() {
             return None;
         }
         let [n0, n1, n2, n3] = numbers.ne;
