@@ -12,6 +12,7 @@ mod args;
 mod bench;
 mod config;
 mod doctor;
+mod experts;
 mod flags;
 mod forge;
 mod generate;
@@ -71,6 +72,9 @@ commands! {
     Doctor(doctor::DoctorArgs);
     /// Make a large test model that computes what the oracle computes
     Forge(forge::ForgeArgs);
+    /// Routed experts of a mixture
+    #[command(subcommand)]
+    Experts(experts::ExpertsCommand);
     /// Draw the workbench's screens as pictures, without a terminal
     Shot(shot::ShotArgs);
     /// The configuration file

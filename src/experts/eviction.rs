@@ -8,14 +8,23 @@ pub struct ExpertId {
     pub expert: usize,
 }
 
+/// Of the choices that a pass makes in a layer, those that are for one expert: a token of the pass
+/// makes as many choices as it uses experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    pub its: u32,
+    pub all: u32,
+}
+
 /// Knows which experts are in memory, and chooses among them. The store tells it of every use,
 /// in order.
 pub trait Eviction {
     /// A pass begins.
     fn begin_pass(&mut self) {}
 
-    /// The pass at hand uses `expert`, which is in memory from now on.
-    fn used(&mut self, expert: ExpertId);
+    /// The pass at hand uses `expert`, which is in memory from now on, for `share` of what it
+    /// computes in that layer.
+    fn used(&mut self, expert: ExpertId, share: Share);
 
     /// `expert` has left memory.
     fn left(&mut self, expert: ExpertId);

@@ -1,6 +1,6 @@
 //! Eviction by age: the expert whose last use is the longest ago leaves.
 
-use super::eviction::{Eviction, ExpertId};
+use super::eviction::{Eviction, ExpertId, Share};
 
 /// No expert.
 const NONE: usize = usize::MAX;
@@ -11,8 +11,11 @@ const NONE: usize = usize::MAX;
 pub struct Lru {
     /// Number of the first expert of each group, in one count over all.
     starts: Vec<usize>,
-    /// By that count.
+    /// By that count, as are the next.
+    ids: Vec<ExpertId>,
     links: Vec<Link>,
+    /// How many are in memory.
+    len: usize,
     oldest: usize,
     newest: usize,
 }
@@ -27,12 +30,11 @@ struct Link {
 impl Lru {
     /// With nothing in memory; `experts` is how many each group has.
     pub fn new(experts: impl IntoIterator<Item = usize>) -> Self {
-        let mut all = 0;
-        let starts = experts.into_iter().map(|n| {
-            all += n;
-            all - n
-        });
-        let starts = starts.collect();
+        let (mut starts, mut ids) = (Vec::new(), Vec::new());
+        for (group, experts) in experts.into_iter().enumerate() {
+            starts.push(ids.len());
+            ids.extend((0..experts).map(|expert| ExpertId { group, expert }));
+        }
         let absent = Link {
             is_here: false,
             older: NONE,
@@ -40,22 +42,33 @@ impl Lru {
         };
         Self {
             starts,
-            links: vec![absent; all],
+            links: vec![absent; ids.len()],
+            ids,
+            len: 0,
             oldest: NONE,
             newest: NONE,
         }
     }
 
-    fn number(&self, id: ExpertId) -> usize {
-        self.starts[id.group] + id.expert
+    /// How many are in memory.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
-    fn id(&self, number: usize) -> ExpertId {
-        let group = self.starts.partition_point(|&start| start <= number) - 1;
-        ExpertId {
-            group,
-            expert: number - self.starts[group],
-        }
+    pub(super) fn is_here(&self, id: ExpertId) -> bool {
+        self.links[self.number(id)].is_here
+    }
+
+    /// Those in memory, the oldest first.
+    pub(super) fn by_age(&self) -> impl Iterator<Item = ExpertId> {
+        let newer = |&number: &usize| self.links.get(number).map(|link| link.newer);
+        let by_age = std::iter::successors(Some(self.oldest), newer);
+        by_age.filter_map(|number| self.ids.get(number).copied())
+    }
+
+    /// Its number in one count over all groups.
+    pub(super) fn number(&self, id: ExpertId) -> usize {
+        self.starts[id.group] + id.expert
     }
 
     fn unlink(&mut self, number: usize) {
@@ -69,11 +82,12 @@ impl Lru {
             None => self.newest = older,
         }
         self.links[number].is_here = false;
+        self.len -= 1;
     }
 }
 
 impl Eviction for Lru {
-    fn used(&mut self, expert: ExpertId) {
+    fn used(&mut self, expert: ExpertId, _share: Share) {
         let number = self.number(expert);
         if self.links[number].is_here {
             self.unlink(number);
@@ -88,6 +102,7 @@ impl Eviction for Lru {
             None => self.oldest = number,
         }
         self.newest = number;
+        self.len += 1;
     }
 
     fn left(&mut self, expert: ExpertId) {
@@ -98,12 +113,7 @@ impl Eviction for Lru {
     }
 
     fn victim(&self, may_go: &dyn Fn(ExpertId) -> bool) -> Option<ExpertId> {
-        let newer = |&number: &usize| self.links.get(number).map(|link| link.newer);
-        let by_age = std::iter::successors(Some(self.oldest), newer);
-        let mut by_age = by_age.filter(|&number| number != NONE);
-        by_age
-            .find(|&number| may_go(self.id(number)))
-            .map(|number| self.id(number))
+        self.by_age().find(|&id| may_go(id))
     }
 
     fn window(&self) -> f64 {
@@ -133,7 +143,7 @@ mod tests {
             for (which, act, kept) in acts {
                 let id = ids[which.index(ids.len())];
                 if act < 3 {
-                    lru.used(id);
+                    lru.used(id, Share { its: 1, all: 1 });
                     model.retain(|&other| other != id);
                     model.push(id);
                 } else {
@@ -144,6 +154,7 @@ mod tests {
                 let expected = model.iter().copied().find(|&id| !stays(id));
                 prop_assert_eq!(lru.victim(&|id| !stays(id)), expected);
                 prop_assert_eq!(lru.victim(&|_| true), model.first().copied());
+                prop_assert_eq!(lru.len(), model.len());
             }
         }
     }

@@ -25,17 +25,31 @@
 //! leave. Units: pages of [`BLOCK`](crate::io::BLOCK) bytes within, [`Bytes`](crate::units::Bytes)
 //! outside.
 //!
-//! Which expert leaves is decided behind [`Eviction`]; [`Mixture`] says what can be said from a
+//! Which expert leaves is decided behind [`Eviction`]: by age ([`Lru`]), or by what the text at hand
+//! is about ([`Intent`]), for which a [`Profile`] is learnt. [`replay`] says how often each would
+//! have hit on a [`routing`] that was recorded. [`Mixture`] says what can be said from a
 //! file's header, for the planner.
 
+mod belady;
 mod eviction;
+mod intent;
+mod labels;
 mod lru;
 mod mixture;
 mod pages;
+mod profile;
+pub mod profile_file;
+mod rates;
+pub mod replay;
+pub mod routing;
 mod store;
+mod window;
 
-pub use eviction::{Eviction, ExpertId};
+pub use belady::Belady;
+pub use eviction::{Eviction, ExpertId, Share};
+pub use intent::{Intent, IntentLink};
 pub use lru::Lru;
 pub use mixture::{ExpertPlan, Mixture};
 pub use pages::ExpertGroup;
+pub use profile::{ModelKey, Profile, ProfileFault, Uses};
 pub use store::{ExpertCounts, ExpertError, ExpertStore, TableIdx};

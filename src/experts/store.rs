@@ -1,6 +1,6 @@
 //! The memory of experts: who is here, who is held, and who makes place for whom.
 
-use super::eviction::{Eviction, ExpertId};
+use super::eviction::{Eviction, ExpertId, Share};
 use super::pages::{ExpertGroup, neighbours, own_pages};
 use crate::io::{Arena, BLOCK, Region};
 use crate::river::{Demand, ExpertIdx, ExpertTable, NoSuchExpert, RiverError};
@@ -170,7 +170,12 @@ impl ExpertStore {
                 }
             }
             if is_first || !state.is_here {
-                self.eviction.used(id);
+                let its = ids.iter().filter(|&&id| id == expert.number() as i32);
+                let share = Share {
+                    its: its.count() as u32,
+                    all: ids.len() as u32,
+                };
+                self.eviction.used(id, share);
             }
             if !state.is_held {
                 state.is_held = true;

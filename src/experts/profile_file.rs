@@ -1,0 +1,145 @@
+//! A model's [`Profile`] in the cache directory.
+//!
+//! Programs that run at the same time read one file and each add what they have learnt: under a
+//! lock, the file is read again, what is new is added, and the result takes its place at once.
+
+use super::profile::{Profile, ProfileFault};
+use crate::system::cache::write_atomic;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why there is no profile to go by, or why it was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    #[error(
+        "the profile of experts {} is not used: {fault}; a new one is learnt in its place",
+        path.display()
+    )]
+    Unusable { path: PathBuf, fault: ProfileFault },
+    #[error("cannot read the profile of experts {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot keep the profile of experts {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    /// Its experts are too many.
+    #[error("the model has too many experts for a profile to be kept of them")]
+    TooLarge,
+}
+
+/// What the file has, or `None` where there is none yet. `empty` is of the model at hand.
+///
+/// # Errors
+/// A file that cannot be read, and one that is damaged, of another version or of another model.
+/// `empty` does in its place, once that was said.
+pub fn load(path: &Path, empty: &Profile) -> Result<Option<Profile>, ProfileError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            let path = path.to_owned();
+            return Err(ProfileError::Read { path, source });
+        }
+    };
+    let profile = empty.read(&bytes).map_err(|fault| ProfileError::Unusable {
+        path: path.to_owned(),
+        fault,
+    })?;
+    Ok(Some(profile))
+}
+
+/// Adds what was `learnt` since the file was read to what it holds now. A file that cannot be
+/// used gives way.
+///
+/// # Errors
+/// The system's own; the old content is then still there.
+pub fn add(path: &Path, learnt: &Profile) -> Result<(), ProfileError> {
+    let failed = |source| ProfileError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(failed)?;
+    }
+    // A file of its own, since the profile's is replaced.
+    let lock = File::create(path.with_extension("lock")).map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    let mut profile = learnt.clone();
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            if let Ok(kept) = learnt.read(&bytes) {
+                profile.merge(&kept);
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(failed(source)),
+    }
+    let bytes = profile.to_bytes().ok_or(ProfileError::TooLarge)?;
+    write_atomic(path, &bytes).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::profile::{ModelKey, Uses};
+    use super::*;
+    use crate::vocabulary::Label;
+
+    fn learnt(tokens: f32, used: usize) -> Profile {
+        let mut profile = Profile::new(ModelKey::of(b"a model"), &[4], 1);
+        let mut experts = vec![0.0; 4];
+        experts[used] = tokens;
+        profile.learn(Label::Code, &Uses { tokens, experts });
+        profile
+    }
+
+    fn empty() -> Profile {
+        learnt(0.0, 0)
+    }
+
+    #[test]
+    fn what_programs_learn_at_the_same_time_adds_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("experts/model.profile");
+        assert!(load(&path, &empty()).unwrap().is_none());
+        std::thread::scope(|scope| {
+            for used in 0..4 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..10 {
+                        add(path, &learnt(100.0, used)).unwrap();
+                    }
+                });
+            }
+        });
+        let all = load(&path, &empty()).unwrap().unwrap();
+        assert_eq!(all.tokens(Label::Code), 4000.0);
+        for used in 0..4 {
+            assert!((all.rate(Label::Code, used) - 0.25).abs() < 0.05);
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_said_and_gives_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.profile");
+        std::fs::write(&path, b"anything").unwrap();
+        let error = load(&path, &empty()).unwrap_err();
+        let words = error.to_string();
+        assert!(
+            words.contains("model.profile") && words.contains("damaged"),
+            "{words}"
+        );
+        add(&path, &learnt(100.0, 1)).unwrap();
+        assert_eq!(
+            load(&path, &empty()).unwrap().unwrap().tokens(Label::Code),
+            100.0
+        );
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), b"").unwrap();
+        let error = add(&dir.path().join("file/model.profile"), &empty()).unwrap_err();
+        assert!(matches!(error, ProfileError::Write { .. }), "{error}");
+    }
+}

@@ -1,0 +1,475 @@
+//! What a recording's experts would have cost in other memory, and with other eviction.
+//!
+//! Passes go through a store without bytes, in the order in which they were computed, and the same
+//! [`Eviction`] that the real store asks says who leaves. The profile begins as it is given and
+//! learns from each turn when it has ended, as a session's does; the recorded label counts as what
+//! a scout said.
+//!
+//! Units: experts of one pass and layer, each once, however many tokens used it; bytes.
+
+use super::belady::Belady;
+use super::eviction::{Eviction, ExpertId, Share};
+use super::intent::{Intent, IntentLink};
+use super::lru::Lru;
+use super::profile::{Profile, Uses};
+use super::routing::{Header, PassKind, Reader, RoutedPass, RoutingError};
+use crate::units::Bytes;
+use crate::vocabulary::Label;
+use std::io::Read;
+
+/// What a scout gives the label that was recorded.
+const SCOUT_PROBABILITY: f32 = 0.9;
+
+/// What of a recording decides about memory.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    header: Header,
+    passes: Vec<Pass>,
+    is_cut_off: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Pass {
+    kind: PassKind,
+    begins_turn: bool,
+    label: Option<Label>,
+    tokens: u32,
+    /// Of each group, the experts used, in order, and by how many tokens.
+    experts: Vec<Vec<(u16, u32)>>,
+}
+
+/// Who says which expert leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    Lru,
+    Intent,
+    Belady,
+}
+
+impl Policy {
+    pub const ALL: [Self; 3] = [Self::Lru, Self::Intent, Self::Belady];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lru => "lru",
+            Self::Intent => "intent",
+            Self::Belady => "belady",
+        }
+    }
+}
+
+/// What experts cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    pub tokens: u64,
+    pub hits: u64,
+    pub misses: u64,
+    /// Read from the disk.
+    pub bytes: u64,
+}
+
+impl Cost {
+    /// `None` where nothing was used.
+    pub fn hit_rate(&self) -> Option<f64> {
+        let all = self.hits + self.misses;
+        (all > 0).then(|| self.hits as f64 / all as f64)
+    }
+
+    pub fn bytes_a_token(&self) -> Option<f64> {
+        (self.tokens > 0).then(|| self.bytes as f64 / self.tokens as f64)
+    }
+}
+
+/// What a replay found.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Replayed {
+    pub prompts: Cost,
+    pub answers: Cost,
+    /// See [`Eviction::window`]; at the end.
+    pub window: f64,
+}
+
+/// The budget is less than one layer of one pass needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{budget} hold fewer experts than a pass of this recording needs at once: give {needed} or more"
+)]
+pub struct TooSmall {
+    pub budget: Bytes,
+    pub needed: Bytes,
+}
+
+impl Trace {
+    /// Reads all of a recording.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn read(mut from: Reader<impl Read>) -> Result<Self, RoutingError> {
+        let mut passes = Vec::new();
+        while let Some(pass) = from.pass()? {
+            passes.push(Pass::of(&pass));
+        }
+        Ok(Self {
+            header: from.header().clone(),
+            passes,
+            is_cut_off: from.is_cut_off(),
+        })
+    }
+
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub fn is_cut_off(&self) -> bool {
+        self.is_cut_off
+    }
+
+    /// How many turns there are.
+    pub fn turns(&self) -> usize {
+        self.passes.iter().filter(|pass| pass.begins_turn).count()
+    }
+
+    /// The least memory in which every pass can be computed.
+    pub fn least(&self) -> Bytes {
+        let groups = &self.header.groups;
+        let needed = self.passes.iter().flat_map(|pass| {
+            let bytes = pass.experts.iter().zip(groups);
+            bytes.map(|(experts, group)| experts.len() as u64 * group.expert_bytes.0)
+        });
+        Bytes(needed.max().unwrap_or(0))
+    }
+
+    /// A profile that knows nothing, of the recorded model.
+    pub fn empty_profile(&self) -> Profile {
+        let groups: Vec<_> = self
+            .header
+            .groups
+            .iter()
+            .map(|group| group.experts)
+            .collect();
+        let used = self
+            .header
+            .groups
+            .iter()
+            .map(|group| usize::from(group.used))
+            .max();
+        Profile::new(self.header.model, &groups, used.unwrap_or(1))
+    }
+
+    /// Teaches `profile` all passes whose label is known.
+    pub fn teach(&self, profile: &mut Profile) {
+        let experts = self.header.experts();
+        for pass in &self.passes {
+            if let Some(label) = pass.label {
+                profile.learn(label, &pass.counted(&experts));
+            }
+        }
+    }
+
+    fn intent(&self, profile: Profile) -> Intent {
+        let used = self
+            .header
+            .groups
+            .iter()
+            .map(|group| usize::from(group.used))
+            .max();
+        Intent::new(&self.header.experts(), used.unwrap_or(1), profile)
+    }
+
+    /// Computes all passes with experts in `budget`. `profile` is what `Policy::Intent` begins
+    /// with.
+    ///
+    /// # Errors
+    /// A budget that is too small.
+    pub fn replay(
+        &self,
+        budget: Bytes,
+        policy: Policy,
+        profile: &Profile,
+    ) -> Result<Replayed, TooSmall> {
+        let needed = self.least();
+        if budget < needed {
+            return Err(TooSmall { budget, needed });
+        }
+        let experts = self.header.experts();
+        let link = IntentLink::default();
+        let (eviction, link): (Box<dyn Eviction>, _) = match policy {
+            Policy::Lru => (Box::new(Lru::new(experts)), link),
+            Policy::Intent => {
+                let intent = self.intent(profile.clone());
+                let link = intent.link();
+                (Box::new(intent), link)
+            }
+            Policy::Belady => {
+                let uses = self.passes.iter().flat_map(Pass::uses);
+                let belady = Belady::new(&experts, uses.map(|(id, _)| id));
+                (Box::new(belady), link)
+            }
+        };
+        let mut store = Store::new(&self.header, budget, eviction);
+        let mut label = None;
+        let mut found = Replayed::default();
+        for pass in &self.passes {
+            if pass.begins_turn
+                && let Some(label) = label
+            {
+                link.learn(label);
+            }
+            if pass.begins_turn || pass.label != label {
+                link.set_probabilities(scouted(pass.label));
+            }
+            label = pass.label;
+            let cost = match pass.kind {
+                PassKind::Prompt => &mut found.prompts,
+                PassKind::Answer => &mut found.answers,
+            };
+            store.compute(pass, cost);
+        }
+        found.window = store.eviction.window();
+        Ok(found)
+    }
+}
+
+/// What a scout says of text with this label.
+fn scouted(label: Option<Label>) -> [f32; Label::ALL.len()] {
+    let others = (1.0 - SCOUT_PROBABILITY) / (Label::ALL.len() - 1) as f32;
+    Label::ALL.map(|of| match label {
+        Some(label) if label == of => SCOUT_PROBABILITY,
+        Some(_) => others,
+        None => 1.0 / Label::ALL.len() as f32,
+    })
+}
+
+impl Pass {
+    fn of(pass: &RoutedPass) -> Self {
+        let experts = pass.ids.iter().map(|ids| {
+            let mut ids = ids.clone();
+            ids.sort_unstable();
+            let runs = ids.chunk_by(|a, b| a == b);
+            runs.map(|run| (run[0], run.len() as u32)).collect()
+        });
+        Self {
+            kind: pass.kind,
+            begins_turn: pass.begins_turn,
+            label: pass.label,
+            tokens: pass.tokens,
+            experts: experts.collect(),
+        }
+    }
+
+    /// In the order in which they are computed.
+    fn uses(&self) -> impl Iterator<Item = (ExpertId, Share)> {
+        self.experts
+            .iter()
+            .enumerate()
+            .flat_map(|(group, experts)| {
+                let all = experts.iter().map(|(_, its)| its).sum();
+                experts.iter().map(move |&(expert, its)| {
+                    let expert = usize::from(expert);
+                    (ExpertId { group, expert }, Share { its, all })
+                })
+            })
+    }
+
+    /// As a profile learns of them, of groups of so many `experts`.
+    fn counted(&self, experts: &[usize]) -> Uses {
+        let mut uses = Uses {
+            tokens: self.tokens as f32,
+            experts: vec![0.0; experts.iter().sum()],
+        };
+        let mut start = 0;
+        for (of_group, experts) in self.experts.iter().zip(experts) {
+            for &(expert, its) in of_group {
+                uses.experts[start + usize::from(expert)] = its as f32;
+            }
+            start += experts;
+        }
+        uses
+    }
+}
+
+/// The real store's decisions, without its bytes.
+struct Store<'a> {
+    header: &'a Header,
+    budget: u64,
+    taken: u64,
+    /// Of each group, of each expert.
+    is_here: Vec<Vec<bool>>,
+    eviction: Box<dyn Eviction>,
+}
+
+impl<'a> Store<'a> {
+    fn new(header: &'a Header, budget: Bytes, eviction: Box<dyn Eviction>) -> Self {
+        let experts = header.experts().into_iter();
+        Self {
+            header,
+            budget: budget.0,
+            taken: 0,
+            is_here: experts.map(|experts| vec![false; experts]).collect(),
+            eviction,
+        }
+    }
+
+    fn compute(&mut self, pass: &Pass, cost: &mut Cost) {
+        self.eviction.begin_pass();
+        cost.tokens += u64::from(pass.tokens);
+        let mut uses = pass.uses().peekable();
+        for (group, experts) in pass.experts.iter().enumerate() {
+            // All of a layer are asked for before any of them is read.
+            while let Some((id, share)) = uses.next_if(|(id, _)| id.group == group) {
+                self.eviction.used(id, share);
+            }
+            for &(expert, _) in experts {
+                if self.is_here[group][usize::from(expert)] {
+                    cost.hits += 1;
+                } else {
+                    cost.misses += 1;
+                    cost.bytes += self.header.groups[group].expert_bytes.0;
+                }
+            }
+            for &(expert, _) in experts {
+                self.bring(group, usize::from(expert), experts);
+            }
+        }
+    }
+
+    /// Makes place for an expert; those of the layer `at` hand are `held`.
+    fn bring(&mut self, group: usize, expert: usize, held: &[(u16, u32)]) {
+        if self.is_here[group][expert] {
+            return;
+        }
+        let bytes = self.header.groups[group].expert_bytes.0;
+        while self.taken + bytes > self.budget {
+            let is_here = &self.is_here;
+            let is_held =
+                |expert: usize| held.binary_search_by_key(&expert, |&(held, _)| held.into());
+            let may_go = |id: ExpertId| {
+                is_here[id.group][id.expert] && (id.group != group || is_held(id.expert).is_err())
+            };
+            // The budget has place for all that are held.
+            let Some(victim) = self.eviction.victim(&may_go) else {
+                break;
+            };
+            self.is_here[victim.group][victim.expert] = false;
+            self.taken -= self.header.groups[victim.group].expert_bytes.0;
+            self.eviction.left(victim);
+        }
+        self.is_here[group][expert] = true;
+        self.taken += bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::profile::ModelKey;
+    use super::super::routing::{RoutedGroup, Writer};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Two layers of 12 experts of which a token uses two.
+    fn trace(passes: &[(PassKind, usize, Vec<[u16; 2]>)]) -> Trace {
+        let group = |layer| RoutedGroup {
+            layer,
+            experts: 12,
+            used: 2,
+            expert_bytes: Bytes(100),
+        };
+        let header = Header {
+            model: ModelKey::of(b"a model"),
+            groups: vec![group(0), group(1)],
+        };
+        let mut writer = Writer::new(Vec::new(), header).unwrap();
+        for (kind, label, tokens) in passes {
+            let ids: Vec<u16> = tokens.iter().flatten().copied().collect();
+            let pass = RoutedPass {
+                kind: *kind,
+                begins_turn: *kind == PassKind::Prompt,
+                label: Some(Label::ALL[*label]),
+                tokens: tokens.len() as u32,
+                ids: vec![ids.clone(), ids],
+            };
+            writer.pass(&pass).unwrap();
+        }
+        Trace::read(Reader::new(&writer.finish().unwrap()[..]).unwrap()).unwrap()
+    }
+
+    /// Turns whose answers go round the experts of their label, of which most fit.
+    fn rounds() -> Trace {
+        let mut passes = Vec::new();
+        for turn in 0..12 {
+            let label = turn % 2;
+            let first = 6 * label as u16;
+            passes.push((
+                PassKind::Prompt,
+                label,
+                vec![[first, first + 1], [first, first + 2]],
+            ));
+            for token in 0..30 {
+                let expert = first + 2 * (token % 3);
+                passes.push((PassKind::Answer, label, vec![[expert, expert + 1]]));
+            }
+        }
+        trace(&passes)
+    }
+
+    #[test]
+    fn intent_is_between_age_and_the_optimum_where_age_fails() {
+        let trace = rounds();
+        let profile = trace.empty_profile();
+        let hits = |policy| {
+            let found = trace.replay(Bytes(1000), policy, &profile).unwrap();
+            found.answers.hit_rate().unwrap()
+        };
+        let [lru, intent, belady] = Policy::ALL.map(hits);
+        assert!(lru < intent && intent <= belady, "{lru} {intent} {belady}");
+    }
+
+    #[test]
+    fn all_that_fits_is_read_once_and_too_little_is_refused() {
+        let trace = rounds();
+        let profile = trace.empty_profile();
+        for policy in Policy::ALL {
+            let found = trace.replay(Bytes(2400), policy, &profile).unwrap();
+            assert_eq!(
+                found.prompts.misses + found.answers.misses,
+                24,
+                "{policy:?}"
+            );
+            assert_eq!(found.prompts.bytes + found.answers.bytes, 2400);
+            assert_eq!((found.prompts.tokens, found.answers.tokens), (24, 360));
+        }
+        let refused = trace.replay(Bytes(299), Policy::Lru, &profile).unwrap_err();
+        assert_eq!(refused.needed, Bytes(300));
+    }
+
+    #[test]
+    fn a_recording_teaches_a_profile() {
+        let trace = rounds();
+        let mut profile = trace.empty_profile();
+        trace.teach(&mut profile);
+        assert_eq!(profile.tokens(Label::ALL[0]), 6.0 * 32.0);
+        assert!(profile.rate(Label::ALL[0], 0) > 0.3);
+        assert!(profile.rate(Label::ALL[1], 0) < 0.1);
+        assert_eq!(profile.tokens(Label::ALL[2]), 0.0);
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_hits_more_than_the_optimum(
+            tokens in prop::collection::vec((any::<bool>(), prop::array::uniform2(0u16..12)), 1..80),
+            memory in 4u64..24,
+        ) {
+            let passes: Vec<_> = tokens.iter().map(|&(answers, ids)| {
+                let kind = if answers { PassKind::Answer } else { PassKind::Prompt };
+                (kind, 0, vec![ids])
+            }).collect();
+            let trace = trace(&passes);
+            let profile = trace.empty_profile();
+            let hits = Policy::ALL.map(|policy| {
+                let found = trace.replay(Bytes(100 * memory), policy, &profile).unwrap();
+                found.prompts.hits + found.answers.hits
+            });
+            prop_assert!(hits[0] <= hits[2] && hits[1] <= hits[2], "{:?}", hits);
+        }
+    }
+}

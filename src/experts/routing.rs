@@ -1,0 +1,535 @@
+//! Recorded routing: which experts each token used, and nothing of the text.
+//!
+//! ```text
+//!  header   0   8  "nmosrout"
+//!           8   2  version, 1                           integers little-endian
+//!          10   2  groups, n
+//!          12  32  ModelKey
+//!          44 16n  of each group, in the order of layers:
+//!                  layer u32, experts u16, experts that a token uses u16, bytes of an expert u64
+//!
+//!  pass     0   1  0x50
+//!           1   1  what the tokens are of: 0 a prompt, 1 an answer; + 2 where a turn begins
+//!           2   1  label: 0 CODE, 1 CHAT, 2 DOCS, 255 not known
+//!           3   4  tokens, t
+//!           7       of each group, of each token, in the router's order: ids u16
+//! ```
+//!
+//! Passes follow one another to the end of the file, so that it can be written as they come. A
+//! file that was cut off ends with the last pass that is whole ([`Reader::is_cut_off`]).
+//!
+//! Invariants: ids that are read are below their group's experts; memory for a pass is at most
+//! [`MOST_TOKENS`] tokens'. Units: bytes, tokens.
+
+use super::profile::ModelKey;
+use crate::units::Bytes;
+use crate::vocabulary::Label;
+use std::io::{self, Read, Write};
+
+/// Most tokens of a pass.
+pub const MOST_TOKENS: u32 = 1 << 16;
+const MAGIC: &[u8; 8] = b"nmosrout";
+const VERSION: u16 = 1;
+const PASS: u8 = 0x50;
+const BEGINS_TURN: u8 = 2;
+const NO_LABEL: u8 = 255;
+
+/// Of one layer: the experts that it chooses among.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoutedGroup {
+    pub layer: u32,
+    pub experts: u16,
+    /// That a token uses.
+    pub used: u16,
+    /// Of one expert in memory.
+    pub expert_bytes: Bytes,
+}
+
+/// What a recording is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub model: ModelKey,
+    /// In the order of layers.
+    pub groups: Vec<RoutedGroup>,
+}
+
+/// What a pass computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassKind {
+    Prompt,
+    Answer,
+}
+
+/// The choices of one pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutedPass {
+    pub kind: PassKind,
+    /// It is the first of a turn: a prompt and its answer.
+    pub begins_turn: bool,
+    /// Of the answer, or of the prompt while there is none.
+    pub label: Option<Label>,
+    pub tokens: u32,
+    /// Of each group, `[tokens, used]`.
+    pub ids: Vec<Vec<u16>>,
+}
+
+/// Why a recording cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RoutingError {
+    #[error("cannot read the recording")]
+    Read(#[source] io::Error),
+    #[error("cannot write the recording")]
+    Write(#[source] io::Error),
+    #[error("this is no recording of routing")]
+    NoRecording,
+    #[error("the recording is of version {0}, and this program reads version {VERSION}")]
+    Version(u16),
+    #[error("its header is damaged: {0}")]
+    Header(HeaderFault),
+    #[error("pass {pass} is damaged: {fault}")]
+    Pass { pass: u64, fault: PassFault },
+}
+
+/// What is wrong about a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderFault {
+    #[error("it ends too early")]
+    CutOff,
+    #[error("it has no layers with experts")]
+    NoGroups,
+    #[error("layer {layer} uses {used} of {experts} experts")]
+    Experts { layer: u32, experts: u16, used: u16 },
+    #[error("the experts of layer {layer} are of {bytes} bytes")]
+    Bytes { layer: u32, bytes: u64 },
+}
+
+/// What is wrong about a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PassFault {
+    #[error("it begins with the byte {0:#04x}")]
+    Mark(u8),
+    #[error("what it computes is {0}, which is not known")]
+    Kind(u8),
+    #[error("its label is {0}, which is not known")]
+    Label(u8),
+    #[error("it has {0} tokens, and from 1 to {MOST_TOKENS} are possible")]
+    Tokens(u32),
+    #[error("layer {layer} has {experts} experts, and a token uses expert {id}")]
+    Id { layer: u32, experts: u16, id: u16 },
+    /// Only where it is written.
+    #[error("its choices are not those of the header's layers")]
+    Shape,
+}
+
+/// No expert is larger.
+const MOST_EXPERT_BYTES: u64 = 1 << 40;
+
+impl Header {
+    fn check(&self) -> Result<(), HeaderFault> {
+        if self.groups.is_empty() || self.groups.len() > usize::from(u16::MAX) {
+            return Err(HeaderFault::NoGroups);
+        }
+        for group in &self.groups {
+            let (layer, bytes) = (group.layer, group.expert_bytes.0);
+            if group.used == 0 || group.used > group.experts {
+                return Err(HeaderFault::Experts {
+                    layer,
+                    experts: group.experts,
+                    used: group.used,
+                });
+            }
+            if !(1..=MOST_EXPERT_BYTES).contains(&bytes) {
+                return Err(HeaderFault::Bytes { layer, bytes });
+            }
+        }
+        Ok(())
+    }
+
+    /// Memory of all experts.
+    pub fn bytes(&self) -> Bytes {
+        let of_group = |group: &RoutedGroup| u64::from(group.experts) * group.expert_bytes.0;
+        let sum = self.groups.iter().map(of_group);
+        Bytes(sum.fold(0, u64::saturating_add))
+    }
+
+    /// Experts of each group.
+    pub fn experts(&self) -> Vec<usize> {
+        let experts = self.groups.iter().map(|group| usize::from(group.experts));
+        experts.collect()
+    }
+}
+
+/// Writes a recording, a pass at a time.
+#[derive(Debug)]
+pub struct Writer<W> {
+    out: W,
+    header: Header,
+    passes: u64,
+    /// A pass, which is written whole.
+    bytes: Vec<u8>,
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins with the header.
+    ///
+    /// # Errors
+    /// A header that no reader would take, and the writer's own.
+    pub fn new(mut out: W, header: Header) -> Result<Self, RoutingError> {
+        header.check().map_err(RoutingError::Header)?;
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&(header.groups.len() as u16).to_le_bytes());
+        bytes.extend_from_slice(&header.model.0);
+        for group in &header.groups {
+            bytes.extend_from_slice(&group.layer.to_le_bytes());
+            bytes.extend_from_slice(&group.experts.to_le_bytes());
+            bytes.extend_from_slice(&group.used.to_le_bytes());
+            bytes.extend_from_slice(&group.expert_bytes.0.to_le_bytes());
+        }
+        out.write_all(&bytes).map_err(RoutingError::Write)?;
+        Ok(Self {
+            out,
+            header,
+            passes: 0,
+            bytes,
+        })
+    }
+
+    /// # Errors
+    /// A pass that is not of the header's groups, of which nothing is written, and the writer's
+    /// own.
+    pub fn pass(&mut self, pass: &RoutedPass) -> Result<(), RoutingError> {
+        check(&self.header, pass).map_err(|fault| RoutingError::Pass {
+            pass: self.passes,
+            fault,
+        })?;
+        let kind = match pass.kind {
+            PassKind::Prompt => 0,
+            PassKind::Answer => 1,
+        };
+        let begins = if pass.begins_turn { BEGINS_TURN } else { 0 };
+        let label = pass.label.map_or(NO_LABEL, |label| label as u8);
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&[PASS, kind | begins, label]);
+        self.bytes.extend_from_slice(&pass.tokens.to_le_bytes());
+        for id in pass.ids.iter().flatten() {
+            self.bytes.extend_from_slice(&id.to_le_bytes());
+        }
+        self.out
+            .write_all(&self.bytes)
+            .map_err(RoutingError::Write)?;
+        self.passes += 1;
+        Ok(())
+    }
+
+    /// Hands back what was written to, with all passes in it.
+    ///
+    /// # Errors
+    /// The writer's own.
+    pub fn finish(mut self) -> Result<W, RoutingError> {
+        self.out.flush().map_err(RoutingError::Write)?;
+        Ok(self.out)
+    }
+}
+
+fn check(header: &Header, pass: &RoutedPass) -> Result<(), PassFault> {
+    if !(1..=MOST_TOKENS).contains(&pass.tokens) {
+        return Err(PassFault::Tokens(pass.tokens));
+    }
+    if pass.ids.len() != header.groups.len() {
+        return Err(PassFault::Shape);
+    }
+    for (ids, group) in pass.ids.iter().zip(&header.groups) {
+        if ids.len() != pass.tokens as usize * usize::from(group.used) {
+            return Err(PassFault::Shape);
+        }
+        if let Some(&id) = ids.iter().find(|&&id| id >= group.experts) {
+            return Err(PassFault::Id {
+                layer: group.layer,
+                experts: group.experts,
+                id,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Reads a recording, a pass at a time.
+#[derive(Debug)]
+pub struct Reader<R> {
+    from: R,
+    header: Header,
+    passes: u64,
+    is_cut_off: bool,
+}
+
+impl<R: Read> Reader<R> {
+    /// Begins with the header.
+    ///
+    /// # Errors
+    /// The reader's own, another kind of file, another version, a damaged header.
+    pub fn new(mut from: R) -> Result<Self, RoutingError> {
+        let cut_off = RoutingError::Header(HeaderFault::CutOff);
+        let mut head = [0; 44];
+        let read = fill(&mut from, &mut head)?;
+        if !head[..read].starts_with(MAGIC) {
+            return Err(RoutingError::NoRecording);
+        }
+        if read < head.len() {
+            return Err(cut_off);
+        }
+        match u16::from_le_bytes([head[8], head[9]]) {
+            VERSION => {}
+            version => return Err(RoutingError::Version(version)),
+        }
+        let mut model = ModelKey([0; 32]);
+        model.0.copy_from_slice(&head[12..]);
+        let mut groups = vec![0; 16 * usize::from(u16::from_le_bytes([head[10], head[11]]))];
+        if fill(&mut from, &mut groups)? < groups.len() {
+            return Err(cut_off);
+        }
+        let group = |b: &[u8]| RoutedGroup {
+            layer: u32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+            experts: u16::from_le_bytes([b[4], b[5]]),
+            used: u16::from_le_bytes([b[6], b[7]]),
+            expert_bytes: Bytes(u64::from_le_bytes([
+                b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15],
+            ])),
+        };
+        let header = Header {
+            model,
+            groups: groups.chunks_exact(16).map(group).collect(),
+        };
+        header.check().map_err(RoutingError::Header)?;
+        Ok(Self {
+            from,
+            header,
+            passes: 0,
+            is_cut_off: false,
+        })
+    }
+
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The last pass is not whole, and was left out.
+    pub fn is_cut_off(&self) -> bool {
+        self.is_cut_off
+    }
+
+    /// The next pass, or `None` at the end.
+    ///
+    /// # Errors
+    /// The reader's own, and damage.
+    pub fn pass(&mut self) -> Result<Option<RoutedPass>, RoutingError> {
+        let damaged = |fault| RoutingError::Pass {
+            pass: self.passes,
+            fault,
+        };
+        let mut head = [0; 7];
+        let read = fill(&mut self.from, &mut head)?;
+        if read > 0 && head[0] != PASS {
+            return Err(damaged(PassFault::Mark(head[0])));
+        }
+        if read < head.len() {
+            self.is_cut_off = read > 0;
+            return Ok(None);
+        }
+        let kind = match head[1] & !BEGINS_TURN {
+            0 => PassKind::Prompt,
+            1 => PassKind::Answer,
+            _ => return Err(damaged(PassFault::Kind(head[1]))),
+        };
+        let label = match head[2] {
+            NO_LABEL => None,
+            number => match Label::ALL.get(usize::from(number)) {
+                Some(&label) => Some(label),
+                None => return Err(damaged(PassFault::Label(number))),
+            },
+        };
+        let tokens = u32::from_le_bytes([head[3], head[4], head[5], head[6]]);
+        if !(1..=MOST_TOKENS).contains(&tokens) {
+            return Err(damaged(PassFault::Tokens(tokens)));
+        }
+        let mut ids = Vec::with_capacity(self.header.groups.len());
+        for group in &self.header.groups {
+            let mut bytes = Vec::new();
+            let length = 2 * tokens as usize * usize::from(group.used);
+            let from = &mut self.from;
+            let read = from.take(length as u64).read_to_end(&mut bytes);
+            if read.map_err(RoutingError::Read)? < length {
+                self.is_cut_off = true;
+                return Ok(None);
+            }
+            let of_group = bytes
+                .chunks_exact(2)
+                .map(|b| u16::from_le_bytes([b[0], b[1]]));
+            ids.push(of_group.collect());
+        }
+        let pass = RoutedPass {
+            kind,
+            begins_turn: head[1] & BEGINS_TURN != 0,
+            label,
+            tokens,
+            ids,
+        };
+        check(&self.header, &pass).map_err(damaged)?;
+        self.passes += 1;
+        Ok(Some(pass))
+    }
+}
+
+/// Fills `into` as far as there is something; says how far.
+fn fill(from: &mut impl Read, into: &mut [u8]) -> Result<usize, RoutingError> {
+    let mut at = 0;
+    while at < into.len() {
+        match from.read(&mut into[at..]) {
+            Ok(0) => break,
+            Ok(read) => at += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(RoutingError::Read(error)),
+        }
+    }
+    Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn header() -> Header {
+        let group = |layer, experts, used| RoutedGroup {
+            layer,
+            experts,
+            used,
+            expert_bytes: Bytes(4096),
+        };
+        Header {
+            model: ModelKey::of(b"a model"),
+            groups: vec![group(1, 8, 2), group(3, 300, 1)],
+        }
+    }
+
+    fn passes() -> impl Strategy<Value = Vec<RoutedPass>> {
+        let token = (prop::array::uniform2(0u16..8), 0u16..300);
+        let pass = (
+            prop::collection::vec(token, 1..6),
+            any::<[bool; 2]>(),
+            0usize..4,
+        );
+        let pass = pass.prop_map(|(tokens, [answers, begins_turn], label)| RoutedPass {
+            kind: if answers {
+                PassKind::Answer
+            } else {
+                PassKind::Prompt
+            },
+            begins_turn,
+            label: Label::ALL.get(label).copied(),
+            tokens: tokens.len() as u32,
+            ids: vec![
+                tokens.iter().flat_map(|token| token.0).collect(),
+                tokens.iter().map(|token| token.1).collect(),
+            ],
+        });
+        prop::collection::vec(pass, 0..6)
+    }
+
+    fn written(passes: &[RoutedPass]) -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new(), header()).unwrap();
+        passes.iter().for_each(|pass| writer.pass(pass).unwrap());
+        writer.finish().unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Vec<RoutedPass>, bool), RoutingError> {
+        let mut reader = Reader::new(bytes)?;
+        let mut passes = Vec::new();
+        while let Some(pass) = reader.pass()? {
+            passes.push(pass);
+        }
+        Ok((passes, reader.is_cut_off()))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(passes in passes()) {
+            prop_assert_eq!(read(&written(&passes)).unwrap(), (passes, false));
+        }
+
+        #[test]
+        fn a_file_that_was_cut_off_has_its_whole_passes(
+            passes in passes(), cut in any::<prop::sample::Index>(),
+        ) {
+            let bytes = written(&passes);
+            let head = written(&[]).len();
+            let cut = head + cut.index(bytes.len() - head + 1);
+            let (found, is_cut_off) = read(&bytes[..cut]).unwrap();
+            prop_assert_eq!(&found[..], &passes[..found.len()]);
+            prop_assert_eq!(is_cut_off, written(&found).len() != cut);
+        }
+
+        #[test]
+        fn no_damage_is_a_panic_and_ids_are_always_in_range(
+            passes in passes(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+        ) {
+            let mut bytes = written(&passes);
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(mut reader) = Reader::new(&bytes[..]) {
+                while let Ok(Some(pass)) = reader.pass() {
+                    prop_assert!(check(reader.header(), &pass).is_ok());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let words = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
+        assert_eq!(words(b"GGUF and more"), "this is no recording of routing");
+        let good = written(&[RoutedPass {
+            kind: PassKind::Answer,
+            begins_turn: true,
+            label: None,
+            tokens: 1,
+            ids: vec![vec![1, 2], vec![299]],
+        }]);
+        assert!(words(&good[..50]).contains("ends too early"));
+        let with = |at: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            words(&bytes)
+        };
+        let head = written(&[]).len();
+        assert!(with(8, 9).contains("version 9"));
+        assert!(with(48, 0).contains("layer 1 uses 2 of 0 experts"));
+        assert!(with(head, 1).contains("pass 0 is damaged: it begins with the byte 0x01"));
+        assert!(with(head + 2, 7).contains("its label is 7"));
+        assert!(with(head + 7, 8).contains("layer 1 has 8 experts, and a token uses expert 8"));
+    }
+
+    #[test]
+    fn a_pass_of_another_shape_is_not_written() {
+        let mut writer = Writer::new(Vec::new(), header()).unwrap();
+        let pass = RoutedPass {
+            kind: PassKind::Prompt,
+            begins_turn: false,
+            label: None,
+            tokens: 2,
+            ids: vec![vec![1, 2], vec![3]],
+        };
+        let refused = writer.pass(&pass).unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                RoutingError::Pass {
+                    fault: PassFault::Shape,
+                    ..
+                }
+            ),
+            "{refused}"
+        );
+        assert_eq!(writer.finish().unwrap(), written(&[]));
+    }
+}
