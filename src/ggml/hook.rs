@@ -168,7 +168,11 @@ impl Step<'_> {
         // A view may have a part of each matrix, but must count them as the whole does.
         let counts_alike = (used.nb[2], used.ne[2]) == (whole.nb[2], whole.ne[2]);
         let by_number = node.op == sys::GGML_OP_MUL_MAT_ID && node.src[0] == stack.as_ptr();
-        if !by_number || !counts_alike || numbers.type_ != sys::GGML_TYPE_I32 || numbers.data.is_null() {
+        if !by_number
+            || !counts_alike
+            || numbers.type_ != sys::GGML_TYPE_I32
+            || numbers.data.is_null()
+        {
             return None;
         }
         let [n0, n1, n2, n3] = numbers.ne;
