@@ -32,7 +32,7 @@ lint: ## layers of modules, formatting, clippy, documentation, licences of depen
 	cargo clippy --release --all-targets $(locked) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --document-private-items $(locked)
 	cargo fetch $(locked)
-	cargo test --release $(locked) --test licences
+	cargo test --release $(locked) --test cli licences
 
 build: deps ## the executable, in the user's cache
 	@scripts/first-build "$(CARGO_TARGET_DIR)"

@@ -65,7 +65,7 @@ impl WidthClass {
     /// Several tokens: all passes over prompts, and answers with a draft or with streaming.
     ///
     /// Measured with ggml's plain CPU kernels: the bits of a row change between 7 and 8 tokens,
-    /// and nowhere between 8 and 63 (`tests/width_class.rs`). Its kernels for repacked
+    /// and nowhere between 8 and 63 (`tests/engine/width_class.rs`). Its kernels for repacked
     /// weights make them depend on a row's place in the batch: no oracle uses those.
     pub const BATCH: Self = Self { min: 8, max: 63 };
 
