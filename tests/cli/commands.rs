@@ -1,5 +1,6 @@
 //! The executable itself: output, messages and exit codes.
 
+use crate::program::nmos;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
@@ -20,17 +21,8 @@ impl Home {
     }
 
     fn nmos<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nmos"));
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            if name.starts_with("NMOS_") || name.starts_with("XDG_") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .args(arguments)
-            .env("HOME", self.path())
-            .stdin(Stdio::null());
+        let mut command = nmos(self.path());
+        command.args(arguments);
         command
     }
 

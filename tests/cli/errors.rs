@@ -2,26 +2,18 @@
 //! what, where and what to do, and exit code 1.
 
 use crate::common::{self, DRAFT, ORACLE, SMOL, least_in, model};
+use crate::program::nmos;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 /// `nmos run` with a home of its own.
 fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
     let home = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nmos"));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("NMOS_") || text.starts_with("XDG_") {
-            command.env_remove(name);
-        }
-    }
-    command
+    nmos(home.path())
         .arg("run")
         .args(arguments)
-        .env("HOME", home.path())
-        .stdin(Stdio::null())
         .output()
         .unwrap()
 }
@@ -160,18 +152,9 @@ fn a_draft_that_speaks_of_other_tokens_is_refused() {
 fn with_models(arguments: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
     let cache = model(DRAFT).ancestors().nth(2).unwrap().to_owned();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nmos"));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("NMOS_") || text.starts_with("XDG_") {
-            command.env_remove(name);
-        }
-    }
-    command
+    nmos(home.path())
         .args(arguments)
-        .env("HOME", home.path())
         .env("NMOS_CACHE", cache)
-        .stdin(Stdio::null())
         .output()
         .unwrap()
 }

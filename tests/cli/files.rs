@@ -2,6 +2,7 @@
 //! few kilobytes that the test writes.
 
 use crate::gguf_builder::Builder;
+use crate::program;
 use crate::tiny_model::{self, Tiny};
 use std::ffi::OsStr;
 use std::io::Write;
@@ -24,15 +25,7 @@ impl Place {
     }
 
     fn nmos(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nmos"));
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("NMOS_") || text.starts_with("XDG_") {
-                command.env_remove(name);
-            }
-        }
-        command.env("HOME", self.0.path()).stdin(Stdio::null());
-        command
+        program::nmos(self.0.path())
     }
 
     /// A greedy answer of a few tokens.

@@ -10,6 +10,8 @@
 mod common;
 #[path = "../support/gguf_builder.rs"]
 mod gguf_builder;
+#[path = "../support/program.rs"]
+mod program;
 #[path = "../support/tiny_model.rs"]
 mod tiny_model;
 

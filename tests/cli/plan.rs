@@ -1,6 +1,7 @@
 //! `nmos plan` against the default models, and against what a session then does.
 
 use crate::common::{DRAFT, ORACLE, SMOL, model};
+use crate::program::nmos;
 use nmos::model::{Blueprint, Gguf, ModelLayout, Tokenizer};
 use nmos::plan::{self, Division, Footprint, Sizes, TreeSize, tensor_bytes};
 use nmos::river::{catalogue, total_bytes};
@@ -9,19 +10,11 @@ use nmos::system;
 use nmos::units::Bytes;
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn plan(oracle: &Path, draft: Option<&Path>, more: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nmos"));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("NMOS_") || text.starts_with("XDG_") {
-            command.env_remove(&name);
-        }
-    }
-    command
-        .env("HOME", home.path())
+    nmos(home.path())
         .arg("plan")
         .arg("--oracle")
         .arg(oracle)

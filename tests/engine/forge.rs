@@ -1,6 +1,8 @@
 //! Forged models compute what their source does, and are there whole or not at all.
 
 use crate::common::{self, SMOL, max_diff, model, rows, same_bits, tokens, turn};
+use crate::program;
+use crate::watch::WATCH;
 use nmos::forge::{
     Check, Forge, ForgeError, Growth, Likeness, Made, Quant, TOLERANCE, VerifyError, Watch, verify,
 };
@@ -20,24 +22,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-struct Silent;
-
-impl Progress for Silent {
-    fn begin(&self, _: &str, _: u64, _: u64) {}
-    fn at(&self, _: u64) {}
-    fn end(&self) {}
-    fn note(&self, _: &str) {}
-}
-
 /// Several wait for each other in spin loops, which takes minutes where others compute too.
 const THREADS: usize = 1;
-
-static GO_ON: AtomicBool = AtomicBool::new(false);
-
-static WATCH: Watch<'static> = Watch {
-    progress: &Silent,
-    stop: &GO_ON,
-};
 
 const CHECK: Check = Check {
     ram: Bytes(2 * Bytes::GIB),
@@ -414,15 +400,8 @@ fn nmos(args: &[&str]) -> Output {
 }
 
 fn command(home: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nmos"));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("NMOS_") || text.starts_with("XDG_") {
-            command.env_remove(&name);
-        }
-    }
+    let mut command = program::nmos(home);
     command
-        .env("HOME", home)
         .args(["forge", "--draft", "none", "--oracle"])
         .arg(model(SMOL))
         .args(args);

@@ -11,8 +11,12 @@
 mod common;
 #[path = "../support/gguf_builder.rs"]
 mod gguf_builder;
+#[path = "../support/program.rs"]
+mod program;
 #[path = "../support/tiny_model.rs"]
 mod tiny_model;
+mod two_branches;
+mod watch;
 
 mod allow_list;
 mod device_window;

@@ -2,21 +2,20 @@
 //! the same bits, whatever the size, the grouping of heads and the types of the weights.
 
 use crate::common::{self, least_in, rows, same_bits, tokens, turn};
+use crate::program;
 use crate::tiny_model::Tiny;
-use nmos::forge::{Check, Forge, Growth, Made, Watch};
+use crate::two_branches::two_branches;
+use crate::watch::WATCH;
+use nmos::forge::{Check, Forge, Growth, Made};
 use nmos::ggml::GgmlType;
 use nmos::ggml::llama::{self, Load};
-use nmos::model::progress::Progress;
 use nmos::model::{Arch, Gguf, ModelLayout};
-use nmos::oracle::{
-    LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, TokenTree, TreeNode, WidthClass,
-};
+use nmos::oracle::{LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass};
 use nmos::river::{Plan, ReadSizes, catalogue};
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::sync::atomic::AtomicBool;
+use std::process::Output;
 
 const ARCHITECTURES: [fn() -> Tiny; 3] = [Tiny::default, Tiny::qwen2, Tiny::qwen3];
 
@@ -124,10 +123,6 @@ fn weights_of_the_usual_types_have_llama_cpps_bits() {
     }
 }
 
-/// ```text
-///  committed -- 0 --+-- 1 -- 3 -- 5
-///                   +-- 2 -- 4 -- 6
-/// ```
 #[test]
 fn branches_of_a_tree_have_the_bits_that_they_have_alone() {
     let _turn = turn();
@@ -139,23 +134,11 @@ fn branches_of_a_tree_have_the_bits_that_they_have_alone() {
         std::fs::write(&path, tiny.build()).unwrap();
         let mut oracle = ours(&path, Bytes::mib(4));
         rows(&mut oracle, committed, WidthClass::BATCH.max);
-        let mut tree = TokenTree::new();
-        for (i, &token) in drafted.iter().enumerate() {
-            let parent = match i {
-                0 => None,
-                1 | 2 => Some(0),
-                _ => Some(i - 2),
-            };
-            tree.push(TreeNode {
-                token,
-                parent,
-                logits: true,
-            });
-        }
+        let (tree, branches) = two_branches(drafted);
         let output = oracle.pass(&tree, WidthClass::BATCH).unwrap();
-        for branch in [[0, 1, 3, 5], [0, 2, 4, 6]] {
+        for branch in branches {
             oracle.truncate(committed.len());
-            let alone = branch.map(|node| drafted[node]);
+            let alone: Vec<_> = branch.iter().map(|&node| drafted[node]).collect();
             let alone = rows(&mut oracle, &alone, WidthClass::BATCH.max);
             for (node, alone) in branch.into_iter().zip(&alone) {
                 let in_tree = output.logits.of(node).unwrap();
@@ -163,15 +146,6 @@ fn branches_of_a_tree_have_the_bits_that_they_have_alone() {
             }
         }
     }
-}
-
-struct Silent;
-
-impl Progress for Silent {
-    fn begin(&self, _: &str, _: u64, _: u64) {}
-    fn at(&self, _: u64) {}
-    fn end(&self) {}
-    fn note(&self, _: &str) {}
 }
 
 /// Qwen3's norms of heads keep their length, and what normalises the width does not.
@@ -186,14 +160,9 @@ fn a_qwen3_grows_and_computes_the_same() {
         ram: Bytes::mib(1024),
         threads: 2,
     };
-    let stop = AtomicBool::new(false);
-    let watch = Watch {
-        progress: &Silent,
-        stop: &stop,
-    };
     let grow = |name: &str, growth: Growth| {
         let forge = Forge::new(&source, &growth, None, 1).unwrap();
-        let made = forge.make(&dir.path().join(name), Some(check), &watch);
+        let made = forge.make(&dir.path().join(name), Some(check), &WATCH);
         match made.unwrap() {
             Made::Agrees(agreement) => agreement,
             other => panic!("{other:?}"),
@@ -213,14 +182,7 @@ fn a_qwen3_grows_and_computes_the_same() {
 }
 
 fn nmos(home: &Path, model: &Path, ram: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nmos"));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("NMOS_") || text.starts_with("XDG_") {
-            command.env_remove(name);
-        }
-    }
-    command
+    program::nmos(home)
         .args([
             "run", "--json", "-n", "24", "--draft", "none", "--scout", "none",
         ])
@@ -237,8 +199,6 @@ fn nmos(home: &Path, model: &Path, ram: &str) -> Output {
         .arg("--oracle")
         .arg(model)
         .arg("hello")
-        .env("HOME", home)
-        .stdin(Stdio::null())
         .output()
         .unwrap()
 }

@@ -4,8 +4,9 @@ use crate::common::{
     DRAFT, ORACLE, SMOL, layer_oracle, layer_oracle_with_context, llama_oracle, max_diff, model,
     rows, same_bits, tokens,
 };
+use crate::two_branches::two_branches;
 use nmos::model::Gguf;
-use nmos::oracle::{NodeIdx, Oracle, TokenTree, TreeNode, WidthClass, argmax};
+use nmos::oracle::{NodeIdx, Oracle, TokenTree, WidthClass, argmax};
 use nmos::units::{Bytes, TokenId};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,28 +17,9 @@ fn prefix() -> Vec<TokenId> {
     tokens(&(0..20).map(|i| 400 + i * 31).collect::<Vec<_>>())
 }
 
-/// A root with two branches of four tokens each, side by side.
-///
-/// ```text
-///  0 --+-- 1 -- 3 -- 5 -- 7
-///      +-- 2 -- 4 -- 6 -- 8
-/// ```
+/// Branches of four tokens each.
 fn fork() -> (TokenTree, [Vec<NodeIdx>; 2]) {
-    let mut tree = TokenTree::new();
-    let ids = tokens(&[500, 611, 722, 833, 944, 1055, 1166, 1277, 1388]);
-    for (i, &token) in ids.iter().enumerate() {
-        let parent = match i {
-            0 => None,
-            1 | 2 => Some(0),
-            _ => Some(i - 2),
-        };
-        tree.push(TreeNode {
-            token,
-            parent,
-            logits: true,
-        });
-    }
-    (tree, [vec![0, 1, 3, 5, 7], vec![0, 2, 4, 6, 8]])
+    two_branches(&tokens(&[500, 611, 722, 833, 944, 1055, 1166, 1277, 1388]))
 }
 
 /// Computes `tree` after the prefix and every path of it alone; the largest difference.
