@@ -10,6 +10,7 @@
 mod common;
 #[path = "../support/gguf_builder.rs"]
 mod gguf_builder;
+mod home;
 #[path = "../support/program.rs"]
 mod program;
 #[path = "../support/tiny_model.rs"]
@@ -17,7 +18,9 @@ mod tiny_model;
 
 mod bench;
 mod commands;
+mod config_command;
 mod config_files;
+mod doctor;
 mod errors;
 mod files;
 mod licences;
