@@ -27,7 +27,6 @@
 //!  io
 //!  telemetry    plain data for whoever draws; everyone may emit
 //!  vocabulary   words that modules far apart agree on
-//!  drafter_id   who guessed a token
 //!  ledger       who holds how much of a budget
 //!  units        quantities
 //! ```
@@ -38,7 +37,6 @@ pub mod cli;
 pub mod config;
 #[allow(unsafe_code)]
 pub mod cuda;
-pub mod drafter_id;
 pub mod forge;
 #[allow(unsafe_code)]
 pub mod ggml;

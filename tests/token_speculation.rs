@@ -4,7 +4,6 @@
 mod common;
 
 use common::{SMOL, layer_oracle, llama_oracle, model};
-use nmos::drafter_id::DrafterId;
 use nmos::model::Gguf;
 use nmos::oracle::{Oracle, TokenTree, WidthClass};
 use nmos::plan::{DecodeTimes, DraftCapacity, TreeSize};
@@ -13,6 +12,7 @@ use nmos::speculate::{
     ModelDrafter, Sampler, Sampling, Sizing, Speculator, VerifiedPass, at_start, verify,
 };
 use nmos::units::{Bytes, TokenId};
+use nmos::vocabulary::DrafterId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::ThreadId;

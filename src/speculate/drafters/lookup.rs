@@ -12,11 +12,11 @@
 //! Index: the last place where each pair of tokens ends, and from each place a link to the place
 //! before it where the same pair ends. Adding or removing a token is one step.
 
-use crate::drafter_id::{DrafterId, Marks};
 use crate::speculate::drafter::{DraftError, Drafter};
 use crate::speculate::guess::Guess;
 use crate::speculate::tree::{DraftIdx, DraftTree};
 use crate::units::TokenId;
+use crate::vocabulary::{DrafterId, Marks};
 use std::collections::HashMap;
 
 /// Most tokens of a match that are looked at.

@@ -15,7 +15,6 @@
 //! A decoded node stays in the cache as long as it is a part of the text or follows its end, so
 //! that nothing is decoded twice.
 
-use crate::drafter_id::{DrafterId, Marks};
 use crate::ggml::Device;
 use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
 use crate::model::{Gguf, GgufError};
@@ -26,6 +25,7 @@ use crate::speculate::ranking::{Asked, rank};
 use crate::speculate::sampler::{Sampler, Sampling};
 use crate::speculate::tree::{DraftIdx, DraftTree};
 use crate::units::TokenId;
+use crate::vocabulary::{DrafterId, Marks};
 use std::path::PathBuf;
 use std::time::Instant;
 
