@@ -29,6 +29,7 @@
 //!  vocabulary   words that modules far apart agree on
 //!  ledger       who holds how much of a budget
 //!  units        quantities
+//!  prefix       how far two sequences agree
 //! ```
 #![deny(unsafe_code)]
 
@@ -47,6 +48,7 @@ pub mod ledger;
 pub mod model;
 pub mod oracle;
 pub mod plan;
+pub mod prefix;
 pub mod river;
 pub mod scout;
 pub mod session;

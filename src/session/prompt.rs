@@ -10,6 +10,7 @@
 //! known until the turns change ([`Known`]), or until another word begins.
 
 use crate::model::{ChatTemplate, Conversation, TextError, Turn};
+use crate::prefix::common_prefix;
 use crate::units::TokenId;
 use std::sync::Arc;
 
@@ -112,8 +113,7 @@ impl Known {
                 (other, tokens)
             }
         };
-        let same = whole.iter().zip(&settled.1).take_while(|(a, b)| a == b);
-        whole.truncate(same.count());
+        whole.truncate(common_prefix(&whole, &settled.1));
         self.settled = Some(settled);
         Ok(whole)
     }

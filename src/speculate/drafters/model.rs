@@ -19,6 +19,7 @@ use crate::ggml::Device;
 use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
 use crate::model::{Gguf, GgufError};
 use crate::plan::{DecodeTimes, DraftCapacity};
+use crate::prefix::common_prefix;
 use crate::speculate::drafter::{Cost, DraftError, Drafter};
 use crate::speculate::guess::Guess;
 use crate::speculate::ranking::{Asked, rank};
@@ -373,8 +374,7 @@ impl Drafter for ModelDrafter {
     }
 
     fn unread(&self, text: &[TokenId]) -> usize {
-        let known = self.text[..self.read].iter().zip(text);
-        text.len() - known.take_while(|(a, b)| a == b).count()
+        text.len() - common_prefix(&self.text[..self.read], text)
     }
 
     fn follow(&mut self, text: &[TokenId]) -> Result<(), DraftError> {
