@@ -27,9 +27,9 @@
 //!  io
 //!  telemetry    plain data for whoever draws; everyone may emit
 //!  vocabulary   words that modules far apart agree on
-//!  drafter_id   who guessed a token
 //!  ledger       who holds how much of a budget
 //!  units        quantities
+//!  prefix       how far two sequences agree
 //! ```
 #![deny(unsafe_code)]
 
@@ -38,7 +38,6 @@ pub mod cli;
 pub mod config;
 #[allow(unsafe_code)]
 pub mod cuda;
-pub mod drafter_id;
 pub mod forge;
 #[allow(unsafe_code)]
 pub mod ggml;
@@ -49,6 +48,7 @@ pub mod ledger;
 pub mod model;
 pub mod oracle;
 pub mod plan;
+pub mod prefix;
 pub mod river;
 pub mod scout;
 pub mod session;

@@ -418,15 +418,12 @@ impl Oracle for LlamaOracle {
     }
 
     fn bytes_read(&self) -> u64 {
-        self.river().map_or(0, |river| {
-            let counters = river.counters();
-            counters.bytes() + counters.demanded_bytes()
-        })
+        self.river().map_or(0, |river| river.counters().all_bytes())
     }
 
     fn reading_us(&self) -> u64 {
         self.river()
-            .map_or(0, |river| river.counters().busy_ns() / 1000)
+            .map_or(0, |river| river.counters().reading_us())
     }
 
     fn hits_and_misses(&self) -> (u64, u64) {

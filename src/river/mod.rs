@@ -255,7 +255,9 @@ impl River {
         let reader = self
             .demands
             .get_or_insert_with(|| DemandReader::open(files));
+        let reading = self.counters.reading_since(Instant::now());
         let read = reader.read(files, demands);
+        drop(reading);
         self.waits.stall += began.elapsed();
         if read.is_err() {
             // Dropping the queue waits for what may still be in flight.

@@ -3,7 +3,6 @@
 use super::answer::{Answer, Rules};
 use super::decoder::{Decoder, StepError};
 use super::request::Params;
-use crate::drafter_id::DrafterId;
 use crate::ggml::llama::LlamaError;
 use crate::oracle::{
     NodeIdx, Oracle, OracleError, PassOutput, TokenTree, ToyOracle, Trees, WidthClass, argmax,
@@ -16,6 +15,7 @@ use crate::speculate::{
 use crate::telemetry::AnswerEnd;
 use crate::typing::MonotonicClock;
 use crate::units::TokenId;
+use crate::vocabulary::DrafterId;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use proptest::prelude::*;
 use std::sync::Arc;

@@ -385,11 +385,11 @@ impl Ord for LogP {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drafter_id::DrafterId;
     use crate::oracle::WidthClass;
     use crate::plan::{DecodeTimes, TreeSize};
     use crate::speculate::drafters::{lookup::LookupDrafter, model::ModelDrafter};
     use crate::speculate::{Cost, Drafter, Sizing};
+    use crate::vocabulary::DrafterId;
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 

@@ -1,7 +1,6 @@
 //! Whatever is guessed, and however much, an answer's tokens are those of the oracle alone.
 
 use crate::common::{self, SMOL, layer_oracle, llama_oracle, model};
-use nmos::drafter_id::DrafterId;
 use nmos::model::Gguf;
 use nmos::oracle::{Oracle, TokenTree, WidthClass};
 use nmos::plan::{DecodeTimes, DraftCapacity, TreeSize};
@@ -10,6 +9,7 @@ use nmos::speculate::{
     ModelDrafter, Sampler, Sampling, Sizing, Speculator, VerifiedPass, at_start, verify,
 };
 use nmos::units::{Bytes, TokenId};
+use nmos::vocabulary::DrafterId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::ThreadId;

@@ -243,6 +243,28 @@ fn headers_that_llama_cpp_would_end_the_process_over_are_refused() {
 }
 
 #[test]
+fn headers_that_llama_cpp_would_compute_positions_by_for_ever_are_refused_unopened() {
+    let place = Place::new();
+    // None, and as many as are negative in 32 bits.
+    for dims in [0, 0x8000_0000, u32::MAX - 1] {
+        let mut model = Tiny::new(LEFT_TO_LLAMA);
+        model.rope_dims = dims;
+        let says = format!("rope.dimension_count is {dims}, not an even number from 2 to {HEAD}");
+        place.refused(model, &says);
+    }
+    let swa = format!("{LEFT_TO_LLAMA}.rope.dimension_count_swa");
+    let swa = Tiny::new(LEFT_TO_LLAMA).key(&swa, 4, &0_u32.to_le_bytes());
+    place.refused(swa, "rope.dimension_count_swa is 0");
+    for name in ["scaling.attn_factor", "scaling.yarn_beta_fast"] {
+        let key = format!("{LEFT_TO_LLAMA}.rope.{name}");
+        for factor in [f32::NAN, f32::NEG_INFINITY] {
+            let model = Tiny::new(LEFT_TO_LLAMA).key(&key, 6, &factor.to_le_bytes());
+            place.refused(model, &format!("{key} is {factor}, not a finite number"));
+        }
+    }
+}
+
+#[test]
 fn what_only_llama_cpp_finds_is_refused_in_its_words() {
     let place = Place::new();
     let mut halves = Tiny::new(LEFT_TO_LLAMA);

@@ -1,11 +1,13 @@
 //! A front-end of its own: requests over the session's protocol, several at a time.
 
 use crate::common::{self, SMOL, model, options};
+use nmos::scout::HeuristicScout;
 use nmos::session::{
-    AskError, Client, EngineHandle, EngineOptions, Event, Message, MessagesError, Params, Request,
-    RequestError, RequestEvent, RequestId, Sampling, spawn,
+    AskError, Client, EngineHandle, EngineOptions, Event, Intent, Message, MessagesError, Params,
+    Request, RequestError, RequestEvent, RequestId, Sampling, spawn,
 };
 use nmos::telemetry::{AnswerEnd, AnswerStats};
+use nmos::typing::TypingEvent;
 use nmos::units::Bytes;
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
@@ -221,4 +223,29 @@ fn typed_prompts_and_requests_share_a_session_and_hear_of_their_own_alone() {
     assert_eq!(asked.tokens, 4);
     assert!(typed.tokens > 4 && typed.text.starts_with(&asked.text));
     typist.shutdown();
+}
+
+#[test]
+fn a_request_does_not_change_what_the_scout_shows_of_the_prompt_being_typed() {
+    let _turn = common::turn();
+    let engine = spawn(EngineOptions {
+        scout: true,
+        ..options(SMOL, RAM)
+    });
+    let typist = engine.connect();
+    let typed = "Write a Rust function that reverses a list.";
+    let edit = common::paste(typed);
+    let event = TypingEvent { t_us: 0, edit };
+    typist.send(Intent::Typing(event)).unwrap();
+    // Intents are taken in order: when this is answered, the edit was looked at.
+    let asked = engine.connect().ask(ask_for(params(0.0, 0, 2))).unwrap();
+    let mut scout = HeuristicScout::new();
+    let shown = engine.hub().snapshot().scout;
+    assert_eq!(shown.predicted, scout.look(typed).predicted);
+    let of_request = scout.look(PROMPT);
+    assert_ne!(shown.predicted, of_request.predicted);
+    // The request's own label is told with its answer.
+    let label = of_request.best().map(|(label, _)| label);
+    assert_eq!(asked.stats.scout_label, label);
+    engine.shutdown();
 }

@@ -400,12 +400,11 @@ impl Oracle for LayerOracle {
     }
 
     fn bytes_read(&self) -> u64 {
-        let counters = self.steps.supply.river().counters();
-        counters.bytes() + counters.demanded_bytes()
+        self.steps.supply.river().counters().all_bytes()
     }
 
     fn reading_us(&self) -> u64 {
-        self.steps.supply.river().counters().busy_ns() / 1000
+        self.steps.supply.river().counters().reading_us()
     }
 
     fn hits_and_misses(&self) -> (u64, u64) {
