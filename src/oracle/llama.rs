@@ -9,7 +9,7 @@ mod cells;
 use super::hooked::{Feed, HookedOptions};
 use super::logits::LogitPool;
 use super::{
-    GiveUp, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree,
+    GiveUp, Logits, NodeIdx, OpenError, Oracle, OracleError, PassCost, PassOutput, TokenTree,
     Trees, WidthClass, check_width,
 };
 use crate::ggml::bare::BareModel;
@@ -93,7 +93,7 @@ impl LlamaOracle {
         outline: &Outline,
         setup: HookedOptions,
         hub: &Arc<Hub>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, OpenError> {
         Self::hooked_with(
             Reads::from(setup.read_sizes),
             model,
@@ -115,7 +115,7 @@ impl LlamaOracle {
         outline: &Outline,
         setup: HookedOptions,
         hub: &Arc<Hub>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, OpenError> {
         let model = Rc::new(model);
         let HookedOptions {
             ctx_tokens,

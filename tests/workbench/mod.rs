@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 
+use nmos::oracle::OpenError;
 use nmos::session::{Clients, Event as EngineEvent, RequestEvent, SessionError};
 use nmos::speculate::{LookupDrafter, ModelDrafter};
 use nmos::telemetry::*;
@@ -256,7 +257,9 @@ pub fn stats() -> AnswerStats {
 
 /// The engine cannot go on.
 pub fn fatal(why: &'static str) -> EngineEvent {
-    EngineEvent::Fatal(Arc::new(SessionError::Load(anyhow::anyhow!(why))))
+    EngineEvent::Fatal(Arc::new(SessionError::Load(
+        OpenError::Io(std::io::Error::other(why)).into(),
+    )))
 }
 
 /// What became of the prompt that was sent.
