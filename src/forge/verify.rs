@@ -181,7 +181,7 @@ fn open(path: &Path, check: Check) -> Result<LayerOracle, VerifyError> {
         read_sizes: ReadSizes::default(),
         device: None,
     };
-    LayerOracle::open(&gguf, &layout, options, &Hub::new()).map_err(refused)
+    LayerOracle::open(&gguf, &layout, options, &Hub::new()).map_err(|why| refused(why.into()))
 }
 
 /// Lets the source answer.

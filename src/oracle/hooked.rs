@@ -16,7 +16,7 @@
 //! After a failed read the rest of the pass computes without weights, and its result is thrown
 //! away.
 
-use super::OracleError;
+use super::{OpenError, OracleError};
 use crate::ggml::bare::{BareModel, WeightIdx};
 use crate::ggml::hook::{Hook, Step, Use};
 use crate::io::{Arena, Region, RowFile};
@@ -92,7 +92,7 @@ impl Feed {
         plan: Plan,
         reads: Reads,
         hub: &Arc<Hub>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, OpenError> {
         let files: Vec<PathBuf> = gguf.files.iter().map(|f| f.path.clone()).collect();
         let shards = catalogue_by_layer(&outline.layers);
         let find = |tensor: &str| {
@@ -306,7 +306,7 @@ fn place_resident(
     outline: &Outline,
     files: &[PathBuf],
     mut weight: impl FnMut(&str) -> Result<WeightIdx, OracleError>,
-) -> anyhow::Result<()> {
+) -> Result<(), OpenError> {
     let bytes = usize::try_from(Feed::resident_bytes(outline).0)?;
     let arena = Arena::new(bytes)?;
     let opened = files
@@ -324,9 +324,10 @@ fn place_resident(
             let offset = info.offset + start as u64;
             opened[info.file]
                 .read_exact_at(part, offset)
-                .map_err(|source| {
-                    let path = files[info.file].display();
-                    anyhow::anyhow!("{path}: reading {} failed: {source}", info.name)
+                .map_err(|why| OpenError::Tensor {
+                    path: files[info.file].clone(),
+                    tensor: info.name.clone(),
+                    why,
                 })?;
             region.part(start, part.len()).write(part);
         }

@@ -24,6 +24,7 @@ mod layer;
 mod llama;
 
 mod logits;
+mod open_error;
 #[cfg(test)]
 mod toy;
 mod tree;
@@ -36,6 +37,7 @@ pub use layer::{
 };
 pub use llama::LlamaOracle;
 pub use logits::{Logits, argmax};
+pub use open_error::OpenError;
 #[cfg(test)]
 pub use toy::ToyOracle;
 pub use tree::{NodeIdx, TokenTree, TreeNode};

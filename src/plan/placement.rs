@@ -8,7 +8,8 @@ use crate::kv::KvMemory;
 use crate::ledger::Ledger;
 use crate::model::{Blueprint, Gguf};
 use crate::oracle::{
-    DeviceOptions, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
+    DeviceOptions, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, OpenError, Oracle,
+    WidthClass,
 };
 use crate::river::ReadSizes;
 use crate::telemetry::Hub;
@@ -87,7 +88,7 @@ impl Placement {
         blueprint: &Blueprint,
         bare: Option<BareModel>,
         hub: &Arc<Hub>,
-    ) -> anyhow::Result<Box<dyn Oracle>> {
+    ) -> Result<Box<dyn Oracle>, OpenError> {
         let &Self {
             ctx_tokens,
             threads,

@@ -2,6 +2,7 @@
 
 use super::deferred_draft::DeferredDraft;
 use super::intent_backlog::IntentBacklog;
+use super::load_error::Unloaded;
 use super::options::EngineOptions;
 use super::overlap::{DraftCores, OnDevice};
 use crate::ledger::{Ledger, Owner};
@@ -37,13 +38,12 @@ pub(super) struct Loaded {
 /// Loads everything, saying in `hub` what is under way.
 ///
 /// # Errors
-/// In a user's words: what, which file, what to do. [`Ended`](super::intent_backlog::Ended) where
-/// `backlog` hears between two stages that the session is to end.
+/// What failed; or `backlog` heard between two stages that the session is to end.
 pub(super) fn load(
     options: &EngineOptions,
     hub: &Arc<Hub>,
     backlog: &mut IntentBacklog,
-) -> anyhow::Result<Loaded> {
+) -> Result<Loaded, Unloaded> {
     let mut begin = |what: &str| {
         hub.update(|s| s.phase = Phase::Loading(what.to_owned()));
         backlog.listen()
@@ -71,7 +71,7 @@ pub(super) fn load(
             (None, Some(model)) => Tokenizer::of(model),
             (None, None) => unreachable!("a model without a thread for its vocabulary is open"),
         };
-        Ok::<_, anyhow::Error>((tokenizer, oracle, placement))
+        Ok::<_, Unloaded>((tokenizer, oracle, placement))
     })?;
     // What the user can remedy is told; how memory is best used is for `nmos plan` and the log.
     let left_out = placement.draft.left_out();

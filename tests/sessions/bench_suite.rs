@@ -5,6 +5,7 @@ use nmos::bench::{
     self, Case, MachineFacts, Options, Play, Report, Row, Run, Session, Stage, SuiteEnd, Watch,
 };
 use nmos::model::TextError;
+use nmos::oracle::OpenError;
 use nmos::session::{
     EngineEnd, EngineHandle, Event, Intent, RequestError, RequestEvent, SessionError,
 };
@@ -93,7 +94,8 @@ fn engine(mut reply: impl FnMut(usize, &Got) -> Vec<Says> + Send + 'static) -> E
                 match says {
                     Says::Of(event) => assert!(end.clients.tell(typist.unwrap(), id, event)),
                     Says::Fatal(why) => {
-                        let error = SessionError::Load(anyhow::anyhow!(why));
+                        let error =
+                            SessionError::Load(OpenError::Io(std::io::Error::other(why)).into());
                         end.clients.tell_all(Event::Fatal(Arc::new(error)));
                     }
                 }

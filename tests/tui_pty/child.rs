@@ -2,6 +2,7 @@
 //! script.
 
 use nmos::ggml::{self, GgmlType};
+use nmos::oracle::OpenError;
 use nmos::session::{EngineEnd, EngineHandle, Event, Intent, RequestEvent, SessionError};
 use nmos::telemetry::{AnswerEnd, AnswerStats, Phase};
 use nmos::tui::{self, ColorDepth, WorkbenchOptions};
@@ -95,7 +96,9 @@ fn script(end: EngineEnd) {
                     assert_eq!(deeper(1), 0);
                 }
                 if text.contains("fatal") {
-                    let gone = SessionError::Load(anyhow::anyhow!("model.gguf is gone"));
+                    let gone = SessionError::Load(
+                        OpenError::Io(std::io::Error::other("model.gguf is gone")).into(),
+                    );
                     end.clients.tell_all(Event::Fatal(Arc::new(gone)));
                 } else if !text.contains("long") {
                     let counted = format!(" {} characters.", text.chars().count());

@@ -1,5 +1,6 @@
 //! A workbench without a terminal: pressed keys in, screens out, and hand-made snapshots to draw.
 
+use nmos::oracle::OpenError;
 use nmos::session::{Clients, Event as EngineEvent, RequestEvent, SessionError};
 use nmos::speculate::{LookupDrafter, ModelDrafter};
 use nmos::telemetry::*;
@@ -254,7 +255,9 @@ pub fn stats() -> AnswerStats {
 
 /// The engine cannot go on.
 pub fn fatal(why: &'static str) -> EngineEvent {
-    EngineEvent::Fatal(Arc::new(SessionError::Load(anyhow::anyhow!(why))))
+    EngineEvent::Fatal(Arc::new(SessionError::Load(
+        OpenError::Io(std::io::Error::other(why)).into(),
+    )))
 }
 
 /// What became of the prompt that was sent.

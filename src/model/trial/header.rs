@@ -122,7 +122,7 @@ pub(super) fn check(gguf: &Gguf) -> Result<(), TrialError> {
             return Err(wrong(format!("{key} is {x}, not a small positive number")));
         }
     }
-    rope(gguf, arch, &wrong)?;
+    rope(gguf, arch, wrong)?;
     vocabulary(gguf, wrong)
 }
 
