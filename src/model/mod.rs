@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   catalog    names -> what the file must be and where it can be had (configs/models.toml)
-//!   locate     a catalogue name or a path -> the file
+//!   hub        OWNER/REPO:QUANT -> a model's files, of a repository's or of those in the cache
+//!   locate     a name or a path -> the file
 //!   pull       a source -> staging -> checked -> in place
 //!   store      the cache directory and what has been checked in it
 //!   gguf       a file -> metadata and where each tensor lies
@@ -20,6 +21,7 @@ pub mod catalog;
 mod chat;
 pub mod gguf;
 pub mod hash;
+pub mod hub;
 pub mod locate;
 mod outline;
 pub mod progress;

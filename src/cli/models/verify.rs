@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::bail;
 
-use super::find_all;
+use super::{Here, find_here};
 use crate::model::catalog;
 use crate::model::progress::Progress;
 use crate::model::pull;
@@ -18,14 +18,23 @@ pub(super) fn verify(
 ) -> anyhow::Result<()> {
     let _lock = store.lock()?;
     let asked = !names.is_empty();
-    let entries = if asked {
-        find_all(names)?
+    let models = if asked {
+        find_here(store, names)?
     } else {
-        catalog::entries().iter().collect()
+        let known = catalog::entries().iter().cloned();
+        known.chain(store.hub_models()?).map(Here::Known).collect()
     };
     let (mut checked, mut bad) = (0, 0);
-    for entry in entries {
-        let files = match store.presence(entry)? {
+    for model in models {
+        let entry = match model {
+            Here::Known(entry) => entry,
+            Here::Nothing(name) => {
+                writeln!(out, "{name}: not here; run `nmos models pull {name}`")?;
+                bad += 1;
+                continue;
+            }
+        };
+        let files = match store.presence(&entry)? {
             Presence::Complete(files) => files,
             Presence::WrongSize {
                 found, expected, ..
@@ -47,8 +56,8 @@ pub(super) fn verify(
         };
         for file in files {
             checked += 1;
-            let compared = store.wanted(entry, &file).is_some();
-            let (check, found) = pull::check(entry, &file, store, progress)?;
+            let compared = store.wanted(&entry, &file).is_some();
+            let (check, found) = pull::check(&entry, &file, store, progress)?;
             let name = &entry.name;
             if !check.right {
                 bad += 1;

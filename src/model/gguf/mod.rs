@@ -17,6 +17,7 @@
 //! A model cut into `name-00001-of-0000N.gguf` is one `Gguf` with N files; any part's path
 //! opens it. Metadata is that of the first part.
 
+mod beginning;
 mod cursor;
 mod error;
 mod metadata;
@@ -30,6 +31,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use crate::ggml::GgmlType;
+pub use beginning::Beginning;
 pub use error::{GgufError, GgufFault};
 pub use metadata::{ArrayRef, Metadata, Value, ValueType};
 pub use split::SplitName;
@@ -201,16 +203,7 @@ impl Part {
 
     fn parse(bytes: &[u8], path: &Path, number: usize) -> Result<Self, GgufFault> {
         let mut cursor = Cursor::new(bytes, 0);
-        let magic = cursor.magic()?;
-        if magic != *b"GGUF" {
-            return Err(GgufFault::BadMagic(magic));
-        }
-        match cursor.u32("the format version")? {
-            2 | 3 => {}
-            // A version is small: with its bytes reversed, its low half is empty.
-            version if version != 0 && version & 0xffff == 0 => return Err(GgufFault::BigEndian),
-            version => return Err(GgufFault::Version(version)),
-        }
+        require_version(&mut cursor)?;
         let n_tensors = cursor.count(tensor::MIN_TENSOR_BYTES, "tensors")?;
         let n_entries = cursor.count(metadata::MIN_ENTRY_BYTES, "metadata entries")?;
         let metadata = Metadata::parse(&mut cursor, n_entries)?;
@@ -231,6 +224,20 @@ impl Part {
             metadata,
             tensors,
         })
+    }
+}
+
+/// Reads magic number and version, and refuses those that are not ours.
+fn require_version(cursor: &mut Cursor<'_>) -> Result<(), GgufFault> {
+    let magic = cursor.magic()?;
+    if magic != *b"GGUF" {
+        return Err(GgufFault::BadMagic(magic));
+    }
+    match cursor.u32("the format version")? {
+        2 | 3 => Ok(()),
+        // A version is small: with its bytes reversed, its low half is empty.
+        version if version != 0 && version & 0xffff == 0 => Err(GgufFault::BigEndian),
+        version => Err(GgufFault::Version(version)),
     }
 }
 
