@@ -54,9 +54,10 @@ fn how_to_pull(name: &str) -> String {
     format!("run `nmos models pull {name}`")
 }
 
-/// The GGUF file (the first part of a split one) that `text` means: the path of a file, or a
-/// catalogue name that has been pulled into the user's cache. Reads no model's content, but
-/// refuses one that an earlier check found damaged.
+/// The GGUF file (the first part of a split one) that `text` means: the path of a file, or of a
+/// folder with one model in it, or a catalogue name that has been pulled into the user's cache.
+/// Reads no model's content but headers in a folder, and refuses one that an earlier check found
+/// damaged.
 ///
 /// A name is the catalogue's model even where a file of that name lies in the working directory:
 /// `./NAME` is the file. What ends in `.gguf` is a file where there is one.
@@ -87,6 +88,9 @@ pub fn resolve_in(text: impl AsRef<OsStr>, store: &Store) -> Result<PathBuf, Mod
         return match gguf::require_file(path) {
             // Whichever part of a model was named, it is opened by the first.
             Ok(()) => Ok(SplitName::first_part(path)),
+            Err(error) if matches!(error.fault, GgufFault::IsDirectory) => {
+                Ok(gguf::only_model_in(path)?)
+            }
             Err(error) if matches!(error.fault, GgufFault::NotFound) => {
                 Err(ModelError::NoFile { path: error.path })
             }

@@ -1,5 +1,7 @@
-//! `nmos models`: fetch, list, check and remove the models of the cache; one file a subcommand.
+//! `nmos models`: fetch, list, check and remove the models of the cache, and look into any file;
+//! one file a subcommand.
 
+mod inspect;
 mod list;
 mod pull;
 mod remove;
@@ -11,10 +13,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::invocation::{Invocation, Run};
+use crate::config::{Layer, Settings};
 use crate::model::catalog::{self, Entry};
 use crate::model::progress::{self, Progress};
 use crate::model::store::Store;
 
+pub use inspect::InspectArgs;
 pub use pull::SourceArg;
 
 /// What `nmos models` can do.
@@ -29,6 +33,8 @@ pub enum ModelsCommand {
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Say what a model's file is, what is in it, and how it would run here
+    Inspect(InspectArgs),
     /// List the known models and what is here of each
     List,
     /// Read models and compare their SHA-256
@@ -47,15 +53,19 @@ pub enum ModelsCommand {
 impl Run for ModelsCommand {
     /// On the user's cache, with progress on standard error.
     fn run(&self, invocation: &Invocation) -> anyhow::Result<ExitCode> {
-        let _started = invocation.start()?;
+        let started = invocation.start()?;
         let store = Store::of_user()?;
         let progress = progress::for_stderr();
-        run_in(&store, self.clone(), &*progress, &mut io::stdout())?;
+        let mut out = io::stdout();
+        match self {
+            Self::Inspect(arguments) => arguments.run(&store, &started.settings, &mut out)?,
+            command => run_in(&store, command.clone(), &*progress, &mut out)?,
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Runs a command on a cache.
+/// Runs a command on a cache, under the settings that hold without flags.
 pub fn run_in(
     store: &Store,
     command: ModelsCommand,
@@ -65,6 +75,9 @@ pub fn run_in(
     match command {
         ModelsCommand::Pull { source, names } => {
             pull::pull(store, source.map(Into::into), &names, progress, out)
+        }
+        ModelsCommand::Inspect(arguments) => {
+            arguments.run(store, &Settings::load(Layer::default(), None)?, out)
         }
         ModelsCommand::List => list::list(store, out),
         ModelsCommand::Verify { names } => verify::verify(store, &names, progress, out),
