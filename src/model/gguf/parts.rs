@@ -190,29 +190,28 @@ fn named_like(path: &Path, number: u64, wanted: u64) -> Vec<PathBuf> {
     names
 }
 
-/// Where `name` has digits: start and end of each run, the last run first but for one after
-/// `-of-` or the like, since it is mostly the number before the count that tells parts apart.
+/// Where `name` has digits, start and end of each run: first those before a count (`1of3`,
+/// `00001-of-00003`), then the others from the end of the name on, and counts last.
 fn digit_runs(name: &[u8]) -> Vec<(usize, usize)> {
-    let mut runs = Vec::new();
-    let mut start = None;
-    for (at, byte) in name.iter().chain(b".").enumerate() {
-        match (byte.is_ascii_digit(), start) {
-            (true, None) => start = Some(at),
-            (false, Some(from)) => {
-                runs.push((from, at));
-                start = None;
-            }
-            _ => {}
+    let name = name.to_ascii_lowercase();
+    let is_digit = |at: usize| name.get(at).is_some_and(u8::is_ascii_digit);
+    let starts = (0..name.len()).filter(|&at| is_digit(at) && (at == 0 || !is_digit(at - 1)));
+    let mut runs: Vec<_> = starts
+        .map(|start| (start, (start..).find(|&at| !is_digit(at)).unwrap_or(start)))
+        .collect();
+    let is_mark = |byte: &u8| matches!(byte, b'-' | b'_' | b'.' | b' ');
+    let order = |&(start, end): &(usize, usize)| {
+        let before = name[..start].iter().rev().find(|byte| !is_mark(byte));
+        let after: Vec<_> = name[end..].iter().filter(|byte| !is_mark(byte)).collect();
+        match (after.as_slice(), before) {
+            ([b'o', b'f', next, ..], _) if next.is_ascii_digit() => 0,
+            (_, Some(b'f')) if name[..start].windows(2).any(|two| two == b"of") => 2,
+            _ => 1,
         }
-    }
-    let is_count = |&(from, _): &(usize, usize)| {
-        name[..from].to_ascii_lowercase().ends_with(b"of-")
-            || name[..from].to_ascii_lowercase().ends_with(b"of")
     };
-    let (counts, mut numbers): (Vec<_>, Vec<_>) = runs.into_iter().partition(is_count);
-    numbers.reverse();
-    numbers.extend(counts);
-    numbers
+    runs.reverse();
+    runs.sort_by_key(order);
+    runs
 }
 
 /// The files of a folder whose headers say that they are parts of such a split.
@@ -252,6 +251,13 @@ mod tests {
             ("q_0.gguf", 0, 1, "q_1.gguf"),
             ("q2.part09.gguf", 8, 9, "q2.part10.gguf"),
             ("2-00002-of-00002.gguf", 1, 0, "2-00001-of-00002.gguf"),
+            (
+                "q-00001-of-00003 (1).gguf",
+                0,
+                1,
+                "q-00002-of-00003 (1).gguf",
+            ),
+            ("q-00003-of-00003.gguf", 2, 0, "q-00001-of-00003.gguf"),
         ] {
             let names = named_like(Path::new(path), number, wanted);
             assert_eq!(names.first(), Some(&PathBuf::from(first)), "{path}");
