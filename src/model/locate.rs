@@ -62,9 +62,10 @@ fn how_to_pull(name: &str) -> String {
     format!("run `nmos models pull {name}`")
 }
 
-/// The GGUF file (the first part of a split one) that `text` means: the path of a file, or a
-/// catalogue name or `OWNER/REPO[:QUANT]` that has been pulled into the user's cache. Reads no model's content, but
-/// refuses one that an earlier check found damaged.
+/// The GGUF file (the first part of a split one) that `text` means: the path of a file, or of a
+/// folder with one model in it, or a catalogue name or `OWNER/REPO[:QUANT]` that has been pulled into
+/// the user's cache. Reads no model's content but headers in a folder, and refuses one that an
+/// earlier check found damaged.
 ///
 /// A name is the catalogue's model even where a file of that name lies in the working directory:
 /// `./NAME` is the file. What ends in `.gguf`, and `OWNER/REPO`, is a file where there is one.
@@ -83,28 +84,34 @@ pub fn resolve_in(text: impl AsRef<OsStr>, store: &Store) -> Result<PathBuf, Mod
     let path = Path::new(text.as_ref());
     // No name of a model is other than UTF-8.
     let text = path.to_string_lossy();
-    let is_file_name =
-        path.extension().is_some_and(|ending| ending == "gguf") || text.contains('/');
-    match named(&text).filter(|_| !(is_file_name && path.is_file())) {
+    let is_file = path.extension().is_some_and(|ending| ending == "gguf") && path.is_file();
+    let is_path = is_file || text.contains('/') && path.exists();
+    match named(&text).filter(|_| !is_path) {
         Some(Named::Entry(entry)) => placed(entry, store),
         Some(Named::Hub(name)) => placed_of_hub(&text, &name, store),
-        None => {
-            let looks_like_path =
-                text.contains(std::path::MAIN_SEPARATOR) || text.ends_with(".gguf");
-            if !looks_like_path && !path.exists() {
-                return Err(ModelError::Unknown {
-                    text: text.into_owned(),
-                });
-            }
-            match gguf::require_file(path) {
-                // Whichever part of a model was named, it is opened by the first.
-                Ok(()) => Ok(SplitName::first_part(path)),
-                Err(error) if matches!(error.fault, GgufFault::NotFound) => {
-                    Err(ModelError::NoFile { path: error.path })
-                }
-                Err(error) => Err(error.into()),
-            }
+        None => at_path(path),
+    }
+}
+
+/// The model at a path.
+fn at_path(path: &Path) -> Result<PathBuf, ModelError> {
+    let text = path.to_string_lossy();
+    let looks_like_path = text.contains(std::path::MAIN_SEPARATOR) || text.ends_with(".gguf");
+    if !looks_like_path && !path.exists() {
+        return Err(ModelError::Unknown {
+            text: text.into_owned(),
+        });
+    }
+    match gguf::require_file(path) {
+        // Whichever part of a model was named, it is opened by the first.
+        Ok(()) => Ok(SplitName::first_part(path)),
+        Err(error) if matches!(error.fault, GgufFault::IsDirectory) => {
+            Ok(gguf::only_model_in(path)?)
         }
+        Err(error) if matches!(error.fault, GgufFault::NotFound) => {
+            Err(ModelError::NoFile { path: error.path })
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,5 +1,7 @@
-//! `nmos models`: fetch, list, check and remove the models of the cache; one file a subcommand.
+//! `nmos models`: fetch, list, check and remove the models of the cache, and look into any file;
+//! one file a subcommand.
 
+mod inspect;
 mod known;
 mod list;
 mod pull;
@@ -13,12 +15,14 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use super::invocation::{Invocation, Run};
+use crate::config::{Layer, Settings};
 use crate::model::catalog::{self, Entry, Named};
 use crate::model::locate;
 use crate::model::progress::{self, Progress};
 use crate::model::store::Store;
 use crate::plan::Capacity;
 
+pub use inspect::InspectArgs;
 pub use pull::SourceArg;
 
 /// What `nmos models` can do.
@@ -34,6 +38,8 @@ pub enum ModelsCommand {
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Say what a model's file is, what is in it, and how it would run here
+    Inspect(InspectArgs),
     /// List the known models, what is here of each and how it would run
     List,
     /// Name the best few models for this machine's memory, or for --ram SIZE
@@ -57,19 +63,21 @@ impl Run for ModelsCommand {
         let started = invocation.start()?;
         let store = Store::of_user()?;
         let progress = progress::for_stderr();
-        let capacity = known::capacity(started.settings.ram.value.size(), store.dir());
-        run_in(
-            &store,
-            self.clone(),
-            capacity.as_ref(),
-            &*progress,
-            &mut io::stdout(),
-        )?;
+        let mut out = io::stdout();
+        match self {
+            Self::Inspect(arguments) => arguments.run(&store, &started.settings, &mut out)?,
+            command => {
+                let capacity = known::capacity(started.settings.ram.value.size(), store.dir());
+                let capacity = capacity.as_ref();
+                run_in(&store, command.clone(), capacity, &*progress, &mut out)?;
+            }
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Runs a command on a cache; models are judged for a machine of this capacity.
+/// Runs a command on a cache, under the settings that hold without flags; models are judged for a
+/// machine of this capacity.
 pub fn run_in(
     store: &Store,
     command: ModelsCommand,
@@ -80,6 +88,9 @@ pub fn run_in(
     match command {
         ModelsCommand::Pull { source, names } => {
             pull::pull(store, source.map(Into::into), &names, progress, out)
+        }
+        ModelsCommand::Inspect(arguments) => {
+            arguments.run(store, &Settings::load(Layer::default(), None)?, out)
         }
         ModelsCommand::List => list::list(store, capacity, out),
         ModelsCommand::Recommend => recommend::recommend(store, capacity, out),

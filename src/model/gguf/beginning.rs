@@ -6,7 +6,7 @@
 //! ```
 
 use super::cursor::Cursor;
-use super::metadata::Metadata;
+use super::metadata::{Metadata, Value};
 use super::{GgufFault, require_version, tensor};
 
 /// What the first bytes of a file tell.
@@ -38,17 +38,30 @@ impl Beginning {
         }
     }
 
+    /// A text, where one of this key has come.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        match self.metadata.get(key)? {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A number that is not negative, where one of this key has come.
+    pub fn u64(&self, key: &str) -> Option<u64> {
+        self.metadata.get(key)?.integer()?.try_into().ok()
+    }
+
     /// Fills in what there is; the header's length.
     fn parse(&mut self, bytes: &[u8]) -> Result<u64, GgufFault> {
         let mut cursor = Cursor::new(bytes, 0);
-        require_version(&mut cursor)?;
+        require_version(&mut cursor, bytes)?;
         self.tensors = cursor.u64("the number of tensors")?;
         let entries = cursor.u64("the number of metadata entries")?;
         for _ in 0..entries {
             self.metadata.parse_entry(&mut cursor)?;
         }
         for _ in 0..self.tensors {
-            tensor::parse(&mut cursor, 0)?;
+            tensor::parse(&mut cursor)?;
         }
         Ok(cursor.offset())
     }
@@ -105,7 +118,7 @@ mod tests {
     fn what_is_no_header_is_refused_at_once() {
         assert!(matches!(
             Beginning::read(b"<!DOCTYPE html>"),
-            Err(GgufFault::BadMagic(_))
+            Err(GgufFault::BadMagic(_) | GgufFault::Foreign(_))
         ));
         let mut other = header();
         other[4] = 9;

@@ -145,10 +145,11 @@ pub fn models(files: &[(String, Option<u64>)]) -> Vec<Model> {
         let is_gguf = path
             .extension()
             .is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
-        // What would leave the repository's folder in the cache is no name of ours.
+        // What would leave the repository's folder in the cache, or a line, is no name of ours.
         let safe = name
             .split('/')
-            .all(|part| !part.is_empty() && !part.starts_with('.'));
+            .all(|part| !part.is_empty() && !part.starts_with('.'))
+            && !name.contains(char::is_control);
         if !is_gguf || !safe || NOT_MODELS.iter().any(|not| base.starts_with(not)) {
             continue;
         }
