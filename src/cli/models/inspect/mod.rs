@@ -7,12 +7,14 @@
 //! ```
 //!
 //! Weights are never read: a file of which only the header is here is described in the same way
-//! ([`describe`]).
+//! ([`describe`]), as one that is still at its hub ([`hub`]).
 
+mod hub;
 mod text;
 
 use crate::config::Settings;
 use crate::model::inspect::ModelFacts;
+use crate::model::pull::hub::HuggingFace;
 use crate::model::store::Store;
 use crate::model::{Gguf, Tokenizer, locate, trial};
 use crate::plan::{DraftRequest, PlacementError, Planner};
@@ -29,7 +31,8 @@ const LARGEST: usize = 5;
 /// `nmos models inspect`
 #[derive(clap::Args, Clone, Debug)]
 pub struct InspectArgs {
-    /// A GGUF file, any part of one that is split, a folder with one, or the name of a known model
+    /// A GGUF file, any part of one that is split, a folder with one, the name of a known model, or
+    /// OWNER/REPO[:QUANT] of Hugging Face, of which the header alone is read
     pub file: OsString,
     /// List all tensors, not only the largest
     #[arg(long)]
@@ -71,6 +74,9 @@ impl InspectArgs {
         settings: &Settings,
         out: &mut (impl Write + ?Sized),
     ) -> anyhow::Result<()> {
+        if let Some(name) = hub::at_its_hub(&self.file, store)? {
+            return hub::inspect(self, &HuggingFace::from_env(), &name, settings, out);
+        }
         let path = locate::resolve_in(&self.file, store)?;
         let report = describe(&path, &path.to_string_lossy(), settings)?;
         self.print(report, out)
