@@ -249,7 +249,7 @@ fn what_is_no_model_is_told_what_it_is() {
         (
             "head.gguf",
             &bytes[..3000].to_vec(),
-            "ends inside its header",
+            "(an unfinished download?)",
         ),
         (
             "m.gguf.part1of2",

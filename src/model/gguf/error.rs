@@ -75,7 +75,10 @@ pub enum GgufFault {
         needed: u64,
         left: u64,
     },
-    #[error("is damaged: it claims {count} {what}, more than a file of its length can hold")]
+    #[error(
+        "is cut short or damaged: it claims {count} {what}, more than the bytes that are left can \
+         hold (an unfinished download?)"
+    )]
     Count { what: &'static str, count: u64 },
     #[error("is damaged: {what} at byte {offset} is {length} bytes long; the limit is {limit}")]
     TooLong {

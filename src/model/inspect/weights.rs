@@ -93,9 +93,15 @@ impl Group {
         };
         if part.contains("_exps") {
             Self::Experts
-        } else if part.starts_with("ffn") || part.starts_with("exp_probs") {
+        } else if ["ffn", "post_ffw", "exp_probs"]
+            .iter()
+            .any(|start| part.starts_with(start))
+        {
             Self::FeedForward
-        } else if part.starts_with("attn") || part.starts_with("indexer") {
+        } else if ["attn", "post_attention", "indexer"]
+            .iter()
+            .any(|start| part.starts_with(start))
+        {
             Self::Attention
         } else if ["ssm", "time_mix", "channel_mix", "shortconv"]
             .iter()
@@ -219,6 +225,7 @@ mod tests {
             ("blk.3.ffn_up_shexp.weight", Group::FeedForward),
             ("blk.3.ffn_down.weight", Group::FeedForward),
             ("blk.3.ssm_in.weight", Group::Recurrence),
+            ("blk.3.post_attention_norm.weight", Group::Attention),
             ("blk.3.layer_out_norm.weight", Group::Other),
             ("rope_freqs.weight", Group::Other),
             ("anything", Group::Other),

@@ -15,6 +15,9 @@ const NAME: usize = 34;
 const TYPE: usize = 8;
 const DIMS: usize = 22;
 
+/// Tokens a second beyond which a speed that follows from the memory's is none.
+const FASTEST: f64 = 1000.0;
+
 /// Prints all of `report`, whose file has `tensors` tensors.
 pub(super) fn print(report: &Report, tensors: usize, out: &mut impl Write) -> io::Result<()> {
     let facts = &report.facts;
@@ -117,7 +120,9 @@ fn vocabulary(of: &Vocabulary, out: &mut impl Write) -> io::Result<()> {
     field(out, "vocabulary", &text)?;
     let special = of.special.iter().map(|token| {
         let text = token.text.as_deref().unwrap_or("no such token");
-        let purpose = token.purpose.replace('_', " ");
+        // As the key is spelt.
+        let purpose = token.purpose.replace("seperator", "separator");
+        let purpose = purpose.replace('_', " ");
         format!("{purpose} {} ({})", quoted(text), token.id)
     });
     let special: Vec<_> = special.collect();
@@ -185,8 +190,9 @@ fn here(of: &OnThisMachine, facts: &ModelFacts, out: &mut impl Write) -> io::Res
     if let Some(bytes) = of.predicted_bytes_a_pass.filter(|bytes| bytes.0 > 0) {
         text += &format!(", a pass reads {bytes}");
     }
-    if let Some(speed) = of.predicted_tokens_per_s {
-        text += &format!(", about {} tokens/s", significant(speed));
+    // Of a model that small, what is computed says little.
+    if let Some(speed) = of.predicted_tokens_per_s.filter(|s| *s < FASTEST) {
+        text += &format!(", at most about {} tokens/s", significant(speed));
     }
     if of.predicted_bytes_a_pass.is_some() {
         text += " (predicted, without a draft)";
@@ -204,14 +210,14 @@ fn groups(weights: &Weights, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(
         out,
-        "\n{:<16} {:>10} {:>7} {:>12} {:>8}",
+        "\n{:<16} {:>10} {:>7} {:>14} {:>8}",
         "part", "size", "share", "parameters", "tensors"
     )?;
     for of in &weights.groups {
         let share = of.bytes as f64 * 100.0 / (weights.bytes as f64).max(1.0);
         writeln!(
             out,
-            "{:<16} {:>10} {share:>6.1}% {:>12} {:>8}",
+            "{:<16} {:>10} {share:>6.1}% {:>14} {:>8}",
             of.group.name(),
             Bytes(of.bytes).to_string(),
             rounded(of.parameters),
