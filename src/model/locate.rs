@@ -166,6 +166,7 @@ fn placed(entry: &Entry, store: &Store) -> Result<PathBuf, ModelError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::catalog::find;
     use super::super::store::Check;
     use super::*;
 

@@ -306,7 +306,21 @@ impl Store {
         let staging = self.staging(entry);
         freed += staged_bytes(&staging);
         remove_if_there(&staging).map_err(|e| StoreError::io("remove", &staging, e))?;
+        let place = self.path(&entry.file);
+        for path in [&staging, &place, &self.record_path(&place)] {
+            self.prune_above(path);
+        }
         Ok(freed)
+    }
+
+    /// Removes the folders above `path` that nothing is left in. One that stays is no fault.
+    pub(super) fn prune_above(&self, path: &Path) {
+        let above = path.ancestors().skip(1);
+        for folder in above.take_while(|folder| *folder != self.dir) {
+            if fs::remove_dir(folder).is_err() {
+                return;
+            }
+        }
     }
 }
 

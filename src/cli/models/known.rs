@@ -144,13 +144,10 @@ pub fn speed(tokens_per_s: f64) -> String {
 pub fn basis(capacity: &Capacity) -> String {
     let disk = capacity.disk_bytes_per_s() / 1e9;
     let how = match capacity.disk {
-        Some(_) => format!("a disk of {disk:.1} GB/s as `nmos doctor` measured it"),
-        None => format!("a disk of {disk:.0} GB/s, which is assumed: `nmos doctor` measures it"),
+        Some(_) => format!("a disk of {disk:.1} GB/s (measured by `nmos doctor`)"),
+        None => format!("a disk of {disk:.0} GB/s (assumed: `nmos doctor` measures it)"),
     };
-    format!(
-        "{} of memory (--ram asks for another size) and {how}",
-        capacity.ram
-    )
+    format!("{} of memory and {how}", capacity.ram)
 }
 
 /// The machine, with the memory that was asked for or that can be had. `None` where it does not

@@ -57,7 +57,8 @@ pub(super) fn list(
     match capacity {
         Some(capacity) => writeln!(
             out,
-            "\nPredicted for {}; one token a pass, to which right guesses add.",
+            "\nPredicted for {}, at one token a pass, to which right guesses add; --ram SIZE judges \
+             for another memory.",
             known::basis(capacity)
         )?,
         None => writeln!(

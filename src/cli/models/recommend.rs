@@ -1,12 +1,12 @@
 //! `nmos models recommend`: the best few of the catalogue for this machine's memory.
 //!
-//! A model's worth is taken to grow with its parameters: of a mixture, with the mean of all and of
-//! those that are active, as a rule of thumb. Up to three are named:
+//! Of models of one time, those with more parameters are the more capable ones, and that is all that
+//! is judged by. Up to three are named:
 //!
 //! ```text
-//!   best      the most capable that stays in memory and answers at reading speed
-//!   faster    the most capable that is twice as fast as that
-//!   larger    the most capable that is slower: streamed, or long to compute
+//!   best      the largest that stays in memory and answers at reading speed
+//!   faster    the largest that is twice as fast as that, and not much smaller
+//!   larger    the largest that is slower: streamed, or long to compute
 //! ```
 
 use std::io::Write;
@@ -21,8 +21,9 @@ use crate::plan::{Capacity, Suitability};
 const READING_SPEED: f64 = 4.0;
 /// Slower than this, an answer is waited for too long to recommend it.
 const BEARABLE: f64 = 0.2;
-/// A faster model is that many times as fast.
+/// A faster model is that many times as fast, and has at least that share of the parameters.
 const FASTER: f64 = 2.0;
+const NOT_MUCH_SMALLER: f64 = 0.25;
 
 /// A model, and what is predicted of it.
 #[derive(Clone, Copy, Debug)]
@@ -30,19 +31,17 @@ struct Candidate {
     known: Known,
     suitability: Suitability,
     tokens_per_s: f64,
-    /// Billions of parameters of a dense model that is about as capable.
-    capability: f64,
+    parameters: f64,
 }
 
 impl Candidate {
     fn of(known: Known, capacity: &Capacity) -> Option<Self> {
         let (load, facts) = (known.load()?, known.facts()?);
-        let active = facts.active.unwrap_or(facts.parameters);
         Some(Self {
             known,
             suitability: capacity.judge(load),
             tokens_per_s: capacity.predicted_tokens_per_s(load),
-            capability: (facts.parameters * active).sqrt(),
+            parameters: facts.parameters,
         })
     }
 
@@ -65,17 +64,21 @@ enum Reason {
 fn choose(candidates: &[Candidate]) -> Vec<(Candidate, Reason)> {
     let most = |fits: &dyn Fn(&Candidate) -> bool| {
         let found = candidates.iter().copied().filter(|c| fits(c));
-        found.max_by(|a, b| a.capability.total_cmp(&b.capability))
+        found.max_by(|a, b| a.parameters.total_cmp(&b.parameters))
     };
     let mut chosen = Vec::new();
     let best = most(&|c| c.fits() && c.tokens_per_s >= READING_SPEED);
     chosen.extend(best.map(|c| (c, Reason::Best)));
     if let Some(best) = best {
-        let faster = |c: &Candidate| c.fits() && c.tokens_per_s >= FASTER * best.tokens_per_s;
+        let faster = |c: &Candidate| {
+            c.fits()
+                && c.tokens_per_s >= FASTER * best.tokens_per_s
+                && c.parameters >= NOT_MUCH_SMALLER * best.parameters
+        };
         chosen.extend(most(&faster).map(|c| (c, Reason::Faster)));
     }
-    let least = best.map_or(0.0, |best| best.capability);
-    let larger = |c: &Candidate| c.tokens_per_s >= BEARABLE && c.capability > least;
+    let least = best.map_or(0.0, |best| best.parameters);
+    let larger = |c: &Candidate| c.tokens_per_s >= BEARABLE && c.parameters > least;
     chosen.extend(most(&larger).map(|c| (c, Reason::Larger)));
     if chosen.is_empty() {
         let fastest = candidates.iter().copied();
@@ -92,13 +95,13 @@ fn reason(candidate: &Candidate, reason: Reason) -> String {
     );
     match reason {
         Reason::Best => {
-            format!("the most capable that fits in memory and answers quickly: {speed}")
+            format!("the largest that fits in memory and answers quickly: {speed}")
         }
         Reason::Faster => format!("smaller, and at least twice as fast: {speed}"),
         Reason::Larger if candidate.fits() => {
-            format!("more capable and slow to compute, though it fits in memory: {speed}")
+            format!("larger, and slow to compute though it fits in memory: {speed}")
         }
-        Reason::Larger => format!("more capable, streamed from the disk: {speed}"),
+        Reason::Larger => format!("larger, streamed from the disk: {speed}"),
         Reason::Fastest => {
             format!("nothing is quick with so little memory; this is least slow: {speed}")
         }
@@ -164,17 +167,16 @@ mod tests {
     }
 
     #[test]
-    fn more_memory_brings_more_capable_models() {
+    fn more_memory_brings_larger_models() {
         assert_eq!(chosen(8)[0], ("qwen3-8b", Reason::Best));
         assert_eq!(chosen(32)[0], ("qwen3.6-35b-a3b", Reason::Best));
-        assert_eq!(chosen(128)[0], ("glm-4.5-air", Reason::Best));
-        let capability = |gib| {
+        assert_eq!(chosen(128)[0], ("qwen3.5-122b-a10b", Reason::Best));
+        let parameters = |gib| {
             let name = chosen(gib)[0].0;
             let known = Known::all().find(|known| known.name() == name).unwrap();
-            let facts = known.facts().unwrap();
-            facts.parameters * facts.active.unwrap_or(facts.parameters)
+            known.facts().unwrap().parameters
         };
-        let by_memory = [2, 4, 8, 16, 32, 64, 128].map(capability);
+        let by_memory = [2, 4, 8, 16, 32, 64, 128].map(parameters);
         assert!(by_memory.is_sorted(), "{by_memory:?}");
     }
 

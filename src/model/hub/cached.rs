@@ -199,6 +199,10 @@ mod tests {
         store.remove(whole).unwrap();
         assert!(named("Own/Repo-GGUF:Q8_0").is_empty());
         assert_eq!(named("Own/Repo-GGUF").len(), 2);
+        let other = &store.hub_models_named(&"Other/x".parse().unwrap()).unwrap()[0];
+        store.remove(other).unwrap();
+        assert!(!dir.path().join("hub/Other").exists());
+        assert!(dir.path().join("hub/Own").exists());
     }
 
     #[test]

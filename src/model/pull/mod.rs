@@ -336,7 +336,9 @@ impl<'a> Puller<'a> {
             .and_then(|dir| dir.sync_all())
             .map_err(|e| self.local(entry, "flush", dir, e))?;
         let staging = self.store.staging(entry);
-        remove_if_there(&staging).map_err(|e| self.local(entry, "remove", &staging, e))
+        remove_if_there(&staging).map_err(|e| self.local(entry, "remove", &staging, e))?;
+        self.store.prune_above(&staging);
+        Ok(())
     }
 
     fn local(&self, entry: &Entry, what: &'static str, path: &Path, e: io::Error) -> PullError {
