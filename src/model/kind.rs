@@ -17,8 +17,6 @@ pub enum FileKind {
     ImportanceMatrix,
     /// A tokenizer without weights.
     Vocabulary,
-    /// Of a type that came later.
-    Other(String),
 }
 
 impl FileKind {
@@ -35,9 +33,9 @@ impl FileKind {
             ("mmproj", _) | (_, "clip") => Self::Projector,
             ("imatrix", _) => Self::ImportanceMatrix,
             (_, "controlvector") => Self::ControlVector,
-            ("model", _) if gguf.tensors().len() == 0 => Self::Vocabulary,
-            ("model", _) => Self::Model,
-            (other, _) => Self::Other(other.to_owned()),
+            _ if gguf.tensors().len() == 0 => Self::Vocabulary,
+            // Whatever else may come: llama.cpp does not look at it either.
+            _ => Self::Model,
         })
     }
 }
@@ -69,7 +67,6 @@ impl fmt::Display for FileKind {
                 f.write_str("an importance matrix, by which models are quantised")
             }
             Self::Vocabulary => f.write_str("a vocabulary without weights"),
-            Self::Other(kind) => write!(f, "of the type '{}'", kind.escape_debug()),
         }
     }
 }

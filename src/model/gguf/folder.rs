@@ -56,6 +56,6 @@ impl Part {
         let arch = text("general.architecture");
         split.is_none_or(|split| split.number == Some(0))
             && arch.is_some_and(|arch| arch != "clip")
-            && text("general.type").is_none_or(|kind| kind == "model")
+            && !matches!(text("general.type"), Some("adapter" | "mmproj" | "imatrix"))
     }
 }
