@@ -128,7 +128,7 @@ pub fn verify(
 ) -> Result<Agreement, ForgeError> {
     let index = Gguf::open(source).map_err(VerifyError::from)?;
     trial::admit(&index, Some(check.ram)).map_err(VerifyError::from)?;
-    let tokenizer = Tokenizer::open(source).map_err(VerifyError::from)?;
+    let tokenizer = Tokenizer::open(&index).map_err(VerifyError::from)?;
     watch
         .progress
         .note("comparing: the source answers two prompts");

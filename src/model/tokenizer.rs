@@ -1,9 +1,9 @@
 //! Text to tokens and back, by the model's own vocabulary.
 
+use crate::ggml::ModelFiles;
 use crate::ggml::llama::{self, LlamaError, Load};
 use crate::ggml::model::{Model, TokenEntry};
 use crate::units::TokenId;
-use std::path::Path;
 use std::sync::Arc;
 
 /// A model's vocabulary.
@@ -57,8 +57,8 @@ impl Tokenizer {
     ///
     /// # Errors
     /// Names the file and llama.cpp's reason.
-    pub fn open(path: &Path) -> Result<Self, LlamaError> {
-        Ok(Self::of(llama::load(path, Load::Vocabulary)?))
+    pub fn open(files: impl Into<ModelFiles>) -> Result<Self, LlamaError> {
+        Ok(Self::of(llama::load(files, Load::Vocabulary)?))
     }
 
     /// The vocabulary of a model that is loaded already.
@@ -150,7 +150,7 @@ impl Tokenizer {
     }
 
     /// A token as the file writes it.
-    fn written(&self, token: TokenId) -> Option<String> {
+    pub(super) fn written(&self, token: TokenId) -> Option<String> {
         String::from_utf8(self.model.entry(token.0)?.text).ok()
     }
 

@@ -9,7 +9,7 @@ use crate::units::Bytes;
 use std::path::Path;
 
 /// Bytes a second of an SSD that was never measured.
-const TYPICAL_DISK: f64 = 2e9;
+pub(super) const TYPICAL_DISK: f64 = 2e9;
 
 /// What the program holds is rounded up to a multiple of this. It differs by some 0.2 MiB from run
 /// to run, which would decide whether one more shard stays.

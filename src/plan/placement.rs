@@ -126,8 +126,7 @@ impl Placement {
             (Form::Resident, ..) => {
                 // Repacked weights give a token other bits by its place in a pass.
                 let (arch, n_vocab) = (index.architecture()?, index.n_tokens()?);
-                let model =
-                    llama::load_without_vocabulary(index.path(), arch, n_vocab, Layout::AsStored)?;
+                let model = llama::load_without_vocabulary(index, arch, n_vocab, Layout::AsStored)?;
                 let oracle = LlamaOracle::new(&model, ctx_tokens, threads, max_nodes)?;
                 Ok(Box::new(oracle.knowing(index)))
             }

@@ -57,7 +57,7 @@ pub(super) fn load(
     begin("oracle")?;
     let (tokenizer, oracle, placement) = std::thread::scope(|scope| {
         let vocabulary = match blueprint {
-            Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(index.path()))),
+            Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(index))),
             // llama.cpp has the model open, with its vocabulary.
             Blueprint::Graph(_) => None,
         };

@@ -26,3 +26,4 @@ mod files;
 mod licences;
 mod models;
 mod plan;
+mod wild_files;

@@ -5,6 +5,8 @@ use std::fs;
 use nmos::cli::models::{ModelsCommand, run_in};
 use nmos::model::progress::Lines;
 use nmos::model::store::Store;
+use nmos::plan::Capacity;
+use nmos::units::Bytes;
 
 struct Cache {
     _dir: tempfile::TempDir,
@@ -22,7 +24,11 @@ impl Cache {
     fn run(&self, command: ModelsCommand) -> (String, Result<(), String>) {
         let mut out = Vec::new();
         let progress = Lines::new(std::io::sink());
-        let result = run_in(&self.store, command, &progress, &mut out);
+        let capacity = Capacity {
+            ram: Bytes(12 * Bytes::GIB),
+            disk: None,
+        };
+        let result = run_in(&self.store, command, Some(&capacity), &progress, &mut out);
         let text = String::from_utf8(out).unwrap();
         (text, result.map_err(|error| error.to_string()))
     }
@@ -117,4 +123,50 @@ fn rm_frees_what_is_there_and_refuses_unknown_names_before_anything() {
         "smollm2-135m: removed, 2 KiB freed\nqwen2.5-72b: nothing to remove\n"
     );
     assert!(!path.exists());
+}
+
+#[test]
+fn models_are_judged_for_the_machine() {
+    let cache = Cache::new();
+    let ends = |name, verdict: &str| {
+        let line = cache.line(name);
+        assert!(line.ends_with(verdict), "{line}");
+    };
+    ends("qwen2.5-coder-1.5b", "absent          fits");
+    ends("qwen2.5-72b", "too slow (predicted)");
+    // 18.3 GB less 11 GiB, at the 2 GB/s that are assumed.
+    ends(
+        "glm-4.7-flash",
+        "streams at about 0.31 tokens/s (predicted)",
+    );
+    let (text, result) = cache.run(ModelsCommand::List);
+    result.unwrap();
+    assert!(text.contains("Predicted for 12.0 GiB of memory"), "{text}");
+    assert!(text.contains("a disk of 2 GB/s (assumed"), "{text}");
+    let of_hub = text
+        .lines()
+        .find(|l| l.starts_with("qwen3.6-35b-a3b"))
+        .unwrap();
+    assert!(
+        of_hub.contains("35B-A3B") && of_hub.contains("Apache-2.0"),
+        "{of_hub}"
+    );
+    assert!(of_hub.contains("about 21 GiB"), "{of_hub}");
+}
+
+#[test]
+fn a_recommendation_says_why_and_what_to_do_next() {
+    let cache = Cache::new();
+    let (text, result) = cache.run(ModelsCommand::Recommend);
+    result.unwrap();
+    assert!(text.starts_with("For 12.0 GiB of memory"), "{text}");
+    assert!(
+        text.contains("fits in memory and answers quickly"),
+        "{text}"
+    );
+    assert!(text.contains("streamed from the disk"), "{text}");
+    assert!(
+        text.ends_with("Next: `nmos models pull qwen3-8b`\n"),
+        "{text}"
+    );
 }

@@ -21,6 +21,7 @@ mod watch;
 mod allow_list;
 mod device_window;
 mod drafts;
+mod every_type;
 mod forge;
 mod hooked;
 mod kv_pages;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::gguf_builder::{Builder, nested, sample, string};
-use nmos::model::gguf::{GgmlType, Gguf, GgufError, GgufFault as F};
+use nmos::model::gguf::{Foreign, GgmlType, Gguf, GgufError, GgufFault as F};
 
 fn write(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     let path = dir.join(name);
@@ -89,7 +89,7 @@ fn every_truncation_is_an_error() {
         assert!(
             matches!(
                 error.fault,
-                F::Truncated { .. } | F::Count { .. } | F::OutOfRange { .. }
+                F::Empty | F::Truncated { .. } | F::Count { .. } | F::CutShort { .. }
             ),
             "{len}: {error}"
         );
@@ -102,8 +102,10 @@ fn every_truncation_is_an_error() {
 #[test]
 fn wrong_magic_version_and_byte_order() {
     let mut b = sample();
-    b.magic = *b"PK\x03\x04";
+    b.magic = *b"GGUG";
     assert!(matches!(fault(&b), F::BadMagic(m) if m == b.magic));
+    b.magic = *b"PK\x03\x04";
+    assert!(matches!(fault(&b), F::Foreign(Foreign::PyTorch)));
     let mut b = sample();
     b.version = 1;
     assert!(matches!(fault(&b), F::Version(1)));
@@ -212,8 +214,11 @@ fn bad_tensors() {
         )
     };
     assert!(matches!(with("t", 0, &[8], 1), F::Misaligned { .. }));
-    assert!(matches!(with("t", 0, &[8], 1024), F::OutOfRange { .. }));
-    assert!(matches!(with("t", 0, &[257], 0), F::OutOfRange { .. }));
+    assert!(matches!(with("t", 0, &[8], 1024), F::CutShort { .. }));
+    assert!(matches!(
+        with("t", 0, &[257], 0),
+        F::CutShort { needed, len, .. } if needed - len == 4
+    ));
     let top = u64::MAX - 31;
     assert!(matches!(with("t", 0, &[8], top), F::OutOfRange { .. }));
     assert!(matches!(with("t", 0, &[0, 4], 0), F::Dimensions { .. }));
@@ -361,7 +366,6 @@ fn parts_that_do_not_fit_together() {
         (part(0, 2, 2), part(1, 3, 2), "split.count"),
         (part(0, 2, 2), part(0, 2, 2), "split.no"),
         (part(0, 2, 5), part(1, 2, 2), "split.tensors.count"),
-        (Builder::model(), part(1, 2, 2), "split.count"),
     ] {
         let error = set(first, second).unwrap_err();
         assert!(
@@ -375,5 +379,194 @@ fn parts_that_do_not_fit_together() {
         .tensor("blk.0.weight", 0, &[16], 64);
     let error = set(part(0, 2, 2), same).unwrap_err();
     assert!(matches!(error.fault, F::DuplicateTensor(_)), "{error}");
-    assert!(matches!(fault(&part(0, 2, 2)), F::SplitName { count: 2 }));
+    let alone = fault(&part(0, 2, 2));
+    assert!(
+        matches!(
+            alone,
+            F::SplitNowhere {
+                number: 2,
+                count: 2
+            }
+        ),
+        "{alone}"
+    );
+    let wrong = fault(&part(2, 2, 2));
+    assert!(matches!(wrong, F::SplitNumber { count: 2, .. }), "{wrong}");
+}
+
+#[test]
+fn what_a_header_says_of_a_split_decides_and_not_the_name() {
+    let dir = tempfile::tempdir().unwrap();
+    // A model in one piece that is named as a part.
+    let whole = Builder::model().tensor("blk.0.weight", 0, &[16], 64);
+    let path = write(dir.path(), "m-00001-of-00002.gguf", &whole.build());
+    assert_eq!(Gguf::open(&path).unwrap().files.len(), 1);
+    // The other part named is no part of it, and says so itself.
+    let second = write(dir.path(), "m-00002-of-00002.gguf", &part(1, 2, 2).build());
+    let error = Gguf::open(&second).unwrap_err();
+    assert_eq!(error.path, path);
+    assert!(
+        matches!(
+            error.fault,
+            F::SplitMismatch {
+                key: "split.count",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn parts_are_found_whatever_they_are_named() {
+    for names in [
+        [
+            "Q-00001-OF-00003.GGUF",
+            "Q-00002-OF-00003.GGUF",
+            "Q-00003-OF-00003.GGUF",
+        ],
+        ["q.gguf.part1of3", "q.gguf.part2of3", "q.gguf.part3of3"],
+        ["q_0.gguf", "q_1.gguf", "q_2.gguf"],
+        ["first.gguf", "and then.gguf", "last"],
+        [
+            "q-00001-of-00003 (1).gguf",
+            "q-00002-of-00003.gguf",
+            "3.GGUF",
+        ],
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = (0..3)
+            .map(|i| write(dir.path(), names[usize::from(i)], &part(i, 3, 3).build()))
+            .collect();
+        // Files that are none of its parts, as the same folder may have.
+        write(dir.path(), "other.gguf", &sample().build());
+        write(dir.path(), "x-1.gguf", &part(1, 4, 3).build());
+        write(dir.path(), "x-2.gguf", &part(1, 3, 9).build());
+        write(dir.path(), "broken.gguf", b"GGUF\x03\0\0\0");
+        for path in &paths {
+            let gguf = Gguf::open(path).unwrap();
+            assert!(
+                gguf.paths().eq(paths.iter().map(PathBuf::as_path)),
+                "{names:?}"
+            );
+        }
+        fs::remove_file(&paths[2]).unwrap();
+        let error = Gguf::open(&paths[0]).unwrap_err().to_string();
+        assert!(error.contains("part 3 of 3 is missing"), "{error}");
+    }
+}
+
+#[test]
+fn of_two_like_parts_the_one_that_is_named_like_the_others_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, number| write(dir.path(), name, &part(number, 2, 2).build());
+    let (q4, q8) = (put("q4-1.gguf", 0), put("q8-1.gguf", 0));
+    let (q4_second, q8_second) = (put("q4-2.gguf", 1), put("q8-2.gguf", 1));
+    for (first, second) in [(&q4, &q4_second), (&q8, &q8_second)] {
+        for path in [first, second] {
+            let gguf = Gguf::open(path).unwrap();
+            assert!(gguf.paths().eq([first.as_path(), second.as_path()]));
+        }
+    }
+    let strange = put("strange.gguf", 0);
+    let error = Gguf::open(&strange).unwrap_err();
+    assert!(
+        matches!(
+            error.fault,
+            F::SplitTwice {
+                number: 2,
+                count: 2,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn links_are_followed_and_one_to_nothing_is_said() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let (blobs, shown) = (dir.path().join("blobs"), dir.path().join("shown"));
+    fs::create_dir(&blobs).unwrap();
+    fs::create_dir(&shown).unwrap();
+    // As the hub's own cache has them.
+    for i in 0..2 {
+        let blob = write(&blobs, &format!("{i}abc"), &part(i, 2, 2).build());
+        symlink(blob, shown.join(format!("m-{:05}-of-00002.gguf", i + 1))).unwrap();
+    }
+    for path in [
+        shown.join("m-00002-of-00002.gguf"),
+        shown.join("m-00001-of-00002.gguf"),
+        blobs.join("1abc"),
+    ] {
+        assert_eq!(Gguf::open(&path).unwrap().files.len(), 2, "{path:?}");
+    }
+    let nowhere = dir.path().join("nowhere.gguf");
+    symlink("gone.gguf", &nowhere).unwrap();
+    let error = Gguf::open(&nowhere).unwrap_err();
+    assert!(
+        matches!(&error.fault, F::Dangling(to) if to == Path::new("gone.gguf")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_cut_by_bytes_says_that_its_pieces_are_to_be_joined() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = sample().build();
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    for (name, piece) in [
+        ("m.gguf.part1of2", first),
+        ("m.gguf.part2of2", second),
+        ("m.gguf-split-a", first),
+        ("m.gguf-split-b", second),
+        ("m.gguf.001", &bytes[..64]),
+    ] {
+        let error = Gguf::open(&write(dir.path(), name, piece)).unwrap_err();
+        assert!(matches!(error.fault, F::Piece(_)), "{error}");
+        let said = error.to_string();
+        assert!(
+            said.contains("join all the pieces") && said.contains("into m.gguf"),
+            "{said}"
+        );
+    }
+    // A whole model under such a name is one.
+    Gguf::open(&write(dir.path(), "m.gguf.1", &bytes)).unwrap();
+}
+
+#[test]
+fn tensors_in_any_order_with_bytes_between_and_after_them_are_found() {
+    let b = Builder::model()
+        .tensor_at("late", 0, &[8], 128)
+        .tensor_at("early", 0, &[8], 0)
+        .data(1 << 12);
+    let gguf = open(&b.build()).unwrap();
+    let start = gguf.files[0].data_offset;
+    assert_eq!(gguf.tensor("late").unwrap().offset, start + 128);
+    assert_eq!(gguf.tensor("early").unwrap().offset, start);
+}
+
+#[test]
+fn any_power_of_two_is_an_alignment_and_much_metadata_is_no_harm() {
+    for alignment in [1, 8, 16, 64, 4096] {
+        let b = Builder::model()
+            .alignment(alignment)
+            .tensor("a", 0, &[1], 4)
+            .tensor("b", 0, &[1], 4);
+        let gguf = open(&b.build()).unwrap();
+        let alignment = u64::from(alignment).max(4);
+        let apart = gguf.tensor("b").unwrap().offset - gguf.tensor("a").unwrap().offset;
+        assert_eq!(apart, alignment);
+    }
+    let many: Vec<String> = (0..60_000).map(|i| format!("token {i}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    let mut b = Builder::model().texts("tokenizer.ggml.tokens", &many);
+    b = b.text("tokenizer.chat_template", &"x".repeat(1 << 20));
+    for i in 0..3_000 {
+        b = b.u32(&format!("key.number.{i}"), i);
+    }
+    let gguf = open(&b.tensor("t", 0, &[8], 32).build()).unwrap();
+    assert_eq!(gguf.n_tokens().unwrap(), many.len());
+    assert_eq!(gguf.u32("key.number.2999").unwrap(), Some(2999));
 }

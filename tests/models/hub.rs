@@ -7,21 +7,24 @@ use crate::local_hub::LocalHub;
 use crate::pull_fixture::*;
 use nmos::model::catalog::SourceKind;
 use nmos::model::pull::Pulled;
-use nmos::model::pull::hub::HuggingFace;
+use nmos::model::pull::hub::{HuggingFace, Patience};
 use nmos::model::store::State;
 
 #[test]
 fn an_unreachable_hub_is_named() {
     let cache = Cache::new();
     // Port 1 of this machine: refused at once.
-    let refused = HuggingFace::at("http://127.0.0.1:1", Duration::from_secs(8));
+    let refused = HuggingFace::at("http://127.0.0.1:1");
     let text = all_failed(cache.pull_from_hub(&hub_entry(), &refused).unwrap_err());
     assert!(text.contains("Hugging Face"), "{text}");
 
     // One that accepts and says nothing: given up after the limit.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let hub = HuggingFace::at(url, Duration::from_millis(50));
+    let hub = HuggingFace::at(url).with_patience(Patience {
+        answer: Duration::from_millis(50),
+        ..Patience::default()
+    });
     let text = all_failed(cache.pull_from_hub(&hub_entry(), &hub).unwrap_err());
     assert!(text.contains("no answer within"), "{text}");
 }
@@ -36,6 +39,10 @@ fn a_file_named_token_is_nobodys_token() {
         .args(["models", "pull", "--source", "hub", "smollm2-135m"])
         .current_dir(home.path())
         .env("HOME", home.path())
+        .env_remove("HF_TOKEN")
+        .env_remove("HF_TOKEN_PATH")
+        .env_remove("HF_HOME")
+        .env_remove("XDG_CACHE_HOME")
         .env("NMOS_CACHE", home.path().join("cache"))
         .env("HF_ENDPOINT", hub.url())
         .output()

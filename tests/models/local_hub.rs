@@ -1,12 +1,13 @@
-//! A hub on this machine, as much of it as a client needs: list, describe, fetch with a range.
+//! A hub on this machine, as much of it as a client needs: a repository's list, and ranges of its
+//! files.
+#![allow(dead_code)] // Each test binary uses its part.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use nmos::model::pull::hub::HuggingFace;
+use nmos::model::pull::hub::{HuggingFace, Transfer};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -19,6 +20,10 @@ struct Shared {
     /// Content and tag by name.
     files: HashMap<String, (Vec<u8>, String)>,
     cut_at: Mutex<Option<usize>>,
+    /// Status and the hub's own code for it.
+    refusal: Mutex<Option<(u16, String)>>,
+    /// Where files are, if not here.
+    elsewhere: Mutex<Option<String>>,
     starts: Mutex<Vec<usize>>,
     /// Lines of all requests' heads, in lower case.
     heads: Mutex<Vec<String>>,
@@ -35,6 +40,8 @@ impl LocalHub {
                 .map(|(name, bytes, tag)| ((*name).to_owned(), (bytes.to_vec(), (*tag).to_owned())))
                 .collect(),
             cut_at: Mutex::default(),
+            refusal: Mutex::default(),
+            elsewhere: Mutex::default(),
             starts: Mutex::default(),
             heads: Mutex::default(),
         });
@@ -53,7 +60,7 @@ impl LocalHub {
     }
 
     pub fn client(&self) -> HuggingFace {
-        HuggingFace::at(self.url(), Duration::from_secs(8))
+        HuggingFace::at(self.url()).with_transfer(Transfer::plain())
     }
 
     /// The lines of all requests' heads, in lower case.
@@ -64,6 +71,17 @@ impl LocalHub {
     /// The next transfer breaks off after so many bytes.
     pub fn cut_next_transfer_at(&self, bytes: usize) {
         *self.shared.cut_at.lock().unwrap() = Some(bytes);
+    }
+
+    /// From now on files are refused.
+    pub fn refuse_files(&self, status: u16, code: &str) {
+        *self.shared.refusal.lock().unwrap() = Some((status, code.to_owned()));
+    }
+
+    /// From now on files are redirected to another hub by another name, as to a host for large files.
+    pub fn redirect_files_to(&self, other: &LocalHub) {
+        *self.shared.elsewhere.lock().unwrap() =
+            Some(format!("http://localhost:{}", other.address.port()));
     }
 
     /// The offset at which each transfer began.
@@ -99,15 +117,31 @@ impl Shared {
         if path.starts_with("/api/models/someone/tiny") {
             let names: Vec<_> = self
                 .files
-                .keys()
-                .map(|name| format!(r#"{{"rfilename":"{name}"}}"#))
+                .iter()
+                .map(|(name, (bytes, tag))| {
+                    // Small files have a shorter tag, and are not kept as large ones.
+                    let lfs = match tag.len() {
+                        64 => format!(r#","lfs":{{"sha256":"{tag}","size":{}}}"#, bytes.len()),
+                        _ => String::new(),
+                    };
+                    format!(r#"{{"rfilename":"{name}","size":{}{lfs}}}"#, bytes.len())
+                })
                 .collect();
             let body = format!(r#"{{"siblings":[{}],"sha":"{COMMIT}"}}"#, names.join(","));
             let head = format!("200 OK\r\nContent-Length: {}\r\n", body.len());
             return (head, body.into());
         }
-        let name = path.strip_prefix("/someone/tiny/resolve/main/");
-        let Some((bytes, tag)) = name.and_then(|name| self.files.get(name)) else {
+        let files = format!("/someone/tiny/resolve/{COMMIT}/");
+        let name = path.strip_prefix(&files);
+        if let Some((status, code)) = &*self.refusal.lock().unwrap() {
+            let head = format!("{status} No\r\nX-Error-Code: {code}\r\nContent-Length: 0\r\n");
+            return (head, Vec::new());
+        }
+        if let Some(url) = &*self.elsewhere.lock().unwrap() {
+            let head = format!("302 Found\r\nLocation: {url}{path}\r\nContent-Length: 0\r\n");
+            return (head, Vec::new());
+        }
+        let Some((bytes, _)) = name.and_then(|name| self.files.get(name)) else {
             return ("404 Not Found\r\nContent-Length: 0\r\n".into(), Vec::new());
         };
         let (start, end) = range.and_then(|r| r.split_once('-')).unwrap();
@@ -116,15 +150,13 @@ impl Shared {
         let mut body = bytes[start..=end].to_vec();
         let head = format!(
             "206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {start}-{end}/{}\r\n\
-             ETag: \"weak\"\r\nX-Linked-Etag: \"{tag}\"\r\nX-Repo-Commit: {COMMIT}\r\n",
+             X-Repo-Commit: {COMMIT}\r\n",
             body.len(),
             bytes.len()
         );
-        if end > 0 {
-            self.starts.lock().unwrap().push(start);
-            if let Some(cut) = self.cut_at.lock().unwrap().take() {
-                body.truncate(cut);
-            }
+        self.starts.lock().unwrap().push(start);
+        if let Some(cut) = self.cut_at.lock().unwrap().take() {
+            body.truncate(cut);
         }
         (head, body)
     }

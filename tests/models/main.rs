@@ -12,7 +12,11 @@ mod common;
 mod gguf_builder;
 mod local_hub;
 mod pull_fixture;
+#[path = "../support/tiny_model.rs"]
+mod tiny_model;
 
+mod at_hub;
+mod by_name;
 mod chat_golden;
 mod chat_templates;
 mod faults;
@@ -20,4 +24,5 @@ mod gguf_fuzz;
 mod gguf_index;
 mod gguf_types;
 mod hub;
+mod inspect;
 mod packages;

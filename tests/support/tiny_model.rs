@@ -80,6 +80,17 @@ impl Random {
     }
 }
 
+/// Rows of `row_len` floats as `ty`; zeros for a type that holds no weights.
+fn quantized(ty: GgmlType, values: &[f32], row_len: usize) -> Vec<u8> {
+    use GgmlType as T;
+    let mut bytes = vec![0; row_bytes(ty, row_len) * (values.len() / row_len)];
+    match ty {
+        T::Q8_1 | T::Q8_K | T::I8 | T::I16 | T::I32 | T::I64 | T::F64 => {}
+        _ => quantize_rows(ty, values, row_len, &mut bytes),
+    }
+    bytes
+}
+
 pub fn floats(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
     values.into_iter().flat_map(f32::to_le_bytes).collect()
 }
@@ -208,8 +219,7 @@ impl Tiny {
                 values[END * from..(END + 1) * from].fill(0.0);
             }
             let ty = self.type_of(name);
-            let mut bytes = vec![0; row_bytes(ty, from) * to];
-            quantize_rows(ty, &values, from, &mut bytes);
+            let bytes = quantized(ty, &values, from);
             b.tensor_of(name, ty.id(), &[from as u64, to as u64], bytes)
         };
         let (width, ff) = (self.width, self.ff);

@@ -252,7 +252,7 @@ fn nodes_from(placement: &Placement, tree: TreeSize) -> NodesFrom {
 
 /// The form that prompts will have: tried out, as a session does it.
 fn chat_template(gguf: &Gguf, options: &EngineOptions) -> anyhow::Result<String> {
-    let tokenizer = Tokenizer::open(gguf.path())?;
+    let tokenizer = Tokenizer::open(gguf)?;
     let own = gguf.str(session::TEMPLATE_KEY)?;
     let asked = options.chat_template.as_deref();
     let template = ChatTemplate::new(&tokenizer, own, asked, system::local_time())?;

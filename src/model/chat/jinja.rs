@@ -100,6 +100,12 @@ impl Jinja {
         })
     }
 
+    /// Whether it looks at a variable of this name that it does not make itself.
+    pub(super) fn reads(&self, variable: &str) -> bool {
+        let template = self.environment.get_template(NAME);
+        template.is_ok_and(|template| template.undeclared_variables(false).contains(variable))
+    }
+
     /// Renders a conversation; `ask` adds what comes before an answer.
     pub(super) fn render(
         &self,

@@ -179,6 +179,16 @@ impl ChatTemplate {
         !matches!(self.form, Form::Plain) && !self.manners.system
     }
 
+    /// Whether it has a place for a system text.
+    pub fn takes_system(&self) -> bool {
+        self.manners.system
+    }
+
+    /// Whether it can tell the model of tools.
+    pub fn takes_tools(&self) -> bool {
+        matches!(&self.form, Form::Jinja(jinja) if jinja.reads("tools"))
+    }
+
     /// What a user of this model with this system text should know.
     pub fn notices(&self, system: &str) -> Vec<String> {
         let mut notices = Vec::new();

@@ -2,6 +2,7 @@
 //! compute nothing but what is not a number.
 
 use super::super::gguf::{Gguf, GgufError};
+use super::super::kind::FileKind;
 use super::TrialError;
 
 /// Ways to stretch positions that llama.cpp knows by name.
@@ -75,8 +76,16 @@ const DIFFUSERS: [&str; 4] = ["dream", "llada", "llada-moe", "rnd1"];
 /// Checks that the model writes text.
 ///
 /// # Errors
-/// An embedding model, by its architecture or by what its header says it is for.
+/// A file that is no model, and an embedding model, by its architecture or by what its header says
+/// it is for.
 pub fn writes_text(gguf: &Gguf) -> Result<(), TrialError> {
+    let kind = FileKind::of(gguf)?;
+    if kind != FileKind::Model {
+        return Err(TrialError::Kind {
+            path: gguf.path().to_owned(),
+            kind,
+        });
+    }
     let arch = gguf.architecture()?;
     let key = |name: &str| format!("{arch}.{name}");
     let pools = gguf.u32(&key("pooling_type"))?.is_some_and(|kind| kind > 0);

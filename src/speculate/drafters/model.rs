@@ -119,7 +119,7 @@ impl ModelDrafter {
         capacity: DraftCapacity,
     ) -> Result<Self, DraftOpenError> {
         let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
-        let model = llama::load_without_vocabulary(gguf.path(), arch, n_vocab, layout)?;
+        let model = llama::load_without_vocabulary(gguf, arch, n_vocab, layout)?;
         if let Some(why) = model.obstacle() {
             let path = gguf.path().to_owned();
             return Err(DraftOpenError::Kind { path, why });
