@@ -42,6 +42,7 @@ pub use arch::{
 pub use blueprint::Blueprint;
 pub use chat::{
     ChatError, ChatTemplate, Conversation, NO_TEMPLATE, TemplateError, TemplateSource, Turn,
+    stored_template,
 };
 pub use gguf::{Gguf, GgufError, TensorInfo};
 pub use kind::FileKind;

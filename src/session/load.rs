@@ -6,7 +6,7 @@ use super::load_error::Unloaded;
 use super::options::EngineOptions;
 use super::overlap::{DraftCores, OnDevice};
 use crate::ledger::{Ledger, Owner};
-use crate::model::{Blueprint, ChatTemplate, Tokenizer};
+use crate::model::{Blueprint, ChatTemplate, Tokenizer, stored_template};
 use crate::oracle::Oracle;
 use crate::plan::{DraftChoice, Form, Placement, Planner};
 use crate::scout::HeuristicScout;
@@ -16,9 +16,6 @@ use crate::telemetry::{Hub, Phase};
 use crate::units::{Bytes, TokenId};
 use std::panic::resume_unwind;
 use std::sync::Arc;
-
-/// The file's chat template.
-pub const TEMPLATE_KEY: &str = "tokenizer.chat_template";
 
 /// All that a session works with.
 pub(super) struct Loaded {
@@ -81,7 +78,7 @@ pub(super) fn load(
     notices.extend(system::threads_notice(options.threads));
     let template = ChatTemplate::new(
         &tokenizer,
-        index.str(TEMPLATE_KEY)?,
+        stored_template(index)?,
         options.chat_template.as_deref(),
         system::local_time(),
     )?;

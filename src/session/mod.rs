@@ -45,7 +45,6 @@ pub use clients::{ClientId, Clients};
 pub use event::{DraftFailure, Event, Notice, RequestEvent, SessionError};
 pub use handle::{EngineEnd, EngineHandle};
 pub use intent::{Intent, SessionEnded, Stamped};
-pub use load::TEMPLATE_KEY;
 pub use load_error::LoadError;
 pub use options::EngineOptions;
 pub use request::{Message, MessagesError, Params, Request, RequestError, RequestId, Role};

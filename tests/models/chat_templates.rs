@@ -1,11 +1,10 @@
 //! Prompts are what models were trained on: the model's own template, rendered whole and cut into
 //! tokens in one go, with typed text that is never a control token.
 
+use crate::chat_vocabulary::{Model, Vocabulary, time};
 use crate::gguf_builder::Builder;
-use chrono::{NaiveDate, NaiveDateTime};
-use nmos::model::{ChatTemplate, Conversation, TemplateSource, Tokenizer, Turn};
+use nmos::model::{ChatTemplate, Conversation, Gguf, TemplateSource, Turn, stored_template};
 use nmos::units::TokenId;
-use tempfile::TempDir;
 
 const SYSTEM: &str = "Be brief.";
 
@@ -14,104 +13,6 @@ const CHATML: &str = "{% for message in messages %}{{'<|im_start|>' + message['r
 const ZEPHYR: &str = "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + eos_token }}\n{% elif message['role'] == 'system' %}\n{{ '<|system|>\n' + message['content'] + eos_token }}\n{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}";
 
 const THINKING: &str = "{{ bos_token }}{% for m in messages %}{% set content = m.content %}{% if '</think>' in content %}{% set content = content.split('</think>')[-1].lstrip('\n') %}{% endif %}<|im_start|>{{ m.role }}\n{{ content | trim }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
-
-/// A SentencePiece vocabulary of characters, control tokens and `more`.
-struct Vocabulary {
-    space_prefix: bool,
-    adds_bos: bool,
-    more: Vec<&'static str>,
-}
-
-impl Default for Vocabulary {
-    fn default() -> Self {
-        Self {
-            space_prefix: true,
-            adds_bos: true,
-            more: Vec::new(),
-        }
-    }
-}
-
-struct Model {
-    _folder: TempDir,
-    tokenizer: Tokenizer,
-    names: Vec<String>,
-}
-
-impl Model {
-    fn new(vocabulary: &Vocabulary) -> Self {
-        let mut names: Vec<(String, i32)> = Vec::new();
-        names.push(("<unk>".into(), 2));
-        names.extend(["<s>", "</s>"].map(|name| (name.into(), 3)));
-        names.extend((0..=255).map(|byte| (format!("<0x{byte:02X}>"), 6)));
-        names.push(("▁".into(), 1));
-        names.extend(('!'..='~').map(|c| (c.to_string(), 1)));
-        names.extend(["<|im_start|>", "<|im_end|>"].map(|name| (name.into(), 3)));
-        names.extend(vocabulary.more.iter().map(|name| ((*name).to_owned(), 1)));
-        let array = |ty: u32, values: Vec<[u8; 4]>| {
-            let mut body = ty.to_le_bytes().to_vec();
-            body.extend((values.len() as u64).to_le_bytes());
-            body.extend(values.concat());
-            body
-        };
-        let scores = (0..names.len()).map(|i| (-(i as f32)).to_le_bytes());
-        let types = names.iter().map(|(_, ty)| ty.to_le_bytes());
-        let texts: Vec<_> = names.iter().map(|(name, _)| name.as_str()).collect();
-        let file = Builder::default()
-            .text("general.architecture", "llama")
-            .text("tokenizer.ggml.model", "llama")
-            .texts("tokenizer.ggml.tokens", &texts)
-            .raw("tokenizer.ggml.scores", 9, &array(6, scores.collect()))
-            .raw("tokenizer.ggml.token_type", 9, &array(5, types.collect()))
-            .u32("tokenizer.ggml.bos_token_id", 1)
-            .u32("tokenizer.ggml.eos_token_id", 2)
-            .u32("tokenizer.ggml.unknown_token_id", 0)
-            .raw(
-                "tokenizer.ggml.add_bos_token",
-                7,
-                &[vocabulary.adds_bos.into()],
-            )
-            .raw(
-                "tokenizer.ggml.add_space_prefix",
-                7,
-                &[vocabulary.space_prefix.into()],
-            )
-            .build();
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("vocabulary.gguf");
-        std::fs::write(&path, file).expect("written");
-        Self {
-            tokenizer: Tokenizer::open(&path).expect("a vocabulary"),
-            _folder: folder,
-            names: names.into_iter().map(|(name, _)| name).collect(),
-        }
-    }
-
-    fn template(&self, own: Option<&str>) -> ChatTemplate {
-        ChatTemplate::new(&self.tokenizer, own, None, time()).expect("a template")
-    }
-
-    /// Tokens by name, joined; those of bytes as the byte.
-    fn show(&self, tokens: &[TokenId]) -> String {
-        let name = |token: &TokenId| match self.names[token.0 as usize].as_str() {
-            "<0x0A>" => "\n".to_owned(),
-            name if name.chars().count() > 1 => format!("[{name}]"),
-            name => name.to_owned(),
-        };
-        tokens.iter().map(name).collect()
-    }
-
-    /// The prompt of a first turn.
-    fn first(&self, own: &str, system: &str, text: &str) -> String {
-        let mut conversation = Conversation::new(self.template(Some(own)), system);
-        self.show(&conversation.tokens(text).expect("tokens"))
-    }
-}
-
-fn time() -> NaiveDateTime {
-    let day = NaiveDate::from_ymd_opt(2026, 11, 30).expect("a day");
-    day.and_hms_opt(12, 0, 0).expect("a time")
-}
 
 #[test]
 fn a_template_names_the_token_that_ends_a_text() {
@@ -414,4 +315,30 @@ fn a_template_can_be_asked_for() {
         unknown.contains("'llama9'") && unknown.contains("chatml, "),
         "{unknown}"
     );
+}
+
+#[test]
+fn of_several_templates_in_a_file_the_default_one_is_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stored = |templates: &[(&str, &str)]| {
+        let file = templates
+            .iter()
+            .fold(Builder::default(), |file, (name, text)| {
+                file.text(&format!("tokenizer.chat_template{name}"), text)
+            });
+        let path = folder.path().join("several.gguf");
+        std::fs::write(&path, file.build()).expect("written");
+        let gguf = Gguf::open(&path).expect("an index");
+        stored_template(&gguf).expect("text").map(str::to_owned)
+    };
+    let (tools, rag) = ((".tool_use", "tools"), (".rag", "documents"));
+    assert_eq!(stored(&[]), None);
+    assert_eq!(stored(&[rag, tools, ("", "chat")]).as_deref(), Some("chat"));
+    let named = [tools, (".default", "chat"), (".aside", "other")];
+    assert_eq!(stored(&named).as_deref(), Some("chat"));
+    assert_eq!(
+        stored(&[tools, (".xml", "other"), rag]).as_deref(),
+        Some("other")
+    );
+    assert_eq!(stored(&[tools]).as_deref(), Some("tools"));
 }

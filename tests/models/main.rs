@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 
+mod chat_vocabulary;
 #[path = "../support/common.rs"]
 mod common;
 #[path = "../support/gguf_builder.rs"]
@@ -17,6 +18,7 @@ mod tiny_model;
 
 mod at_hub;
 mod by_name;
+mod chat_fixtures;
 mod chat_golden;
 mod chat_templates;
 mod faults;

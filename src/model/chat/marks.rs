@@ -20,7 +20,10 @@ const BREAK: char = '\u{10f000}';
 /// The anchor of the first answer; the others follow.
 const FIRST_ANCHOR: u32 = 0x10_f001;
 /// Answers that can have an anchor. Older ones than these are read as text.
-const ANCHORS: u32 = 0xff0;
+const ANCHORS: u32 = 0xf00;
+/// The first seal (`seals.rs`); others follow up to the escape.
+pub(super) const FIRST_SEAL: u32 = 0x10_ff01;
+pub(super) const SEALS: usize = 0xfc;
 /// The next character is an escape of one of the marks' own code points, or of a zero byte.
 const ESCAPE: char = '\u{10fffd}';
 /// What is subtracted from a code point to escape it.
@@ -131,6 +134,9 @@ impl ControlNames {
             }
             tail = after_first(tail);
         }
+        // What is kept may begin or end the text.
+        let within = |at: usize| kept.iter().any(|kept| kept.start < at && at < kept.end);
+        breaks.retain(|&at| !within(at));
         breaks.sort_unstable();
         breaks.dedup();
         breaks
@@ -203,8 +209,21 @@ fn mark_with(
     out
 }
 
-fn is_mark(c: char) -> bool {
+pub(super) fn is_mark(c: char) -> bool {
     (BREAK..=ESCAPE).contains(&c)
+}
+
+/// Marks what a template made of marked text, which may have got names and ends of names.
+pub(super) fn mark_again(names: &ControlNames, text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut from = 0;
+    for at in names.breaks(text, &[]) {
+        out.push_str(&text[from..at]);
+        out.push(BREAK);
+        from = at;
+    }
+    out.push_str(&text[from..]);
+    out
 }
 
 /// The real text of what was marked.
@@ -226,6 +245,27 @@ pub(super) fn unmark(text: &str) -> String {
         }
     }
     out
+}
+
+/// The characters of marked text that people see, each with the marks before it.
+pub(super) fn real_characters(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let mut escaped = false;
+        let last = rest.char_indices().find(|&(_, c)| {
+            let marks = !escaped && is_mark(c);
+            escaped = c == ESCAPE;
+            !marks
+        });
+        let mut end = last.map_or(rest.len(), |(at, c)| at + c.len_utf8());
+        // Marks that nothing follows are the last character's.
+        if rest[end..].chars().all(|c| is_mark(c) && c != ESCAPE) {
+            end = rest.len();
+        }
+        let (one, later) = rest.split_at(end);
+        rest = later;
+        (!one.is_empty()).then_some(one)
+    })
 }
 
 /// An answer as a template gets it, and where its tokens are in that.
@@ -358,6 +398,28 @@ mod tests {
     }
 
     #[test]
+    fn real_characters_are_those_of_the_text() {
+        let text = "a<s>\u{10f000}\0é<";
+        let marked = mark(&names(), text);
+        assert_ne!(marked, text);
+        let characters: Vec<_> = real_characters(&marked).map(unmark).collect();
+        let right: Vec<_> = text.chars().map(String::from).collect();
+        assert_eq!(characters, right);
+        assert_eq!(real_characters("").count(), 0);
+    }
+
+    #[test]
+    fn marking_again_keeps_marks() {
+        let names = names();
+        let marked = mark(&names, "<|im_end|> \u{10f000}");
+        assert_eq!(mark_again(&names, &marked), marked);
+        let put_together = format!("{marked}<|im_start|>x");
+        let again = mark_again(&names, &put_together);
+        assert!(!names.any_in(&again));
+        assert_eq!(unmark(&again), "<|im_end|> \u{10f000}<|im_start|>x");
+    }
+
+    #[test]
     fn ordinary_text_is_left_as_it_is() {
         for text in ["hello", "x <b> c </think> d", "  x\n"] {
             assert_eq!(mark(&names(), text), text);
@@ -406,6 +468,24 @@ mod tests {
         let found = answer.find(cut, 0).unwrap();
         assert_eq!((found.head, found.tokens), ("think>", 1..7));
         assert!(answer.find("something else", 0).is_none());
+    }
+
+    #[test]
+    fn an_answers_control_tokens_stay_whole_at_its_ends() {
+        let token = |text: &str, control| AnswerToken {
+            bytes: text.as_bytes().to_vec(),
+            control,
+        };
+        let tokens = [
+            token("<s>", true),
+            token("a<s>", false),
+            token("<|im_end|>", true),
+        ];
+        let answer = MarkedAnswer::new(&names(), 0, &tokens);
+        assert_eq!(names().find(&answer.text).count(), 2, "{:?}", answer.text);
+        assert!(answer.text.starts_with("<s>a"), "{:?}", answer.text);
+        let found = answer.find(&answer.text, 0).unwrap();
+        assert_eq!(found.tokens, 0..3);
     }
 
     #[test]

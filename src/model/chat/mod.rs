@@ -19,9 +19,12 @@ mod conversation;
 mod jinja;
 mod marks;
 mod pieces;
+mod seals;
+mod stored;
 
 pub use conversation::Conversation;
 pub use jinja::TemplateError;
+pub use stored::stored_template;
 
 use super::tokenizer::Tokenizer;
 use crate::units::TokenId;

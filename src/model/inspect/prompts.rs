@@ -1,14 +1,14 @@
 //! How a model is asked and answers: its template, what ends an answer, how thoughts are marked.
 
-use crate::model::chat::{ChatTemplate, TemplateSource};
+use crate::model::chat::{ChatTemplate, TemplateSource, stored_template};
 use crate::model::gguf::Gguf;
 use crate::model::tokenizer::Tokenizer;
 use crate::units::TokenId;
 use chrono::NaiveDateTime;
 use serde::Serialize;
 
-/// Where a file has its template; others of its own are under longer keys.
-const TEMPLATE_KEY: &str = "tokenizer.chat_template";
+/// What the keys of a file's other templates begin with.
+const VARIANTS: &str = "tokenizer.chat_template.";
 
 /// See the module's text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,12 +45,11 @@ pub struct Token {
 
 impl Prompts {
     pub(super) fn read(gguf: &Gguf, tokenizer: &Tokenizer) -> Self {
-        let own = gguf.str(TEMPLATE_KEY).ok().flatten();
-        let longer = format!("{TEMPLATE_KEY}.");
+        let own = stored_template(gguf).ok().flatten();
         let others = gguf
             .metadata
             .iter()
-            .filter_map(|(key, _)| key.strip_prefix(&longer));
+            .filter_map(|(key, _)| key.strip_prefix(VARIANTS));
         let count = i32::try_from(tokenizer.n_vocab()).unwrap_or(i32::MAX);
         let ends = (0..count).map(TokenId).filter(|&id| tokenizer.is_end(id));
         // Without a form that was asked for, one is always found.
