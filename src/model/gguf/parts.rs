@@ -217,15 +217,9 @@ fn digit_runs(name: &[u8]) -> Vec<(usize, usize)> {
     let name = name.to_ascii_lowercase();
     let is_digit = |at: usize| name.get(at).is_some_and(u8::is_ascii_digit);
     let starts = (0..name.len()).filter(|&at| is_digit(at) && (at == 0 || !is_digit(at - 1)));
+    let end = |start: usize| (start..name.len()).find(|&at| !is_digit(at));
     let mut runs: Vec<_> = starts
-        .map(|start| {
-            (
-                start,
-                (start..name.len())
-                    .find(|&at| !is_digit(at))
-                    .unwrap_or(name.len()),
-            )
-        })
+        .map(|start| (start, end(start).unwrap_or(name.len())))
         .collect();
     let is_mark = |byte: &u8| matches!(byte, b'-' | b'_' | b'.' | b' ');
     let order = |&(start, end): &(usize, usize)| {
