@@ -189,7 +189,7 @@ impl GgufFault {
         matches!(
             self,
             Self::BadMagic(_)
-                | Self::Foreign(_)
+                | Self::Foreign(Foreign::Zeros)
                 | Self::Empty
                 | Self::Truncated { .. }
                 | Self::Count { .. }

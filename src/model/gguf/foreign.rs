@@ -157,8 +157,9 @@ impl Piece {
             !text.is_empty() && text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit())
         };
         // As `split` names them: aa, ab, ...
-        let is_letters = |text: &str| {
-            (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase())
+        let is_letters = |text: &str| match text.as_bytes() {
+            [letter] | [b'a', letter] => letter.is_ascii_lowercase(),
+            _ => false,
         };
         let named = (is_number(number) || is_letters(number)) && is_number(count);
         named.then(|| Self {
@@ -212,6 +213,7 @@ mod tests {
             ("m.gguf.part", None),
             ("m.gguf.download", None),
             ("m.gguf.bak", None),
+            ("m.gguf.gz", None),
             ("part1of3", None),
         ] {
             let found = Piece::of(Path::new(name)).map(|piece| piece.whole);

@@ -15,7 +15,7 @@
 //! the header bytes that are really there.
 //!
 //! A model cut into several files is one `Gguf` with all of them; any part's path opens it,
-//! whatever the parts are named ([`parts`]). Metadata is that of the first part.
+//! whatever the parts are named (`parts`). Metadata is that of the first part.
 
 mod beginning;
 mod cursor;

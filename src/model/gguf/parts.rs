@@ -53,7 +53,8 @@ impl Split {
 
     /// Whether a part of split `other` can be a part of the same model.
     fn is_of(&self, other: &Self) -> bool {
-        (self.count, self.tensors) == (other.count, other.tensors)
+        let tensors = self.tensors.zip(other.tensors);
+        self.count == other.count && tensors.is_none_or(|(mine, theirs)| mine == theirs)
     }
 }
 
@@ -63,80 +64,100 @@ impl Split {
 /// The first part that is missing, or that is there and says of itself that it is another.
 pub(super) fn find(asked: Part, split: Split) -> Result<(Part, Vec<Part>), GgufError> {
     let path = asked.file.path.clone();
-    let fail = |fault| Err(GgufError::new(&path, fault));
     let number = match split.number {
         Some(number) if number < split.count && split.count <= MOST => number,
         found => {
             let found = found.map_or("absent".to_owned(), |number| number.to_string());
-            return fail(GgufFault::SplitNumber {
-                found,
-                count: split.count,
-            });
+            let count = split.count;
+            return Err(GgufError::new(
+                &path,
+                GgufFault::SplitNumber { found, count },
+            ));
         }
     };
-    let mut folder: Option<Vec<Part>> = None;
+    let mut search = Search {
+        path: &path,
+        number,
+        split,
+        folder: None,
+    };
     let mut parts = Vec::new();
     for wanted in 0..split.count {
-        if wanted == number {
-            parts.push(asked.clone());
-            continue;
+        let mut part = if wanted == number {
+            asked.clone()
+        } else {
+            search.part(wanted)?
+        };
+        for tensor in &mut part.tensors {
+            tensor.file = parts.len();
         }
-        let names = named_like(&path, number, wanted);
+        parts.push(part);
+    }
+    let others = parts.split_off(1);
+    Ok((parts.remove(0), others))
+}
+
+/// A search for the other parts of part `number` of a split, the file at `path`.
+struct Search<'a> {
+    path: &'a Path,
+    number: u64,
+    split: Split,
+    /// The parts of such splits in its folder, once they had to be looked for.
+    folder: Option<Vec<Part>>,
+}
+
+impl Search<'_> {
+    fn part(&mut self, wanted: u64) -> Result<Part, GgufError> {
         let mut misfit = None;
-        let named = names.iter().find_map(|name| {
-            let part = Part::open(name).ok()?;
-            match part.check(&split, wanted) {
-                Ok(()) => Some(part),
-                Err(fault) => {
-                    misfit.get_or_insert(GgufError::new(name, fault));
-                    None
-                }
+        let names = named_like(self.path, self.number, wanted);
+        for name in names.iter().filter(|name| name.exists()) {
+            let checked = Part::open(name).and_then(|part| match part.check(&self.split, wanted) {
+                Ok(()) => Ok(part),
+                Err(fault) => Err(GgufError::new(name, fault)),
+            });
+            match checked {
+                Ok(part) => return Ok(part),
+                Err(error) => misfit = misfit.or(Some(error)),
             }
-        });
-        if let Some(part) = named {
-            parts.push(part);
-            continue;
         }
-        let others = folder.get_or_insert_with(|| parts_in(path.parent(), &split));
-        let mut fitting = others.iter().filter(|p| p.check(&split, wanted).is_ok());
+        if let Some(part) = self.in_folder(wanted)? {
+            return Ok(part);
+        }
+        // A file of that name that cannot be read, or is another part, says why itself.
+        Err(misfit.unwrap_or_else(|| {
+            let (number, count) = (wanted + 1, self.split.count);
+            let fault = match names.into_iter().next() {
+                Some(missing) => GgufFault::SplitMissing {
+                    number,
+                    count,
+                    missing,
+                },
+                None => GgufFault::SplitNowhere { number, count },
+            };
+            GgufError::new(self.path, fault)
+        }))
+    }
+
+    /// The one part of the folder that says it is the wanted one.
+    fn in_folder(&mut self, wanted: u64) -> Result<Option<Part>, GgufError> {
+        let (path, split) = (self.path, self.split);
+        let parts = self
+            .folder
+            .get_or_insert_with(|| parts_in(path.parent(), &split));
+        let mut fitting = parts.iter().filter(|p| p.check(&split, wanted).is_ok());
         match (fitting.next(), fitting.next()) {
-            (Some(part), None) => parts.push(part.clone()),
             (Some(one), Some(other)) => {
-                return fail(GgufFault::SplitTwice {
+                let fault = GgufFault::SplitTwice {
                     number: wanted + 1,
                     count: split.count,
                     one: one.file.path.clone(),
                     other: other.file.path.clone(),
-                });
+                };
+                Err(GgufError::new(path, fault))
             }
-            (None, _) => {
-                // A file of that name that cannot be read, or is another part, says why itself.
-                let there = names.iter().find(|name| name.exists());
-                let broken = there.and_then(|name| Part::open(name).err());
-                if let Some(error) = broken.or(misfit) {
-                    return Err(error);
-                }
-                let number = wanted + 1;
-                let count = split.count;
-                return fail(match names.into_iter().next() {
-                    Some(missing) => GgufFault::SplitMissing {
-                        number,
-                        count,
-                        missing,
-                    },
-                    None => GgufFault::SplitNowhere { number, count },
-                });
-            }
+            (part, _) => Ok(part.cloned()),
         }
     }
-    for (part, number) in parts.iter_mut().zip(0..) {
-        part.tensors
-            .iter_mut()
-            .for_each(|tensor| tensor.file = number);
-    }
-    let others = parts.split_off(1);
-    let first = parts.remove(0);
-    Ok((first, others))
 }
 
 impl Part {
@@ -196,8 +217,9 @@ fn digit_runs(name: &[u8]) -> Vec<(usize, usize)> {
     let name = name.to_ascii_lowercase();
     let is_digit = |at: usize| name.get(at).is_some_and(u8::is_ascii_digit);
     let starts = (0..name.len()).filter(|&at| is_digit(at) && (at == 0 || !is_digit(at - 1)));
+    let end = |start: usize| (start..name.len()).find(|&at| !is_digit(at));
     let mut runs: Vec<_> = starts
-        .map(|start| (start, (start..).find(|&at| !is_digit(at)).unwrap_or(start)))
+        .map(|start| (start, end(start).unwrap_or(name.len())))
         .collect();
     let is_mark = |byte: &u8| matches!(byte, b'-' | b'_' | b'.' | b' ');
     let order = |&(start, end): &(usize, usize)| {
