@@ -321,11 +321,10 @@ fn a_template_can_be_asked_for() {
 fn of_several_templates_in_a_file_the_default_one_is_used() {
     let folder = tempfile::tempdir().expect("a folder");
     let stored = |templates: &[(&str, &str)]| {
-        let file = templates
-            .iter()
-            .fold(Builder::default(), |file, (name, text)| {
-                file.text(&format!("tokenizer.chat_template{name}"), text)
-            });
+        let empty = Builder::default().text("general.architecture", "llama");
+        let file = templates.iter().fold(empty, |file, (name, text)| {
+            file.text(&format!("tokenizer.chat_template{name}"), text)
+        });
         let path = folder.path().join("several.gguf");
         std::fs::write(&path, file.build()).expect("written");
         let gguf = Gguf::open(&path).expect("an index");

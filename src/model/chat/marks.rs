@@ -13,6 +13,7 @@
 
 use crate::units::TokenId;
 use aho_corasick::{AhoCorasick, Input, MatchKind};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// Breaks the name of a control token.
@@ -39,6 +40,7 @@ pub(super) struct ControlNames {
     any_case: AhoCorasick,
     names: Vec<String>,
     ids: Vec<TokenId>,
+    known: HashSet<TokenId>,
     longest: usize,
     /// Whether a name begins with this byte, and whether one ends with it.
     firsts: [bool; 256],
@@ -76,6 +78,7 @@ impl ControlNames {
             lasts,
             longest: names.iter().map(String::len).max().unwrap_or(0),
             names,
+            known: ids.iter().copied().collect(),
             ids,
         }
     }
@@ -88,6 +91,11 @@ impl ControlNames {
         self.exact
             .find_iter(text)
             .map(|found| (found.range(), self.ids[found.pattern().as_usize()]))
+    }
+
+    /// Whether it is one of these control tokens.
+    pub(super) fn has_id(&self, token: TokenId) -> bool {
+        self.known.contains(&token)
     }
 
     /// Whether there is a control token of this name.
@@ -226,6 +234,11 @@ pub(super) fn mark_again(names: &ControlNames, text: &str) -> String {
     out
 }
 
+/// Marked text cut where names in it are broken.
+pub(super) fn unbroken(text: &str) -> impl Iterator<Item = &str> {
+    text.split(BREAK)
+}
+
 /// The real text of what was marked.
 pub(super) fn unmark(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -317,19 +330,37 @@ impl MarkedAnswer {
     }
 
     /// Where this answer is in `rendered`, from `from` on, and what of it is there.
-    pub(super) fn find(&self, rendered: &str, from: usize) -> Option<Found<'_>> {
+    pub(super) fn find(
+        &self,
+        names: &ControlNames,
+        rendered: &str,
+        from: usize,
+    ) -> Option<Found<'_>> {
         let (mine, mark) = self.anchor?;
         let there = from + rendered.get(from..)?.find(mark)?;
-        let before = common_end(&rendered[from..there], &self.text[..mine]);
-        let after = common_start(&rendered[there..], &self.text[mine..]);
-        let (start, end) = (mine - before, mine + after);
+        let mut start = there - common_end(&rendered[from..there], &self.text[..mine]);
+        let mut end = there + common_start(&rendered[there..], &self.text[mine..]);
+        // A control token of the template's may end as what it took out of the answer does.
+        for (name, _) in names.find(&rendered[from..]) {
+            let name = from + name.start..from + name.end;
+            if name.start >= end {
+                break;
+            }
+            if name.start < start && start < name.end {
+                start = name.end;
+            }
+            if name.end > end {
+                end = name.start;
+            }
+        }
+        let place = start..end;
+        let (start, end) = (mine - (there - start), mine + (end - there));
         // Whole tokens of what is there; what is left at its ends is text.
         let first = self.cuts.partition_point(|cut| cut.0 < start);
         let last = self
             .cuts
             .partition_point(|cut| cut.0 <= end)
             .checked_sub(1)?;
-        let place = there - before..there + after;
         if first > last {
             return None;
         }
@@ -446,12 +477,12 @@ mod tests {
             b"\n",
         ]);
         let whole = format!("A:{}!", answer.text);
-        let found = answer.find(&whole, 0).unwrap();
+        let found = answer.find(&names(), &whole, 0).unwrap();
         assert_eq!((found.tokens, found.head, found.tail), (0..7, "", ""));
         assert_eq!(&whole[found.place.end..], "!");
 
         let trimmed = format!("A: {}</s>", answer.text.trim());
-        let found = answer.find(&trimmed, 0).unwrap();
+        let found = answer.find(&names(), &trimmed, 0).unwrap();
         assert_eq!(found.tokens, 0..6);
         assert_eq!((found.head, found.tail), ("", ""));
         assert_eq!(
@@ -461,13 +492,13 @@ mod tests {
         );
 
         let thoughtless = answer.text.split("</think>").last().unwrap().trim();
-        let found = answer.find(thoughtless, 0).unwrap();
+        let found = answer.find(&names(), thoughtless, 0).unwrap();
         assert_eq!((found.tokens, found.place.start), (3..6, 0));
 
         let cut = &answer.text[answer.text.find('t').unwrap()..];
-        let found = answer.find(cut, 0).unwrap();
+        let found = answer.find(&names(), cut, 0).unwrap();
         assert_eq!((found.head, found.tokens), ("think>", 1..7));
-        assert!(answer.find("something else", 0).is_none());
+        assert!(answer.find(&names(), "something else", 0).is_none());
     }
 
     #[test]
@@ -484,14 +515,27 @@ mod tests {
         let answer = MarkedAnswer::new(&names(), 0, &tokens);
         assert_eq!(names().find(&answer.text).count(), 2, "{:?}", answer.text);
         assert!(answer.text.starts_with("<s>a"), "{:?}", answer.text);
-        let found = answer.find(&answer.text, 0).unwrap();
+        let found = answer.find(&names(), &answer.text, 0).unwrap();
         assert_eq!(found.tokens, 0..3);
+    }
+
+    #[test]
+    fn an_answer_takes_nothing_of_the_templates_control_tokens() {
+        let answer = answer(&[b"<think>", b"hm</think>", b"It", b" is.", b"</s"]);
+        let rest = answer.text.split("</think>").last().unwrap();
+        let rendered = format!("<|im_start|>{rest}<|im_end|>");
+        let found = answer.find(&names(), &rendered, 0).unwrap();
+        assert_eq!((found.head, found.tokens, found.tail), ("", 2..5, ""));
+        assert_eq!(
+            found.place,
+            "<|im_start|>".len()..rendered.len() - "<|im_end|>".len()
+        );
     }
 
     #[test]
     fn an_answer_cut_within_a_character_is_still_its_tokens() {
         let answer = answer(&[b"ab", b"\xe2\x82"]);
-        let found = answer.find(&answer.text, 0).unwrap();
+        let found = answer.find(&names(), &answer.text, 0).unwrap();
         assert_eq!(found.tokens, 0..2);
         assert!(answer.text.contains(char::REPLACEMENT_CHARACTER));
     }

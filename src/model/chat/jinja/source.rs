@@ -36,9 +36,11 @@ pub(super) fn adapted(source: &str) -> String {
         }
         let is_code = !raw && matches!(tag.as_bytes().get(1), Some(b'%' | b'{'));
         match name_of(tag) {
-            "generation" if is_code => out.push_str(&tag.replacen("generation", "with", 1)),
+            "generation" if is_code => {
+                out.push_str(&tag.replacen("generation", "with", 1));
+            }
             "endgeneration" if is_code => {
-                out.push_str(&tag.replacen("endgeneration", "endwith", 1))
+                out.push_str(&tag.replacen("endgeneration", "endwith", 1));
             }
             _ if is_code && nesting(tag) <= super::NESTING => code(tag, &mut out),
             _ => out.push_str(tag),
