@@ -131,6 +131,11 @@ impl Terminal {
             status = t.child.try_wait().unwrap();
             status.is_some()
         });
+        // The end is seen before the last of what was written has been read.
+        self.wait("screen given back", |t| {
+            !t.parser.screen().alternate_screen()
+        });
+        self.wait("cursor given back", |t| !t.parser.screen().hide_cursor());
         self.is_restored();
         status.unwrap().success()
     }
