@@ -132,10 +132,10 @@ impl Terminal {
             status.is_some()
         });
         // The end is seen before the last of what was written has been read.
-        self.wait("screen given back", |t| {
-            !t.parser.screen().alternate_screen()
-        });
-        self.wait("cursor given back", |t| !t.parser.screen().hide_cursor());
+        while let Ok(bytes) = self.output.recv_timeout(Duration::from_millis(300)) {
+            self.parser.process(&bytes);
+            self.raw.extend(bytes);
+        }
         self.is_restored();
         status.unwrap().success()
     }
