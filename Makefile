@@ -12,7 +12,7 @@ forged := $(cache)/nmos/forged
 locked := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint build models deps screenshots bench-river bench-streaming bench-gpu bench-forged bench-rival bench-trees bench-busy fuzz-headers
+.PHONY: help run test lint build models deps screenshots bench-river bench-streaming bench-gpu bench-forged bench-rival bench-trees bench-busy fuzz-headers chat-references
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,7 +32,7 @@ lint: ## layers of modules, formatting, clippy, documentation, licences of depen
 	cargo clippy --release --all-targets $(locked) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --document-private-items $(locked)
 	cargo fetch $(locked)
-	cargo test --release $(locked) --test licences
+	cargo test --release $(locked) --test cli licences
 
 build: deps ## the executable, in the user's cache
 	@scripts/first-build "$(CARGO_TARGET_DIR)"
@@ -68,6 +68,9 @@ fuzz-headers: build ## damaged model headers against plan and run, in 128 MiB (c
 
 bench-busy: models ## answers and waits while other programs have the cores, llama.cpp in turn (30 minutes)
 	benches/busy/busy.py --json busy.json
+
+chat-references: ## render the chat templates of the tests by Python's jinja2 again
+	scripts/chat-references
 
 models: build ## fetch the default models (1.6 GB, once)
 	@"$(nmos)" models pull

@@ -28,9 +28,9 @@
 //!  io
 //!  telemetry    plain data for whoever draws; everyone may emit
 //!  vocabulary   words that modules far apart agree on
-//!  drafter_id   who guessed a token
 //!  ledger       who holds how much of a budget
 //!  units        quantities
+//!  prefix       how far two sequences agree
 //! ```
 #![deny(unsafe_code)]
 
@@ -39,7 +39,6 @@ pub mod cli;
 pub mod config;
 #[allow(unsafe_code)]
 pub mod cuda;
-pub mod drafter_id;
 pub mod experts;
 pub mod forge;
 #[allow(unsafe_code)]
@@ -51,6 +50,7 @@ pub mod ledger;
 pub mod model;
 pub mod oracle;
 pub mod plan;
+pub mod prefix;
 pub mod river;
 pub mod scout;
 pub mod session;

@@ -1,6 +1,10 @@
 //! What streams, is drafted or is begun before Enter changes no token of an answer.
+//!
+//! A process of its own: its budgets are shares of the oracle's weights only where the process
+//! holds nothing from other tests. It takes a quarter of an hour.
 #![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 
+#[path = "support/common.rs"]
 mod common;
 
 use common::{DRAFT, ORACLE, Session, model, paste};

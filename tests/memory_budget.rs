@@ -1,10 +1,16 @@
 //! What `--ram` promises, seen from outside: memory held, and bytes read for it.
+//!
+//! A process of its own: it counts what this one reads from disk, and its budgets start from what
+//! this one holds, which must be no other test's.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 
+#[path = "support/cgroup.rs"]
+mod cgroup;
+#[path = "support/common.rs"]
 mod common;
 
-use common::cgroup::{Group, command_in};
+use cgroup::{Group, command_in};
 use common::{DRAFT, ORACLE, SMOL, layer_oracle, least_ram, model, options, tokens};
 use nmos::oracle::{Oracle, TokenTree, WidthClass};
 use nmos::system;

@@ -5,6 +5,9 @@
 //! The memory that is handed over is modelled by relaxed atomics, one for each block: if the
 //! ring did not order the two sides, or handed out bytes in use, some order of execution
 //! would read a stale or foreign value.
+//!
+//! A program of its own: it compiles the ring's source, which finds `io`, `shard` and `sync` where
+//! the library has them.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic; its helpers too")]
 #![allow(dead_code, unused_imports, reason = "the ring is used in part")]

@@ -214,7 +214,8 @@ impl Bench {
                 kv: KvMemory::Paged,
             }),
         };
-        LayerOracle::open(&model.gguf, &model.layout, options, &Hub::new())
+        let oracle = LayerOracle::open(&model.gguf, &model.layout, options, &Hub::new())?;
+        Ok(oracle)
     }
 
     /// What is in use on the device, by the driver's figure.

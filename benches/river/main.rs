@@ -10,7 +10,7 @@
     reason = "a benchmark may panic where it cannot go on"
 )]
 
-#[path = "../../tests/common/cgroup.rs"]
+#[path = "../../tests/support/cgroup.rs"]
 mod cgroup;
 mod disk;
 mod kernels;

@@ -1,5 +1,5 @@
-//! Any bytes as a GGUF file: an error or a checked index, never a panic. `tests/gguf_fuzz.rs`
-//! makes the same check on a small, reproducible set of inputs.
+//! Any bytes as a GGUF file: an error or a checked index, never a panic.
+//! `tests/models/gguf_fuzz.rs` makes the same check on a small, reproducible set of inputs.
 #![no_main]
 
 use std::io::Write;

@@ -128,7 +128,7 @@ pub fn verify(
 ) -> Result<Agreement, ForgeError> {
     let index = Gguf::open(source).map_err(VerifyError::from)?;
     trial::admit(&index, Some(check.ram)).map_err(VerifyError::from)?;
-    let tokenizer = Tokenizer::open(source).map_err(VerifyError::from)?;
+    let tokenizer = Tokenizer::open(&index).map_err(VerifyError::from)?;
     watch
         .progress
         .note("comparing: the source answers two prompts");
@@ -181,7 +181,7 @@ fn open(path: &Path, check: Check) -> Result<LayerOracle, VerifyError> {
         read_sizes: ReadSizes::default(),
         device: None,
     };
-    LayerOracle::open(&gguf, &layout, options, &Hub::new()).map_err(refused)
+    LayerOracle::open(&gguf, &layout, options, &Hub::new()).map_err(|why| refused(why.into()))
 }
 
 /// Lets the source answer.

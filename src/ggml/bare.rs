@@ -15,6 +15,7 @@
 //! blank or lies in a region that this value keeps mapped.
 
 use super::error::LlamaError;
+use super::files::ModelFiles;
 use super::init;
 use super::load::load_with;
 use super::model::Model;
@@ -24,7 +25,6 @@ use llama_cpp_sys_2 as sys;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::path::Path;
 use std::ptr::{NonNull, null, null_mut};
 use std::sync::Arc;
 
@@ -53,12 +53,12 @@ struct Weight {
 }
 
 impl BareModel {
-    /// Opens the model at `path` (the first of its parts, for a split one) for the CPU.
+    /// Opens the model in these files for the CPU.
     ///
     /// # Errors
     /// Names the file and llama.cpp's reason.
-    pub fn open(path: &Path) -> Result<Self, LlamaError> {
-        Self::open_with(path, null())
+    pub fn open(files: impl Into<ModelFiles>) -> Result<Self, LlamaError> {
+        Self::open_with(&files.into(), null())
     }
 
     /// The same without its vocabulary, of `n_vocab` tokens.
@@ -66,17 +66,17 @@ impl BareModel {
     /// # Errors
     /// As [`BareModel::open`].
     pub(super) fn open_without_vocabulary(
-        path: &Path,
+        files: &ModelFiles,
         arch: &str,
         n_vocab: usize,
     ) -> Result<Self, LlamaError> {
-        let overrides = Overrides::no_vocabulary(path, arch, n_vocab)?;
-        Self::open_with(path, overrides.as_ptr())
+        let overrides = Overrides::no_vocabulary(files.first(), arch, n_vocab)?;
+        Self::open_with(files, overrides.as_ptr())
     }
 
     /// `metadata` is null, or a list that outlives the call.
     fn open_with(
-        path: &Path,
+        files: &ModelFiles,
         metadata: *const sys::llama_model_kv_override,
     ) -> Result<Self, LlamaError> {
         init()?;
@@ -117,7 +117,7 @@ impl BareModel {
         // call, after which llama.cpp only asks whether there were overrides. `BufferType` has
         // the layout of ggml's own (the crate's version is pinned) and the functions that it
         // calls on this path.
-        let model = Arc::new(unsafe { load_with(path, &params) }?);
+        let model = Arc::new(unsafe { load_with(files, &params) }?);
         for weight in &weights {
             // SAFETY: the tensor belongs to the model, which has been loaded and is alive.
             unsafe { sys::ggml_set_name(weight.raw.as_ptr(), weight.name.as_ptr()) };

@@ -87,8 +87,12 @@ char * nmos_guard_throw(int32_t kind) {
     });
 }
 
-char * nmos_guard_load(const char * path, const llama_model_params * params, llama_model ** model) {
-    return guarded([&] { *model = llama_model_load_from_file(path, *params); });
+char * nmos_guard_load(const char ** paths, size_t n, const llama_model_params * params,
+                       llama_model ** model) {
+    return guarded([&] {
+        *model = n == 1 ? llama_model_load_from_file(paths[0], *params)
+                        : llama_model_load_from_splits(paths, n, *params);
+    });
 }
 
 char * nmos_guard_free_model(llama_model * model) {

@@ -12,7 +12,8 @@ unsafe extern "C" {
     #[cfg(test)]
     fn nmos_guard_throw(kind: i32) -> Words;
     pub(super) fn nmos_guard_load(
-        path: *const c_char,
+        paths: *mut *const c_char,
+        n: usize,
         params: *const sys::llama_model_params,
         model: *mut *mut sys::llama_model,
     ) -> Words;

@@ -2,12 +2,11 @@
 
 use super::device::Device;
 use super::error::LlamaError;
+use super::files::ModelFiles;
 use super::model::Model;
 use super::overrides::Overrides;
 use super::{guard, init, words};
 use llama_cpp_sys_2 as sys;
-use std::ffi::CString;
-use std::path::Path;
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 
@@ -28,9 +27,9 @@ pub enum Load {
 ///
 /// # Errors
 /// Names the file and llama.cpp's reason.
-pub fn load(path: &Path, what: Load) -> Result<Arc<Model>, LlamaError> {
+pub fn load(files: impl Into<ModelFiles>, what: Load) -> Result<Arc<Model>, LlamaError> {
     init()?;
-    load_raw(path, |params| match what {
+    load_raw(&files.into(), |params| match what {
         Load::Vocabulary => params.vocab_only = true,
         Load::Weights => {}
         Load::WeightsAsStored => params.use_extra_bufts = false,
@@ -56,15 +55,16 @@ pub enum Layout {
 /// # Errors
 /// As [`load`]; a device's memory may be too small.
 pub fn load_without_vocabulary(
-    path: &Path,
+    files: impl Into<ModelFiles>,
     arch: &str,
     n_vocab: usize,
     layout: Layout,
 ) -> Result<Arc<Model>, LlamaError> {
     init()?;
-    let overrides = Overrides::no_vocabulary(path, arch, n_vocab)?;
+    let files = files.into();
+    let overrides = Overrides::no_vocabulary(files.first(), arch, n_vocab)?;
     let mut devices = layout.devices();
-    load_raw(path, |params| {
+    load_raw(&files, |params| {
         layout.set(params, &mut devices);
         params.kv_overrides = overrides.as_ptr();
     })
@@ -74,11 +74,11 @@ pub fn load_without_vocabulary(
 ///
 /// # Errors
 /// As [`load`]; the device's memory may be too small.
-pub fn load_on(path: &Path, device: Device) -> Result<Arc<Model>, LlamaError> {
+pub fn load_on(files: impl Into<ModelFiles>, device: Device) -> Result<Arc<Model>, LlamaError> {
     init()?;
     let layout = Layout::OnDevice(device);
     let mut devices = layout.devices();
-    load_raw(path, |params| layout.set(params, &mut devices))
+    load_raw(&files.into(), |params| layout.set(params, &mut devices))
 }
 
 impl Layout {
@@ -105,7 +105,7 @@ impl Layout {
 /// Loads a model for the CPU, into memory of its own, with what `set` changes of the parameters.
 /// What it points them to must outlive the call.
 fn load_raw(
-    path: &Path,
+    files: &ModelFiles,
     set: impl FnOnce(&mut sys::llama_model_params),
 ) -> Result<Arc<Model>, LlamaError> {
     // No device at all: with one, llama.cpp takes memory there for wide batches even of a model
@@ -118,7 +118,7 @@ fn load_raw(
     params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
     set(&mut params);
     // SAFETY: the list of no devices and what the callers' `set` points to outlive the call.
-    unsafe { load_with(path, &params) }.map(Arc::new)
+    unsafe { load_with(files, &params) }.map(Arc::new)
 }
 
 /// Loads a model with these parameters.
@@ -129,18 +129,18 @@ fn load_raw(
 /// # Safety
 /// llama.cpp has been started, and what `params` points to is alive.
 pub(super) unsafe fn load_with(
-    path: &Path,
+    files: &ModelFiles,
     params: &sys::llama_model_params,
 ) -> Result<Model, LlamaError> {
     let fail = |why: String| LlamaError::Load {
-        path: path.to_owned(),
+        path: files.first().to_owned(),
         why,
     };
-    let name = CString::new(path.as_os_str().as_encoded_bytes())
-        .map_err(|_| fail("its name holds a zero byte".to_owned()))?;
-    let mut raw = null_mut();
-    // SAFETY: see above; `name` and `raw` outlive the call.
-    let call = || unsafe { guard::nmos_guard_load(name.as_ptr(), params, &raw mut raw) };
+    let names = files.names()?;
+    let mut paths = names.pointers();
+    let (start, n, mut raw) = (paths.as_mut_ptr(), paths.len(), null_mut());
+    // SAFETY: see above; `start` points to `n` names, and they and `raw` outlive the call.
+    let call = || unsafe { guard::nmos_guard_load(start, n, params, &raw mut raw) };
     let (thrown, said) = words::of(call);
     thrown.check().map_err(fail)?;
     let Some(raw) = NonNull::new(raw) else {

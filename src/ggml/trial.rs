@@ -5,9 +5,9 @@
 //! process where something does not hold.
 
 use super::bare::BareModel;
+use super::files::ModelFiles;
 use super::llama::{BatchToken, LlamaError, LlamaRun, RunOptions};
 use std::ffi::c_void;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 /// alike.
 const COMPUTE: Duration = Duration::from_secs(2);
 
-/// Opens the model at `path`, as sessions do, and computes a token.
+/// Opens the model in these files, as sessions do, and computes a token.
 ///
 /// # Errors
 /// llama.cpp's reason. Where it cannot go on it ends the process instead.
-pub fn open_and_compute(path: &Path, threads: usize) -> Result<(), LlamaError> {
-    let bare = BareModel::open(path)?;
+pub fn open_and_compute(files: &ModelFiles, threads: usize) -> Result<(), LlamaError> {
+    let bare = BareModel::open(files.clone())?;
     if bare.model().obstacle().is_some() {
         // It is refused in any case, in words of its own.
         return Ok(());
@@ -51,7 +51,7 @@ pub fn open_and_compute(path: &Path, threads: usize) -> Result<(), LlamaError> {
     let (arch, n_vocab) = (bare.model().architecture(), bare.model().n_tokens());
     drop(bare);
     match arch {
-        Some(arch) => BareModel::open_without_vocabulary(path, &arch, n_vocab).map(drop),
+        Some(arch) => BareModel::open_without_vocabulary(files, &arch, n_vocab).map(drop),
         None => Ok(()),
     }
 }

@@ -54,11 +54,11 @@ pub fn dequantize_row(ty: GgmlType, row: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Turns floats into rows of `row_len` elements of `ty`.
+/// Turns floats into rows of `row_len` elements of `ty`. Types that are made by how much each
+/// element of a row matters are made as if all mattered the same.
 ///
 /// # Panics
-/// If `floats` are not whole rows, `out` is not exactly as long as they will be, or `ty` cannot
-/// be made from floats alone.
+/// If `floats` are not whole rows, or `out` is not exactly as long as they will be.
 pub fn quantize_rows(ty: GgmlType, floats: &[f32], row_len: usize, out: &mut [u8]) {
     assert!(
         row_len > 0 && floats.len().is_multiple_of(row_len),
@@ -67,14 +67,13 @@ pub fn quantize_rows(ty: GgmlType, floats: &[f32], row_len: usize, out: &mut [u8
     let rows = floats.len() / row_len;
     assert_eq!(out.len(), rows * row_bytes(ty, row_len), "length of rows");
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    // SAFETY: a pure function of a valid type number.
+    let by_importance = unsafe { sys::ggml_quantize_requires_imatrix(raw(ty)) };
+    let even = by_importance.then(|| vec![1.0_f32; row_len]);
     // SAFETY: ggml reads `rows * row_len` floats and writes as many bytes as `row_bytes` says,
-    // both checked above; types that need an importance matrix are refused before. The tables
-    // that some types need are made under ggml's own lock.
+    // both checked above, and reads `row_len` importances where they are given. The tables that
+    // some types need are made under ggml's own lock.
     unsafe {
-        assert!(
-            !sys::ggml_quantize_requires_imatrix(raw(ty)),
-            "{ty} needs an importance matrix"
-        );
         sys::ggml_quantize_chunk(
             raw(ty),
             floats.as_ptr(),
@@ -82,7 +81,7 @@ pub fn quantize_rows(ty: GgmlType, floats: &[f32], row_len: usize, out: &mut [u8
             0,
             count(rows),
             count(row_len),
-            std::ptr::null(),
+            even.as_ref().map_or(std::ptr::null(), |even| even.as_ptr()),
         );
     }
 }

@@ -70,6 +70,7 @@ fn essence(said: &str) -> String {
     for prefix in [
         "llama_model_load:",
         "llama_init_from_model:",
+        "gguf_init_from_reader:",
         "error loading model:",
     ] {
         rest = rest.strip_prefix(prefix).unwrap_or(rest).trim();

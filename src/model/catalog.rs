@@ -1,11 +1,19 @@
 //! The models known by name: what each is for, what its file must be, and where it comes from.
 //!
 //! The list is data, `configs/models.toml`, embedded in the program. Wherever the program takes
-//! a model it takes a catalogue name or the path of any GGUF file: [`super::locate`].
+//! a model it takes a catalogue name, the name of a hub's model, or the path of any GGUF file:
+//! [`super::locate`].
+//!
+//! ```text
+//!   [[model]]  Entry      a certain file, often with its hash
+//!   [[hub]]    HubEntry   a short name for OWNER/REPO:QUANT, whose files the hub lists
+//! ```
 
 use std::sync::LazyLock;
 
 use serde::Deserialize;
+
+use super::hub::HubName;
 
 /// What a model does in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -46,9 +54,49 @@ pub struct Entry {
     pub size: Option<u64>,
     /// Lower-case hexadecimal SHA-256 of the file, where known beforehand.
     pub sha256: Option<String>,
+    /// Of every model in the catalogue; not of others.
+    pub facts: Option<Facts>,
     /// In the order they are tried.
     #[serde(rename = "source")]
     pub sources: Vec<Source>,
+}
+
+/// What a user chooses a model by.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    pub licence: String,
+    /// In thousands of millions.
+    pub parameters: f64,
+    /// Those that compute a token, where not all do: of a mixture of experts.
+    pub active: Option<f64>,
+    /// Decimal gigabytes, where the exact size is not known beforehand.
+    pub about_gb: Option<f64>,
+}
+
+impl Facts {
+    /// The share of the weights that computes a token.
+    pub fn active_share(&self) -> f64 {
+        self.active.map_or(1.0, |active| active / self.parameters)
+    }
+}
+
+/// A known model of a hub's repository.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubEntry {
+    pub name: String,
+    pub title: String,
+    pub role: Role,
+    pub hub: HubName,
+    pub facts: Facts,
+}
+
+/// What a name means.
+#[derive(Clone, Debug)]
+pub enum Named {
+    Entry(&'static Entry),
+    Hub(HubName),
 }
 
 /// Where a model can be had.
@@ -119,18 +167,22 @@ impl Source {
 #[derive(Deserialize)]
 struct CatalogFile {
     model: Vec<Entry>,
+    hub: Vec<HubEntry>,
 }
 
-static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+static CATALOG: LazyLock<CatalogFile> = LazyLock::new(|| {
     let text = include_str!("../../configs/models.toml");
-    toml::from_str::<CatalogFile>(text)
-        .expect("the embedded catalogue is checked by a test")
-        .model
+    toml::from_str(text).expect("the embedded catalogue is checked by a test")
 });
 
 /// Every known model, in the catalogue's order.
 pub fn entries() -> &'static [Entry] {
-    &ENTRIES
+    &CATALOG.model
+}
+
+/// Every known model of a hub's repository, in the catalogue's order.
+pub fn hub_entries() -> &'static [HubEntry] {
+    &CATALOG.hub
 }
 
 /// The models that are used when nothing is asked for: oracle and draft.
@@ -156,10 +208,23 @@ pub fn find(text: &str) -> Option<&'static Entry> {
     })
 }
 
+/// What `text` means: a name of the catalogue, or `OWNER/REPO[:QUANT]`.
+pub fn named(text: &str) -> Option<Named> {
+    let known = |entry: &&HubEntry| entry.name.eq_ignore_ascii_case(text);
+    if let Some(entry) = find(text) {
+        return Some(Named::Entry(entry));
+    }
+    match hub_entries().iter().find(known) {
+        Some(entry) => Some(Named::Hub(entry.hub.clone())),
+        None => text.parse().ok().map(Named::Hub),
+    }
+}
+
 /// The names of all entries, for messages.
 pub fn known_names() -> String {
-    let names: Vec<_> = entries().iter().map(|entry| entry.name.as_str()).collect();
-    names.join(", ")
+    let files = entries().iter().map(|entry| entry.name.as_str());
+    let hub = hub_entries().iter().map(|entry| entry.name.as_str());
+    files.chain(hub).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -185,11 +250,36 @@ mod tests {
             // Joined packages can only be checked against the catalogue.
             let packaged = |s: &Source| s.kind() == SourceKind::Packages;
             assert!(!entry.sources.iter().any(packaged) || entry.sha256.is_some());
+            let facts = entry.facts.as_ref().unwrap();
+            assert_eq!(facts.about_gb.is_some(), entry.size.is_none());
             for other in &entries()[..i] {
                 assert_ne!(other.name, entry.name);
                 assert_ne!(other.file, entry.file);
             }
         }
+    }
+
+    #[test]
+    fn models_of_hubs_have_names_and_facts_of_their_own() {
+        for (i, entry) in hub_entries().iter().enumerate() {
+            let name = &entry.name;
+            assert!(find(name).is_none(), "{name}");
+            assert!(entry.hub.pick.is_some(), "{name}: which quantisation?");
+            assert!(entry.facts.about_gb.is_some(), "{name}");
+            let (all, active) = (entry.facts.parameters, entry.facts.active);
+            assert!(
+                all > 0.0 && active.is_none_or(|n| n > 0.0 && n < all),
+                "{name}"
+            );
+            // The file's size is that of so many parameters in 3 to 6 bits.
+            let bits = entry.facts.about_gb.unwrap() * 8.0 / all;
+            assert!((3.0..6.0).contains(&bits), "{name}: {bits} bits");
+            assert!(hub_entries()[..i].iter().all(|other| other.name != *name));
+            assert!(matches!(named(name), Some(Named::Hub(hub)) if hub == entry.hub));
+        }
+        assert!(matches!(named("QWEN2.5-72B"), Some(Named::Entry(_))));
+        assert!(matches!(named("o/r:Q8_0"), Some(Named::Hub(_))));
+        assert!(named("nosuch").is_none() && named("./o/r.gguf").is_none());
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! From what a user names to a model's file: a catalogue name that has been pulled, or a path.
+//! From what a user names to a model's file: a name that has been pulled, or a path.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::catalog::{default_size, defaults, find, known_names};
+use super::catalog::{Entry, Named, default_size, defaults, known_names, named};
 use super::gguf::{self, GgufError, GgufFault, SplitName};
+use super::hub::HubName;
 use super::store::{Presence, State, Store, StoreError};
 
 /// Why a model could not be had.
@@ -17,6 +18,13 @@ pub enum ModelError {
     Unknown { text: String },
     #[error("the model '{name}' is not here yet: {}", how_to_pull(name))]
     NotPulled { name: String },
+    #[error(
+        "'{name}' is no file here, and no model of that name has been pulled; `nmos models pull \
+         {name}` fetches it from Hugging Face"
+    )]
+    NeitherFileNorPulled { name: String },
+    #[error("there are several models of '{name}' here: {there}; name one of them")]
+    Several { name: String, there: String },
     #[error(
         "{}: no such file; name another, or a model from `nmos models list`",
         path.display()
@@ -54,12 +62,13 @@ fn how_to_pull(name: &str) -> String {
     format!("run `nmos models pull {name}`")
 }
 
-/// The GGUF file (the first part of a split one) that `text` means: the path of a file, or a
-/// catalogue name that has been pulled into the user's cache. Reads no model's content, but
-/// refuses one that an earlier check found damaged.
+/// The GGUF file (the first part of a split one) that `text` means: the path of a file, or of a
+/// folder with one model in it, or a catalogue name or `OWNER/REPO[:QUANT]` that has been pulled into
+/// the user's cache. Reads no model's content but headers in a folder, and refuses one that an
+/// earlier check found damaged.
 ///
 /// A name is the catalogue's model even where a file of that name lies in the working directory:
-/// `./NAME` is the file. What ends in `.gguf` is a file where there is one.
+/// `./NAME` is the file. What ends in `.gguf`, and `OWNER/REPO`, is a file where there is one.
 ///
 /// # Errors
 /// What the text does not mean, and what is wrong with what it means.
@@ -73,26 +82,64 @@ pub fn resolve(text: impl AsRef<OsStr>) -> Result<PathBuf, ModelError> {
 /// As [`resolve`].
 pub fn resolve_in(text: impl AsRef<OsStr>, store: &Store) -> Result<PathBuf, ModelError> {
     let path = Path::new(text.as_ref());
-    // No name of the catalogue is other than UTF-8.
+    // No name of a model is other than UTF-8.
     let text = path.to_string_lossy();
-    let is_file_name = path.extension().is_some_and(|ending| ending == "gguf");
-    let named = find(&text).filter(|_| !(is_file_name && path.is_file()));
-    let Some(entry) = named else {
-        let looks_like_path = text.contains(std::path::MAIN_SEPARATOR) || text.ends_with(".gguf");
-        if !looks_like_path && !path.exists() {
-            return Err(ModelError::Unknown {
-                text: text.into_owned(),
-            });
+    let is_file = path.extension().is_some_and(|ending| ending == "gguf") && path.is_file();
+    let is_path = is_file || text.contains('/') && path.exists();
+    match named(&text).filter(|_| !is_path) {
+        Some(Named::Entry(entry)) => placed(entry, store),
+        Some(Named::Hub(name)) => placed_of_hub(&text, &name, store),
+        None => at_path(path),
+    }
+}
+
+/// The model at a path.
+fn at_path(path: &Path) -> Result<PathBuf, ModelError> {
+    let text = path.to_string_lossy();
+    let looks_like_path = text.contains(std::path::MAIN_SEPARATOR) || text.ends_with(".gguf");
+    if !looks_like_path && !path.exists() {
+        return Err(ModelError::Unknown {
+            text: text.into_owned(),
+        });
+    }
+    match gguf::require_file(path) {
+        // Whichever part of a model was named, it is opened by the first.
+        Ok(()) => Ok(SplitName::first_part(path)),
+        Err(error) if matches!(error.fault, GgufFault::IsDirectory) => {
+            Ok(gguf::only_model_in(path)?)
         }
-        return match gguf::require_file(path) {
-            // Whichever part of a model was named, it is opened by the first.
-            Ok(()) => Ok(SplitName::first_part(path)),
-            Err(error) if matches!(error.fault, GgufFault::NotFound) => {
-                Err(ModelError::NoFile { path: error.path })
-            }
-            Err(error) => Err(error.into()),
-        };
-    };
+        Err(error) if matches!(error.fault, GgufFault::NotFound) => {
+            Err(ModelError::NoFile { path: error.path })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The pulled model of a repository that `name` means, which the user wrote as `text`.
+fn placed_of_hub(text: &str, name: &HubName, store: &Store) -> Result<PathBuf, ModelError> {
+    match &store.hub_models_named(name)?[..] {
+        [entry] => placed(entry, store),
+        [] if text.contains('/') => Err(ModelError::NeitherFileNorPulled {
+            name: text.to_owned(),
+        }),
+        [] => Err(ModelError::NotPulled {
+            name: text.to_owned(),
+        }),
+        several => Err(ModelError::Several {
+            name: text.to_owned(),
+            there: names(several),
+        }),
+    }
+}
+
+/// The names of `entries`, for messages.
+pub fn names(entries: &[Entry]) -> String {
+    let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    names.join(", ")
+}
+
+/// The file of an entry that has been pulled.
+fn placed(entry: &Entry, store: &Store) -> Result<PathBuf, ModelError> {
     match store.presence(entry)? {
         Presence::Complete(files) if store.state(entry)?.0 == State::Damaged => {
             Err(ModelError::WrongHash {
@@ -119,6 +166,7 @@ pub fn resolve_in(text: impl AsRef<OsStr>, store: &Store) -> Result<PathBuf, Mod
 
 #[cfg(test)]
 mod tests {
+    use super::super::catalog::find;
     use super::super::store::Check;
     use super::*;
 
@@ -178,6 +226,37 @@ mod tests {
         assert!(
             other.ends_with("run `nmos models pull qwen2.5-72b`"),
             "{other}"
+        );
+    }
+
+    #[test]
+    fn a_model_of_a_hub_is_had_by_the_name_it_was_pulled_by() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path());
+        let folder = dir.path().join("hub/Own/Repo-GGUF");
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("m-Q4_K_M.gguf");
+        std::fs::write(&path, b"weights").unwrap();
+        for name in ["Own/Repo-GGUF", "own/repo-gguf:q4_k_m"] {
+            assert_eq!(resolve_in(name, &store).unwrap(), path, "{name}");
+        }
+        std::fs::write(folder.join("m-Q8_0.gguf"), b"weights").unwrap();
+        let several = resolve_in("Own/Repo-GGUF", &store).unwrap_err().to_string();
+        assert!(
+            several.contains("Own/Repo-GGUF:Q4_K_M, Own/Repo-GGUF:Q8_0"),
+            "{several}"
+        );
+        let absent = resolve_in("Own/Repo-GGUF:Q2_K", &store)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            absent.contains("`nmos models pull Own/Repo-GGUF:Q2_K`"),
+            "{absent}"
+        );
+        let known = resolve_in("gpt-oss-20b", &store).unwrap_err().to_string();
+        assert!(
+            known.ends_with("run `nmos models pull gpt-oss-20b`"),
+            "{known}"
         );
     }
 

@@ -3,14 +3,17 @@
 //!
 //! ```text
 //!   catalog    names -> what the file must be and where it can be had (configs/models.toml)
-//!   locate     a catalogue name or a path -> the file
+//!   hub        OWNER/REPO:QUANT -> a model's files, of a repository's or of those in the cache
+//!   locate     a name or a path -> the file
 //!   pull       a source -> staging -> checked -> in place
 //!   store      the cache directory and what has been checked in it
 //!   gguf       a file -> metadata and where each tensor lies
+//!   kind       metadata -> a model, or what else the file is for
 //!   arch       metadata -> the transformer's shape, every tensor checked; one table each
 //!   trial      a file that is new -> whether llama.cpp can open it, found by a child process
 //!   outline    metadata of any architecture -> which tensors come and go
 //!   blueprint  a file -> a layout for our own graphs, or an outline for llama.cpp's
+//!   inspect    a header -> what a file says of itself, for people and scripts
 //!   tokenizer  text <-> tokens
 //!   chat       turns of a conversation -> the prompt's tokens, by the model's own template
 //! ```
@@ -20,6 +23,9 @@ pub mod catalog;
 mod chat;
 pub mod gguf;
 pub mod hash;
+pub mod hub;
+pub mod inspect;
+mod kind;
 pub mod locate;
 mod outline;
 pub mod progress;
@@ -36,7 +42,9 @@ pub use arch::{
 pub use blueprint::Blueprint;
 pub use chat::{
     ChatError, ChatTemplate, Conversation, NO_TEMPLATE, TemplateError, TemplateSource, Turn,
+    stored_template,
 };
 pub use gguf::{Gguf, GgufError, TensorInfo};
+pub use kind::FileKind;
 pub use outline::Outline;
 pub use tokenizer::{TextError, TextStream, Tokenizer, VocabularyMismatch};

@@ -3,8 +3,10 @@
 //! ```text
 //!   models/
 //!     qwen2.5-coder-1.5b-instruct-q4_k_m.gguf    in place: whole, put there by a rename
+//!     hub/OWNER/REPO/<file>                      the same, of a hub's repository
 //!     .verified/<file>.toml                      size, time and SHA-256 of its last check
-//!     .staging/<name>/                           what an interrupted pull left behind
+//!     .staging/<name>/                           what an interrupted pull left behind; of a
+//!                                                hub's repository, .staging/hub/OWNER/REPO/...
 //!     .lock                                      held by whoever changes the cache
 //! ```
 //!
@@ -136,7 +138,17 @@ impl Store {
 
     /// Where pulls of `entry` keep what is unfinished.
     pub fn staging(&self, entry: &Entry) -> PathBuf {
-        self.dir.join(".staging").join(&entry.name)
+        // A hub's model has more than one name: its file has one.
+        let key = if entry.name.contains('/') {
+            &entry.file
+        } else {
+            &entry.name
+        };
+        self.staging_root().join(key)
+    }
+
+    pub(super) fn staging_root(&self) -> PathBuf {
+        self.dir.join(".staging")
     }
 
     /// Takes the cache for changing it.
@@ -184,26 +196,17 @@ impl Store {
 
     /// The parts of a split `entry` that are in place, in order.
     fn parts(&self, entry: &Entry) -> Result<Vec<PathBuf>, StoreError> {
-        let found = match fs::read_dir(&self.dir) {
-            Ok(found) => found,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(StoreError::io("list", &self.dir, e)),
-        };
-        let mut parts: Vec<_> = found
-            .filter_map(|item| item.ok())
-            .map(|item| item.path())
-            .filter(|path| {
-                SplitName::parse(path)
-                    .is_some_and(|name| name.undivided() == self.path(&entry.file))
-            })
-            .collect();
-        parts.sort();
-        Ok(parts)
+        let whole = self.path(&entry.file);
+        let dir = whole.parent().unwrap_or(&self.dir);
+        let of_entry =
+            |path: &PathBuf| SplitName::parse(path).is_some_and(|name| name.undivided() == whole);
+        let names = contents(dir)?.into_iter();
+        Ok(names.map(|name| dir.join(name)).filter(of_entry).collect())
     }
 
     /// The state of `entry` and the bytes of it that are on the disk.
     pub fn state(&self, entry: &Entry) -> Result<(State, u64), StoreError> {
-        let staged = || disk_bytes(&self.staging(entry));
+        let staged = || staged_bytes(&self.staging(entry));
         Ok(match self.presence(entry)? {
             Presence::Complete(files) => {
                 let bytes = files.iter().map(|f| disk_bytes(f)).sum();
@@ -235,7 +238,8 @@ impl Store {
     }
 
     fn record_path(&self, file: &Path) -> PathBuf {
-        let mut name = file.file_name().unwrap_or_default().to_owned();
+        let name = file.strip_prefix(&self.dir);
+        let mut name = name.unwrap_or(file).as_os_str().to_owned();
         name.push(".toml");
         self.dir.join(".verified").join(name)
     }
@@ -300,9 +304,23 @@ impl Store {
             }
         }
         let staging = self.staging(entry);
-        freed += disk_bytes(&staging);
+        freed += staged_bytes(&staging);
         remove_if_there(&staging).map_err(|e| StoreError::io("remove", &staging, e))?;
+        let place = self.path(&entry.file);
+        for path in [&staging, &place, &self.record_path(&place)] {
+            self.prune_above(path);
+        }
         Ok(freed)
+    }
+
+    /// Removes the folders above `path` that nothing is left in. One that stays is no fault.
+    pub(super) fn prune_above(&self, path: &Path) {
+        let above = path.ancestors().skip(1);
+        for folder in above.take_while(|folder| *folder != self.dir) {
+            if fs::remove_dir(folder).is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -315,6 +333,32 @@ pub(super) fn disk_bytes(path: &Path) -> u64 {
         Ok(meta) if meta.is_file() => meta.len(),
         _ => 0,
     }
+}
+
+/// Bytes that a directory of unfinished files takes: these are sparse.
+fn staged_bytes(path: &Path) -> u64 {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::read_dir(path).map_or(0, |items| {
+            items.flatten().map(|item| staged_bytes(&item.path())).sum()
+        }),
+        // A block is 512 bytes here, whatever the file system's are.
+        Ok(meta) if meta.is_file() => meta.len().min(meta.blocks() * 512),
+        _ => 0,
+    }
+}
+
+/// The names in a directory, in order; none where there is no directory. What is not UTF-8 is
+/// nothing of ours.
+pub(super) fn contents(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let found = match fs::read_dir(dir) {
+        Ok(found) => found,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(StoreError::io("list", dir, e)),
+    };
+    let names = found.filter_map(|item| item.ok()?.file_name().into_string().ok());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    Ok(names)
 }
 
 /// Removes a file or a whole directory; one that is not there is no error.

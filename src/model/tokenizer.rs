@@ -1,10 +1,19 @@
 //! Text to tokens and back, by the model's own vocabulary.
 
+use crate::ggml::ModelFiles;
 use crate::ggml::llama::{self, LlamaError, Load};
 use crate::ggml::model::{Model, TokenEntry};
 use crate::units::TokenId;
-use std::path::Path;
 use std::sync::Arc;
+
+/// Control tokens that llama.cpp takes for text, whatever the file says (harmony's).
+const HARMONY: [&[u8]; 5] = [
+    b"<|start|>",
+    b"<|message|>",
+    b"<|channel|>",
+    b"<|constrain|>",
+    b"<|end|>",
+];
 
 /// A model's vocabulary.
 #[derive(Clone)]
@@ -57,8 +66,8 @@ impl Tokenizer {
     ///
     /// # Errors
     /// Names the file and llama.cpp's reason.
-    pub fn open(path: &Path) -> Result<Self, LlamaError> {
-        Ok(Self::of(llama::load(path, Load::Vocabulary)?))
+    pub fn open(files: impl Into<ModelFiles>) -> Result<Self, LlamaError> {
+        Ok(Self::of(llama::load(files, Load::Vocabulary)?))
     }
 
     /// The vocabulary of a model that is loaded already.
@@ -129,7 +138,7 @@ impl Tokenizer {
         let count = i32::try_from(self.n_vocab()).unwrap_or(i32::MAX);
         let entries = (0..count).filter_map(|id| Some((id, self.model.entry(id)?)));
         entries
-            .filter(|(_, entry)| entry.is_control())
+            .filter(|(_, entry)| entry.is_control() || HARMONY.contains(&entry.text.as_slice()))
             .filter_map(|(id, entry)| Some((String::from_utf8(entry.text).ok()?, TokenId(id))))
             .collect()
     }
@@ -150,7 +159,7 @@ impl Tokenizer {
     }
 
     /// A token as the file writes it.
-    fn written(&self, token: TokenId) -> Option<String> {
+    pub(super) fn written(&self, token: TokenId) -> Option<String> {
         String::from_utf8(self.model.entry(token.0)?.text).ok()
     }
 

@@ -23,7 +23,7 @@
 //!
 //! After a failed read the pass ends, and its result is thrown away.
 
-use super::{OracleError, WidthClass};
+use super::{OpenError, OracleError, WidthClass};
 use crate::experts::{ExpertCounts, ExpertGroup, ExpertPlan, ExpertStore, Lru, Mixture, TableIdx};
 use crate::ggml::bare::{BareModel, WeightIdx};
 use crate::ggml::hook::{Hook, Reads as StepReads, Step, Then, Use};
@@ -109,7 +109,7 @@ impl Feed {
         experts: Option<(Mixture, ExpertPlan)>,
         reads: Reads,
         hub: &Arc<Hub>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, OpenError> {
         let files: Vec<PathBuf> = gguf.files.iter().map(|f| f.path.clone()).collect();
         let shards = catalogue_by_layer(&outline.layers);
         let find = |tensor: &str| {
@@ -142,7 +142,7 @@ impl Feed {
             }
             weights.push(of_shard);
         }
-        let experts = experts.map(|(mixture, plan)| -> anyhow::Result<ExpertStore> {
+        let experts = experts.map(|(mixture, plan)| -> Result<ExpertStore, OpenError> {
             let lru = Lru::new(mixture.groups.iter().map(ExpertGroup::experts));
             let groups = mixture.groups.clone();
             let store = ExpertStore::new(mixture.groups, plan.bytes, Box::new(lru))?;
@@ -400,7 +400,7 @@ fn place_resident(
     outline: &Outline,
     files: &[PathBuf],
     mut weight: impl FnMut(&str) -> Result<WeightIdx, OracleError>,
-) -> anyhow::Result<()> {
+) -> Result<(), OpenError> {
     let bytes = usize::try_from(Feed::resident_bytes(outline).0)?;
     let arena = Arena::new(bytes)?;
     let opened = files
@@ -418,9 +418,10 @@ fn place_resident(
             let offset = info.offset + start as u64;
             opened[info.file]
                 .read_exact_at(part, offset)
-                .map_err(|source| {
-                    let path = files[info.file].display();
-                    anyhow::anyhow!("{path}: reading {} failed: {source}", info.name)
+                .map_err(|why| OpenError::Tensor {
+                    path: files[info.file].clone(),
+                    tensor: info.name.clone(),
+                    why,
                 })?;
             region.part(start, part.len()).write(part);
         }

@@ -10,11 +10,13 @@
 //! Where the memory for experts holds those of a few tokens only, a pass is computed in pieces of
 //! as many, one after the other: within a width class that changes no bits.
 
+mod cells;
+
 use super::hooked::{Feed, HookedOptions};
 use super::logits::LogitPool;
 use super::{
-    GiveUp, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree, Trees,
-    WidthClass, check_width,
+    GiveUp, Logits, NodeIdx, OpenError, Oracle, OracleError, PassCost, PassOutput, TokenTree,
+    Trees, WidthClass, check_width,
 };
 use crate::experts::ExpertCounts;
 use crate::ggml::bare::BareModel;
@@ -27,6 +29,7 @@ use crate::model::{GgmlType, Gguf, Outline};
 use crate::river::{Plan, Reads, River};
 use crate::telemetry::Hub;
 use crate::units::Bytes;
+use cells::Cells;
 use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,8 +44,6 @@ const SEQUENCES: usize = 1 + MAX_LEAVES + MAX_PADDING;
 /// With fewer cells than this, attention has one order of sums for any number of queries. It
 /// changes at 512, and llama.cpp takes cells in runs of 256.
 const FEW_CELLS: usize = 256;
-/// llama.cpp rounds a context up to whole runs of so many tokens.
-const CELL_RUN: usize = 256;
 
 /// See the module's text.
 pub struct LlamaOracle {
@@ -102,7 +103,7 @@ impl LlamaOracle {
         outline: &Outline,
         setup: HookedOptions,
         hub: &Arc<Hub>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, OpenError> {
         Self::hooked_with(
             Reads::from(setup.read_sizes),
             model,
@@ -124,7 +125,7 @@ impl LlamaOracle {
         outline: &Outline,
         setup: HookedOptions,
         hub: &Arc<Hub>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, OpenError> {
         let model = Rc::new(model);
         let HookedOptions {
             ctx_tokens,
@@ -466,15 +467,12 @@ impl Oracle for LlamaOracle {
     }
 
     fn bytes_read(&self) -> u64 {
-        self.river().map_or(0, |river| {
-            let counters = river.counters();
-            counters.bytes() + counters.demanded_bytes()
-        })
+        self.river().map_or(0, |river| river.counters().all_bytes())
     }
 
     fn reading_us(&self) -> u64 {
         self.river()
-            .map_or(0, |river| river.counters().busy_ns() / 1000)
+            .map_or(0, |river| river.counters().reading_us())
     }
 
     fn hits_and_misses(&self) -> (u64, u64) {
@@ -491,69 +489,11 @@ impl Oracle for LlamaOracle {
     }
 }
 
-/// How many tokens a context holds, and how many of them can be committed: the rest is for the
-/// padding of passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cells {
-    all: usize,
-    committed: usize,
-}
-
-impl Cells {
-    fn new(model: &Model, ctx_tokens: usize) -> Self {
-        let arch = model.metadata("general.architecture");
-        let key = arch.map(|arch| format!("{arch}.rope.scaling.original_context_length"));
-        let original = key.and_then(|key| model.metadata(&key));
-        Self::within(ctx_tokens, original.and_then(|n| n.parse().ok()))
-    }
-
-    /// A model may rotate differently in a context that is longer than its `original` one. Padding
-    /// must not make a context that long.
-    fn within(ctx_tokens: usize, original: Option<usize>) -> Self {
-        let padding = WidthClass::BATCH.max;
-        let padded = (ctx_tokens + padding).next_multiple_of(CELL_RUN);
-        match original {
-            Some(original)
-                if ctx_tokens <= original && padded > original && original >= 2 * CELL_RUN =>
-            {
-                let all = original / CELL_RUN * CELL_RUN;
-                Self {
-                    all,
-                    committed: ctx_tokens.min(all - padding),
-                }
-            }
-            _ => Self {
-                all: ctx_tokens + padding,
-                committed: ctx_tokens,
-            },
-        }
-    }
-}
-
 fn options(ctx_tokens: usize, threads: usize) -> RunOptions {
     RunOptions {
         ctx_tokens,
         batch: WidthClass::BATCH.max,
         sequences: SEQUENCES,
         threads,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn padding_makes_no_context_longer_than_the_original_one() {
-        let cells = |ctx, original| {
-            let cells = Cells::within(ctx, original);
-            (cells.all, cells.committed)
-        };
-        assert_eq!(cells(4096, None), (4159, 4096));
-        assert_eq!(cells(4096, Some(4096)), (4096, 4033));
-        assert_eq!(cells(4000, Some(4096)), (4063, 4000));
-        assert_eq!(cells(2048, Some(4096)), (2111, 2048));
-        assert_eq!(cells(4097, Some(4096)), (4160, 4097));
-        assert_eq!(cells(300, Some(300)), (363, 300));
     }
 }

@@ -24,6 +24,7 @@ mod layer;
 mod llama;
 
 mod logits;
+mod open_error;
 #[cfg(test)]
 mod toy;
 mod tree;
@@ -36,6 +37,7 @@ pub use layer::{
 };
 pub use llama::LlamaOracle;
 pub use logits::{Logits, argmax};
+pub use open_error::OpenError;
 #[cfg(test)]
 pub use toy::ToyOracle;
 pub use tree::{NodeIdx, TokenTree, TreeNode};
@@ -66,7 +68,7 @@ impl WidthClass {
     /// Several tokens: all passes over prompts, and answers with a draft or with streaming.
     ///
     /// Measured with ggml's plain CPU kernels: the bits of a row change between 7 and 8 tokens,
-    /// and nowhere between 8 and 63 (`tests/width_class.rs`). Its kernels for repacked
+    /// and nowhere between 8 and 63 (`tests/engine/width_class.rs`). Its kernels for repacked
     /// weights make them depend on a row's place in the batch: no oracle uses those.
     pub const BATCH: Self = Self { min: 8, max: 63 };
 

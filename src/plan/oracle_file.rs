@@ -110,7 +110,7 @@ pub fn open_bare(gguf: &Gguf, blueprint: &mut Blueprint) -> Result<Option<BareMo
             why,
         },
     };
-    let bare = BareModel::open(gguf.path()).map_err(|error| fail(error.to_string()))?;
+    let bare = BareModel::open(gguf).map_err(|error| fail(error.to_string()))?;
     if let Some(why) = bare.model().obstacle() {
         return Err(fail(why.to_owned()));
     }

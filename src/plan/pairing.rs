@@ -46,8 +46,8 @@ pub fn check_draft(oracle: &Gguf, draft: &Gguf, ram: Option<Bytes>) -> Result<()
         return Ok(());
     }
     trial::admit(oracle, ram)?;
-    let theirs = Tokenizer::open(draft.path())?;
-    let ours = Tokenizer::open(oracle.path())?;
+    let theirs = Tokenizer::open(draft)?;
+    let ours = Tokenizer::open(oracle)?;
     ours.check_draft(&theirs)
         .map_err(|source| PlacementError::OtherTokens {
             oracle: oracle.path().to_owned(),

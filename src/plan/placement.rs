@@ -8,7 +8,8 @@ use crate::kv::KvMemory;
 use crate::ledger::Ledger;
 use crate::model::{Blueprint, Gguf};
 use crate::oracle::{
-    DeviceOptions, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, WidthClass,
+    DeviceOptions, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, OpenError, Oracle,
+    WidthClass,
 };
 use crate::river::ReadSizes;
 use crate::telemetry::Hub;
@@ -87,7 +88,7 @@ impl Placement {
         blueprint: &Blueprint,
         bare: Option<BareModel>,
         hub: &Arc<Hub>,
-    ) -> anyhow::Result<Box<dyn Oracle>> {
+    ) -> Result<Box<dyn Oracle>, OpenError> {
         let &Self {
             ctx_tokens,
             threads,
@@ -126,8 +127,7 @@ impl Placement {
             (Form::Resident, ..) => {
                 // Repacked weights give a token other bits by its place in a pass.
                 let (arch, n_vocab) = (index.architecture()?, index.n_tokens()?);
-                let model =
-                    llama::load_without_vocabulary(index.path(), arch, n_vocab, Layout::AsStored)?;
+                let model = llama::load_without_vocabulary(index, arch, n_vocab, Layout::AsStored)?;
                 let oracle = LlamaOracle::new(&model, ctx_tokens, threads, max_nodes)?;
                 Ok(Box::new(oracle.knowing(index)))
             }

@@ -1,7 +1,8 @@
 //! What has been read so far, and how fast: written by whoever reads, read by anyone.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Time of reading over which the present rate is averaged.
 const RATE_WINDOW: Duration = Duration::from_millis(250);
@@ -15,7 +16,20 @@ pub struct ReadCounters {
     /// Bytes a second over the last quarter of a second of reading.
     bytes_per_s: AtomicU64,
     demanded_bytes: AtomicU64,
+    reading: Mutex<ReadingTime>,
 }
+
+/// Time in which anybody reads: that of two who read at once counts once.
+#[derive(Debug, Default)]
+struct ReadingTime {
+    readers: usize,
+    /// Since when there have been readers without a gap.
+    since: Option<Instant>,
+    before: Duration,
+}
+
+/// Somebody reads, until this is dropped.
+pub(super) struct Reading(Arc<ReadCounters>);
 
 impl ReadCounters {
     /// Bytes of shards that arrived from the files.
@@ -44,6 +58,28 @@ impl ReadCounters {
         self.demanded_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes of shards and those read on demand.
+    pub fn all_bytes(&self) -> u64 {
+        self.bytes() + self.demanded_bytes()
+    }
+
+    /// Time in which at least one read was in flight, of a shard or on demand, in microseconds.
+    pub fn reading_us(&self) -> u64 {
+        let time = self.reading_time().until(Instant::now());
+        u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Notes that the caller has been reading since `since`.
+    pub(super) fn reading_since(self: &Arc<Self>, since: Instant) -> Reading {
+        self.reading_time().begin(since);
+        Reading(Arc::clone(self))
+    }
+
+    fn reading_time(&self) -> MutexGuard<'_, ReadingTime> {
+        // It is whole whatever its holder was doing.
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts a read that ended, and the time since the one before it.
     pub(super) fn add(&self, bytes: usize, busy: Duration) {
         let busy_ns = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
@@ -61,6 +97,32 @@ impl ReadCounters {
         self.cpu_ns.store(cpu_ns, Ordering::Relaxed);
         let bytes_per_s = (rate.gb_s() * 1e9) as u64;
         self.bytes_per_s.store(bytes_per_s, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.reading_time().end(Instant::now());
+    }
+}
+
+impl ReadingTime {
+    fn begin(&mut self, now: Instant) {
+        self.readers += 1;
+        self.since.get_or_insert(now);
+    }
+
+    fn end(&mut self, now: Instant) {
+        self.readers -= 1;
+        if self.readers == 0 {
+            self.before = self.until(now);
+            self.since = None;
+        }
+    }
+
+    fn until(&self, now: Instant) -> Duration {
+        let latest = self.since.map(|since| now.saturating_duration_since(since));
+        self.before + latest.unwrap_or_default()
     }
 }
 
@@ -96,6 +158,22 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_in_which_two_read_at_once_counts_once() {
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        let mut time = ReadingTime::default();
+        time.begin(start);
+        time.begin(start + ms(10));
+        time.end(start + ms(15));
+        assert_eq!(time.until(start + ms(18)), ms(18));
+        time.end(start + ms(20));
+        // Nobody reads.
+        assert_eq!(time.until(start + ms(30)), ms(20));
+        time.begin(start + ms(40));
+        time.end(start + ms(45));
+        assert_eq!(time.until(start + ms(50)), ms(25));
+    }
 
     #[test]
     fn a_rate_is_that_of_the_last_whole_window() {

@@ -260,7 +260,9 @@ impl River {
         let reader = self
             .demands
             .get_or_insert_with(|| DemandReader::open(files));
+        let reading = self.counters.reading_since(Instant::now());
         let read = reader.read(files, demands);
+        drop(reading);
         let waited = began.elapsed();
         self.waits.stall += waited;
         self.waits.demands += waited;

@@ -10,7 +10,7 @@
 //! somebody reads on demand ([`super::River::demand`]) it begins nothing new.
 
 use super::board::Board;
-use super::counters::{Rate, ReadCounters};
+use super::counters::{Rate, ReadCounters, Reading};
 use super::order::Order;
 use super::ring::Ring;
 use super::shard::{Extent, Shard, ShardIdx};
@@ -46,6 +46,8 @@ pub(super) struct Reader {
     rate: Rate,
     /// Since when reads have been under way without a gap, or the last of them ended.
     since: Instant,
+    /// While any are.
+    reading: Option<Reading>,
 }
 
 /// A shard on its way.
@@ -79,6 +81,7 @@ impl Reader {
             first_seq: 0,
             rate: Rate::default(),
             since: Instant::now(),
+            reading: None,
         }
     }
 
@@ -117,7 +120,18 @@ impl Reader {
         if self.queue.in_flight() == 0 {
             self.since = Instant::now();
         }
-        self.queue.submit()
+        let submitted = self.queue.submit();
+        self.note_reading();
+        submitted
+    }
+
+    /// Counts the time while reads are in flight.
+    fn note_reading(&mut self) {
+        if self.queue.in_flight() == 0 {
+            self.reading = None;
+        } else if self.reading.is_none() {
+            self.reading = Some(self.counters.reading_since(self.since));
+        }
     }
 
     /// Chooses shards for as long as there is memory and the queue is not full.
@@ -165,6 +179,7 @@ impl Reader {
         let bytes = finished.as_ref().map_or(0, |progress| progress.bytes);
         self.counters.add(bytes, busy);
         self.rate.add(bytes, busy);
+        self.note_reading();
         if let Some(seq) = finished?.whole {
             let index = usize::try_from(seq - self.first_seq).unwrap_or(usize::MAX);
             if let Some(item) = self.loading.get_mut(index) {

@@ -18,6 +18,7 @@
 //! the shipped weights can be read by a person: see [`Reader::update`].
 
 use super::facts::{Facts, Line};
+use crate::prefix::common_prefix;
 
 /// Tokens that are read from the start of a text.
 pub const MAX_TOKENS: usize = 600;
@@ -89,7 +90,7 @@ impl Reader {
     /// `p0 WORD` to `p3 WORD` (first words of the text); `s PREF` (first four characters of a
     /// longer word); `x SIGNS`; `n` and `n+` (line break, the latter with indentation).
     pub fn update(&mut self, text: &str, sink: &mut impl Sink) {
-        let same = common_prefix(self.text.as_bytes(), text.as_bytes());
+        let same = common_bytes(self.text.as_bytes(), text.as_bytes());
         if same == text.len() && same == self.text.len() {
             return;
         }
@@ -206,18 +207,9 @@ fn next_token(text: &str, from: usize) -> Option<(Kind, usize, usize)> {
     Some((kind, start, len.map_or(text.len(), |len| start + len)))
 }
 
-/// How many bytes two texts have in common at their start.
-fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+/// How many bytes two texts have in common at their start, compared by blocks.
+fn common_bytes(a: &[u8], b: &[u8]) -> usize {
     const BLOCK: usize = 64;
-    let blocks = a
-        .chunks_exact(BLOCK)
-        .zip(b.chunks_exact(BLOCK))
-        .take_while(|(a, b)| a == b)
-        .count();
-    let at = blocks * BLOCK;
-    at + a[at..]
-        .iter()
-        .zip(&b[at..])
-        .take_while(|(a, b)| a == b)
-        .count()
+    let at = BLOCK * common_prefix(a.chunks_exact(BLOCK), b.chunks_exact(BLOCK));
+    at + common_prefix(&a[at..], &b[at..])
 }

@@ -2,6 +2,7 @@
 
 use crate::ggml::ThreadsUsed;
 use crate::oracle::{GiveUp, Oracle, OracleError, PassCost, PassOutput, TokenTree, WidthClass};
+use crate::prefix::common_prefix;
 use crate::units::TokenId;
 
 /// An oracle together with the tokens that it has committed.
@@ -47,11 +48,7 @@ impl Cache {
 
     /// How many leading tokens of `prompt` are committed.
     pub(super) fn common(&self, prompt: &[TokenId]) -> usize {
-        self.tokens
-            .iter()
-            .zip(prompt)
-            .take_while(|(a, b)| a == b)
-            .count()
+        common_prefix(&self.tokens, prompt)
     }
 
     /// Lets passes be given up: see [`Oracle::give_up_when`].

@@ -104,7 +104,9 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oracle::OpenError;
     use crate::session::SessionError;
+    use std::io;
     use std::sync::Arc;
 
     #[test]
@@ -137,7 +139,7 @@ mod tests {
             "{heard:?}"
         );
         let failed = Clients::default();
-        let no_model = SessionError::Load(anyhow::anyhow!("no model"));
+        let no_model = SessionError::Load(OpenError::Io(io::Error::other("no model")).into());
         failed.tell_all(Event::Fatal(Arc::new(no_model)));
         failed.end();
         // Their channel closes after that.

@@ -12,7 +12,7 @@ use super::anticipation::{Anticipation, Work, is_far_enough};
 use super::cache::Cache;
 use super::decoder::Decoder;
 use super::figures::Figures;
-use super::prompt::Prompt;
+use super::prompt::{Around, Prompt};
 use super::stakes::{Extent, Typed};
 use crate::model::TextError;
 use crate::telemetry::{CadenceView, Hub};
@@ -154,7 +154,7 @@ impl Composition {
         } else if paused {
             self.answer_ahead(whole, cache)
         } else {
-            self.read_ahead(cache)
+            self.read_ahead(whole, cache)
         }?;
         let typed = self.typed(tokens);
         Some(Anticipation { work, typed })
@@ -162,17 +162,10 @@ impl Composition {
 
     /// The prompt as it is, which has `whole` tokens.
     fn typed(&mut self, whole: usize) -> Typed {
-        // Of a letter: a template may refuse an empty prompt.
-        let head = self.conversation.stable("x").map_or(0, |head| head.len());
-        let short = self.conversation.whole("x");
-        let around = short.map_or(head, |short| short.len().saturating_sub(1));
+        let Around { head, tail } = self.conversation.around();
         Typed {
             composer: self.composer.clone(),
-            extent: Extent {
-                head,
-                whole,
-                tail: around.saturating_sub(head),
-            },
+            extent: Extent { head, whole, tail },
         }
     }
 
@@ -194,9 +187,10 @@ impl Composition {
         Answer::new(whole, label, Arc::clone(&self.rules))
     }
 
-    /// Reads what more typing will not change, where there is enough of it.
-    fn read_ahead(&mut self, cache: &mut Cache) -> Option<Work> {
-        let stable = self.conversation.stable(self.composer.text()).ok()?;
+    /// Reads what more typing will not change of the `whole` prompt, where there is enough of it.
+    fn read_ahead(&mut self, whole: Vec<TokenId>, cache: &mut Cache) -> Option<Work> {
+        let stable = self.conversation.stable(self.composer.text(), whole);
+        let stable = stable.ok()?;
         let common = cache.common(&stable);
         if stable.len() < common + EAGER_TOKENS {
             return None;

@@ -9,6 +9,7 @@
 //! or `Failed`, also where it was cancelled, and has no `Submitted` where that was before its turn;
 //! where the session ends first, the channel closes.
 
+use super::load_error::{LoadError, WithCauses};
 use super::request::{RequestError, RequestId};
 use crate::oracle::OracleError;
 use crate::speculate::{DraftError, DraftOpenError};
@@ -84,6 +85,6 @@ pub enum SessionError {
     #[error("no thread for the session: {0}")]
     Thread(#[source] io::Error),
     /// The models cannot be loaded. Says all causes at once.
-    #[error("{0:#}")]
-    Load(anyhow::Error),
+    #[error("{}", WithCauses(.0))]
+    Load(LoadError),
 }

@@ -2,10 +2,11 @@
 
 use super::deferred_draft::DeferredDraft;
 use super::intent_backlog::IntentBacklog;
+use super::load_error::Unloaded;
 use super::options::EngineOptions;
 use super::overlap::{DraftCores, OnDevice};
 use crate::ledger::{Ledger, Owner};
-use crate::model::{Blueprint, ChatTemplate, Tokenizer};
+use crate::model::{Blueprint, ChatTemplate, Tokenizer, stored_template};
 use crate::oracle::Oracle;
 use crate::plan::{DraftChoice, Form, Placement, Planner};
 use crate::scout::HeuristicScout;
@@ -15,9 +16,6 @@ use crate::telemetry::{Hub, Phase};
 use crate::units::{Bytes, TokenId};
 use std::panic::resume_unwind;
 use std::sync::Arc;
-
-/// The file's chat template.
-pub const TEMPLATE_KEY: &str = "tokenizer.chat_template";
 
 /// All that a session works with.
 pub(super) struct Loaded {
@@ -37,13 +35,12 @@ pub(super) struct Loaded {
 /// Loads everything, saying in `hub` what is under way.
 ///
 /// # Errors
-/// In a user's words: what, which file, what to do. [`Ended`](super::intent_backlog::Ended) where
-/// `backlog` hears between two stages that the session is to end.
+/// What failed; or `backlog` heard between two stages that the session is to end.
 pub(super) fn load(
     options: &EngineOptions,
     hub: &Arc<Hub>,
     backlog: &mut IntentBacklog,
-) -> anyhow::Result<Loaded> {
+) -> Result<Loaded, Unloaded> {
     let mut begin = |what: &str| {
         hub.update(|s| s.phase = Phase::Loading(what.to_owned()));
         backlog.listen()
@@ -57,7 +54,7 @@ pub(super) fn load(
     begin("oracle")?;
     let (tokenizer, oracle, placement) = std::thread::scope(|scope| {
         let vocabulary = match blueprint {
-            Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(index.path()))),
+            Blueprint::Layers(_) => Some(scope.spawn(|| Tokenizer::open(index))),
             // llama.cpp has the model open, with its vocabulary.
             Blueprint::Graph(_) => None,
         };
@@ -71,7 +68,7 @@ pub(super) fn load(
             (None, Some(model)) => Tokenizer::of(model),
             (None, None) => unreachable!("a model without a thread for its vocabulary is open"),
         };
-        Ok::<_, anyhow::Error>((tokenizer, oracle, placement))
+        Ok::<_, Unloaded>((tokenizer, oracle, placement))
     })?;
     // What the user can remedy is told; how memory is best used is for `nmos plan` and the log.
     let left_out = placement.draft.left_out();
@@ -81,7 +78,7 @@ pub(super) fn load(
     notices.extend(system::threads_notice(options.threads));
     let template = ChatTemplate::new(
         &tokenizer,
-        index.str(TEMPLATE_KEY)?,
+        stored_template(index)?,
         options.chat_template.as_deref(),
         system::local_time(),
     )?;

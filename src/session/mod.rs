@@ -30,6 +30,7 @@ mod inbox;
 mod intent;
 mod intent_backlog;
 mod load;
+mod load_error;
 mod options;
 mod overlap;
 mod prompt;
@@ -44,14 +45,15 @@ pub use clients::{ClientId, Clients};
 pub use event::{DraftFailure, Event, Notice, RequestEvent, SessionError};
 pub use handle::{EngineEnd, EngineHandle};
 pub use intent::{Intent, SessionEnded, Stamped};
-pub use load::TEMPLATE_KEY;
+pub use load_error::LoadError;
 pub use options::EngineOptions;
 pub use request::{Message, MessagesError, Params, Request, RequestError, RequestId, Role};
 
 use crate::telemetry::Phase;
 use crate::typing::{Clock, MonotonicClock};
 use engine::Engine;
-use intent_backlog::{Ended, IntentBacklog};
+use intent_backlog::IntentBacklog;
+use load_error::Unloaded;
 use std::sync::Arc;
 
 /// Starts a session.
@@ -77,10 +79,9 @@ fn conduct(options: &EngineOptions, end: &EngineEnd, clock: Arc<dyn Clock>) {
             }
             Engine::new(loaded, options, end, clock).run(backlog.heard, options.draft_waits);
         }
-        // Whoever asked for the end knows of it.
-        Err(error) if error.is::<Ended>() => {}
-        Err(error) => {
-            let error = SessionError::Load(error);
+        Err(Unloaded::Ended) => {}
+        Err(Unloaded::Failed(error)) => {
+            let error = SessionError::Load(*error);
             let why = error.to_string();
             end.hub.update(|s| s.phase = Phase::Failed(why));
             end.clients.tell_all(Event::Fatal(Arc::new(error)));

@@ -19,6 +19,7 @@
 use super::inbox::{Inbox, Waits};
 use crate::oracle::WidthClass;
 use crate::plan::PassTimes;
+use crate::prefix::common_prefix;
 use crate::typing::Composer;
 use std::rc::Rc;
 
@@ -74,7 +75,7 @@ impl Stakes {
             Waits::Text { after, entered } => (after, entered),
         };
         let (old, new) = (self.typed.composer.text(), after.as_str());
-        let same = common_chars(old, new);
+        let same = common_prefix(old.chars(), new.chars());
         if self.reads == Reads::Whole && old == new {
             // Enter asks for just this pass.
             return false;
@@ -108,10 +109,6 @@ impl Stakes {
     fn pass_ms(&self, tokens: usize) -> f64 {
         self.times.ms(tokens.max(self.class.min), self.class)
     }
-}
-
-fn common_chars(a: &str, b: &str) -> usize {
-    a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]

@@ -14,11 +14,11 @@
 use super::guess::Guess;
 use super::sampler::Sampler;
 use super::tree::{DraftIdx, DraftTree};
-use crate::drafter_id::DrafterId;
 use crate::ggml::llama::LlamaError;
 use crate::oracle::{NodeIdx, PassOutput, TokenTree};
 use crate::plan::DecodeTimes;
 use crate::units::TokenId;
+use crate::vocabulary::DrafterId;
 
 /// What asking a drafter costs.
 #[derive(Clone, Debug)]

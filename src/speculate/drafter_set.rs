@@ -12,9 +12,9 @@ use super::drafters::REGISTRY;
 use super::guess::Guess;
 use super::sampler::Sampler;
 use super::tree::{DraftIdx, DraftTree, Source};
-use crate::drafter_id::DrafterId;
 use crate::plan::DecodeTimes;
 use crate::units::TokenId;
+use crate::vocabulary::DrafterId;
 
 /// See the module's text.
 pub(super) struct DrafterSet(Vec<Entry>);

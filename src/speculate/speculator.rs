@@ -16,10 +16,9 @@ use super::limits::DraftLimits;
 use super::sampler::Sampler;
 use super::sizing::Sizing;
 use super::tree::{Cut, DraftIdx, DraftTree};
-use crate::drafter_id::DrafterId;
 use crate::oracle::{PassCost, WidthClass};
 use crate::units::TokenId;
-use crate::vocabulary::Label;
+use crate::vocabulary::{DrafterId, Label};
 
 /// See the module's text.
 pub struct Speculator {

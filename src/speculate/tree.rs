@@ -19,9 +19,9 @@
 
 use super::asked::Asked;
 use super::guess::Guess;
-use crate::drafter_id::DrafterId;
 use crate::oracle::{NodeIdx, TokenTree, TreeNode};
 use crate::units::TokenId;
+use crate::vocabulary::DrafterId;
 
 /// A node's place in a [`DraftTree`]: not the same as in a cut of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,7 +9,7 @@
 //! it was right. Rates are over judged guesses, since a node below a rejected one says nothing
 //! about the drafter; of `b` and `e`, at most one can be right.
 
-use crate::drafter_id::DrafterId;
+use crate::vocabulary::DrafterId;
 
 /// How speculation fares in the answer under way, or in the last one.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -184,7 +184,7 @@ fn grow<T: Clone + Default>(entries: &mut Vec<T>, at: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drafter_id::Marks;
+    use crate::vocabulary::Marks;
 
     const MODEL: DrafterId = DrafterId::new(&Marks {
         name: "model",

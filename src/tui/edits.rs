@@ -11,6 +11,7 @@
 //! Invariant: applying the edits to `before` gives `after`, text and cursor, whatever the
 //! two are. Positions count Unicode scalar values. Linear in the length of the text.
 
+use crate::prefix::common_prefix;
 use crate::typing::Edit;
 
 /// A text and a cursor in it.
@@ -28,9 +29,9 @@ pub fn edits(before: &TextState, after: &TextState, paste: bool) -> Vec<Edit> {
     let mut edits = Vec::new();
     let mut cursor = before.cursor;
     if old != new {
-        let prefix = common(old.iter(), new.iter());
+        let prefix = common_prefix(old, new);
         let around = |prefix: usize| {
-            let suffix = common(old[prefix..].iter().rev(), new[prefix..].iter().rev());
+            let suffix = common_prefix(old[prefix..].iter().rev(), new[prefix..].iter().rev());
             (prefix, suffix)
         };
         // Of the equally short readings of "aa" -> "aaa", the one that happened is at the
@@ -68,10 +69,6 @@ pub fn edits(before: &TextState, after: &TextState, paste: bool) -> Vec<Edit> {
         edits.push(Edit::Cursor { pos: after.cursor });
     }
     edits
-}
-
-fn common<'a>(a: impl Iterator<Item = &'a char>, b: impl Iterator<Item = &'a char>) -> usize {
-    a.zip(b).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]

@@ -47,7 +47,9 @@ pub use prompt::{clean, clean_line};
 pub use recording::Recording;
 pub use replay::Player;
 pub use term::give_back as give_terminal_back;
+pub use text::{count, fit};
 pub use theme::{ColorDepth, ThemeError, ThemeLoader};
+pub use wrap::wrap_line;
 
 use crate::session::EngineHandle;
 use anyhow::{Context as _, bail};

@@ -11,13 +11,13 @@ use super::invocation::{Invocation, Run, engine_options, tell_threads};
 use crate::config::Settings;
 use crate::experts::ExpertGroup;
 use crate::ledger::{Figure, Ledger};
-use crate::model::{Blueprint, ChatTemplate, Gguf, Tokenizer};
+use crate::model::{Blueprint, ChatTemplate, Gguf, Tokenizer, stored_template};
 use crate::plan::{
     self, Checked, DevicePlacement, Forecast, Forecasts, OracleFile, Placement, Planner, TreeSize,
     Vram,
 };
 use crate::river::Shard;
-use crate::session::{self, EngineOptions};
+use crate::session::EngineOptions;
 use crate::system;
 use crate::system::measure::disk;
 use crate::units::Bytes;
@@ -291,8 +291,8 @@ fn nodes_from(placement: &Placement, tree: TreeSize) -> NodesFrom {
 
 /// The form that prompts will have: tried out, as a session does it.
 fn chat_template(gguf: &Gguf, options: &EngineOptions) -> anyhow::Result<String> {
-    let tokenizer = Tokenizer::open(gguf.path())?;
-    let own = gguf.str(session::TEMPLATE_KEY)?;
+    let tokenizer = Tokenizer::open(gguf)?;
+    let own = stored_template(gguf)?;
     let asked = options.chat_template.as_deref();
     let template = ChatTemplate::new(&tokenizer, own, asked, system::local_time())?;
     let mut words = template.source().to_string();

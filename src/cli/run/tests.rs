@@ -3,7 +3,7 @@
 use super::*;
 use crate::cli::Command;
 use crate::cli::args::Cli;
-use crate::oracle::OracleError;
+use crate::oracle::{OpenError, OracleError};
 use crate::session::{
     ClientId, EngineEnd, EngineHandle, Intent, Message, Notice, Params, RequestError, RequestId,
     Sampling, SessionError,
@@ -219,7 +219,8 @@ fn an_error_keeps_the_text_and_fails() {
 #[test]
 fn models_that_do_not_load_fail() {
     let engine = engine(|script| {
-        let error = SessionError::Load(anyhow!("m.gguf is not a model"));
+        let error =
+            SessionError::Load(OpenError::Io(io::Error::other("m.gguf is not a model")).into());
         script.all(Event::Fatal(Arc::new(error)));
     });
     let ran = run(engine, true, &crossbeam_channel::never());

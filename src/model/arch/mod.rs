@@ -23,8 +23,8 @@
 //! ```
 //!
 //! One more takes a file like `qwen3.rs` and a place in [`Arch::ALL`]; what its layers have that
-//! no other's do, a [`Slot`] and its use in the graph. `tests/tiny_parity.rs` compares it with
-//! llama.cpp once its likeness is listed there.
+//! no other's do, a [`Slot`] and its use in the graph. `tests/engine/tiny_parity.rs` compares it
+//! with llama.cpp once its likeness is listed there.
 //!
 //! Every tensor's shape is checked here, since ggml aborts the process on a wrong one.
 //!

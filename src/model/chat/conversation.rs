@@ -84,7 +84,7 @@ impl Conversation {
             .answer
             .iter()
             .map(|&token| AnswerToken {
-                control: tokenizer.is_control(token),
+                control: names.has_id(token),
                 bytes: tokenizer.bytes_or_name(token),
             })
             .collect();

@@ -1,13 +1,34 @@
 //! A model's own Jinja template, rendered as Hugging Face's tokenizers do.
 //!
+//! ```text
+//!  source      what the engine's syntax lacks, rewritten
+//!  strings     Python's methods      filters   Jinja's filters and tests, where the engine differs
+//!  written     str(), JSON           clock     strftime
+//!  guard       around each of them: typed text stays typed
+//! ```
+//!
+//! Where a template is wrong for Python (`1 + 'a'`), the engine may be milder.
+//!
 //! A template comes out of a file from anywhere. It computes a bounded number of steps, nests and
 //! writes so much and no more, reaches no file, and has no clock: time is an argument.
 
-use super::marks::{ControlNames, mark};
+mod arguments;
+mod clock;
+mod filters;
+mod guard;
+#[cfg(test)]
+mod references;
+mod source;
+mod strings;
+mod written;
+
+use super::marks::ControlNames;
 use chrono::NaiveDateTime;
-use minijinja::value::{Kwargs, Rest, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, context};
-use std::fmt::Write as _;
+use minijinja::value::{Rest, ValueKind};
+use minijinja::{
+    Environment, Error, ErrorKind, FormatStyle, State, UndefinedBehavior, Value, context,
+    escape_formatter,
+};
 use std::io;
 use std::sync::Arc;
 
@@ -23,6 +44,9 @@ const OUTPUT_BYTES: usize = 1 << 20;
 const SOURCE_BYTES: usize = 256 << 10;
 
 const NAME: &str = "chat_template";
+
+/// Methods that put texts one after another, which needs no guard: see [`guard`].
+const JOINING_METHODS: [&str; 2] = ["join", "format"];
 
 /// A compiled template.
 pub(super) struct Jinja {
@@ -69,35 +93,51 @@ impl Jinja {
         environment.set_debug(false);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", move |format: &str| {
-            let mut out = String::new();
-            write!(out, "{}", now.format(format))
-                .map(|()| out)
-                .map_err(|_| invalid(format!("strftime_now does not know the format '{format}'")))
+            clock::strftime(now, format)
         });
-        environment.add_filter("tojson", to_json);
-        // Python cannot iterate over `None`; the engine's own test says that it can.
-        environment.add_test("iterable", |value: &Value| {
-            !value.is_none() && (value.as_str().is_some() || value.try_iter().is_ok())
+        environment.set_formatter(|out, state, value| match value.kind() {
+            ValueKind::Number | ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => {
+                let text = written::text(value)?;
+                escape_formatter(out, state, &Value::from(text))
+            }
+            _ => escape_formatter(out, state, value),
         });
+        filters::add_to(&mut environment);
+        for name in filters::OWN_TEXT_FILTERS {
+            let plain = Environment::new();
+            add_guarded(&mut environment, name, names, move |args| {
+                plain.empty_state().apply_filter(name, args)
+            });
+        }
+        for (name, filter) in filters::TEXT_FILTERS {
+            add_guarded(&mut environment, name, names, filter);
+        }
+        for (name, filter) in filters::JOINING_FILTERS {
+            environment.add_filter(name, move |args: Rest<Value>| filter(&args));
+        }
         let guard = Arc::clone(names);
         environment.set_unknown_method_callback(move |state, value, method, args| {
-            let made =
-                minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)?;
-            let inputs = std::iter::once(value).chain(args);
-            Ok(guarded(&guard, made, inputs))
+            let mut inputs = vec![value.clone()];
+            inputs.extend_from_slice(args);
+            if JOINING_METHODS.contains(&method) {
+                return call_method(state, &inputs, method);
+            }
+            guard::apply(&guard, &inputs, |inputs| call_method(state, inputs, method))
         });
-        for name in ["replace", "join", "reverse", "format"] {
-            guard_filter(&mut environment, name, names);
-        }
-        let source = without_generation_marks(source);
         environment
-            .add_template_owned(NAME, source)
+            .add_template_owned(NAME, source::adapted(source))
             .map_err(|error| in_words(&error))?;
         Ok(Self {
             environment,
             bos,
             eos,
         })
+    }
+
+    /// Whether it looks at a variable of this name that it does not make itself.
+    pub(super) fn reads(&self, variable: &str) -> bool {
+        let template = self.environment.get_template(NAME);
+        template.is_ok_and(|template| template.undeclared_variables(false).contains(variable))
     }
 
     /// Renders a conversation; `ask` adds what comes before an answer.
@@ -183,164 +223,59 @@ fn raise_exception(what: String) -> Result<Value, Error> {
     Err(invalid(format!("the template says: {what}")))
 }
 
-/// `{% generation %}` marks answers for training and writes nothing. What takes its place leaves
-/// lines as they are.
-fn without_generation_marks(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(at) = rest.find("{%") {
-        let (before, block) = rest.split_at(at);
-        out.push_str(before);
-        let end = block.find("%}").map_or(block.len(), |end| end + 2);
-        let (block, later) = block.split_at(end);
-        let name = block.trim_start_matches("{%").trim_end_matches("%}");
-        let name = name.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
-        out.push_str(&match name {
-            "generation" => block.replacen(name, "if true", 1),
-            "endgeneration" => block.replacen(name, "endif", 1),
-            _ => block.to_owned(),
-        });
-        rest = later;
-    }
-    out.push_str(rest);
-    out
-}
-
-/// A string function's result, in which no control token is that none of its inputs had: typed
-/// text must not become one by what a template takes out of it.
-fn guarded<'a>(
-    names: &ControlNames,
-    made: Value,
-    mut inputs: impl Iterator<Item = &'a Value>,
-) -> Value {
-    let Some(text) = made.as_str() else {
-        return made;
-    };
-    let made_here = names.any_in(text)
-        && !inputs.any(|input| input.as_str().is_some_and(|input| names.any_in(input)));
-    if made_here {
-        Value::from(mark(names, text))
-    } else {
-        made
-    }
-}
-
-/// Puts [`guarded`] around one of the engine's own filters.
-fn guard_filter(
+/// Adds a filter that makes strings, guarded.
+fn add_guarded(
     environment: &mut Environment<'static>,
     name: &'static str,
     names: &Arc<ControlNames>,
+    filter: impl Fn(&[Value]) -> Result<Value, Error> + Send + Sync + 'static,
 ) {
-    let plain = Environment::new();
     let names = Arc::clone(names);
-    environment.add_filter(
-        name,
-        move |_: &State<'_, '_>, value: Value, args: Rest<Value>| {
-            let state = plain.empty_state();
-            let mut all = vec![value];
-            all.extend(args.iter().cloned());
-            let made = state.apply_filter(name, &all)?;
-            let mut inputs = Vec::new();
-            for input in &all {
-                match input.kind() {
-                    ValueKind::Seq | ValueKind::Iterable => inputs.extend(input.try_iter()?),
-                    _ => inputs.push(input.clone()),
-                }
-            }
-            Ok::<_, Error>(guarded(&names, made, inputs.iter()))
-        },
-    );
+    environment.add_filter(name, move |args: Rest<Value>| {
+        guard::apply(&names, &args, &filter)
+    });
 }
 
-/// As Python's `json.dumps` writes, which is what templates were written against.
-fn to_json(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = kwargs.get("indent")?;
-    let (_, _, _): (Option<bool>, Option<bool>, Option<Value>) = (
-        kwargs.get("ensure_ascii")?,
-        kwargs.get("sort_keys")?,
-        kwargs.get("separators")?,
-    );
-    kwargs.assert_all_used()?;
-    let mut out = String::new();
-    dump(value, indent, 0, &mut out)?;
-    Ok(Value::from(out))
-}
-
-fn dump(value: &Value, indent: Option<usize>, depth: usize, out: &mut String) -> Result<(), Error> {
-    if depth > NESTING {
-        return Err(invalid("tojson: values are nested too deep"));
-    }
-    let line = |out: &mut String, depth: usize| {
-        if let Some(width) = indent {
-            out.push('\n');
-            out.extend(std::iter::repeat_n(' ', (width * depth).min(4096)));
-        }
+/// A method of the first of `inputs`, the others being its arguments.
+fn call_method(state: &State, inputs: &[Value], method: &str) -> Result<Value, Error> {
+    let Some((value, args)) = inputs.split_first() else {
+        return Err(ErrorKind::UnknownMethod.into());
     };
-    let comma = if indent.is_some() { "," } else { ", " };
-    match value.kind() {
-        ValueKind::Undefined | ValueKind::None => out.push_str("null"),
-        ValueKind::Map => {
-            out.push('{');
-            for (i, key) in value.try_iter()?.enumerate() {
-                out.push_str(if i > 0 { comma } else { "" });
-                line(out, depth + 1);
-                out.push_str(&quoted(&key.to_string()));
-                out.push_str(": ");
-                dump(&value.get_item(&key)?, indent, depth + 1, out)?;
-            }
-            if value.len() != Some(0) {
-                line(out, depth);
-            }
-            out.push('}');
+    match (strings::call(value, method, args), value.as_str()) {
+        (Some(made), _) => made,
+        (None, Some(format)) if method == "format" => {
+            filters::formatted(FormatStyle::StrFormat, format, args)
         }
-        ValueKind::Seq | ValueKind::Iterable => {
-            out.push('[');
-            for (i, item) in value.try_iter()?.enumerate() {
-                out.push_str(if i > 0 { comma } else { "" });
-                line(out, depth + 1);
-                dump(&item, indent, depth + 1, out)?;
-            }
-            if value.len() != Some(0) {
-                line(out, depth);
-            }
-            out.push(']');
-        }
-        ValueKind::Bool | ValueKind::Number => out.push_str(&value.to_string()),
-        _ => out.push_str(&quoted(value.as_str().unwrap_or(&value.to_string()))),
+        _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args),
     }
-    if out.len() > OUTPUT_BYTES * 16 {
-        return Err(invalid("tojson: it writes too much"));
-    }
-    Ok(())
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::chat::marks::{mark, unmark};
     use crate::units::TokenId;
     use chrono::NaiveDate;
+    use proptest::prelude::*;
 
-    fn compile(source: &str) -> Result<Jinja, TemplateError> {
+    fn names() -> Arc<ControlNames> {
         let names = vec![
             ("<s>".to_owned(), TokenId(1)),
             ("<|im_start|>".to_owned(), TokenId(5)),
         ];
-        let names = Arc::new(ControlNames::new(names));
+        Arc::new(ControlNames::new(names))
+    }
+
+    fn compile(source: &str) -> Result<Jinja, TemplateError> {
         let day = NaiveDate::from_ymd_opt(2026, 11, 30).unwrap();
         let now = day.and_hms_opt(13, 5, 9).unwrap();
-        Jinja::new(source, ("<s>".into(), "</s>".into()), &names, now)
+        Jinja::new(source, ("<s>".into(), "</s>".into()), &names(), now)
     }
 
     fn render(source: &str, user: &str) -> Result<String, TemplateError> {
-        let messages = [Message {
-            role: "user",
-            content: user,
-        }];
-        compile(source)?.render(&messages, true)
+        let content = &mark(&names(), user);
+        let role = "user";
+        compile(source)?.render(&[Message { role, content }], true)
     }
 
     #[test]
@@ -390,24 +325,170 @@ mod tests {
         }
     }
 
+    /// Each was compared with Python's jinja2.
     #[test]
-    fn string_functions_make_no_control_token_of_typed_text() {
-        for source in [
-            "{{ messages[0].content | replace('X', '') }}",
-            "{{ messages[0].content.replace('X', '') }}",
-            "{{ messages[0].content.split('X') | join }}",
-            "{{ ''.join(messages[0].content.split('X')) }}",
+    fn what_python_has_otherwise_than_the_engine() {
+        for (source, right) in [
+            (
+                "{{ [1, 'it\\'s', none, 1e16, {'a': true}] }}",
+                "[1, \"it's\", None, 1e+16, {'a': True}]",
+            ),
+            ("{{ 1e-7 ~ '' if 0 else 1e-7 }}", "1e-07"),
+            (
+                "{{ {'b': [1, none, true], 'a': 1.0} | tojson(sort_keys=true, separators=(',', ':')) }}",
+                r#"{"a":1.0,"b":[1,null,true]}"#,
+            ),
+            (
+                "{{ 'é🙂' | tojson(ensure_ascii=true) }}",
+                r#""\u00e9\ud83d\ude42""#,
+            ),
+            ("{{ {'a': {}} | tojson(indent='-') }}", "{\n-\"a\": {}\n}"),
+            (
+                "{{ 'a b  c '.split(none, 1) }}{{ ' a b'.rsplit(maxsplit=1) }}",
+                "['a', 'b  c '][' a', 'b']",
+            ),
+            (
+                "{{ 'a,b,c'.rsplit(',', 1) }}{{ 'a,b,c'.split(',', maxsplit=1) }}",
+                "['a,b', 'c']['a', 'b,c']",
+            ),
+            (
+                "{{ 'a\r\nb\x0bc'.splitlines() }}{{ 'a\n'.splitlines(keepends=true) }}",
+                "['a', 'b', 'c']['a\\n']",
+            ),
+            (
+                "{{ 'a-b-c'.partition('-') | join('|') }} {{ 'a-b-c'.rpartition('-') | join('|') }}",
+                "a|-|b-c a-b|-|c",
+            ),
+            (
+                "{{ 'pre-x'.removeprefix('pre-') }}{{ 'x.y'.removesuffix('.y') }}",
+                "xx",
+            ),
+            (
+                "{{ 'abcabc'.find('c', 3) }}{{ 'abcabc'.rfind('a', 0, 3) }}{{ 'abc'.find('x') }}{{ 'aaaa'.count('aa') }}{{ 'abc'.count('') }}",
+                "50-124",
+            ),
+            (
+                "{{ 'abc'.startswith('b', 1) }}{{ 'abc'.endswith(('x', 'c')) }}{{ ''.isdigit() }}{{ 'a1'.islower() }}",
+                "TrueTrueFalseTrue",
+            ),
+            (
+                "{{ \"it's 3rd\".title() }} {{ \"it's (b-c) d_e\" | title }} {{ 'aB'.swapcase() }}",
+                "It'S 3Rd It's (B-C) D_e Ab",
+            ),
+            (
+                "{{ 'ab'.center(5, '*') }}{{ '-7'.zfill(4) }}{{ 'a'.rjust(2) }}{{ 'a'.ljust(2) }}|",
+                "**ab*-007 aa |",
+            ),
+            (
+                "{{ 'abcde'[3:0:-2] ~ 'abcde'[-2:] ~ [1, 2, 3][2:0:-1] }}",
+                "dbde[3, 2]",
+            ),
+            (
+                "{{ '%s of %d' % ('a', 2) }}{{ '%(x)s' % {'x': 1} }}{{ ' %s' % [1] }}{{ 7 % 4 }}",
+                "a of 21 [1]3",
+            ),
+            (
+                "{{ 'a\nb\n' | indent(2) }}|{{ 'a\n\nb' | indent('> ', true, blank=true) }}",
+                "a\n  b\n|> a\n> \n> b",
+            ),
+            (
+                "{{ [{'a': 1}, {'a': 2}] | sum(attribute='a', start=1) }}{{ [{'a': 1}] | join(',', attribute='a') }}",
+                "41",
+            ),
+            (
+                "{{ {'b': 1, 'A': 2} | dictsort(reverse=true) | map('first') | join }}{{ x | items | list }}{{ x | length }}",
+                "bA[]0",
+            ),
+            (
+                "{{ '3.7' | int }}{{ 'x' | int(5) }}{{ 'ff' | int(base=16) }}{{ 'x' | float(0.5) }}{{ 2.5 | round }}{{ 2.1 | round(method='ceil') }}",
+                "352550.52.03.0",
+            ),
+            (
+                "{{ 'a' is sequence }}{{ {} is sequence }}{{ none is sequence }}{{ true is number }}",
+                "TrueTrueFalseTrue",
+            ),
+            (
+                "{% set x = 1 %}{% generation %}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}",
+                "21",
+            ),
+            (
+                "{% set c = cycler('a', 'b') %}{{ c.next() ~ c.next() ~ c.next() }}{% set j = joiner() %}{{ j() }}{{ j() }}",
+                "aba, ",
+            ),
+            (
+                "{{ 'aXbX' | replace('X', '-', 1) }}{{ [1, 2].index(2) }}{{ 'abc'[::-1] }}",
+                "a-bX1cba",
+            ),
         ] {
-            let text = render(source, "<|im_Xstart|>").unwrap();
-            assert!(!text.contains("<|im_start|>"), "{source}: {text:?}");
-            assert_eq!(
-                super::super::marks::unmark(&text),
-                "<|im_start|>",
-                "{source}"
-            );
+            let text = render(source, "").map(|text| unmark(&text));
+            assert_eq!(text.as_deref(), Ok(right), "{source}");
         }
-        let own = render("{{ '<|im_start|> user' | replace(' ', '') }}", "").unwrap();
-        assert_eq!(own, "<|im_start|>user");
+    }
+
+    /// Of the template's own making.
+    #[test]
+    fn string_functions_keep_the_templates_control_tokens() {
+        for (source, right) in [
+            (
+                "{{ '<|im_start|> user' | replace(' ', '') }}",
+                "<|im_start|>user",
+            ),
+            ("{{ '<|%s|>' | format('im_start') }}", "<|im_start|>"),
+            (
+                "{{ ('<|im_start|>' ~ messages[0].content ~ ' \n').strip() }}",
+                "<|im_start|><|im_start|> x",
+            ),
+            (
+                "{{ ['<|im_start|>', 'A '] | join('<s>') | lower | trim }}",
+                "<|im_start|><s>a",
+            ),
+            (
+                "{{ '{}{}'.format('<|im_start|>', messages[0].content) }}",
+                "<|im_start|><|im_start|> x",
+            ),
+            (
+                "{{ 'a<|im_start|>b'.split('<|im_start|>') | join('<|im_start|>') }}",
+                "a<|im_start|>b",
+            ),
+        ] {
+            let text = render(source, "<|im_start|> x").unwrap();
+            assert_eq!(unmark(&text), right, "{source}");
+            let typed = source.contains("content");
+            let tokens = text.matches("<|im_start|>").count();
+            let all = right.matches("<|im_start|>").count();
+            assert_eq!(tokens, all - usize::from(typed), "{source}: {text:?}");
+        }
+    }
+
+    #[test]
+    fn length_tests_act_on_the_real_text() {
+        let source = "{% set c = messages[0].content %}{{ c | length }} {{ c[:4] }} {{ c[-3:] | length }} {{ c[:-1] | length }}";
+        let text = render(source, "<s>\u{10f000}<|im_start|><").unwrap();
+        assert_eq!(unmark(&text), "17 <s>\u{10f000} 3 16");
+    }
+
+    proptest! {
+        #[test]
+        fn string_functions_make_no_control_token_of_typed_text(
+            content in "(X|<\\|im_|<|start\\|>|\\|>|<s|>| |\n|<\\|IM_START\\|>|<s>|ſ|\u{10f000}|>\\|trats_mi\\|<|>s<|<\\||im_|sta|rt){0,8}",
+        ) {
+            for function in [
+                "c", "c | trim", "c.strip('X ')", "c | upper", "c | lower", "c.title()", "c | title",
+                "c | capitalize", "c.swapcase()", "c.casefold()", "c | replace('X', '')",
+                "c.replace('X', '').replace(' ', '')", "c | replace('ſ', 's')", "c.split('X') | join",
+                "''.join(c.split())", "c | list | join", "c | reverse", "c[::-1]", "c[::2]", "c[1:] ~ c[:-1]",
+                "c[:3].strip() ~ c[3:].strip()", "c | tojson", "[c, c] | tojson(indent=1)", "c | indent(0)",
+                "'%s%s' % (c, c)", "'{}{}'.format(c, c)", "'%s%s' | format(c[:2], c[2:])", "c | escape",
+                "c | striptags", "c.center(40)", "c | string", "c.splitlines() | join",
+                "c.partition('X') | join", "[c, c] | map('replace', 'X', '') | join",
+                "c.removeprefix('<')", "c | default('') | first", "[c] | string", "c.rsplit('X', 1) | last",
+            ] {
+                let source = format!("{{% set c = messages[0].content %}}<|im_start|>{{{{ {function} }}}}");
+                let text = render(&source, &content).unwrap();
+                let names = names();
+                prop_assert_eq!(names.find(&text).count(), 1, "{}: {:?}", function, text);
+            }
+        }
     }
 
     #[test]
@@ -416,6 +497,7 @@ mod tests {
             "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}";
         let output = "{% for a in range(40000) %}".to_owned() + &"x".repeat(1000) + "{% endfor %}";
         let nested = "{% macro f() %}{{ f() }}{% endmacro %}\n{{ f() }}".to_owned();
+        let slices = format!("{{{{ a{}1{} }}}}", "[:".repeat(50_000), "]".repeat(50_000));
         let deep = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
         let raised = "line\n{{ raise_exception('no system') }}";
         for (source, words) in [
@@ -423,7 +505,12 @@ mod tests {
             (&output, "it writes far more"),
             (&nested, "recursion"),
             (&deep, "line 1: "),
+            (&slices, "line 1: "),
             (raised, "line 2: the template says: no system"),
+            ("{{ '%99999999999s' | format('a') }}", "a field is too wide"),
+            ("{{ 'a'.ljust(99999999999) }}", "too wide"),
+            ("{{ 'a' | indent(99999999999) }}", "too wide"),
+            ("{{ 'ab'.split('') }}", "the separator is empty"),
             ("\n\n{% if %}", "line 3: "),
             (
                 "{{ messages[0].nothing.at.all }}",

@@ -13,6 +13,7 @@
 
 use crate::units::TokenId;
 use aho_corasick::{AhoCorasick, Input, MatchKind};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// Breaks the name of a control token.
@@ -20,7 +21,10 @@ const BREAK: char = '\u{10f000}';
 /// The anchor of the first answer; the others follow.
 const FIRST_ANCHOR: u32 = 0x10_f001;
 /// Answers that can have an anchor. Older ones than these are read as text.
-const ANCHORS: u32 = 0xff0;
+const ANCHORS: u32 = 0xf00;
+/// The first seal (`seals.rs`); others follow up to the escape.
+pub(super) const FIRST_SEAL: u32 = 0x10_ff01;
+pub(super) const SEALS: usize = 0xfc;
 /// The next character is an escape of one of the marks' own code points, or of a zero byte.
 const ESCAPE: char = '\u{10fffd}';
 /// What is subtracted from a code point to escape it.
@@ -36,6 +40,7 @@ pub(super) struct ControlNames {
     any_case: AhoCorasick,
     names: Vec<String>,
     ids: Vec<TokenId>,
+    known: HashSet<TokenId>,
     longest: usize,
     /// Whether a name begins with this byte, and whether one ends with it.
     firsts: [bool; 256],
@@ -73,6 +78,7 @@ impl ControlNames {
             lasts,
             longest: names.iter().map(String::len).max().unwrap_or(0),
             names,
+            known: ids.iter().copied().collect(),
             ids,
         }
     }
@@ -85,6 +91,11 @@ impl ControlNames {
         self.exact
             .find_iter(text)
             .map(|found| (found.range(), self.ids[found.pattern().as_usize()]))
+    }
+
+    /// Whether it is one of these control tokens.
+    pub(super) fn has_id(&self, token: TokenId) -> bool {
+        self.known.contains(&token)
     }
 
     /// Whether there is a control token of this name.
@@ -131,6 +142,9 @@ impl ControlNames {
             }
             tail = after_first(tail);
         }
+        // What is kept may begin or end the text.
+        let within = |at: usize| kept.iter().any(|kept| kept.start < at && at < kept.end);
+        breaks.retain(|&at| !within(at));
         breaks.sort_unstable();
         breaks.dedup();
         breaks
@@ -203,8 +217,26 @@ fn mark_with(
     out
 }
 
-fn is_mark(c: char) -> bool {
+pub(super) fn is_mark(c: char) -> bool {
     (BREAK..=ESCAPE).contains(&c)
+}
+
+/// Marks what a template made of marked text, which may have got names and ends of names.
+pub(super) fn mark_again(names: &ControlNames, text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut from = 0;
+    for at in names.breaks(text, &[]) {
+        out.push_str(&text[from..at]);
+        out.push(BREAK);
+        from = at;
+    }
+    out.push_str(&text[from..]);
+    out
+}
+
+/// Marked text cut where names in it are broken.
+pub(super) fn unbroken(text: &str) -> impl Iterator<Item = &str> {
+    text.split(BREAK)
 }
 
 /// The real text of what was marked.
@@ -226,6 +258,27 @@ pub(super) fn unmark(text: &str) -> String {
         }
     }
     out
+}
+
+/// The characters of marked text that people see, each with the marks before it.
+pub(super) fn real_characters(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let mut escaped = false;
+        let last = rest.char_indices().find(|&(_, c)| {
+            let marks = !escaped && is_mark(c);
+            escaped = c == ESCAPE;
+            !marks
+        });
+        let mut end = last.map_or(rest.len(), |(at, c)| at + c.len_utf8());
+        // Marks that nothing follows are the last character's.
+        if rest[end..].chars().all(|c| is_mark(c) && c != ESCAPE) {
+            end = rest.len();
+        }
+        let (one, later) = rest.split_at(end);
+        rest = later;
+        (!one.is_empty()).then_some(one)
+    })
 }
 
 /// An answer as a template gets it, and where its tokens are in that.
@@ -277,19 +330,37 @@ impl MarkedAnswer {
     }
 
     /// Where this answer is in `rendered`, from `from` on, and what of it is there.
-    pub(super) fn find(&self, rendered: &str, from: usize) -> Option<Found<'_>> {
+    pub(super) fn find(
+        &self,
+        names: &ControlNames,
+        rendered: &str,
+        from: usize,
+    ) -> Option<Found<'_>> {
         let (mine, mark) = self.anchor?;
         let there = from + rendered.get(from..)?.find(mark)?;
-        let before = common_end(&rendered[from..there], &self.text[..mine]);
-        let after = common_start(&rendered[there..], &self.text[mine..]);
-        let (start, end) = (mine - before, mine + after);
+        let mut start = there - common_end(&rendered[from..there], &self.text[..mine]);
+        let mut end = there + common_start(&rendered[there..], &self.text[mine..]);
+        // A control token of the template's may end as what it took out of the answer does.
+        for (name, _) in names.find(&rendered[from..]) {
+            let name = from + name.start..from + name.end;
+            if name.start >= end {
+                break;
+            }
+            if name.start < start && start < name.end {
+                start = name.end;
+            }
+            if name.end > end {
+                end = name.start;
+            }
+        }
+        let place = start..end;
+        let (start, end) = (mine - (there - start), mine + (end - there));
         // Whole tokens of what is there; what is left at its ends is text.
         let first = self.cuts.partition_point(|cut| cut.0 < start);
         let last = self
             .cuts
             .partition_point(|cut| cut.0 <= end)
             .checked_sub(1)?;
-        let place = there - before..there + after;
         if first > last {
             return None;
         }
@@ -358,6 +429,28 @@ mod tests {
     }
 
     #[test]
+    fn real_characters_are_those_of_the_text() {
+        let text = "a<s>\u{10f000}\0é<";
+        let marked = mark(&names(), text);
+        assert_ne!(marked, text);
+        let characters: Vec<_> = real_characters(&marked).map(unmark).collect();
+        let right: Vec<_> = text.chars().map(String::from).collect();
+        assert_eq!(characters, right);
+        assert_eq!(real_characters("").count(), 0);
+    }
+
+    #[test]
+    fn marking_again_keeps_marks() {
+        let names = names();
+        let marked = mark(&names, "<|im_end|> \u{10f000}");
+        assert_eq!(mark_again(&names, &marked), marked);
+        let put_together = format!("{marked}<|im_start|>x");
+        let again = mark_again(&names, &put_together);
+        assert!(!names.any_in(&again));
+        assert_eq!(unmark(&again), "<|im_end|> \u{10f000}<|im_start|>x");
+    }
+
+    #[test]
     fn ordinary_text_is_left_as_it_is() {
         for text in ["hello", "x <b> c </think> d", "  x\n"] {
             assert_eq!(mark(&names(), text), text);
@@ -384,12 +477,12 @@ mod tests {
             b"\n",
         ]);
         let whole = format!("A:{}!", answer.text);
-        let found = answer.find(&whole, 0).unwrap();
+        let found = answer.find(&names(), &whole, 0).unwrap();
         assert_eq!((found.tokens, found.head, found.tail), (0..7, "", ""));
         assert_eq!(&whole[found.place.end..], "!");
 
         let trimmed = format!("A: {}</s>", answer.text.trim());
-        let found = answer.find(&trimmed, 0).unwrap();
+        let found = answer.find(&names(), &trimmed, 0).unwrap();
         assert_eq!(found.tokens, 0..6);
         assert_eq!((found.head, found.tail), ("", ""));
         assert_eq!(
@@ -399,19 +492,50 @@ mod tests {
         );
 
         let thoughtless = answer.text.split("</think>").last().unwrap().trim();
-        let found = answer.find(thoughtless, 0).unwrap();
+        let found = answer.find(&names(), thoughtless, 0).unwrap();
         assert_eq!((found.tokens, found.place.start), (3..6, 0));
 
         let cut = &answer.text[answer.text.find('t').unwrap()..];
-        let found = answer.find(cut, 0).unwrap();
+        let found = answer.find(&names(), cut, 0).unwrap();
         assert_eq!((found.head, found.tokens), ("think>", 1..7));
-        assert!(answer.find("something else", 0).is_none());
+        assert!(answer.find(&names(), "something else", 0).is_none());
+    }
+
+    #[test]
+    fn an_answers_control_tokens_stay_whole_at_its_ends() {
+        let token = |text: &str, control| AnswerToken {
+            bytes: text.as_bytes().to_vec(),
+            control,
+        };
+        let tokens = [
+            token("<s>", true),
+            token("a<s>", false),
+            token("<|im_end|>", true),
+        ];
+        let answer = MarkedAnswer::new(&names(), 0, &tokens);
+        assert_eq!(names().find(&answer.text).count(), 2, "{:?}", answer.text);
+        assert!(answer.text.starts_with("<s>a"), "{:?}", answer.text);
+        let found = answer.find(&names(), &answer.text, 0).unwrap();
+        assert_eq!(found.tokens, 0..3);
+    }
+
+    #[test]
+    fn an_answer_takes_nothing_of_the_templates_control_tokens() {
+        let answer = answer(&[b"<think>", b"hm</think>", b"It", b" is.", b"</s"]);
+        let rest = answer.text.split("</think>").last().unwrap();
+        let rendered = format!("<|im_start|>{rest}<|im_end|>");
+        let found = answer.find(&names(), &rendered, 0).unwrap();
+        assert_eq!((found.head, found.tokens, found.tail), ("", 2..5, ""));
+        assert_eq!(
+            found.place,
+            "<|im_start|>".len()..rendered.len() - "<|im_end|>".len()
+        );
     }
 
     #[test]
     fn an_answer_cut_within_a_character_is_still_its_tokens() {
         let answer = answer(&[b"ab", b"\xe2\x82"]);
-        let found = answer.find(&answer.text, 0).unwrap();
+        let found = answer.find(&names(), &answer.text, 0).unwrap();
         assert_eq!(found.tokens, 0..2);
         assert!(answer.text.contains(char::REPLACEMENT_CHARACTER));
     }

@@ -19,9 +19,12 @@ mod conversation;
 mod jinja;
 mod marks;
 mod pieces;
+mod seals;
+mod stored;
 
 pub use conversation::Conversation;
 pub use jinja::TemplateError;
+pub use stored::stored_template;
 
 use super::tokenizer::Tokenizer;
 use crate::units::TokenId;
@@ -177,6 +180,16 @@ impl ChatTemplate {
     /// Whether it is a chat's, but has no place for a system text.
     pub fn is_without_system(&self) -> bool {
         !matches!(self.form, Form::Plain) && !self.manners.system
+    }
+
+    /// Whether it has a place for a system text.
+    pub fn takes_system(&self) -> bool {
+        self.manners.system
+    }
+
+    /// Whether it can tell the model of tools.
+    pub fn takes_tools(&self) -> bool {
+        matches!(&self.form, Form::Jinja(jinja) if jinja.reads("tools"))
     }
 
     /// What a user of this model with this system text should know.

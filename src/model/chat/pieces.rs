@@ -10,7 +10,7 @@
 //! that begins a text with a space does so once in it, at its start. An answer stays the tokens
 //! that it was decoded as.
 
-use super::marks::{ControlNames, MarkedAnswer, unmark};
+use super::marks::{ControlNames, MarkedAnswer, unbroken, unmark};
 use crate::model::{TextError, Tokenizer};
 use crate::units::TokenId;
 use std::collections::HashMap;
@@ -66,7 +66,7 @@ impl Assembler<'_> {
         };
         let mut at = 0;
         for answer in answers {
-            let Some(found) = answer.marked.find(rendered, at) else {
+            let Some(found) = answer.marked.find(self.names, rendered, at) else {
                 continue;
             };
             let mut before = &rendered[at..found.place.start];
@@ -82,7 +82,7 @@ impl Assembler<'_> {
             if let Some(&last) = tokens.last() {
                 out.tokens.extend_from_slice(tokens);
                 out.strips = false;
-                out.follows = match self.tokenizer.is_control(last) {
+                out.follows = match self.names.has_id(last) {
                     true => Follows::Control,
                     false => Follows::Text,
                 };
@@ -139,13 +139,33 @@ impl Assembler<'_> {
         let known = out.new.get(&key).cloned().or_else(|| out.old.remove(&key));
         let tokens = match (known, out.follows) {
             (Some(tokens), _) => tokens,
-            (None, Follows::Control) => self.tokenizer.text(&unmark(run))?,
-            (None, Follows::Text) => self.tokenizer.text_within(&unmark(run))?,
+            (None, follows) => self.cut(run, follows)?,
         };
         out.tokens.extend_from_slice(&tokens);
         out.follows = Follows::Text;
         out.new.insert(key, tokens);
         Ok(())
+    }
+}
+
+impl Assembler<'_> {
+    /// Tokens of a run of text.
+    fn cut(&self, run: &str, follows: Follows) -> Result<Vec<TokenId>, TextError> {
+        let cut = |text: &str, follows| match follows {
+            Follows::Control => self.tokenizer.text(&unmark(text)),
+            Follows::Text => self.tokenizer.text_within(&unmark(text)),
+        };
+        let tokens = cut(run, follows)?;
+        // Some vocabularies cut text into a control token, where somebody typed its name.
+        if !tokens.iter().any(|&token| self.names.has_id(token)) {
+            return Ok(tokens);
+        }
+        let (mut tokens, mut follows) = (Vec::new(), follows);
+        for part in unbroken(run).filter(|part| !part.is_empty()) {
+            tokens.extend(cut(part, follows)?);
+            follows = Follows::Text;
+        }
+        Ok(tokens)
     }
 }
 

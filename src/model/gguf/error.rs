@@ -1,5 +1,7 @@
 //! What can be wrong with a model file, in a user's words.
 
+use super::foreign::{Foreign, Piece};
+use crate::units::Bytes;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,8 +27,16 @@ impl GgufError {
 pub enum GgufFault {
     #[error("no such file")]
     NotFound,
+    #[error("is a symbolic link to {}, which is not there", .0.display())]
+    Dangling(PathBuf),
     #[error("is a directory; name the .gguf file in it")]
     IsDirectory,
+    #[error("is a directory without a GGUF model in it")]
+    NoModelIn,
+    #[error("is a directory without a GGUF model that can be used: {0}")]
+    BrokenModelIn(Box<GgufError>),
+    #[error("is a directory with {count} models; name one of them, as in {}", first.display())]
+    ManyModelsIn { count: usize, first: PathBuf },
     #[error("is not a regular file")]
     NotAFile,
     #[error("may not be read by this user (permission denied)")]
@@ -34,11 +44,25 @@ pub enum GgufFault {
     #[error("cannot be read: {0}")]
     Io(io::Error),
 
+    #[error("is empty (an unfinished download?)")]
+    Empty,
+    #[error("{0}")]
+    Foreign(Foreign),
+    #[error(
+        "is a piece of a file that was cut up, not a model by itself: join all the pieces, in \
+         order, into {} (with `cat`), and name that",
+        .0.whole.display()
+    )]
+    Piece(Piece),
+    #[error("is {0}, not a model")]
+    NoModel(&'static str),
     #[error("is not a GGUF file: it starts with {}, not with \"GGUF\"", printable(.0))]
     BadMagic([u8; 4]),
     #[error("is big-endian GGUF; only little-endian files are supported")]
     BigEndian,
-    #[error("has GGUF version {0}; versions 2 and 3 are supported")]
+    #[error(
+        "has GGUF version {0}; versions 2 and 3 are supported: look for a newer file of the model"
+    )]
     Version(u32),
 
     #[error(
@@ -51,7 +75,10 @@ pub enum GgufFault {
         needed: u64,
         left: u64,
     },
-    #[error("is damaged: it claims {count} {what}, more than a file of its length can hold")]
+    #[error(
+        "is cut short or damaged: it claims {count} {what}, more than the bytes that are left can \
+         hold (an unfinished download?)"
+    )]
     Count { what: &'static str, count: u64 },
     #[error("is damaged: {what} at byte {offset} is {length} bytes long; the limit is {limit}")]
     TooLong {
@@ -106,30 +133,47 @@ pub enum GgufFault {
         offset: u64,
         alignment: u64,
     },
-    #[error(
-        "is cut short or damaged: tensor '{tensor}' needs bytes {start} to {end}, the file has \
-         {len} (an unfinished download?)"
-    )]
+    #[error("is damaged: tensor '{tensor}' at bytes {start} to {end} is past any file's end")]
     OutOfRange {
         tensor: String,
         /// Wider than the file's own offsets, so that a sum which overflows still prints.
         start: u128,
         end: u128,
+    },
+    #[error(
+        "is cut short: it has {} of {}, and {} bytes from tensor '{tensor}' on are missing (an \
+         unfinished download?)",
+        Bytes(*len), Bytes(*needed), needed - len
+    )]
+    CutShort {
+        tensor: String,
+        /// Bytes that the file should have at least.
+        needed: u64,
         len: u64,
     },
     #[error("is damaged: tensors '{first}' and '{second}' overlap")]
     Overlap { first: String, second: String },
 
-    #[error(
-        "is one of {count} parts, but its name does not end in -00001-of-{count:05}.gguf; give \
-         the parts their original names"
-    )]
-    SplitName { count: u64 },
+    #[error("is damaged: its number among {count} parts (split.no) is {found}")]
+    SplitNumber { found: String, count: u64 },
     #[error("part {number} of {count} is missing: {} is not there", missing.display())]
     SplitMissing {
         number: u64,
         count: u64,
         missing: PathBuf,
+    },
+    #[error("part {number} of {count} is missing: no file in the same folder says that it is that")]
+    SplitNowhere { number: u64, count: u64 },
+    #[error(
+        "part {number} of {count} is there twice: {} and {}; give the right one a name like that \
+         of the other parts",
+        one.display(), other.display()
+    )]
+    SplitTwice {
+        number: u64,
+        count: u64,
+        one: PathBuf,
+        other: PathBuf,
     },
     #[error("does not belong to this set of parts: {key} is {found}, expected {expected}")]
     SplitMismatch {
@@ -140,6 +184,19 @@ pub enum GgufFault {
 }
 
 impl GgufFault {
+    /// Whether a file that is only a piece of one would have this fault.
+    pub(super) fn may_be_of_a_piece(&self) -> bool {
+        matches!(
+            self,
+            Self::BadMagic(_)
+                | Self::Foreign(Foreign::Zeros)
+                | Self::Empty
+                | Self::Truncated { .. }
+                | Self::Count { .. }
+                | Self::CutShort { .. }
+        )
+    }
+
     pub(super) fn from_open(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::NotFound,

@@ -167,15 +167,21 @@ impl Metadata {
 
     /// Reads `count` entries.
     pub(super) fn parse(cursor: &mut Cursor<'_>, count: u64) -> Result<Self, GgufFault> {
-        let mut entries = BTreeMap::new();
+        let mut metadata = Self::default();
         for _ in 0..count {
-            let key = cursor.string(MAX_KEY_BYTES, "a metadata key")?;
-            let value = parse_value(cursor, key)?;
-            if entries.insert(key.to_owned(), value).is_some() {
-                return Err(GgufFault::DuplicateKey(key.to_owned()));
-            }
+            metadata.parse_entry(cursor)?;
         }
-        Ok(Self { entries })
+        Ok(metadata)
+    }
+
+    /// Reads one more entry.
+    pub(super) fn parse_entry(&mut self, cursor: &mut Cursor<'_>) -> Result<(), GgufFault> {
+        let key = cursor.string(MAX_KEY_BYTES, "a metadata key")?;
+        let value = parse_value(cursor, key)?;
+        if self.entries.insert(key.to_owned(), value).is_some() {
+            return Err(GgufFault::DuplicateKey(key.to_owned()));
+        }
+        Ok(())
     }
 }
 

@@ -14,12 +14,16 @@
 //! [`GgufError`] that names it and its fault; nothing is allocated beyond a small multiple of
 //! the header bytes that are really there.
 //!
-//! A model cut into `name-00001-of-0000N.gguf` is one `Gguf` with N files; any part's path
-//! opens it. Metadata is that of the first part.
+//! A model cut into several files is one `Gguf` with all of them; any part's path opens it,
+//! whatever the parts are named (`parts`). Metadata is that of the first part.
 
+mod beginning;
 mod cursor;
 mod error;
+mod folder;
+mod foreign;
 mod metadata;
+mod parts;
 mod split;
 mod tensor;
 mod typed;
@@ -30,13 +34,18 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use crate::ggml::GgmlType;
+pub use beginning::Beginning;
 pub use error::{GgufError, GgufFault};
+pub use folder::only_model_in;
+pub use foreign::{Foreign, Piece};
 pub use metadata::{ArrayRef, Metadata, Value, ValueType};
 pub use split::SplitName;
 pub use tensor::TensorInfo;
 
+use crate::ggml::ModelFiles;
 use crate::io::map::map_readonly;
 use cursor::Cursor;
+use parts::Split;
 
 /// Alignment of tensor data where `general.alignment` is absent.
 const DEFAULT_ALIGNMENT: u64 = 32;
@@ -66,70 +75,43 @@ impl Gguf {
     /// Reads the index of the model at `path`: a file, or any part of a split model, whose other
     /// parts must lie next to it.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
-        let name = SplitName::parse(path);
-        let first = match &name {
-            Some(name) => require_parts(path, name)?,
-            None => path.to_owned(),
+        let asked = Part::open(path)?;
+        let split = Split::of(&asked.metadata);
+        let (first, others) = match split {
+            Some(split) => parts::find(asked, split)?,
+            None => (asked, Vec::new()),
         };
-        let mut gguf = Self::from_part(Part::open(&first, 0)?);
-        let fail = |path: &Path, fault| Err(GgufError::new(path, fault));
+        let mut gguf = Self::from_parts(first, others);
+        let fail = |fault| Err(GgufError::new(gguf.path(), fault));
         if gguf.metadata.get("general.architecture").is_none() {
-            return fail(&first, GgufFault::MissingKey("general.architecture".into()));
+            return fail(match kind_of_headless(&gguf.metadata) {
+                Some(what) => GgufFault::NoModel(what),
+                None => GgufFault::MissingKey("general.architecture".into()),
+            });
         }
-
-        let count = gguf.u64("split.count")?.unwrap_or(1).max(1);
-        let named = name.as_ref().map_or(1, |name| u64::from(name.count));
-        if count != named {
-            if named == 1 {
-                return fail(&first, GgufFault::SplitName { count });
-            }
-            return fail(&first, mismatch("split.count", &count, named));
-        }
-        if let Some(name) = name.filter(|name| name.count > 1) {
-            for number in 2..=name.count {
-                gguf.append(
-                    Part::open(&name.part(number), number as usize - 1)?,
-                    name.count,
-                )?;
-            }
-            let total = gguf.tensors.len() as u64;
-            match gguf.u64("split.tensors.count")? {
-                Some(said) if said != total => {
-                    return fail(&first, mismatch("split.tensors.count", &said, total));
-                }
-                _ => {}
-            }
+        let total = gguf.tensors.len() as u64;
+        if split.is_some()
+            && let Some(said) = gguf.u64("split.tensors.count")?
+            && said != total
+        {
+            return fail(mismatch("split.tensors.count", &said, total));
         }
         gguf.index()?;
         Ok(gguf)
     }
 
-    fn from_part(part: Part) -> Self {
-        Self {
-            files: vec![part.file],
-            metadata: part.metadata,
-            tensors: part.tensors,
+    fn from_parts(first: Part, others: Vec<Part>) -> Self {
+        let mut gguf = Self {
+            files: vec![first.file],
+            metadata: first.metadata,
+            tensors: first.tensors,
             by_name: HashMap::new(),
+        };
+        for part in others {
+            gguf.files.push(part.file);
+            gguf.tensors.extend(part.tensors);
         }
-    }
-
-    fn append(&mut self, part: Part, count: u32) -> Result<(), GgufError> {
-        for (key, expected) in [
-            ("split.count", u64::from(count)),
-            ("split.no", self.files.len() as u64),
-        ] {
-            let found = part.metadata.get(key);
-            if found.and_then(Value::integer) != Some(expected.into()) {
-                let found = found.map_or("absent".to_owned(), Value::describe);
-                return Err(GgufError::new(
-                    &part.file.path,
-                    mismatch(key, &found, expected),
-                ));
-            }
-        }
-        self.files.push(part.file);
-        self.tensors.extend(part.tensors);
-        Ok(())
+        gguf
     }
 
     fn index(&mut self) -> Result<(), GgufError> {
@@ -186,7 +168,15 @@ impl Gguf {
     }
 }
 
+impl From<&Gguf> for ModelFiles {
+    fn from(gguf: &Gguf) -> Self {
+        let others = gguf.paths().skip(1).map(Path::to_owned).collect();
+        Self::new(gguf.path(), others)
+    }
+}
+
 /// One parsed file.
+#[derive(Clone)]
 struct Part {
     file: GgufFile,
     metadata: Metadata,
@@ -194,29 +184,28 @@ struct Part {
 }
 
 impl Part {
-    fn open(path: &Path, number: usize) -> Result<Self, GgufError> {
+    /// Parses a file by itself: its tensors are of file 0.
+    fn open(path: &Path) -> Result<Self, GgufError> {
         let map = open_mapped(path)?;
-        Self::parse(&map, path, number).map_err(|fault| GgufError::new(path, fault))
+        Self::parse(&map, path).map_err(|fault| {
+            // What is left of a header, or none at all, says less than such a name.
+            let piece = fault.may_be_of_a_piece().then(|| Piece::of(path)).flatten();
+            GgufError::new(path, piece.map_or(fault, GgufFault::Piece))
+        })
     }
 
-    fn parse(bytes: &[u8], path: &Path, number: usize) -> Result<Self, GgufFault> {
+    fn parse(bytes: &[u8], path: &Path) -> Result<Self, GgufFault> {
+        if bytes.is_empty() {
+            return Err(GgufFault::Empty);
+        }
         let mut cursor = Cursor::new(bytes, 0);
-        let magic = cursor.magic()?;
-        if magic != *b"GGUF" {
-            return Err(GgufFault::BadMagic(magic));
-        }
-        match cursor.u32("the format version")? {
-            2 | 3 => {}
-            // A version is small: with its bytes reversed, its low half is empty.
-            version if version != 0 && version & 0xffff == 0 => return Err(GgufFault::BigEndian),
-            version => return Err(GgufFault::Version(version)),
-        }
+        require_version(&mut cursor, bytes)?;
         let n_tensors = cursor.count(tensor::MIN_TENSOR_BYTES, "tensors")?;
         let n_entries = cursor.count(metadata::MIN_ENTRY_BYTES, "metadata entries")?;
         let metadata = Metadata::parse(&mut cursor, n_entries)?;
         let mut tensors = Vec::new();
         for _ in 0..n_tensors {
-            tensors.push(tensor::parse(&mut cursor, number)?);
+            tensors.push(tensor::parse(&mut cursor)?);
         }
         let alignment = alignment(&metadata)?;
         let data_offset = cursor.offset().next_multiple_of(alignment);
@@ -231,6 +220,23 @@ impl Part {
             metadata,
             tensors,
         })
+    }
+}
+
+/// Reads magic number and version at the beginning of `bytes`, and refuses those that are not ours.
+fn require_version(cursor: &mut Cursor<'_>, bytes: &[u8]) -> Result<(), GgufFault> {
+    let magic = cursor.magic()?;
+    if magic != *b"GGUF" {
+        return Err(match Foreign::of(bytes) {
+            Some(foreign) => GgufFault::Foreign(foreign),
+            None => GgufFault::BadMagic(magic),
+        });
+    }
+    match cursor.u32("the format version")? {
+        2 | 3 => Ok(()),
+        // A version is small: with its bytes reversed, its low half is empty.
+        version if version != 0 && version & 0xffff == 0 => Err(GgufFault::BigEndian),
+        version => Err(GgufFault::Version(version)),
     }
 }
 
@@ -254,9 +260,17 @@ fn alignment(metadata: &Metadata) -> Result<u64, GgufFault> {
 /// pipe would wait for a writer, so this comes before opening.
 pub fn require_file(path: &Path) -> Result<(), GgufError> {
     let fail = |fault| GgufError::new(path, fault);
-    let kind = std::fs::metadata(path)
-        .map_err(|e| fail(GgufFault::from_open(e)))?
-        .file_type();
+    let kind = match std::fs::metadata(path) {
+        Ok(meta) => meta.file_type(),
+        Err(error) => {
+            let link = std::fs::read_link(path).ok();
+            let link = link.filter(|_| error.kind() == std::io::ErrorKind::NotFound);
+            return Err(fail(match link {
+                Some(to) => GgufFault::Dangling(to),
+                None => GgufFault::from_open(error),
+            }));
+        }
+    };
     if kind.is_dir() {
         return Err(fail(GgufFault::IsDirectory));
     }
@@ -273,26 +287,12 @@ fn open_mapped(path: &Path) -> Result<memmap2::Mmap, GgufError> {
     map_readonly(&file).map_err(|e| fail(GgufFault::Io(e)))
 }
 
-/// Checks that all parts are there; the first part's path.
-fn require_parts(asked: &Path, name: &SplitName) -> Result<PathBuf, GgufError> {
-    for (part, number) in name.parts().zip(1..) {
-        let there = part
-            .try_exists()
-            .map_err(|e| GgufError::new(&part, GgufFault::from_open(e)))?;
-        if !there {
-            let fault = if part == asked {
-                GgufFault::NotFound
-            } else {
-                GgufFault::SplitMissing {
-                    number,
-                    count: name.count.into(),
-                    missing: part,
-                }
-            };
-            return Err(GgufError::new(asked, fault));
-        }
-    }
-    Ok(name.part(1))
+/// What a file without an architecture is, where its metadata says.
+fn kind_of_headless(metadata: &Metadata) -> Option<&'static str> {
+    let kind = metadata.get("general.type");
+    let is_imatrix = matches!(kind, Some(Value::String(text)) if text == "imatrix")
+        || metadata.iter().any(|(key, _)| key.starts_with("imatrix."));
+    is_imatrix.then_some("an importance matrix, by which models are quantised")
 }
 
 fn mismatch(key: &'static str, found: &dyn std::fmt::Display, expected: u64) -> GgufFault {

@@ -39,9 +39,9 @@ impl TensorInfo {
     }
 }
 
-/// Reads one entry. `offset` is left relative to the data section, which starts only after
-/// the last entry; `place` makes it absolute.
-pub(super) fn parse(cursor: &mut Cursor<'_>, file: usize) -> Result<TensorInfo, GgufFault> {
+/// Reads one entry, as of file 0. `offset` is left relative to the data section, which starts only
+/// after the last entry; `place` makes it absolute.
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<TensorInfo, GgufFault> {
     let name = cursor.string(MAX_NAME_BYTES, "a tensor name")?.to_owned();
     let n_dims = cursor.u32("a tensor's dimension count")?;
     if !(1..=4).contains(&n_dims) {
@@ -78,7 +78,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>, file: usize) -> Result<TensorInfo, 
         ty,
         dims,
         n_dims,
-        file,
+        file: 0,
         offset,
         bytes,
     })
@@ -102,6 +102,8 @@ pub(super) fn place(
     alignment: u64,
     len: u64,
 ) -> Result<(), GgufFault> {
+    // The first tensor that does not end inside the file, and where the last one ends.
+    let (mut cut, mut needed): (Option<String>, u64) = (None, 0);
     for tensor in tensors.iter_mut() {
         if !tensor.offset.is_multiple_of(alignment) {
             return Err(GgufFault::Misaligned {
@@ -112,17 +114,26 @@ pub(super) fn place(
         }
         let start = u128::from(data) + u128::from(tensor.offset);
         let end = start + u128::from(tensor.bytes);
-        match u64::try_from(start) {
-            Ok(absolute) if end <= u128::from(len) => tensor.offset = absolute,
-            _ => {
-                return Err(GgufFault::OutOfRange {
-                    tensor: tensor.name.clone(),
-                    start,
-                    end,
-                    len,
-                });
-            }
+        let (Ok(absolute), Ok(end)) = (u64::try_from(start), i64::try_from(end)) else {
+            return Err(GgufFault::OutOfRange {
+                tensor: tensor.name.clone(),
+                start,
+                end,
+            });
+        };
+        tensor.offset = absolute;
+        let end = end.unsigned_abs();
+        if end > len {
+            cut.get_or_insert_with(|| tensor.name.clone());
+            needed = needed.max(end);
         }
+    }
+    if let Some(tensor) = cut {
+        return Err(GgufFault::CutShort {
+            tensor,
+            needed,
+            len,
+        });
     }
     let mut by_offset: Vec<&TensorInfo> = tensors.iter().collect();
     by_offset.sort_unstable_by_key(|t| t.offset);

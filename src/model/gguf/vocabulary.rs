@@ -21,6 +21,40 @@ impl Gguf {
         Ok(usize::try_from(n).unwrap_or(usize::MAX))
     }
 
+    /// Calls `each` with every token: its number, its text, and what kind of token it is, where the
+    /// file says.
+    ///
+    /// # Errors
+    /// When the file cannot be read any more.
+    pub(in crate::model) fn each_token(
+        &self,
+        mut each: impl FnMut(u64, &[u8], Option<i32>),
+    ) -> Result<(), GgufError> {
+        let array = |key: &str, element: ValueType| match self.metadata.get(key) {
+            Some(Value::Array(array)) if array.element == element => Some(*array),
+            _ => None,
+        };
+        let Some(tokens) = array("tokenizer.ggml.tokens", ValueType::String) else {
+            return Ok(());
+        };
+        let kinds = array("tokenizer.ggml.token_type", ValueType::I32);
+        let map = open_mapped(self.path())?;
+        let fail = |fault| GgufError::new(self.path(), fault);
+        let mut texts = Cursor::new(&map, tokens.offset);
+        let mut numbers = kinds.map(|kinds| (Cursor::new(&map, kinds.offset), kinds.len));
+        for id in 0..tokens.len {
+            let text = texts.bytes(MAX_STRING_BYTES, "a token").map_err(fail)?;
+            let kind = match &mut numbers {
+                Some((cursor, len)) if id < *len => {
+                    Some(cursor.u32("a token's type").map_err(fail)?.cast_signed())
+                }
+                _ => None,
+            };
+            each(id, text, kind);
+        }
+        Ok(())
+    }
+
     /// The first token that is there twice: its text and both numbers. Tokens without a text are
     /// told apart by their numbers.
     ///
@@ -38,13 +72,15 @@ impl Gguf {
         let mut cursor = Cursor::new(&map, tokens.offset);
         let mut seen = HashMap::new();
         for id in 0..tokens.len {
-            let text = cursor.string(MAX_STRING_BYTES, key);
+            // Any bytes: a token may be a part of a character.
+            let text = cursor.bytes(MAX_STRING_BYTES, key);
             let text = text.map_err(|fault| GgufError::new(self.path(), fault))?;
             if text.is_empty() {
                 continue;
             }
             if let Some(first) = seen.insert(text, id) {
-                return Ok(Some((text.to_owned(), first, id)));
+                let text = String::from_utf8_lossy(text).into_owned();
+                return Ok(Some((text, first, id)));
             }
         }
         Ok(None)

@@ -17,6 +17,7 @@ pub mod hub;
 mod join;
 pub mod packages;
 pub mod pip;
+pub mod remote_header;
 
 use std::fs::File;
 use std::io;
@@ -24,10 +25,12 @@ use std::path::{Path, PathBuf};
 
 use super::catalog::{Entry, Source, SourceKind};
 use super::hash::sha256_file;
+use super::hub::HubName;
+use super::hub::pick::{self, PickError};
 use super::progress::Progress;
 use super::store::{Check, Presence, Store, StoreError, remove_if_there};
 use crate::units::Bytes;
-use hub::Hub;
+use hub::{Hub, HubError};
 use packages::PackageFetcher;
 
 /// A pull that did not end with the model in place.
@@ -62,6 +65,9 @@ pub enum PullError {
 }
 
 fn list(tried: &[(SourceKind, String)]) -> String {
+    if let [(kind, why)] = tried {
+        return format!(" from {}: {why}", kind.label());
+    }
     tried.iter().fold(String::new(), |text, (kind, why)| {
         format!("{text}\n  {}: {why}", kind.label())
     })
@@ -76,6 +82,10 @@ pub enum SourceError {
     /// What it served is not the model.
     #[error("{0}")]
     Wrong(String),
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    #[error(transparent)]
+    Pick(#[from] PickError),
     /// This machine's fault, not the source's.
     #[error("cannot {what} {}: {error}", path.display())]
     Local {
@@ -213,7 +223,7 @@ impl<'a> Puller<'a> {
                         free,
                     });
                 }
-                Err(SourceError::Unavailable(why) | SourceError::Wrong(why)) => why,
+                Err(error) => error.to_string(),
             };
             // The last failure is told by the error itself.
             if sources.peek().is_some() {
@@ -233,6 +243,39 @@ impl<'a> Puller<'a> {
                 tried,
             }),
         }
+    }
+
+    /// Brings a model of a hub's repository into place; what it is called from now on. One that is
+    /// asked for by quantisation and is here needs no hub.
+    pub fn pull_from_hub(&self, name: &HubName) -> Result<(Entry, Pulled), PullError> {
+        if name.pick.is_some()
+            && let [here] = &self.store.hub_models_named(name)?[..]
+        {
+            let _lock = self.store.lock()?;
+            if let Some(pulled) = self.in_place(here)? {
+                return Ok((here.clone(), pulled));
+            }
+        }
+        let entry = self.choose(name).map_err(|error| PullError::AllFailed {
+            name: name.to_string(),
+            tried: vec![(SourceKind::Hub, error.to_string())],
+        })?;
+        let pulled = self.pull(&entry, Some(SourceKind::Hub))?;
+        Ok((entry, pulled))
+    }
+
+    /// The model of a repository that `name` means, as the hub lists it.
+    fn choose(&self, name: &HubName) -> Result<Entry, SourceError> {
+        let repository = name.repository();
+        let models = self.hub.list(&repository)?.models();
+        let model = pick::pick(&repository, &models, name.pick.as_deref())?;
+        let entry = Entry::of_hub(name, model, &models);
+        if name.pick.is_none() && !pick::matching(&models, pick::USUAL).contains(&model) {
+            let usual = pick::USUAL;
+            let text = format!("{repository} has no {usual}; taking {}", entry.name);
+            self.progress.note(&text);
+        }
+        Ok(entry)
     }
 
     /// What is in place, if it is right; checks what was never checked.
@@ -263,7 +306,10 @@ impl<'a> Puller<'a> {
     }
 
     fn note_damage(&self, file: &Path, how: &str) {
-        let text = format!("{} is damaged (it {how}); fetching it anew", file.display());
+        let text = format!(
+            "{} is damaged (it {how}); fetching it again",
+            file.display()
+        );
         self.progress.note(&text);
     }
 
@@ -275,18 +321,24 @@ impl<'a> Puller<'a> {
                 right: true,
             };
             self.store.record_ahead(&file.path, &place, check)?;
+            // A hub's models have folders of their own.
+            let folder = place.parent().unwrap_or(self.store.dir());
+            std::fs::create_dir_all(folder).map_err(|e| self.local(entry, "create", folder, e))?;
             File::open(&file.path)
                 .and_then(|staged| staged.sync_all())
                 .and_then(|()| std::fs::rename(&file.path, &place))
                 .map_err(|e| self.local(entry, "put in place", &place, e))?;
         }
         // The renames must be on the disk before what they replaced is dropped.
-        let dir = self.store.dir();
+        let place = self.store.path(&entry.file);
+        let dir = place.parent().unwrap_or(self.store.dir());
         File::open(dir)
             .and_then(|dir| dir.sync_all())
             .map_err(|e| self.local(entry, "flush", dir, e))?;
         let staging = self.store.staging(entry);
-        remove_if_there(&staging).map_err(|e| self.local(entry, "remove", &staging, e))
+        remove_if_there(&staging).map_err(|e| self.local(entry, "remove", &staging, e))?;
+        self.store.prune_above(&staging);
+        Ok(())
     }
 
     fn local(&self, entry: &Entry, what: &'static str, path: &Path, e: io::Error) -> PullError {

@@ -1,20 +1,21 @@
 //! Both ends of the process that opens a file first.
 //!
 //! ```text
-//!  nmos ... --> nmos try-file BYTES THREADS FILE
+//!  nmos ... --> nmos try-file BYTES THREADS FILE...
 //!                 opens, computes one token --> "passed" or "refused: why" on its output
 //!                 aborts                    --> ggml's words there, and a signal
 //!                 hangs, or takes too much  --> is killed
 //! ```
 
-use crate::{ggml, system};
+use crate::ggml::{self, ModelFiles};
+use crate::system;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -49,13 +50,13 @@ pub(super) enum Outcome {
     },
 }
 
-/// Tries `path` in a process of `program`, which may hold `most` bytes.
+/// Tries a model in a process of `program`, which may hold `most` bytes.
 ///
 /// # Errors
 /// The system's own, where no process can be had.
 pub(super) fn run(
     program: &Path,
-    path: &Path,
+    files: &ModelFiles,
     most: u64,
     threads: usize,
 ) -> std::io::Result<Outcome> {
@@ -63,7 +64,7 @@ pub(super) fn run(
         .arg(COMMAND)
         .arg(most.to_string())
         .arg(threads.to_string())
-        .arg(path)
+        .args(files.iter())
         // One heap: each takes addresses, of which there is a limit.
         .env("MALLOC_ARENA_MAX", "1")
         .env("GGML_NO_BACKTRACE", "1")
@@ -173,10 +174,11 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     }
     let mut number = || arguments.next()?.to_str()?.parse::<u64>().ok();
     let (most, threads) = (number()?, number()?);
-    let path = arguments.next()?;
+    let (first, others) = (arguments.next()?, arguments.map(PathBuf::from).collect());
+    let files = ModelFiles::new(first, others);
     ggml::on_abort(say);
     let threads = usize::try_from(threads).unwrap_or(1);
-    let verdict = match tried(Path::new(&path), most, threads) {
+    let verdict = match tried(&files, most, threads) {
         Ok(()) => "passed".to_owned(),
         Err(why) => format!("refused: {why}"),
     };
@@ -184,7 +186,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     Some(ExitCode::SUCCESS)
 }
 
-fn tried(path: &Path, most: u64, threads: usize) -> Result<(), String> {
+fn tried(files: &ModelFiles, most: u64, threads: usize) -> Result<(), String> {
     // It ends with the process that waits for it, and leaves no image of itself behind.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     limit(Resource::Core, 0);
@@ -192,10 +194,15 @@ fn tried(path: &Path, most: u64, threads: usize) -> Result<(), String> {
     ggml::init().map_err(|error| error.to_string())?;
     if let Some(used) = system::addresses() {
         // Weights take addresses, as many bytes as the largest has: never more than the file.
-        let file = fs::metadata(path).map_or(0, |meta| meta.len());
-        limit(Resource::As, used.0 + 2 * file + most + SLACK);
+        let lengths = files
+            .iter()
+            .map(|path| fs::metadata(path).map_or(0, |meta| meta.len()));
+        limit(
+            Resource::As,
+            used.0 + 2 * lengths.sum::<u64>() + most + SLACK,
+        );
     }
-    ggml::trial::open_and_compute(path, threads).map_err(|error| match error {
+    ggml::trial::open_and_compute(files, threads).map_err(|error| match error {
         ggml::llama::LlamaError::Load { why, .. } => why,
         other => other.to_string(),
     })

@@ -2,10 +2,53 @@
 //! compute nothing but what is not a number.
 
 use super::super::gguf::{Gguf, GgufError};
+use super::super::kind::FileKind;
 use super::TrialError;
 
 /// Ways to stretch positions that llama.cpp knows by name.
 const ROPE_SCALINGS: [&str; 4] = ["none", "linear", "yarn", "longrope"];
+
+/// Numbers whose powers are a position's angles.
+const ROPE_BASES: [&str; 3] = [
+    "rope.freq_base",
+    "rope.freq_base_swa",
+    "attention.compress_rope_freq_base",
+];
+
+/// Factors of angles and of what they turn. Some files have a negative number where there is none.
+const ROPE_FACTORS: [&str; 7] = [
+    "rope.scaling.alpha",
+    "rope.scaling.attn_factor",
+    "rope.scaling.yarn_attn_factor",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.scaling.yarn_ext_factor",
+    "rope.scaling.yarn_log_multiplier",
+];
+
+/// Architectures for whose positions nothing turns.
+const WITHOUT_ROPE: [&str; 20] = [
+    "arwkv7",
+    "bloom",
+    "glm5-next",
+    "gpt2",
+    "gptj",
+    "jais",
+    "jamba",
+    "kimi-k3",
+    "kimi-linear",
+    "mamba",
+    "mamba2",
+    "mpt",
+    "nemotron_h",
+    "nemotron_h_moe",
+    "refact",
+    "rwkv6",
+    "rwkv6qwen2",
+    "rwkv7",
+    "t5",
+    "wavtokenizer-dec",
+];
 
 /// Most layers, and elements of a token, that llama.cpp takes.
 const MOST_LAYERS: u64 = 512;
@@ -33,8 +76,16 @@ const DIFFUSERS: [&str; 4] = ["dream", "llada", "llada-moe", "rnd1"];
 /// Checks that the model writes text.
 ///
 /// # Errors
-/// An embedding model, by its architecture or by what its header says it is for.
+/// A file that is no model, and an embedding model, by its architecture or by what its header says
+/// it is for.
 pub fn writes_text(gguf: &Gguf) -> Result<(), TrialError> {
+    let kind = FileKind::of(gguf)?;
+    if kind != FileKind::Model {
+        return Err(TrialError::Kind {
+            path: gguf.path().to_owned(),
+            kind,
+        });
+    }
     let arch = gguf.architecture()?;
     let key = |name: &str| format!("{arch}.{name}");
     let pools = gguf.u32(&key("pooling_type"))?.is_some_and(|kind| kind > 0);
@@ -80,27 +131,47 @@ pub(super) fn check(gguf: &Gguf) -> Result<(), TrialError> {
             return Err(wrong(format!("{key} is {x}, not a small positive number")));
         }
     }
-    for name in ["rope.freq_base", "rope.freq_base_swa"] {
+    rope(gguf, arch, wrong)?;
+    vocabulary(gguf, wrong)
+}
+
+/// Positions: the bases and factors of their angles, and how many elements of a head turn.
+///
+/// ggml computes a head's elements in a loop that skips those that turned. With none, or a number
+/// that is negative as ggml keeps it, the loop never ends.
+fn rope(gguf: &Gguf, arch: &str, wrong: impl Fn(String) -> TrialError) -> Result<(), TrialError> {
+    let key = |name: &str| format!("{arch}.{name}");
+    let real = |name: &str, fits: fn(f32) -> bool, what: &str| {
         let key = key(name);
-        let least = |x: &f32| !x.is_finite() || *x <= 0.0;
-        if let Some(x) = scalar(gguf.f32(&key)).filter(least) {
-            return Err(wrong(format!("{key} is {x}, not a positive number")));
+        match scalar(gguf.f32(&key)).filter(|&x| !fits(x)) {
+            Some(x) => Err(wrong(format!("{key} is {x}, not a {what}"))),
+            None => Ok(()),
         }
+    };
+    for name in ROPE_BASES {
+        real(name, |x| x.is_finite() && x > 0.0, "positive number")?;
     }
     for name in ["rope.scaling.factor", "rope.scale_linear"] {
-        let key = key(name);
         // Zero is how some files say that there is none.
-        let least = |x: &f32| !x.is_finite() || *x < 0.0;
-        if let Some(x) = scalar(gguf.f32(&key)).filter(least) {
-            return Err(wrong(format!("{key} is {x}, not a positive number")));
-        }
+        real(name, |x| x.is_finite() && x >= 0.0, "positive number")?;
     }
-    let (rotated, length) = (key("rope.dimension_count"), key("attention.key_length"));
-    if let Some(n) = scalar(gguf.u64(&rotated)) {
-        let head = scalar(gguf.u64(&length));
-        if n % 2 != 0 || head.is_some_and(|head| n > head) {
-            let of = head.map_or(String::new(), |head| format!(" of {head}"));
-            return Err(wrong(format!("{rotated} is {n}{of}: they turn in pairs")));
+    for name in ROPE_FACTORS {
+        real(name, f32::is_finite, "finite number")?;
+    }
+    let size = |name: &str| scalar(gguf.u64(&key(name)));
+    let heads = size("attention.head_count");
+    let turns = heads != Some(0) && !WITHOUT_ROPE.contains(&arch);
+    let width = size("embedding_length").zip(heads.filter(|&heads| heads > 0));
+    let head = size("attention.key_length").or(width.map(|(width, heads)| width / heads));
+    let swa = ("rope.dimension_count_swa", size("attention.key_length_swa"));
+    for (name, head) in [("rope.dimension_count", head), swa] {
+        let Some(n) = size(name) else { continue };
+        let most = head.unwrap_or(MOST_ELEMENTS);
+        if !n.is_multiple_of(2) || n > most || (n == 0 && turns) {
+            let key = key(name);
+            return Err(wrong(format!(
+                "{key} is {n}, not an even number from 2 to {most}: elements of a head turn in pairs"
+            )));
         }
     }
     let scaling = key("rope.scaling.type");
@@ -110,7 +181,7 @@ pub(super) fn check(gguf: &Gguf) -> Result<(), TrialError> {
         let known = ROPE_SCALINGS.join(", ");
         return Err(wrong(format!("{scaling} is {name:?}; known are {known}")));
     }
-    vocabulary(gguf, wrong)
+    Ok(())
 }
 
 fn vocabulary(gguf: &Gguf, wrong: impl Fn(String) -> TrialError) -> Result<(), TrialError> {

@@ -22,6 +22,7 @@ pub use child::main as child_main;
 pub use header::writes_text;
 
 use super::gguf::{Gguf, GgufError};
+use super::kind::FileKind;
 use super::{catalog, store::Store};
 use crate::system;
 use crate::units::Bytes;
@@ -47,6 +48,8 @@ pub enum TrialError {
     Gguf(#[from] GgufError),
     #[error("{}: an embedding model writes no text ({arch}); name a model that answers", path.display())]
     Embedding { path: PathBuf, arch: String },
+    #[error("{}: this is {kind}", path.display())]
+    Kind { path: PathBuf, kind: FileKind },
     #[error("{}: {what}; the file is damaged, or made wrongly", path.display())]
     Header { path: PathBuf, what: String },
     #[error("{}: this model cannot be used: {why}", path.display())]
@@ -91,7 +94,7 @@ pub fn admit(gguf: &Gguf, ram: Option<Bytes>) -> Result<(), TrialError> {
             true => 1,
             false => system::cores().min(4),
         };
-        let outcome = child::run(program, gguf.path(), most, threads)
+        let outcome = child::run(program, &gguf.into(), most, threads)
             .map_err(|error| refused(format!("no process can be had to open it first: {error}")))?;
         let (verdict, lasting) = match outcome {
             Outcome::Passed => (Verdict::Passed, true),

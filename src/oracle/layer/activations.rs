@@ -5,6 +5,7 @@ use crate::ggml::{Context, Device, Place, Tensor};
 use crate::io::{Arena, Region};
 use crate::kv::CellIdx;
 use crate::model::{GgmlType, ModelShape};
+use crate::oracle::OpenError;
 
 /// Mask values, as bits of 16-bit floats: zero, and minus infinity.
 pub(super) const OPEN: u16 = 0;
@@ -51,7 +52,7 @@ impl Activations {
         ctx_tokens: usize,
         max_width: usize,
         device: Option<Device>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, OpenError> {
         let sizes = Self::sizes(shape, ctx_tokens, max_width);
         let len = sizes.iter().sum();
         let arena = device.map_or_else(|| Arena::new(len), |device| device.pinned(len))?;

@@ -29,8 +29,8 @@ pub use probe::{PassShape, ProbeOptions, StepTimes};
 
 use super::logits::LogitPool;
 use super::{
-    GiveUp, HiddenStates, Logits, NodeIdx, Oracle, OracleError, PassCost, PassOutput, TokenTree,
-    Trees, WidthClass, check_width, max_width,
+    GiveUp, HiddenStates, Logits, NodeIdx, OpenError, Oracle, OracleError, PassCost, PassOutput,
+    TokenTree, Trees, WidthClass, check_width, max_width,
 };
 use crate::ggml::{Compute, Context, Device, Place, dequantize_row};
 use crate::io::RowFile;
@@ -107,7 +107,7 @@ impl LayerOracle {
         layout: &ModelLayout,
         options: LayerOracleOptions,
         hub: &Arc<Hub>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, OpenError> {
         Self::over(gguf, layout, catalogue(layout), options, hub)
     }
 
@@ -118,7 +118,7 @@ impl LayerOracle {
         shards: Vec<Shard>,
         options: LayerOracleOptions,
         hub: &Arc<Hub>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, OpenError> {
         crate::ggml::init()?;
         let shape = Rc::new(layout.shape.clone());
         let files: Vec<PathBuf> = gguf.files.iter().map(|f| f.path.clone()).collect();
@@ -199,7 +199,7 @@ impl LayerOracle {
         setup: Setup,
         wanted: usize,
         threads: usize,
-    ) -> anyhow::Result<(Box<dyn WeightSupply>, LogitPath)> {
+    ) -> Result<(Box<dyn WeightSupply>, LogitPath), OpenError> {
         let (device, shards) = (on.device, &setup.shards);
         let mut window = Window::new(device, &on.window, weights.layouts(shards, device))?;
         let staging = LogitStaging::new(device, largest_block(shards), wanted, threads)?;
@@ -401,12 +401,11 @@ impl Oracle for LayerOracle {
     }
 
     fn bytes_read(&self) -> u64 {
-        let counters = self.steps.supply.river().counters();
-        counters.bytes() + counters.demanded_bytes()
+        self.steps.supply.river().counters().all_bytes()
     }
 
     fn reading_us(&self) -> u64 {
-        self.steps.supply.river().counters().busy_ns() / 1000
+        self.steps.supply.river().counters().reading_us()
     }
 
     fn hits_and_misses(&self) -> (u64, u64) {

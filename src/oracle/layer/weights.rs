@@ -3,6 +3,7 @@
 use crate::ggml::{Context, Device, Place, Tensor};
 use crate::io::{Arena, RowFile};
 use crate::model::{Kind, LayerTensors, ModelLayout, Slot, TensorInfo};
+use crate::oracle::OpenError;
 use crate::river::{Part, Shard, ShardIdx, layout};
 use std::collections::BTreeMap;
 use std::ops::Index;
@@ -43,7 +44,7 @@ impl Weights {
         shards: &[Shard],
         files: &[PathBuf],
         device: Option<Device>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, OpenError> {
         let of_layers: usize = layout.layers.iter().map(|l| l.iter().count()).sum();
         // And the blocks of the head, its norm and the factors of rotation.
         let ctx = Context::new(of_layers + shards.len() + 2, 0);

@@ -9,10 +9,9 @@ use crate::session::figures::Figures;
 use crate::session::intent::{Intent, Stamped};
 use crate::session::request::Request;
 use crate::session::turn::{Asked, Origin, Submitted};
-use crate::telemetry::{AnswerEnd, AnswerStats};
+use crate::telemetry::{AnswerEnd, AnswerStats, ScoutView};
 use crate::typing::{Edit, TypingEvent};
 use crate::units::Micros;
-use crate::vocabulary::Label;
 use std::collections::VecDeque;
 use std::mem::take;
 use std::ops::ControlFlow;
@@ -54,7 +53,8 @@ impl Engine {
             Ok(opened) => opened,
             Err(error) => return self.fail(asked, error),
         };
-        let label = self.look(&prompt);
+        // What the scout shows is of the prompt being typed.
+        let label = self.look(&prompt).and_then(|view| view.best());
         self.queue.push_back(Submitted {
             asked,
             origin: Origin::Request(Box::new(conversation)),
@@ -79,7 +79,9 @@ impl Engine {
             Ok(Edited::Text) => {
                 if !matches!(event.edit, Edit::Cursor { .. }) && self.scout.is_some() {
                     let text = self.composition.text().to_owned();
-                    self.composition.label = self.look(&text);
+                    let view = self.look(&text).unwrap_or_default();
+                    self.composition.label = view.best();
+                    self.hub.update(|s| s.scout = view);
                 }
                 self.show_cadence();
             }
@@ -104,11 +106,9 @@ impl Engine {
     }
 
     /// What a text asks for, by the scout.
-    fn look(&mut self, text: &str) -> Option<(Label, f32)> {
-        let view = self.scout.as_mut()?.look_timed(text, &*self.clock);
-        let best = view.best();
-        self.hub.update(|s| s.scout = view);
-        best
+    fn look(&mut self, text: &str) -> Option<ScoutView> {
+        let scout = self.scout.as_mut()?;
+        Some(scout.look_timed(text, &*self.clock))
     }
 
     /// Stops the answer under way if it is `wanted`, or else all `wanted` prompts that wait.

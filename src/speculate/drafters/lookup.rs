@@ -12,11 +12,12 @@
 //! Index: the last place where each pair of tokens ends, and from each place a link to the place
 //! before it where the same pair ends. Adding or removing a token is one step.
 
-use crate::drafter_id::{DrafterId, Marks};
+use crate::prefix::common_prefix;
 use crate::speculate::drafter::{DraftError, Drafter};
 use crate::speculate::guess::Guess;
 use crate::speculate::tree::{DraftIdx, DraftTree};
 use crate::units::TokenId;
+use crate::vocabulary::{DrafterId, Marks};
 use std::collections::HashMap;
 
 /// Most tokens of a match that are looked at.
@@ -146,8 +147,7 @@ impl Drafter for LookupDrafter {
     }
 
     fn follow(&mut self, text: &[TokenId]) -> Result<(), DraftError> {
-        let common = self.text.iter().zip(text).take_while(|(a, b)| a == b);
-        let common = common.count();
+        let common = common_prefix(&self.text, text);
         while self.text.len() > common {
             self.pop();
         }

@@ -8,8 +8,8 @@ pub(super) mod model;
 pub(super) mod recycling;
 
 use super::drafter::Drafter;
-use crate::drafter_id::DrafterId;
 use crate::units::Bytes;
+use crate::vocabulary::DrafterId;
 use lookup::LookupDrafter;
 use model::ModelDrafter;
 use recycling::RecyclingDrafter;

@@ -15,17 +15,18 @@
 //! A decoded node stays in the cache as long as it is a part of the text or follows its end, so
 //! that nothing is decoded twice.
 
-use crate::drafter_id::{DrafterId, Marks};
 use crate::ggml::Device;
 use crate::ggml::llama::{self, BatchToken, Layout, LlamaError, LlamaRun, RunOptions};
 use crate::model::{Gguf, GgufError};
 use crate::plan::{DecodeTimes, DraftCapacity};
+use crate::prefix::common_prefix;
 use crate::speculate::drafter::{Cost, DraftError, Drafter};
 use crate::speculate::guess::Guess;
 use crate::speculate::ranking::{Asked, rank};
 use crate::speculate::sampler::{Sampler, Sampling};
 use crate::speculate::tree::{DraftIdx, DraftTree};
 use crate::units::TokenId;
+use crate::vocabulary::{DrafterId, Marks};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -118,7 +119,7 @@ impl ModelDrafter {
         capacity: DraftCapacity,
     ) -> Result<Self, DraftOpenError> {
         let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
-        let model = llama::load_without_vocabulary(gguf.path(), arch, n_vocab, layout)?;
+        let model = llama::load_without_vocabulary(gguf, arch, n_vocab, layout)?;
         if let Some(why) = model.obstacle() {
             let path = gguf.path().to_owned();
             return Err(DraftOpenError::Kind { path, why });
@@ -373,8 +374,7 @@ impl Drafter for ModelDrafter {
     }
 
     fn unread(&self, text: &[TokenId]) -> usize {
-        let known = self.text[..self.read].iter().zip(text);
-        text.len() - known.take_while(|(a, b)| a == b).count()
+        text.len() - common_prefix(&self.text[..self.read], text)
     }
 
     fn follow(&mut self, text: &[TokenId]) -> Result<(), DraftError> {

@@ -23,12 +23,12 @@
 //! a second node makes a pass 1.4 times as long, answers came 0.87 to 1.12 times as fast with it
 //! (12 alternating pairs, median 1.01; 1.08 tokens a pass, not 1.07).
 
-use crate::drafter_id::{DrafterId, Marks};
 use crate::oracle::NodeIdx;
 use crate::speculate::drafter::{DraftError, Drafter, VerifiedPass};
 use crate::speculate::guess::Guess;
 use crate::speculate::tree::{DraftIdx, DraftTree};
 use crate::units::{Bytes, TokenId};
+use crate::vocabulary::{DrafterId, Marks};
 
 /// Successors of a row.
 const SUCCESSORS: usize = 8;

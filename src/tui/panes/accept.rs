@@ -54,9 +54,13 @@ fn info(ctx: &Ctx<'_>) -> Line<'static> {
 fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let accept = &ctx.snap.accept;
     if accept.recent.is_empty() {
-        let text = match (&ctx.snap.engine.draft, ctx.snap.engine.oracle.is_empty()) {
-            (None, false) => {
-                "No draft: each pass yields one token. The passes of an answer appear here."
+        let loaded = !ctx.snap.engine.oracle.is_empty();
+        let text = match &ctx.snap.engine.draft {
+            _ if loaded && ctx.snap.speculation.max_nodes == 1 => {
+                "No guesses: each pass yields one token. The passes of an answer appear here."
+            }
+            None if loaded => {
+                "No draft model: guesses repeat earlier text. The passes of an answer appear here."
             }
             _ => "Each pass of an answer appears here: what was drafted, and what of it stands.",
         };

@@ -7,10 +7,10 @@
 //! ```
 
 use super::{Ctx, below, lines};
-use crate::drafter_id::DrafterId;
 use crate::telemetry::{SpeculationView, Tally};
 use crate::tui::text;
 use crate::tui::theme::Role;
+use crate::vocabulary::DrafterId;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};

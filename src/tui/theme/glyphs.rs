@@ -7,7 +7,7 @@ use ratatui::symbols::border;
 pub struct Glyphs {
     /// The ASCII form, of what is named elsewhere too (see [`DrafterId::marks`]).
     ///
-    /// [`DrafterId::marks`]: crate::drafter_id::DrafterId::marks
+    /// [`DrafterId::marks`]: crate::vocabulary::DrafterId::marks
     pub ascii: bool,
     pub border: border::Set<'static>,
     pub shard_disk: &'static str,

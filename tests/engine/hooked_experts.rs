@@ -1,0 +1,361 @@
+//! Mixtures whose experts are read when a router names them: the same bits in any memory, and
+//! never more of it than is allowed.
+
+use crate::cgroup::{Group, command_in};
+use crate::common::{least_in, max_diff, same_bits, tokens, turn};
+use crate::tiny_mixture::{Arch, TinyMixture};
+use nmos::experts::{ExpertPlan, Mixture};
+use nmos::ggml::bare::BareModel;
+use nmos::ggml::llama::{self, Load};
+use nmos::ggml::{self, GgmlType};
+use nmos::model::{Gguf, Outline};
+use nmos::oracle::{
+    HookedOptions, LlamaOracle, Oracle, OracleError, PassOutput, TokenTree, TreeNode, WidthClass,
+};
+use nmos::river::{Plan, ReadSizes, catalogue_by_layer};
+use nmos::telemetry::Hub;
+use nmos::units::{Bytes, TokenId};
+use std::cell::Cell;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::rc::Rc;
+use tempfile::TempDir;
+
+/// A mixture in a file of its own.
+struct Written {
+    dir: TempDir,
+    path: PathBuf,
+}
+
+impl Written {
+    fn new(tiny: &TinyMixture) -> Self {
+        ggml::init().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mixture.gguf");
+        std::fs::write(&path, tiny.build()).unwrap();
+        Self { dir, path }
+    }
+
+    fn mixture(&self) -> Mixture {
+        let gguf = Gguf::open(&self.path).unwrap();
+        Mixture::of(&Outline::from_gguf(&gguf).unwrap()).unwrap()
+    }
+
+    /// With memory for the experts that so many tokens can choose in a layer, and no more.
+    fn tight(&self, tokens: usize) -> LlamaOracle {
+        let mixture = self.mixture();
+        let plan = mixture.plan(mixture.least_memory(tokens), tokens);
+        assert!(plan.bytes < plan.all);
+        self.hooked(Some(plan), Bytes(1))
+    }
+
+    /// With memory for so many bytes of layers more than they must have.
+    fn hooked(&self, experts: Option<ExpertPlan>, layers: Bytes) -> LlamaOracle {
+        let gguf = Gguf::open(&self.path).unwrap();
+        let mut outline = Outline::from_gguf(&gguf).unwrap();
+        let bare = BareModel::open(gguf.path()).unwrap();
+        outline.retain(|name| bare.find(name).is_some());
+        let shards = catalogue_by_layer(&outline.layers);
+        let options = HookedOptions {
+            ctx_tokens: 1024,
+            threads: 2,
+            max_nodes: WidthClass::WIDE.max,
+            plan: Plan::new(&shards, Bytes(Plan::least(&shards).0 + layers.0)).unwrap(),
+            experts,
+            read_sizes: ReadSizes::default(),
+        };
+        LlamaOracle::hooked(bare, &gguf, &outline, options, &Hub::new()).unwrap()
+    }
+
+    /// llama.cpp over the whole model.
+    fn resident(&self) -> LlamaOracle {
+        let gguf = Gguf::open(&self.path).unwrap();
+        let model = llama::load(&self.path, Load::WeightsAsStored).unwrap();
+        LlamaOracle::new(&model, 1024, 2, WidthClass::WIDE.max)
+            .unwrap()
+            .knowing(&gguf)
+    }
+}
+
+/// Token numbers of the small vocabulary.
+fn some(first: i32, n: i32) -> Vec<TokenId> {
+    tokens(
+        &(0..n)
+            .map(|i| 3 + (first + i * 37) % 250)
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// Logits of all of `text`, in passes of `width` tokens, all committed.
+fn read(
+    oracle: &mut dyn Oracle,
+    text: &[TokenId],
+    width: usize,
+    class: WidthClass,
+) -> Vec<Vec<f32>> {
+    let mut rows = Vec::new();
+    for chunk in text.chunks(width) {
+        let output = oracle.pass(&TokenTree::chain(chunk, 0), class).unwrap();
+        rows.extend((0..chunk.len()).map(|i| row(&output, i)));
+        oracle.commit(&(0..chunk.len()).collect::<Vec<_>>());
+    }
+    rows
+}
+
+fn row(output: &PassOutput, node: usize) -> Vec<f32> {
+    output.logits.of(node).unwrap().to_vec()
+}
+
+fn assert_same(what: &str, a: &[Vec<f32>], b: &[Vec<f32>]) {
+    assert_eq!(a.len(), b.len());
+    for (at, (a, b)) in a.iter().zip(b).enumerate() {
+        assert!(
+            same_bits(a, b),
+            "{what}, token {at}: differs by {}",
+            max_diff(a, b)
+        );
+    }
+}
+
+#[test]
+fn experts_have_the_same_bits_however_few_of_them_fit() {
+    let _turn = turn();
+    for arch in [Arch::Qwen3Moe, Arch::Qwen2Moe, Arch::GptOss] {
+        let written = Written::new(&TinyMixture::of(arch));
+        let (prompt, answer) = (some(5, 90), some(70, 40));
+        let mut all = written.hooked(None, Bytes::mib(64));
+        let expected = [
+            read(&mut all, &prompt, 63, WidthClass::BATCH),
+            read(&mut all, &answer, 1, WidthClass::NARROW),
+            read(&mut all, &answer, 5, WidthClass::NARROW),
+        ];
+        let counts = all.experts().unwrap();
+        assert!(!all.streams() && counts.misses <= 64, "{counts:?}");
+        for tokens in [1, 2, 5] {
+            let mut tight = written.tight(tokens);
+            assert!(tight.streams());
+            let found = [
+                read(&mut tight, &prompt, 63, WidthClass::BATCH),
+                read(&mut tight, &answer, 1, WidthClass::NARROW),
+                read(&mut tight, &answer, 5, WidthClass::NARROW),
+            ];
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_same(&format!("{arch:?} for {tokens} tokens"), found, expected);
+            }
+            let counts = tight.experts().unwrap();
+            // Where one token's experts do not fit in all layers, none is there for the next.
+            assert!(counts.misses > 64, "{counts:?}");
+            assert_eq!(counts.hits > 0, tokens == 5, "{counts:?}");
+        }
+        // A few tokens choose no expert so often that llama.cpp alone would compute otherwise.
+        let mut alone = written.resident();
+        let mut tight = written.tight(2);
+        for (text, width) in [(&prompt, 7), (&answer, 1), (&answer, 3)] {
+            let expected = read(&mut alone, text, width, WidthClass::NARROW);
+            let found = read(&mut tight, text, width, WidthClass::NARROW);
+            assert_same(&format!("{arch:?} and llama.cpp"), &found, &expected);
+        }
+    }
+}
+
+/// Few experts, so that many tokens choose the same, and have wide kernels where there are such.
+#[test]
+fn a_token_has_the_same_bits_whatever_others_choose() {
+    let _turn = turn();
+    for (up_ty, down_ty, ff) in [
+        (GgmlType::Q4_K, GgmlType::Q6_K, 256),
+        (GgmlType::Q3_K, GgmlType::Q8_0, 96),
+        (GgmlType::IQ4_XS, GgmlType::Q5_0, 96),
+    ] {
+        let tiny = TinyMixture {
+            experts: 3,
+            layers: 3,
+            up_ty,
+            down_ty,
+            ff,
+            ..TinyMixture::of(Arch::Qwen2Moe)
+        };
+        let written = Written::new(&tiny);
+        let mut oracle = written.hooked(None, Bytes::mib(64));
+        let text = some(11, 126);
+        for (class, widths) in [
+            (WidthClass::BATCH, &[63, 1, 8, 9, 17, 40][..]),
+            (WidthClass::NARROW, &[7, 1, 2, 5][..]),
+        ] {
+            let mut rows = widths.iter().map(|&width| {
+                oracle.truncate(0);
+                (width, read(&mut oracle, &text, width, class))
+            });
+            let (_, expected) = rows.next().unwrap();
+            for (width, found) in rows {
+                assert_same(&format!("{up_ty} {class:?} {width}"), &found, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn padding_needs_no_experts_of_its_own_and_a_tree_is_computed_in_pieces() {
+    let _turn = turn();
+    let tiny = TinyMixture {
+        used: 4,
+        ..TinyMixture::of(Arch::Qwen3Moe)
+    };
+    let written = Written::new(&tiny);
+    let mut tight = written.tight(1);
+    let mut all = written.hooked(None, Bytes::mib(64));
+    read(&mut tight, &some(1, 70), 63, WidthClass::BATCH);
+    read(&mut all, &some(1, 70), 63, WidthClass::BATCH);
+    let before = tight.experts().unwrap();
+    let one = TokenTree::chain(&some(9, 1), 0);
+    tight.pass(&one, WidthClass::BATCH).unwrap();
+    let after = tight.experts().unwrap();
+    let asked = (after.hits + after.misses) - (before.hits + before.misses);
+    assert_eq!(asked, 4 * 4, "4 in each of 4 layers for 8 tokens");
+
+    let mut fork = TokenTree::new();
+    for (i, token) in some(30, 12).into_iter().enumerate() {
+        fork.push(TreeNode {
+            token,
+            parent: i.checked_sub(2),
+            logits: i > 6,
+        });
+    }
+    let (a, b) = (
+        tight.pass(&fork, WidthClass::BATCH).unwrap(),
+        all.pass(&fork, WidthClass::BATCH).unwrap(),
+    );
+    for node in 7..12 {
+        assert_same("a tree", &[row(&a, node)], &[row(&b, node)]);
+    }
+}
+
+#[test]
+fn a_failed_read_of_experts_ends_the_pass_and_the_next_one_goes_on_from_there() {
+    let _turn = turn();
+    let written = Written::new(&TinyMixture::of(Arch::GptOss));
+    let mixture = written.mixture();
+    let plan = mixture.plan(mixture.least_memory(2), 2);
+    // All else has arrived with the first pass.
+    let mut oracle = written.hooked(Some(plan), Bytes::mib(64));
+    let mut undisturbed = written.tight(2);
+    let (prompt, next) = (some(100, 20), some(40, 10));
+    read(&mut oracle, &prompt, 20, WidthClass::BATCH);
+    read(&mut undisturbed, &prompt, 20, WidthClass::BATCH);
+
+    let whole = std::fs::read(&written.path).unwrap();
+    let file = File::options().write(true).open(&written.path).unwrap();
+    let mtime = file.metadata().unwrap().modified().unwrap();
+    let file = Rc::new(file);
+    let tree = TokenTree::chain(&next, 0);
+    for _ in 0..2 {
+        let (cut, is_cut) = (Rc::clone(&file), Cell::new(false));
+        // Asked after every step: the file is whole when the pass begins.
+        oracle.give_up_when(Some(Rc::new(move |_| {
+            if !is_cut.replace(true) {
+                cut.set_len(40_000).unwrap();
+            }
+            false
+        })));
+        let error = oracle.pass(&tree, WidthClass::BATCH).unwrap_err();
+        assert!(matches!(error, OracleError::Experts(_)), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("mixture.gguf") && text.contains("at offset"),
+            "{text}"
+        );
+        assert_eq!(oracle.len(), prompt.len());
+        // While it is short, no pass begins.
+        let error = oracle.pass(&tree, WidthClass::BATCH).unwrap_err();
+        assert!(error.to_string().contains("bytes long"), "{error}");
+        std::fs::write(&written.path, &whole).unwrap();
+        file.set_modified(mtime).unwrap();
+    }
+    oracle.give_up_when(None);
+    let found = read(&mut oracle, &next, 10, WidthClass::BATCH);
+    let expected = read(&mut undisturbed, &next, 10, WidthClass::BATCH);
+    assert_same("after two failures", &found, &expected);
+}
+
+fn nmos(
+    command: &str,
+    written: &Written,
+    ram: Bytes,
+    more: &[&str],
+    group: Option<&Group>,
+) -> std::process::Output {
+    let home: &Path = written.dir.path();
+    command_in(group, env!("CARGO_BIN_EXE_nmos"))
+        .args([command, "--json", "--draft", "none", "--vram", "0"])
+        .args(["--threads", "2", "--ctx", "512"])
+        .args(["--ram", &ram.0.to_string()])
+        .arg("--oracle")
+        .arg(&written.path)
+        .args(more)
+        .env("HOME", home)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn json(output: &std::process::Output) -> serde_json::Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_mixture_says_the_same_in_any_memory_and_stays_within_it() {
+    let _turn = turn();
+    // Experts of 80 MB.
+    let tiny = TinyMixture {
+        layers: 6,
+        experts: 32,
+        used: 4,
+        ff: 512,
+        up_ty: GgmlType::Q8_0,
+        down_ty: GgmlType::Q8_0,
+        ty: GgmlType::Q8_0,
+        ..TinyMixture::of(Arch::Qwen2Moe)
+    };
+    let written = Written::new(&tiny);
+    let prompt = ["-n", "32", "hello hello hello"];
+    let run = |ram, group: Option<&Group>| json(&nmos("run", &written, ram, &prompt, group));
+    let refused = nmos("run", &written, Bytes::mib(1), &prompt, None);
+    assert_eq!(refused.status.code(), Some(1));
+    let least = least_in(&String::from_utf8_lossy(&refused.stderr));
+    let whole = run(Bytes(least.0 + Bytes::mib(120).0), None);
+    let text = whole["text"].as_str().unwrap();
+    assert!(!text.is_empty());
+    let read_once = whole["bytes_read"].as_u64().unwrap();
+    assert!(read_once <= 90_000_000, "{read_once}");
+    for more in [4, 16, 40] {
+        let ram = Bytes(least.0 + Bytes::mib(more).0);
+        let stats = run(ram, None);
+        let peak = stats["rss_peak_bytes"].as_u64().unwrap();
+        let hits = stats["expert_hit_rate"].as_f64().unwrap();
+        println!(
+            "{more} MiB above the least: peak {}, {hits:.2} hits, {} a token",
+            Bytes(peak),
+            stats["expert_bytes_per_token"]
+        );
+        assert_eq!(stats["text"], text, "{more} MiB above the least");
+        assert!(peak <= ram.0, "{peak} of {ram}");
+        assert!(stats["expert_bytes_per_token"].as_f64().unwrap() > 0.0);
+        assert_eq!(stats["expert_evict_window"].as_f64(), Some(0.0));
+        let plan = json(&nmos("plan", &written, ram, &[], None));
+        assert_eq!(plan["form"], "hooked");
+        assert_eq!(plan["experts"]["experts_a_token"], 4);
+        let fit = plan["experts"]["fit_bytes"].as_u64().unwrap();
+        assert!(fit < plan["experts"]["bytes"].as_u64().unwrap());
+        if let Some(group) = Group::new(ram) {
+            let inside = run(ram, Some(&group));
+            assert_eq!(inside["text"], text);
+            // Nothing is pushed out and read again.
+            let ratio =
+                inside["bytes_read"].as_f64().unwrap() / stats["bytes_read"].as_f64().unwrap();
+            assert!((0.9..1.1).contains(&ratio), "{ratio} times the bytes");
+        }
+    }
+}
