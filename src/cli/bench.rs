@@ -46,6 +46,9 @@ pub struct BenchArgs {
     /// Also run each trace cold, with all work starting at Enter, and compare
     #[arg(long)]
     pub baseline: bool,
+    /// Write down which experts of a mixture are used, for `nmos experts replay`; no text
+    #[arg(long, value_name = "FILE")]
+    pub record_routing: Option<PathBuf>,
     /// Write the whole report to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -70,6 +73,7 @@ fn run(args: &BenchArgs, settings: &Settings, out: &mut impl Write) -> anyhow::R
     let engine_options = EngineOptions {
         max_tokens: args.tokens,
         fixed_length: true,
+        record_routing: args.record_routing.clone(),
         // Two runs can only be compared where nothing is left to chance.
         sampling: Sampling::default(),
         ..engine_options(settings)?

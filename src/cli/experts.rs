@@ -60,7 +60,7 @@ impl Run for ExpertsCommand {
 #[derive(Debug, Serialize)]
 struct Report {
     recording: String,
-    /// Its last pass is not whole, and was left out.
+    /// Its last record is not whole, and was left out.
     is_cut_off: bool,
     turns: usize,
     layers: usize,
@@ -177,7 +177,7 @@ fn text(report: &Report, out: &mut Vec<u8>) -> io::Result<()> {
         "turns {turns}, layers {layers}, experts {experts} ({experts_bytes} in all)"
     )?;
     if report.is_cut_off {
-        writeln!(out, "the file was cut off: its last pass is left out")?;
+        writeln!(out, "the file was cut off: its last record is left out")?;
     }
     writeln!(
         out,
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use crate::experts::ModelKey;
-    use crate::experts::routing::{Header, PassKind, RoutedGroup, RoutedPass, Writer};
+    use crate::experts::routing::{Header, PassKind, Record, RoutedGroup, RoutedPass, Writer};
     use clap::Parser;
 
     fn recording(path: &Path, model: &[u8]) {
@@ -233,13 +233,13 @@ mod tests {
                 } else {
                     PassKind::Answer
                 },
-                begins_turn: token == 0,
                 label: None,
                 tokens: 1,
                 ids: vec![vec![token % 5]],
             };
-            writer.pass(&pass).unwrap();
+            writer.record(&Record::Pass(pass)).unwrap();
         }
+        writer.record(&Record::TurnEnd(None)).unwrap();
         writer.finish().unwrap();
     }
 

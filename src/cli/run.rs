@@ -21,6 +21,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use crossbeam_channel::{Receiver, select};
 use std::io::{self, IsTerminal, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -32,6 +33,9 @@ pub struct RunArgs {
     pub prompt: String,
     #[command(flatten)]
     pub answer: AnswerFlags,
+    /// Write down which experts of a mixture are used, for `nmos experts replay`; no text
+    #[arg(long, value_name = "FILE")]
+    pub record_routing: Option<PathBuf>,
     /// Print one JSON object with the answer and its figures instead of the text
     #[arg(long)]
     pub json: bool,
@@ -49,6 +53,7 @@ fn run_once(args: &RunArgs, settings: &Settings, out: &mut io::Stdout) -> anyhow
     let prompt = prompt(args, io::stdin())?;
     let options = EngineOptions {
         draft_waits: true,
+        record_routing: args.record_routing.clone(),
         ..engine_options(settings)?
     };
     let request = Request::prompt(&options.system, prompt, options.params());

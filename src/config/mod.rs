@@ -182,6 +182,7 @@ impl Settings {
             chat_template: self.chat_template.value.name(),
             anticipate: true,
             exact: self.exact.value == Switch::On,
+            record_routing: None,
             drafters: DrafterOptions {
                 recycle: self.recycle.value == Switch::On,
             },

@@ -23,9 +23,11 @@ use super::labels::Labels;
 use super::lru::Lru;
 use super::profile::{Profile, Uses};
 use super::rates::Rates;
+use super::routing::Header;
 use super::window::{self, Window};
 use crate::vocabulary::Label;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ pub struct Intent {
 
 /// The other end of an [`Intent`], which a store owns.
 #[derive(Clone, Debug, Default)]
-pub struct IntentLink(Arc<Mutex<Shared>>);
+pub struct IntentLink(Rc<RefCell<Shared>>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -56,8 +58,14 @@ struct Shared {
 }
 
 impl IntentLink {
-    /// What the text at hand is, in the order of [`Label::ALL`]; seen at the next pass.
-    pub fn set_probabilities(&self, probabilities: [f32; Label::ALL.len()]) {
+    /// What a scout takes the text at hand for, and how surely; seen at the next pass.
+    pub fn set_guess(&self, guess: Option<(Label, f32)>) {
+        let others = Label::ALL.len() as f32 - 1.0;
+        let probabilities = Label::ALL.map(|of| match guess {
+            Some((label, p)) if label == of => p,
+            Some((_, p)) => (1.0 - p) / others,
+            None => 1.0 / (others + 1.0),
+        });
         self.with(|shared| shared.probabilities = Some(probabilities));
     }
 
@@ -76,15 +84,14 @@ impl IntentLink {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Shared) -> T) -> T {
-        // Plain figures, right after any panic.
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.0.borrow_mut())
     }
 }
 
 impl Intent {
-    /// With nothing in memory, of groups of so many `experts`, of which a token uses `used`.
-    /// `profile` is of the same groups.
-    pub fn new(experts: &[usize], used: usize, profile: Profile) -> Self {
+    /// With nothing in memory, of the groups in `header`, of which `profile` is as well.
+    pub fn new(header: &Header, profile: Profile) -> Self {
+        let (experts, used) = (&header.experts()[..], header.used());
         let link = IntentLink::default();
         link.with(|shared| shared.uses.experts = vec![0.0; experts.iter().sum()]);
         Self {
@@ -180,11 +187,27 @@ impl Eviction for Intent {
 mod tests {
     use super::*;
     use crate::experts::ModelKey;
+    use crate::experts::routing::RoutedGroup;
+    use crate::units::Bytes;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
+    /// Two layers of 8 experts, of which a token uses two.
+    fn header() -> Header {
+        let group = |layer| RoutedGroup {
+            layer,
+            experts: 8,
+            used: 2,
+            expert_bytes: Bytes(100),
+        };
+        Header {
+            model: ModelKey::of(b"a model"),
+            groups: vec![group(0), group(1)],
+        }
+    }
+
     fn profile() -> Profile {
-        let mut profile = Profile::new(ModelKey::of(b"a model"), &[8, 8], 2);
+        let mut profile = Profile::of(&header());
         for (label, first) in Label::ALL.into_iter().zip([0, 2, 4]) {
             let mut uses = Uses {
                 tokens: 2000.0,
@@ -215,13 +238,13 @@ mod tests {
 
     #[test]
     fn the_scout_says_the_label_and_routing_corrects_it() {
-        let mut intent = Intent::new(&[8, 8], 2, profile());
+        let mut intent = Intent::new(&header(), profile());
         let even = labels(&mut intent);
         assert!(
             even.iter().all(|p| (p - 1.0 / 3.0).abs() < 0.05),
             "{even:?}"
         );
-        intent.link().set_probabilities([0.9, 0.05, 0.05]);
+        intent.link().set_guess(Some((Label::ALL[0], 0.9)));
         let said = labels(&mut intent);
         assert!(said[0] > 0.85, "{said:?}");
         for _ in 0..16 {
@@ -233,7 +256,7 @@ mod tests {
 
     #[test]
     fn what_was_used_is_learnt_once() {
-        let mut intent = Intent::new(&[8, 8], 2, profile());
+        let mut intent = Intent::new(&header(), profile());
         for _ in 0..3 {
             pass(&mut intent, [1, 6]);
         }
@@ -258,7 +281,7 @@ mod tests {
         fn the_victim_is_in_memory_and_may_go(
             acts in prop::collection::vec((prop::array::uniform2(0usize..8), any::<u32>()), 1..120),
         ) {
-            let mut intent = Intent::new(&[8, 8], 2, profile());
+            let mut intent = Intent::new(&header(), profile());
             let mut here = BTreeSet::new();
             for (experts, stays) in acts {
                 pass(&mut intent, experts);

@@ -1,6 +1,8 @@
 //! What a file's header says of a mixture of experts, for the planner.
 
+use super::model_key::ModelKey;
 use super::pages::ExpertGroup;
+use super::routing::{Header, RoutedGroup};
 use crate::io::BLOCK;
 use crate::model::Outline;
 use crate::units::Bytes;
@@ -49,6 +51,21 @@ impl Mixture {
             used => used.min(most),
         };
         Some(Self { groups, used })
+    }
+
+    /// Of a recording of its routing.
+    pub fn routing_header(&self, model: ModelKey) -> Header {
+        let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        let groups = self.groups.iter().map(|group| RoutedGroup {
+            layer: group.layer,
+            experts: count(group.experts()),
+            used: count(self.used.min(group.experts())),
+            expert_bytes: Bytes(group.bytes().0 / group.experts().max(1) as u64),
+        });
+        Header {
+            model,
+            groups: groups.collect(),
+        }
     }
 
     /// Memory of all experts.

@@ -21,6 +21,8 @@
 //! rounded up as often as its rate lies above it, so that small changes are not lost in rounding.
 //! Units: tokens.
 
+use super::model_key::ModelKey;
+use super::routing::Header;
 use crate::vocabulary::Label;
 use sha2::{Digest, Sha256};
 
@@ -35,16 +37,6 @@ const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 44;
 const CHECK_BYTES: usize = 8;
 const LABELS: usize = Label::ALL.len();
-
-/// What a profile is of: a hash of whatever tells a model from others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ModelKey(pub [u8; 32]);
-
-impl ModelKey {
-    pub fn of(identity: &[u8]) -> Self {
-        Self(Sha256::digest(identity).into())
-    }
-}
 
 /// Why the bytes of a profile cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,6 +93,12 @@ impl Profile {
             labels: [none(), none(), none()],
             even,
         }
+    }
+
+    /// The same, of the groups in `header`.
+    pub fn of(header: &Header) -> Self {
+        let groups: Vec<_> = header.groups.iter().map(|group| group.experts).collect();
+        Self::new(header.model, &groups, header.used())
     }
 
     /// How many there are in all groups.

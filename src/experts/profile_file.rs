@@ -3,6 +3,7 @@
 //! Programs that run at the same time read one file and each add what they have learnt: under a
 //! lock, the file is read again, what is new is added, and the result takes its place at once.
 
+use super::model_key::ModelKey;
 use super::profile::{Profile, ProfileFault};
 use crate::system::cache::write_atomic;
 use std::fs::File;
@@ -24,6 +25,13 @@ pub enum ProfileError {
     /// Its experts are too many.
     #[error("the model has too many experts for a profile to be kept of them")]
     TooLarge,
+}
+
+/// Where the profile of a model is in the cache directory.
+pub fn path(cache: &Path, model: ModelKey) -> PathBuf {
+    let name = model.0[..8].iter().map(|byte| format!("{byte:02x}"));
+    let name: String = name.collect();
+    cache.join("experts").join(format!("{name}.profile"))
 }
 
 /// What the file has, or `None` where there is none yet. `empty` is of the model at hand.
@@ -79,7 +87,7 @@ pub fn add(path: &Path, learnt: &Profile) -> Result<(), ProfileError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::profile::{ModelKey, Uses};
+    use super::super::profile::Uses;
     use super::*;
     use crate::vocabulary::Label;
 

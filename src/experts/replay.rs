@@ -2,8 +2,7 @@
 //!
 //! Passes go through a store without bytes, in the order in which they were computed, and the same
 //! [`Eviction`] that the real store asks says who leaves. The profile begins as it is given and
-//! learns from each turn when it has ended, as a session's does; the recorded label counts as what
-//! a scout said.
+//! learns from each turn when it has ended, as a session's does.
 //!
 //! Units: experts of one pass and layer, each once, however many tokens used it; bytes.
 
@@ -12,7 +11,7 @@ use super::eviction::{Eviction, ExpertId, Share};
 use super::intent::{Intent, IntentLink};
 use super::lru::Lru;
 use super::profile::{Profile, Uses};
-use super::routing::{Header, PassKind, Reader, RoutedPass, RoutingError};
+use super::routing::{Header, PassKind, Reader, Record, RoutedPass, RoutingError};
 use crate::units::Bytes;
 use crate::vocabulary::Label;
 use std::io::Read;
@@ -24,14 +23,19 @@ const SCOUT_PROBABILITY: f32 = 0.9;
 #[derive(Clone, Debug)]
 pub struct Trace {
     header: Header,
-    passes: Vec<Pass>,
+    steps: Vec<Step>,
     is_cut_off: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Pass(Pass),
+    TurnEnd(Option<Label>),
 }
 
 #[derive(Clone, Debug)]
 struct Pass {
     kind: PassKind,
-    begins_turn: bool,
     label: Option<Label>,
     tokens: u32,
     /// Of each group, the experts used, in order, and by how many tokens.
@@ -105,13 +109,16 @@ impl Trace {
     /// # Errors
     /// The reader's.
     pub fn read(mut from: Reader<impl Read>) -> Result<Self, RoutingError> {
-        let mut passes = Vec::new();
-        while let Some(pass) = from.pass()? {
-            passes.push(Pass::of(&pass));
+        let mut steps = Vec::new();
+        while let Some(record) = from.record()? {
+            steps.push(match record {
+                Record::Pass(pass) => Step::Pass(Pass::of(&pass)),
+                Record::TurnEnd(label) => Step::TurnEnd(label),
+            });
         }
         Ok(Self {
             header: from.header().clone(),
-            passes,
+            steps,
             is_cut_off: from.is_cut_off(),
         })
     }
@@ -124,15 +131,23 @@ impl Trace {
         self.is_cut_off
     }
 
-    /// How many turns there are.
+    /// How many turns have ended.
     pub fn turns(&self) -> usize {
-        self.passes.iter().filter(|pass| pass.begins_turn).count()
+        let ends = self.steps.iter();
+        ends.filter(|step| matches!(step, Step::TurnEnd(_))).count()
+    }
+
+    fn passes(&self) -> impl Iterator<Item = &Pass> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Pass(pass) => Some(pass),
+            Step::TurnEnd(_) => None,
+        })
     }
 
     /// The least memory in which every pass can be computed.
     pub fn least(&self) -> Bytes {
         let groups = &self.header.groups;
-        let needed = self.passes.iter().flat_map(|pass| {
+        let needed = self.passes().flat_map(|pass| {
             let bytes = pass.experts.iter().zip(groups);
             bytes.map(|(experts, group)| experts.len() as u64 * group.expert_bytes.0)
         });
@@ -141,39 +156,25 @@ impl Trace {
 
     /// A profile that knows nothing, of the recorded model.
     pub fn empty_profile(&self) -> Profile {
-        let groups: Vec<_> = self
-            .header
-            .groups
-            .iter()
-            .map(|group| group.experts)
-            .collect();
-        let used = self
-            .header
-            .groups
-            .iter()
-            .map(|group| usize::from(group.used))
-            .max();
-        Profile::new(self.header.model, &groups, used.unwrap_or(1))
+        Profile::of(&self.header)
     }
 
-    /// Teaches `profile` all passes whose label is known.
+    /// Teaches `profile` all turns whose answer's label is known.
     pub fn teach(&self, profile: &mut Profile) {
         let experts = self.header.experts();
-        for pass in &self.passes {
-            if let Some(label) = pass.label {
-                profile.learn(label, &pass.counted(&experts));
+        let mut turn = Vec::new();
+        for step in &self.steps {
+            match step {
+                Step::Pass(pass) => turn.push(pass),
+                Step::TurnEnd(label) => {
+                    for pass in turn.drain(..) {
+                        if let Some(label) = *label {
+                            profile.learn(label, &pass.counted(&experts));
+                        }
+                    }
+                }
             }
         }
-    }
-
-    fn intent(&self, profile: Profile) -> Intent {
-        let used = self
-            .header
-            .groups
-            .iter()
-            .map(|group| usize::from(group.used))
-            .max();
-        Intent::new(&self.header.experts(), used.unwrap_or(1), profile)
     }
 
     /// Computes all passes with experts in `budget`. `profile` is what `Policy::Intent` begins
@@ -196,12 +197,12 @@ impl Trace {
         let (eviction, link): (Box<dyn Eviction>, _) = match policy {
             Policy::Lru => (Box::new(Lru::new(experts)), link),
             Policy::Intent => {
-                let intent = self.intent(profile.clone());
+                let intent = Intent::new(&self.header, profile.clone());
                 let link = intent.link();
                 (Box::new(intent), link)
             }
             Policy::Belady => {
-                let uses = self.passes.iter().flat_map(Pass::uses);
+                let uses = self.passes().flat_map(Pass::uses);
                 let belady = Belady::new(&experts, uses.map(|(id, _)| id));
                 (Box::new(belady), link)
             }
@@ -209,16 +210,20 @@ impl Trace {
         let mut store = Store::new(&self.header, budget, eviction);
         let mut label = None;
         let mut found = Replayed::default();
-        for pass in &self.passes {
-            if pass.begins_turn
-                && let Some(label) = label
-            {
-                link.learn(label);
+        for step in &self.steps {
+            let pass = match step {
+                Step::Pass(pass) => pass,
+                Step::TurnEnd(label) => {
+                    if let Some(label) = *label {
+                        link.learn(label);
+                    }
+                    continue;
+                }
+            };
+            if label != Some(pass.label) {
+                label = Some(pass.label);
+                link.set_guess(pass.label.map(|label| (label, SCOUT_PROBABILITY)));
             }
-            if pass.begins_turn || pass.label != label {
-                link.set_probabilities(scouted(pass.label));
-            }
-            label = pass.label;
             let cost = match pass.kind {
                 PassKind::Prompt => &mut found.prompts,
                 PassKind::Answer => &mut found.answers,
@@ -228,16 +233,6 @@ impl Trace {
         found.window = store.eviction.window();
         Ok(found)
     }
-}
-
-/// What a scout says of text with this label.
-fn scouted(label: Option<Label>) -> [f32; Label::ALL.len()] {
-    let others = (1.0 - SCOUT_PROBABILITY) / (Label::ALL.len() - 1) as f32;
-    Label::ALL.map(|of| match label {
-        Some(label) if label == of => SCOUT_PROBABILITY,
-        Some(_) => others,
-        None => 1.0 / Label::ALL.len() as f32,
-    })
 }
 
 impl Pass {
@@ -250,7 +245,6 @@ impl Pass {
         });
         Self {
             kind: pass.kind,
-            begins_turn: pass.begins_turn,
             label: pass.label,
             tokens: pass.tokens,
             experts: experts.collect(),
@@ -361,7 +355,7 @@ impl<'a> Store<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::profile::ModelKey;
+    use super::super::model_key::ModelKey;
     use super::super::routing::{RoutedGroup, Writer};
     use super::*;
     use proptest::prelude::*;
@@ -379,17 +373,23 @@ mod tests {
             groups: vec![group(0), group(1)],
         };
         let mut writer = Writer::new(Vec::new(), header).unwrap();
+        let mut answered = None;
         for (kind, label, tokens) in passes {
+            let label = Some(Label::ALL[*label]);
+            if *kind == PassKind::Prompt && answered.is_some() {
+                writer.record(&Record::TurnEnd(answered)).unwrap();
+            }
+            answered = label;
             let ids: Vec<u16> = tokens.iter().flatten().copied().collect();
             let pass = RoutedPass {
                 kind: *kind,
-                begins_turn: *kind == PassKind::Prompt,
-                label: Some(Label::ALL[*label]),
+                label,
                 tokens: tokens.len() as u32,
                 ids: vec![ids.clone(), ids],
             };
-            writer.pass(&pass).unwrap();
+            writer.record(&Record::Pass(pass)).unwrap();
         }
+        writer.record(&Record::TurnEnd(answered)).unwrap();
         Trace::read(Reader::new(&writer.finish().unwrap()[..]).unwrap()).unwrap()
     }
 

@@ -8,20 +8,26 @@
 //!          44 16n  of each group, in the order of layers:
 //!                  layer u32, experts u16, experts that a token uses u16, bytes of an expert u64
 //!
+//!  then, to the end of the file, in the order in which they came:
+//!
 //!  pass     0   1  0x50
-//!           1   1  what the tokens are of: 0 a prompt, 1 an answer; + 2 where a turn begins
-//!           2   1  label: 0 CODE, 1 CHAT, 2 DOCS, 255 not known
-//!           3   4  tokens, t
-//!           7       of each group, of each token, in the router's order: ids u16
+//!           1   1  what the tokens are of: 0 a prompt, 1 an answer
+//!           2   1  what a scout takes the text for: 0 CODE, 1 CHAT, 2 DOCS, 255 not known
+//!           3   4  tokens
+//!           7       of each group: tokens that it computed u32 (a last layer may compute those
+//!                   alone whose logits are wanted), and of each of these, in the router's order,
+//!                   ids u16
+//!
+//!  turn's   0   1  0x54, after the last pass of an answer
+//!  end      1   1  what the answer was, as above
 //! ```
 //!
-//! Passes follow one another to the end of the file, so that it can be written as they come. A
-//! file that was cut off ends with the last pass that is whole ([`Reader::is_cut_off`]).
+//! A file that was cut off ends with the last record that is whole ([`Reader::is_cut_off`]).
 //!
 //! Invariants: ids that are read are below their group's experts; memory for a pass is at most
 //! [`MOST_TOKENS`] tokens'. Units: bytes, tokens.
 
-use super::profile::ModelKey;
+use super::model_key::ModelKey;
 use crate::units::Bytes;
 use crate::vocabulary::Label;
 use std::io::{self, Read, Write};
@@ -31,7 +37,7 @@ pub const MOST_TOKENS: u32 = 1 << 16;
 const MAGIC: &[u8; 8] = b"nmosrout";
 const VERSION: u16 = 1;
 const PASS: u8 = 0x50;
-const BEGINS_TURN: u8 = 2;
+const TURN_END: u8 = 0x54;
 const NO_LABEL: u8 = 255;
 
 /// Of one layer: the experts that it chooses among.
@@ -64,13 +70,19 @@ pub enum PassKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutedPass {
     pub kind: PassKind,
-    /// It is the first of a turn: a prompt and its answer.
-    pub begins_turn: bool,
-    /// Of the answer, or of the prompt while there is none.
+    /// What a scout took the text for.
     pub label: Option<Label>,
     pub tokens: u32,
-    /// Of each group, `[tokens, used]`.
+    /// Of each group, `[tokens, used]`, or of fewer tokens where it did not compute all.
     pub ids: Vec<Vec<u16>>,
+}
+
+/// What a recording consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    Pass(RoutedPass),
+    /// A prompt has been answered, with an answer that was so.
+    TurnEnd(Option<Label>),
 }
 
 /// Why a recording cannot be read or written.
@@ -86,8 +98,8 @@ pub enum RoutingError {
     Version(u16),
     #[error("its header is damaged: {0}")]
     Header(HeaderFault),
-    #[error("pass {pass} is damaged: {fault}")]
-    Pass { pass: u64, fault: PassFault },
+    #[error("record {record} is damaged: {fault}")]
+    Record { record: u64, fault: RecordFault },
 }
 
 /// What is wrong about a header.
@@ -103,9 +115,9 @@ pub enum HeaderFault {
     Bytes { layer: u32, bytes: u64 },
 }
 
-/// What is wrong about a pass.
+/// What is wrong about a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PassFault {
+pub enum RecordFault {
     #[error("it begins with the byte {0:#04x}")]
     Mark(u8),
     #[error("what it computes is {0}, which is not known")]
@@ -114,6 +126,8 @@ pub enum PassFault {
     Label(u8),
     #[error("it has {0} tokens, and from 1 to {MOST_TOKENS} are possible")]
     Tokens(u32),
+    #[error("layer {layer} computes {rows} of {tokens} tokens")]
+    Rows { layer: u32, rows: u32, tokens: u32 },
     #[error("layer {layer} has {experts} experts, and a token uses expert {id}")]
     Id { layer: u32, experts: u16, id: u16 },
     /// Only where it is written.
@@ -152,6 +166,12 @@ impl Header {
         Bytes(sum.fold(0, u64::saturating_add))
     }
 
+    /// Experts that a token uses in a group, at most.
+    pub fn used(&self) -> usize {
+        let used = self.groups.iter().map(|group| usize::from(group.used));
+        used.max().unwrap_or(1)
+    }
+
     /// Experts of each group.
     pub fn experts(&self) -> Vec<usize> {
         let experts = self.groups.iter().map(|group| usize::from(group.experts));
@@ -159,13 +179,13 @@ impl Header {
     }
 }
 
-/// Writes a recording, a pass at a time.
+/// Writes a recording, a record at a time.
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
     header: Header,
-    passes: u64,
-    /// A pass, which is written whole.
+    records: u64,
+    /// A record, which is written whole.
     bytes: Vec<u8>,
 }
 
@@ -190,7 +210,7 @@ impl<W: Write> Writer<W> {
         Ok(Self {
             out,
             header,
-            passes: 0,
+            records: 0,
             bytes,
         })
     }
@@ -198,53 +218,77 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// A pass that is not of the header's groups, of which nothing is written, and the writer's
     /// own.
-    pub fn pass(&mut self, pass: &RoutedPass) -> Result<(), RoutingError> {
-        check(&self.header, pass).map_err(|fault| RoutingError::Pass {
-            pass: self.passes,
-            fault,
-        })?;
-        let kind = match pass.kind {
-            PassKind::Prompt => 0,
-            PassKind::Answer => 1,
-        };
-        let begins = if pass.begins_turn { BEGINS_TURN } else { 0 };
-        let label = pass.label.map_or(NO_LABEL, |label| label as u8);
+    pub fn record(&mut self, record: &Record) -> Result<(), RoutingError> {
         self.bytes.clear();
-        self.bytes.extend_from_slice(&[PASS, kind | begins, label]);
-        self.bytes.extend_from_slice(&pass.tokens.to_le_bytes());
-        for id in pass.ids.iter().flatten() {
-            self.bytes.extend_from_slice(&id.to_le_bytes());
+        match record {
+            Record::Pass(pass) => self.put_pass(pass).map_err(|fault| RoutingError::Record {
+                record: self.records,
+                fault,
+            })?,
+            Record::TurnEnd(label) => self.bytes.extend_from_slice(&[TURN_END, number(*label)]),
         }
         self.out
             .write_all(&self.bytes)
             .map_err(RoutingError::Write)?;
-        self.passes += 1;
+        self.records += 1;
         Ok(())
     }
 
-    /// Hands back what was written to, with all passes in it.
+    fn put_pass(&mut self, pass: &RoutedPass) -> Result<(), RecordFault> {
+        check(&self.header, pass)?;
+        let kind = match pass.kind {
+            PassKind::Prompt => 0,
+            PassKind::Answer => 1,
+        };
+        let bytes = &mut self.bytes;
+        bytes.extend_from_slice(&[PASS, kind, number(pass.label)]);
+        bytes.extend_from_slice(&pass.tokens.to_le_bytes());
+        for (ids, group) in pass.ids.iter().zip(&self.header.groups) {
+            let rows = ids.len() / usize::from(group.used);
+            bytes.extend_from_slice(&(rows as u32).to_le_bytes());
+            ids.iter()
+                .for_each(|id| bytes.extend_from_slice(&id.to_le_bytes()));
+        }
+        Ok(())
+    }
+
+    /// Sees to it that all records are written.
+    ///
+    /// # Errors
+    /// The writer's own.
+    pub fn flush(&mut self) -> Result<(), RoutingError> {
+        self.out.flush().map_err(RoutingError::Write)
+    }
+
+    /// Hands back what was written to, with all records in it.
     ///
     /// # Errors
     /// The writer's own.
     pub fn finish(mut self) -> Result<W, RoutingError> {
-        self.out.flush().map_err(RoutingError::Write)?;
+        self.flush()?;
         Ok(self.out)
     }
 }
 
-fn check(header: &Header, pass: &RoutedPass) -> Result<(), PassFault> {
+/// A label as a file has it.
+fn number(label: Option<Label>) -> u8 {
+    label.map_or(NO_LABEL, |label| label as u8)
+}
+
+fn check(header: &Header, pass: &RoutedPass) -> Result<(), RecordFault> {
     if !(1..=MOST_TOKENS).contains(&pass.tokens) {
-        return Err(PassFault::Tokens(pass.tokens));
+        return Err(RecordFault::Tokens(pass.tokens));
     }
     if pass.ids.len() != header.groups.len() {
-        return Err(PassFault::Shape);
+        return Err(RecordFault::Shape);
     }
     for (ids, group) in pass.ids.iter().zip(&header.groups) {
-        if ids.len() != pass.tokens as usize * usize::from(group.used) {
-            return Err(PassFault::Shape);
+        let (used, most) = (usize::from(group.used), pass.tokens as usize);
+        if ids.len() % used != 0 || ids.len() / used > most {
+            return Err(RecordFault::Shape);
         }
         if let Some(&id) = ids.iter().find(|&&id| id >= group.experts) {
-            return Err(PassFault::Id {
+            return Err(RecordFault::Id {
                 layer: group.layer,
                 experts: group.experts,
                 id,
@@ -254,12 +298,12 @@ fn check(header: &Header, pass: &RoutedPass) -> Result<(), PassFault> {
     Ok(())
 }
 
-/// Reads a recording, a pass at a time.
+/// Reads a recording, a record at a time.
 #[derive(Debug)]
 pub struct Reader<R> {
     from: R,
     header: Header,
-    passes: u64,
+    records: u64,
     is_cut_off: bool,
 }
 
@@ -304,7 +348,7 @@ impl<R: Read> Reader<R> {
         Ok(Self {
             from,
             header,
-            passes: 0,
+            records: 0,
             is_cut_off: false,
         })
     }
@@ -313,70 +357,126 @@ impl<R: Read> Reader<R> {
         &self.header
     }
 
-    /// The last pass is not whole, and was left out.
+    /// The last record is not whole, and was left out.
     pub fn is_cut_off(&self) -> bool {
         self.is_cut_off
     }
 
-    /// The next pass, or `None` at the end.
+    /// The next record, or `None` at the end.
     ///
     /// # Errors
     /// The reader's own, and damage.
-    pub fn pass(&mut self) -> Result<Option<RoutedPass>, RoutingError> {
-        let damaged = |fault| RoutingError::Pass {
-            pass: self.passes,
-            fault,
-        };
-        let mut head = [0; 7];
-        let read = fill(&mut self.from, &mut head)?;
-        if read > 0 && head[0] != PASS {
-            return Err(damaged(PassFault::Mark(head[0])));
+    pub fn record(&mut self) -> Result<Option<Record>, RoutingError> {
+        match self.next() {
+            Ok(record) => {
+                self.records += 1;
+                Ok(Some(record))
+            }
+            Err(Stop::End) => Ok(None),
+            Err(Stop::CutOff) => {
+                self.is_cut_off = true;
+                Ok(None)
+            }
+            Err(Stop::Error(error)) => Err(error),
+            Err(Stop::Damage(fault)) => Err(RoutingError::Record {
+                record: self.records,
+                fault,
+            }),
         }
-        if read < head.len() {
-            self.is_cut_off = read > 0;
-            return Ok(None);
+    }
+
+    fn next(&mut self) -> Result<Record, Stop> {
+        let mut mark = [0];
+        if fill(&mut self.from, &mut mark)? == 0 {
+            return Err(Stop::End);
         }
-        let kind = match head[1] & !BEGINS_TURN {
+        match mark[0] {
+            PASS => self.pass().map(Record::Pass),
+            TURN_END => Ok(Record::TurnEnd(label(self.bytes::<1>()?[0])?)),
+            mark => Err(RecordFault::Mark(mark).into()),
+        }
+    }
+
+    fn pass(&mut self) -> Result<RoutedPass, Stop> {
+        let [kind, of, tokens @ ..] = self.bytes::<6>()?;
+        let kind = match kind {
             0 => PassKind::Prompt,
             1 => PassKind::Answer,
-            _ => return Err(damaged(PassFault::Kind(head[1]))),
+            kind => return Err(RecordFault::Kind(kind).into()),
         };
-        let label = match head[2] {
-            NO_LABEL => None,
-            number => match Label::ALL.get(usize::from(number)) {
-                Some(&label) => Some(label),
-                None => return Err(damaged(PassFault::Label(number))),
-            },
-        };
-        let tokens = u32::from_le_bytes([head[3], head[4], head[5], head[6]]);
+        let label = label(of)?;
+        let tokens = u32::from_le_bytes(tokens);
         if !(1..=MOST_TOKENS).contains(&tokens) {
-            return Err(damaged(PassFault::Tokens(tokens)));
+            return Err(RecordFault::Tokens(tokens).into());
         }
         let mut ids = Vec::with_capacity(self.header.groups.len());
-        for group in &self.header.groups {
-            let mut bytes = Vec::new();
-            let length = 2 * tokens as usize * usize::from(group.used);
-            let from = &mut self.from;
-            let read = from.take(length as u64).read_to_end(&mut bytes);
-            if read.map_err(RoutingError::Read)? < length {
-                self.is_cut_off = true;
-                return Ok(None);
+        for number in 0..self.header.groups.len() {
+            let rows = u32::from_le_bytes(self.bytes::<4>()?);
+            let group = self.header.groups[number];
+            if rows > tokens {
+                let layer = group.layer;
+                return Err(RecordFault::Rows {
+                    layer,
+                    rows,
+                    tokens,
+                }
+                .into());
             }
-            let of_group = bytes
-                .chunks_exact(2)
-                .map(|b| u16::from_le_bytes([b[0], b[1]]));
-            ids.push(of_group.collect());
+            let length = 2 * rows as usize * usize::from(group.used);
+            // Memory comes with what is read: the length may be damaged.
+            let mut bytes = Vec::new();
+            let mut from = self.from.by_ref().take(length as u64);
+            let read = from.read_to_end(&mut bytes);
+            if read.map_err(RoutingError::Read)? < length {
+                return Err(Stop::CutOff);
+            }
+            let of_group = bytes.chunks_exact(2);
+            ids.push(of_group.map(|b| u16::from_le_bytes([b[0], b[1]])).collect());
         }
         let pass = RoutedPass {
             kind,
-            begins_turn: head[1] & BEGINS_TURN != 0,
             label,
             tokens,
             ids,
         };
-        check(&self.header, &pass).map_err(damaged)?;
-        self.passes += 1;
-        Ok(Some(pass))
+        check(&self.header, &pass)?;
+        Ok(pass)
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
+        let mut bytes = [0; N];
+        match fill(&mut self.from, &mut bytes)? < N {
+            true => Err(Stop::CutOff),
+            false => Ok(bytes),
+        }
+    }
+}
+
+/// Why there is no next record.
+enum Stop {
+    End,
+    CutOff,
+    Damage(RecordFault),
+    Error(RoutingError),
+}
+
+impl From<RecordFault> for Stop {
+    fn from(fault: RecordFault) -> Self {
+        Self::Damage(fault)
+    }
+}
+
+impl From<RoutingError> for Stop {
+    fn from(error: RoutingError) -> Self {
+        Self::Error(error)
+    }
+}
+
+fn label(number: u8) -> Result<Option<Label>, RecordFault> {
+    match Label::ALL.get(usize::from(number)) {
+        Some(&label) => Ok(Some(label)),
+        None if number == NO_LABEL => Ok(None),
+        None => Err(RecordFault::Label(number)),
     }
 }
 
@@ -412,73 +512,85 @@ mod tests {
         }
     }
 
-    fn passes() -> impl Strategy<Value = Vec<RoutedPass>> {
+    fn records() -> impl Strategy<Value = Vec<Record>> {
         let token = (prop::array::uniform2(0u16..8), 0u16..300);
         let pass = (
             prop::collection::vec(token, 1..6),
-            any::<[bool; 2]>(),
+            0usize..7,
+            any::<bool>(),
             0usize..4,
         );
-        let pass = pass.prop_map(|(tokens, [answers, begins_turn], label)| RoutedPass {
-            kind: if answers {
+        let record = pass.prop_map(|(tokens, last, answers, label)| {
+            let label = Label::ALL.get(label).copied();
+            if last == 6 {
+                return Record::TurnEnd(label);
+            }
+            let kind = if answers {
                 PassKind::Answer
             } else {
                 PassKind::Prompt
-            },
-            begins_turn,
-            label: Label::ALL.get(label).copied(),
-            tokens: tokens.len() as u32,
-            ids: vec![
-                tokens.iter().flat_map(|token| token.0).collect(),
-                tokens.iter().map(|token| token.1).collect(),
-            ],
+            };
+            Record::Pass(RoutedPass {
+                kind,
+                label,
+                tokens: tokens.len() as u32,
+                ids: vec![
+                    tokens.iter().flat_map(|token| token.0).collect(),
+                    tokens.iter().skip(last).map(|token| token.1).collect(),
+                ],
+            })
         });
-        prop::collection::vec(pass, 0..6)
+        prop::collection::vec(record, 0..6)
     }
 
-    fn written(passes: &[RoutedPass]) -> Vec<u8> {
+    fn written(records: &[Record]) -> Vec<u8> {
         let mut writer = Writer::new(Vec::new(), header()).unwrap();
-        passes.iter().for_each(|pass| writer.pass(pass).unwrap());
+        let mut records = records.iter();
+        records
+            .try_for_each(|record| writer.record(record))
+            .unwrap();
         writer.finish().unwrap()
     }
 
-    fn read(bytes: &[u8]) -> Result<(Vec<RoutedPass>, bool), RoutingError> {
+    fn read(bytes: &[u8]) -> Result<(Vec<Record>, bool), RoutingError> {
         let mut reader = Reader::new(bytes)?;
-        let mut passes = Vec::new();
-        while let Some(pass) = reader.pass()? {
-            passes.push(pass);
+        let mut records = Vec::new();
+        while let Some(record) = reader.record()? {
+            records.push(record);
         }
-        Ok((passes, reader.is_cut_off()))
+        Ok((records, reader.is_cut_off()))
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(passes in passes()) {
-            prop_assert_eq!(read(&written(&passes)).unwrap(), (passes, false));
+        fn what_is_written_is_read(records in records()) {
+            prop_assert_eq!(read(&written(&records)).unwrap(), (records, false));
         }
 
         #[test]
-        fn a_file_that_was_cut_off_has_its_whole_passes(
-            passes in passes(), cut in any::<prop::sample::Index>(),
+        fn a_file_that_was_cut_off_has_its_whole_records(
+            records in records(), cut in any::<prop::sample::Index>(),
         ) {
-            let bytes = written(&passes);
+            let bytes = written(&records);
             let head = written(&[]).len();
             let cut = head + cut.index(bytes.len() - head + 1);
             let (found, is_cut_off) = read(&bytes[..cut]).unwrap();
-            prop_assert_eq!(&found[..], &passes[..found.len()]);
+            prop_assert_eq!(&found[..], &records[..found.len()]);
             prop_assert_eq!(is_cut_off, written(&found).len() != cut);
         }
 
         #[test]
         fn no_damage_is_a_panic_and_ids_are_always_in_range(
-            passes in passes(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+            records in records(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
         ) {
-            let mut bytes = written(&passes);
+            let mut bytes = written(&records);
             let at = at.index(bytes.len());
             bytes[at] = byte;
             if let Ok(mut reader) = Reader::new(&bytes[..]) {
-                while let Ok(Some(pass)) = reader.pass() {
-                    prop_assert!(check(reader.header(), &pass).is_ok());
+                while let Ok(Some(record)) = reader.record() {
+                    if let Record::Pass(pass) = record {
+                        prop_assert!(check(reader.header(), &pass).is_ok());
+                    }
                 }
             }
         }
@@ -488,13 +600,12 @@ mod tests {
     fn what_is_wrong_is_said() {
         let words = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
         assert_eq!(words(b"GGUF and more"), "this is no recording of routing");
-        let good = written(&[RoutedPass {
+        let good = written(&[Record::Pass(RoutedPass {
             kind: PassKind::Answer,
-            begins_turn: true,
             label: None,
             tokens: 1,
             ids: vec![vec![1, 2], vec![299]],
-        }]);
+        })]);
         assert!(words(&good[..50]).contains("ends too early"));
         let with = |at: usize, byte: u8| {
             let mut bytes = good.clone();
@@ -504,9 +615,10 @@ mod tests {
         let head = written(&[]).len();
         assert!(with(8, 9).contains("version 9"));
         assert!(with(48, 0).contains("layer 1 uses 2 of 0 experts"));
-        assert!(with(head, 1).contains("pass 0 is damaged: it begins with the byte 0x01"));
+        assert!(with(head, 1).contains("record 0 is damaged: it begins with the byte 0x01"));
         assert!(with(head + 2, 7).contains("its label is 7"));
-        assert!(with(head + 7, 8).contains("layer 1 has 8 experts, and a token uses expert 8"));
+        assert!(with(head + 7, 2).contains("layer 1 computes 2 of 1 tokens"));
+        assert!(with(head + 11, 8).contains("layer 1 has 8 experts, and a token uses expert 8"));
     }
 
     #[test]
@@ -514,17 +626,16 @@ mod tests {
         let mut writer = Writer::new(Vec::new(), header()).unwrap();
         let pass = RoutedPass {
             kind: PassKind::Prompt,
-            begins_turn: false,
             label: None,
-            tokens: 2,
-            ids: vec![vec![1, 2], vec![3]],
+            tokens: 1,
+            ids: vec![vec![1, 2], vec![3, 4]],
         };
-        let refused = writer.pass(&pass).unwrap_err();
+        let refused = writer.record(&Record::Pass(pass)).unwrap_err();
         assert!(
             matches!(
                 refused,
-                RoutingError::Pass {
-                    fault: PassFault::Shape,
+                RoutingError::Record {
+                    fault: RecordFault::Shape,
                     ..
                 }
             ),

@@ -105,6 +105,12 @@ impl ExpertStore {
         })
     }
 
+    /// Has `eviction` choose from now on. To be called while nothing is in memory: it knows of
+    /// nothing.
+    pub fn evict_by(&mut self, eviction: Box<dyn Eviction>) {
+        self.eviction = eviction;
+    }
+
     /// Where `table` lies: its own bytes, with memory under those of experts that are here.
     pub fn memory(&self, table: TableIdx) -> Region {
         let Table { table, blocks } = &self.groups[table.group].tables[table.table];
@@ -138,8 +144,8 @@ impl ExpertStore {
     }
 
     /// Sees to it that the experts that `ids` name in `table` are here, with their parts in the
-    /// other tables of its group, and holds them until [`ExpertStore::computed`]. `read` reads all
-    /// that it is given.
+    /// other tables of its group, and holds them until [`ExpertStore::computed`]. The first
+    /// `counted` of the ids are of tokens, the others of padding. `read` reads all that it is given.
     ///
     /// # Errors
     /// An expert that there is not, a failed read, more experts than memory holds. None of those
@@ -148,6 +154,7 @@ impl ExpertStore {
         &mut self,
         table: TableIdx,
         ids: &[i32],
+        counted: usize,
         read: impl FnOnce(&[Demand<'_>]) -> Result<(), RiverError>,
     ) -> Result<(), ExpertError> {
         let chosen = self.chosen(table, ids)?;
@@ -170,10 +177,11 @@ impl ExpertStore {
                 }
             }
             if is_first || !state.is_here {
-                let its = ids.iter().filter(|&&id| id == expert.number() as i32);
+                let of_tokens = &ids[..counted.min(ids.len())];
+                let its = of_tokens.iter().filter(|&&id| id == expert.number() as i32);
                 let share = Share {
                     its: its.count() as u32,
-                    all: ids.len() as u32,
+                    all: of_tokens.len() as u32,
                 };
                 self.eviction.used(id, share);
             }
@@ -463,7 +471,7 @@ mod tests {
                 distinct.sort_unstable();
                 distinct.dedup();
                 let before = store.counts();
-                let held = store.hold(TableIdx { group, table: 1 }, &ids, |demands| {
+                let held = store.hold(TableIdx { group, table: 1 }, &ids, ids.len(), |demands| {
                     if fails == 0 {
                         return Err(failed());
                     }
@@ -501,8 +509,10 @@ mod tests {
             TableIdx { group: 1, table: 0 },
         );
         store.begin_pass();
-        store.hold(first, &[1, 2], |d| model.read(d)).unwrap();
-        let refused = store.hold(second, &[3, 4], |d| model.read(d)).unwrap_err();
+        store.hold(first, &[1, 2], 2, |d| model.read(d)).unwrap();
+        let refused = store
+            .hold(second, &[3, 4], 2, |d| model.read(d))
+            .unwrap_err();
         assert!(
             matches!(
                 refused,
@@ -520,7 +530,7 @@ mod tests {
             "nothing of those that were refused"
         );
         store.computed();
-        store.hold(second, &[3, 4], |d| model.read(d)).unwrap();
+        store.hold(second, &[3, 4], 2, |d| model.read(d)).unwrap();
         assert_eq!(store.bytes(), Bytes(3 * 16384));
         assert!(!model.is_right(&store, 0, 1) && model.is_right(&store, 0, 2));
     }
@@ -530,7 +540,9 @@ mod tests {
         let model = Model::new(8, [8192, 8192], 4096);
         let mut store = model.store(Bytes(1 << 20));
         store.begin_pass();
-        let refused = store.hold(TableIdx { group: 0, table: 1 }, &[3, 8], |d| model.read(d));
+        let refused = store.hold(TableIdx { group: 0, table: 1 }, &[3, 8], 2, |d| {
+            model.read(d)
+        });
         let words = refused.unwrap_err().to_string();
         assert!(words.contains("expert 8 of blk.0.ffn_down_exps"), "{words}");
         assert_eq!((store.bytes(), store.counts().misses), (Bytes(0), 0));

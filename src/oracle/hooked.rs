@@ -24,7 +24,9 @@
 //! After a failed read the pass ends, and its result is thrown away.
 
 use super::{OpenError, OracleError, WidthClass};
-use crate::experts::{ExpertCounts, ExpertGroup, ExpertPlan, ExpertStore, Lru, Mixture, TableIdx};
+use crate::experts::{
+    Eviction, ExpertCounts, ExpertGroup, ExpertPlan, ExpertStore, Lru, Mixture, Recorder, TableIdx,
+};
 use crate::ggml::bare::{BareModel, WeightIdx};
 use crate::ggml::hook::{Hook, Reads as StepReads, Step, Then, Use};
 use crate::io::{Arena, Region, RowFile};
@@ -35,6 +37,7 @@ use crate::river::{
 };
 use crate::telemetry::Hub;
 use crate::units::Bytes;
+use std::cell::RefCell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -62,6 +65,36 @@ pub struct HookedOptions {
     /// Memory for routed experts; `None`: for as many as there are.
     pub experts: Option<ExpertPlan>,
     pub read_sizes: ReadSizes,
+}
+
+/// Who looks after the experts of a mixture, besides their store.
+pub struct ExpertGuide {
+    pub eviction: Box<dyn Eviction>,
+    pub recorder: Option<Rc<RefCell<Recorder>>>,
+}
+
+/// Which rows of a pass are of tokens: those of padding come after them. A layer computes all
+/// rows, or those whose logits are wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PassRows {
+    pub all: RowCount,
+    pub wanted: RowCount,
+}
+
+/// Rows, and how many of them are of tokens.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RowCount {
+    pub rows: usize,
+    pub tokens: usize,
+}
+
+impl PassRows {
+    /// Of so many rows of a layer, those of tokens.
+    fn tokens(self, rows: usize) -> usize {
+        let known = [self.all, self.wanted];
+        let known = known.into_iter().find(|known| known.rows == rows);
+        known.map_or(rows, |known| known.tokens)
+    }
 }
 
 /// Where a weight's bytes are.
@@ -95,6 +128,10 @@ pub(super) struct Feed {
     tables: Vec<RowTable>,
     /// In a mixture.
     experts: Option<ExpertStore>,
+    /// Experts that a token uses in a layer.
+    used: usize,
+    rows: PassRows,
+    recorder: Option<Rc<RefCell<Recorder>>>,
     held: Option<ShardIdx>,
     failure: Option<OracleError>,
 }
@@ -142,6 +179,7 @@ impl Feed {
             }
             weights.push(of_shard);
         }
+        let used = experts.as_ref().map_or(1, |(mixture, _)| mixture.used);
         let experts = experts.map(|(mixture, plan)| -> Result<ExpertStore, OpenError> {
             let lru = Lru::new(mixture.groups.iter().map(ExpertGroup::experts));
             let groups = mixture.groups.clone();
@@ -186,6 +224,9 @@ impl Feed {
             weights,
             tables,
             experts,
+            used,
+            rows: PassRows::default(),
+            recorder: None,
             held: None,
             failure: None,
         })
@@ -225,17 +266,36 @@ impl Feed {
         self.experts.as_ref().map(ExpertStore::counts)
     }
 
+    /// To be called before the first pass.
+    pub(super) fn guide(&mut self, guide: ExpertGuide) {
+        if let Some(experts) = &mut self.experts {
+            experts.evict_by(guide.eviction);
+            self.recorder = guide.recorder;
+        }
+    }
+
     /// To be called before each pass.
-    pub(super) fn begin(&mut self) -> Result<(), OracleError> {
+    pub(super) fn begin(&mut self, rows: PassRows) -> Result<(), OracleError> {
         self.failure = None;
+        self.rows = rows;
+        if let Some(recorder) = &self.recorder {
+            recorder.borrow_mut().begin_pass(rows.all.tokens);
+        }
         if let Some(experts) = &mut self.experts {
             experts.begin_pass();
         }
         Ok(self.river().begin_pass()?)
     }
 
-    /// To be called after each pass, also a failed one; returns what went wrong with its weights.
-    pub(super) fn end(&mut self) -> Result<(), OracleError> {
+    /// To be called after each pass, also one that failed (not `computed`); returns what went
+    /// wrong with its weights.
+    pub(super) fn end(&mut self, computed: bool) -> Result<(), OracleError> {
+        if let Some(recorder) = &self.recorder
+            && computed
+            && self.failure.is_none()
+        {
+            recorder.borrow_mut().end_pass();
+        }
         self.let_go();
         if let Some(experts) = &mut self.experts {
             experts.computed();
@@ -326,7 +386,11 @@ impl Feed {
     fn hold_experts(&mut self, table: TableIdx, ids: &[i32]) -> Result<Then, OracleError> {
         if let Some(experts) = &mut self.experts {
             let supply = &mut self.supply;
-            experts.hold(table, ids, |demands| supply.demand(demands))?;
+            let counted = self.rows.tokens(ids.len() / self.used) * self.used;
+            experts.hold(table, ids, counted, |demands| supply.demand(demands))?;
+            if let Some(recorder) = &self.recorder {
+                recorder.borrow_mut().chose(table, &ids[..counted]);
+            }
         }
         let mut ids = ids.to_vec();
         ids.sort_unstable();

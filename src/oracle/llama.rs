@@ -12,7 +12,7 @@
 
 mod cells;
 
-use super::hooked::{Feed, HookedOptions};
+use super::hooked::{ExpertGuide, Feed, HookedOptions, PassRows, RowCount};
 use super::logits::LogitPool;
 use super::{
     GiveUp, Logits, NodeIdx, OpenError, Oracle, OracleError, PassCost, PassOutput, TokenTree,
@@ -191,6 +191,15 @@ impl LlamaOracle {
         self
     }
 
+    /// Has others look after the experts of a mixture. To be called before the first pass.
+    #[must_use]
+    pub fn guided_by(self, guide: ExpertGuide) -> Self {
+        if let Some(feed) = &self.feed {
+            feed.borrow_mut().guide(guide);
+        }
+        self
+    }
+
     /// Fewest tokens of a pass in `width`.
     fn least(&self, tree: &TokenTree, width: WidthClass) -> usize {
         // llama.cpp's attention sums in another order, which depends on the number of threads,
@@ -243,14 +252,26 @@ impl LlamaOracle {
         })
     }
 
-    /// Decodes; where that fails, nothing of the batch is kept.
-    fn decode(&mut self, batch: &[BatchToken]) -> Result<(), OracleError> {
+    /// Decodes a batch, of which the first `tokens` are no padding; where that fails, nothing of it
+    /// is kept.
+    fn decode(&mut self, batch: &[BatchToken], tokens: usize) -> Result<(), OracleError> {
         if let Some(feed) = &self.feed {
-            feed.borrow_mut().begin()?;
+            let wanted = |batch: &[BatchToken]| batch.iter().filter(|token| token.logits).count();
+            let rows = PassRows {
+                all: RowCount {
+                    rows: batch.len(),
+                    tokens,
+                },
+                wanted: RowCount {
+                    rows: wanted(batch),
+                    tokens: wanted(&batch[..tokens]),
+                },
+            };
+            feed.borrow_mut().begin(rows)?;
         }
         let decoded = self.run.decode(batch).map_err(OracleError::from);
         let fed = match &self.feed {
-            Some(feed) => feed.borrow_mut().end(),
+            Some(feed) => feed.borrow_mut().end(decoded.is_ok()),
             None => Ok(()),
         };
         if let (Err(OracleError::GivenUp), Some(river)) = (&decoded, self.river()) {
@@ -291,7 +312,8 @@ impl LlamaOracle {
         least: usize,
         logits: &mut Logits,
     ) -> Result<(), OracleError> {
-        let padding = least.saturating_sub(batch.len());
+        let tokens = batch.len();
+        let padding = least.saturating_sub(tokens);
         let Some(first) = batch.first().cloned() else {
             return Ok(());
         };
@@ -316,7 +338,7 @@ impl LlamaOracle {
         for token in batch.iter_mut().rev().filter(|t| !t.logits).take(missing) {
             token.logits = true;
         }
-        self.decode(batch)?;
+        self.decode(batch, tokens)?;
         (PADDING..)
             .take(padding)
             .for_each(|sequence| self.run.forget(sequence, 0));

@@ -31,7 +31,7 @@ mod tree;
 mod trees;
 
 pub use hidden::HiddenStates;
-pub use hooked::HookedOptions;
+pub use hooked::{ExpertGuide, HookedOptions};
 pub use layer::{
     DeviceOptions, LayerOracle, LayerOracleOptions, PassShape, ProbeOptions, StepTimes,
 };

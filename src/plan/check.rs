@@ -32,7 +32,7 @@ pub fn check(
 ) -> anyhow::Result<Vec<Checked>> {
     let (index, blueprint) = (&oracle.index, &oracle.blueprint);
     // Only models that we have graphs for are predicted.
-    let mut oracle = placement.open_oracle(index, blueprint, None, &Hub::new())?;
+    let mut oracle = placement.open_oracle(index, blueprint, None, None, &Hub::new())?;
     let shapes = placement.shapes();
     let mut checked = Vec::with_capacity(forecasts.len());
     for (forecast, shape) in forecasts.iter().zip(shapes) {

@@ -8,8 +8,8 @@ use crate::kv::KvMemory;
 use crate::ledger::Ledger;
 use crate::model::{Blueprint, Gguf};
 use crate::oracle::{
-    DeviceOptions, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, OpenError, Oracle,
-    WidthClass,
+    DeviceOptions, ExpertGuide, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle,
+    OpenError, Oracle, WidthClass,
 };
 use crate::river::ReadSizes;
 use crate::telemetry::Hub;
@@ -78,7 +78,7 @@ impl Placement {
     }
 
     /// Opens the oracle of these headers in the form that was planned. `bare` is what llama.cpp
-    /// has open of it ([`OracleFile::bare`](super::OracleFile)).
+    /// has open of it ([`OracleFile::bare`](super::OracleFile)), and `guide` is for a mixture.
     ///
     /// # Errors
     /// Files that cannot be read, and memory that cannot be had.
@@ -87,6 +87,7 @@ impl Placement {
         index: &Gguf,
         blueprint: &Blueprint,
         bare: Option<BareModel>,
+        guide: Option<ExpertGuide>,
         hub: &Arc<Hub>,
     ) -> Result<Box<dyn Oracle>, OpenError> {
         let &Self {
@@ -122,7 +123,10 @@ impl Placement {
                     read_sizes,
                 };
                 let oracle = LlamaOracle::hooked(bare, index, outline, options, hub)?;
-                Ok(Box::new(oracle))
+                Ok(Box::new(match guide {
+                    Some(guide) => oracle.guided_by(guide),
+                    None => oracle,
+                }))
             }
             (Form::Resident, ..) => {
                 // Repacked weights give a token other bits by its place in a pass.

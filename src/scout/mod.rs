@@ -35,6 +35,7 @@
 //! A key at the end of 2,000 characters costs 2 to 3 us (p99 10 us), a paste of 1,600
 //! characters about 0.1 ms, on two shared cores. `examples/scout_train.rs` prints all of this.
 
+mod answered;
 mod evaluate;
 mod facts;
 mod features;
@@ -44,6 +45,7 @@ mod model;
 mod prompts;
 pub mod train;
 
+pub use answered::label_of_answer;
 pub use evaluate::{
     Prediction, accuracy, after, calibration_error, fold_of, log_loss, predictions,
 };

@@ -8,6 +8,7 @@ use super::answer::Answer;
 use super::decoder::{Decoder, StepError};
 use super::inbox::Inbox;
 use super::stakes::{Reads, Stakes, Typed};
+use crate::experts::routing::PassKind;
 use crate::units::TokenId;
 use std::rc::Rc;
 
@@ -35,6 +36,14 @@ pub(super) fn is_far_enough(answer: &Answer) -> bool {
 }
 
 impl Anticipation {
+    /// What its tokens are of.
+    pub(super) fn kind(&self) -> PassKind {
+        match &self.work {
+            Work::Answer(answer) if answer.has_begun() => PassKind::Answer,
+            Work::Read { .. } | Work::Answer(_) => PassKind::Prompt,
+        }
+    }
+
     /// Computes the pass. `inbox` tells whether its result is still of use.
     ///
     /// # Errors

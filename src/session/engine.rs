@@ -26,6 +26,7 @@ use super::composition::Composition;
 use super::decoder::{Decoder, StepError};
 use super::deferred_draft::DeferredDraft;
 use super::event::{DraftFailure, Event, Notice, RequestEvent};
+use super::experts::Experts;
 use super::inbox::Inbox;
 use super::intent::Stamped;
 use super::load::Loaded;
@@ -85,6 +86,8 @@ pub(super) struct Engine {
     /// Tokens that end an answer.
     ends: Vec<TokenId>,
     scout: Option<HeuristicScout>,
+    /// In a mixture.
+    experts: Option<Experts>,
     composition: Composition,
     /// Whether to work before Enter.
     anticipate: bool,
@@ -115,6 +118,7 @@ impl Engine {
             template: loaded.template,
             ends: loaded.ends,
             scout: loaded.scout,
+            experts: loaded.experts,
             composition: Composition::new(conversation, rules),
             anticipate: options.anticipate,
             forget: false,
@@ -232,6 +236,9 @@ impl Engine {
 
     /// One pass before Enter.
     fn work_ahead(&mut self, mut work: Anticipation) {
+        if let Some(experts) = &mut self.experts {
+            experts.computes(work.kind());
+        }
         let done = work.pass(&mut self.decoder, &self.inbox);
         if let Work::Answer(answer) = &work.work {
             let speculation = answer.speculation.clone();

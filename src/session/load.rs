@@ -1,8 +1,9 @@
 //! From options to a running oracle, draft and scout.
 
 use super::deferred_draft::DeferredDraft;
+use super::experts::Experts;
 use super::intent_backlog::IntentBacklog;
-use super::load_error::Unloaded;
+use super::load_error::{LoadError, Unloaded};
 use super::options::EngineOptions;
 use super::overlap::{DraftCores, OnDevice};
 use crate::ledger::{Ledger, Owner};
@@ -26,6 +27,8 @@ pub(super) struct Loaded {
     /// Loads before the session is ready, or after the first token.
     pub draft: Option<DeferredDraft>,
     pub scout: Option<HeuristicScout>,
+    /// In a mixture.
+    pub experts: Option<Experts>,
     /// Tokens that end an answer.
     pub ends: Vec<TokenId>,
     /// What a user should know and stops nothing.
@@ -49,6 +52,17 @@ pub(super) fn load(
     let mut planner = Planner::open(options.plan_request())?;
     let bare = planner.oracle.bare.take();
     let (index, blueprint) = (&planner.oracle.index, &planner.oracle.blueprint);
+    let mixture = planner.oracle.mixture();
+    let recording = options.record_routing.as_deref();
+    let experts = match (&mixture, recording) {
+        (Some(mixture), _) => Some(Experts::open(mixture, index, recording)?),
+        (None, Some(_)) => return Err(LoadError::NothingToRecord(index.path().to_owned()).into()),
+        (None, None) => None,
+    };
+    let (experts, guide, known) = match experts {
+        Some((experts, guide, known)) => (Some(experts), Some(guide), known),
+        None => (None, None, Vec::new()),
+    };
     // The oracle's weights start to load while the vocabulary does, so the memory that the latter
     // and the draft will hold is predicted, not measured.
     begin("oracle")?;
@@ -61,7 +75,7 @@ pub(super) fn load(
         let bare_model = bare.as_ref().map(|bare| Arc::clone(bare.model()));
         let placement = planner.place()?;
         log(&placement);
-        let oracle = placement.open_oracle(index, blueprint, bare, hub)?;
+        let oracle = placement.open_oracle(index, blueprint, bare, guide, hub)?;
         begin("vocabulary")?;
         let tokenizer = match (vocabulary, bare_model) {
             (Some(thread), _) => thread.join().unwrap_or_else(|panic| resume_unwind(panic))?,
@@ -75,6 +89,7 @@ pub(super) fn load(
     let left_out = left_out.filter(|why| why.can_be_mended());
     let mut notices: Vec<String> = left_out.iter().map(ToString::to_string).collect();
     notices.extend(hooked_variant(&placement.form, blueprint));
+    notices.extend(known);
     notices.extend(system::threads_notice(options.threads));
     let template = ChatTemplate::new(
         &tokenizer,
@@ -129,6 +144,7 @@ pub(super) fn load(
         draft,
         oracle,
         scout: options.scout.then(HeuristicScout::new),
+        experts,
         ends,
         notices,
     })

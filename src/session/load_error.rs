@@ -1,12 +1,14 @@
 //! Why a session's models cannot be loaded.
 
 use super::intent_backlog::Ended;
+use crate::experts::RecordError;
 use crate::ggml::llama::LlamaError;
 use crate::model::{ChatError, GgufError};
 use crate::oracle::OpenError;
 use crate::plan::PlacementError;
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 
 /// What failed, by the stage that it failed in; says so in a user's words.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,13 @@ pub enum LoadError {
     Vocabulary(#[from] LlamaError),
     #[error(transparent)]
     Header(#[from] GgufError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(
+        "{} is no mixture whose experts come and go: there is no routing to record",
+        .0.display()
+    )]
+    NothingToRecord(PathBuf),
     /// The chat template that was asked for.
     #[error(transparent)]
     Template(#[from] ChatError),

@@ -24,6 +24,7 @@ mod decoder;
 mod deferred_draft;
 mod engine;
 mod event;
+mod experts;
 mod figures;
 mod handle;
 mod inbox;

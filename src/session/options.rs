@@ -40,6 +40,8 @@ pub struct EngineOptions {
     /// Answers depend on model, prompt and sampling alone, also where that takes longer.
     pub exact: bool,
     pub sampling: Sampling,
+    /// Where to write down which experts of a mixture are used.
+    pub record_routing: Option<PathBuf>,
 }
 
 impl EngineOptions {

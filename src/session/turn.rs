@@ -231,6 +231,11 @@ impl Turn {
         }
     }
 
+    /// The answer's text so far.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The answer's tokens.
     pub(super) fn tokens(&self) -> &[TokenId] {
         self.answer.tokens()

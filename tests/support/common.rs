@@ -148,6 +148,7 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         system: "You are a helpful assistant.".to_owned(),
         anticipate: false,
         exact: false,
+        record_routing: None,
         drafters: DrafterOptions::default(),
         sampling: Sampling::default(),
     }

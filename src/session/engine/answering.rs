@@ -1,6 +1,7 @@
 //! From a prompt in the queue to the end of its answer.
 
 use super::Engine;
+use crate::experts::routing::PassKind;
 use crate::model;
 use crate::session::answer::Answer;
 use crate::session::decoder::StepError;
@@ -71,6 +72,9 @@ impl Engine {
                 Answer::new(whole, label, Arc::clone(&submitted.rules))
             }
         };
+        if let Some(experts) = &mut self.experts {
+            experts.see(submitted.label);
+        }
         let mut turn = Turn::new(submitted, answer);
         self.say_text(&mut turn);
         Some(turn)
@@ -88,6 +92,12 @@ impl Engine {
                 turn.waited_for_draft(self.clock.now_us().saturating_sub(began_us));
                 self.hub.update(|s| s.phase = Phase::Answering);
             }
+        }
+        if let Some(experts) = &mut self.experts {
+            experts.computes(match turn.has_begun() {
+                true => PassKind::Answer,
+                false => PassKind::Prompt,
+            });
         }
         let step = turn.step(&mut self.decoder);
         self.show_work();
@@ -121,6 +131,13 @@ impl Engine {
     pub(super) fn finish(&mut self, mut turn: Turn) {
         if let Some(text) = turn.last_text() {
             self.tell(turn.asked, RequestEvent::Text(text));
+        }
+        if let Some(experts) = &mut self.experts
+            && turn.has_begun()
+        {
+            let notices = experts.answered(&turn.prompt, turn.text());
+            let notices = notices.into_iter().map(Notice::Setup);
+            notices.for_each(|notice| self.notice(notice));
         }
         // A prompt without an answer is no turn: it is given back to be asked again.
         if matches!(turn.origin, Origin::Typed) && !turn.tokens().is_empty() {

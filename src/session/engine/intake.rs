@@ -81,6 +81,7 @@ impl Engine {
                     let text = self.composition.text().to_owned();
                     let view = self.look(&text).unwrap_or_default();
                     self.composition.label = view.best();
+                    self.see_typed();
                     self.hub.update(|s| s.scout = view);
                 }
                 self.show_cadence();
@@ -102,6 +103,14 @@ impl Engine {
                 figures,
                 stopped: false,
             }),
+        }
+    }
+
+    /// Passes are for the prompt being typed, unless an answer is under way.
+    fn see_typed(&mut self) {
+        let answers = matches!(self.state, State::Answering(_)) || !self.queue.is_empty();
+        if let (false, Some(experts)) = (answers, &mut self.experts) {
+            experts.see(self.composition.label);
         }
     }
 
