@@ -111,7 +111,7 @@ fn replay(args: &ReplayArgs) -> anyhow::Result<Report> {
     let experts_bytes = trace.header().bytes();
     let sizes: Vec<_> = match &args.ram[..] {
         [] => [1, 2, 4, 6]
-            .map(|eighths| Bytes(experts_bytes.0 / 8 * eighths))
+            .map(|eighths| Bytes(experts_bytes.0 / 8 * eighths).max(trace.least()))
             .into(),
         sizes => sizes.iter().map(size).collect::<Result<_, _>>()?,
     };

@@ -151,6 +151,7 @@ impl Eviction for Intent {
 
     fn used(&mut self, expert: ExpertId, share: Share) {
         self.here.used(expert, share);
+        self.window.used(expert, share, &self.rates);
         let is_first_of_pass = expert.group == 0 && !self.rates.has_begun(0);
         if self.rates.used(expert, share) {
             let number = self.here.number(expert);
@@ -166,7 +167,6 @@ impl Eviction for Intent {
                 }
             });
         }
-        self.window.used(expert, share, &self.rates);
     }
 
     fn left(&mut self, expert: ExpertId) {

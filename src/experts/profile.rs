@@ -53,7 +53,8 @@ pub enum ProfileFault {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Uses {
     pub tokens: f32,
-    /// Tokens that used each expert, by number in one count over all groups.
+    /// How often each expert was used, by number in one count over all groups. Of a group they
+    /// may be of fewer tokens.
     pub experts: Vec<f32>,
 }
 
@@ -123,13 +124,23 @@ impl Profile {
         if uses.tokens <= 0.0 || uses.experts.len() != self.experts() {
             return;
         }
-        let rates = uses
-            .experts
-            .iter()
-            .map(|n| (n / uses.tokens).clamp(0.0, 1.0));
+        let mut rates = self.labels[label as usize].rates.clone();
+        let mut start = 0;
+        for &experts in &self.groups {
+            let group = start..start + usize::from(experts);
+            start = group.end;
+            let all: f32 = uses.experts[group.clone()].iter().sum();
+            // What nobody saw stays as it is.
+            if all > 0.0 {
+                let used: f32 = self.even[group.clone()].iter().sum();
+                let seen = uses.experts[group.clone()].iter();
+                let of_group = rates[group].iter_mut().zip(seen);
+                of_group.for_each(|(rate, n)| *rate = (used * n / all).clamp(0.0, 1.0));
+            }
+        }
         self.labels[label as usize].add(&Rates {
             tokens: uses.tokens,
-            rates: rates.collect(),
+            rates,
         });
     }
 

@@ -4,6 +4,9 @@
 //! [`Eviction`] that the real store asks says who leaves. The profile begins as it is given and
 //! learns from each turn when it has ended, as a session's does.
 //!
+//! A pass that needs more experts of a layer at once than the memory holds is computed in pieces of
+//! fewer tokens, as the real one would have been.
+//!
 //! Units: experts of one pass and layer, each once, however many tokens used it; bytes.
 
 use super::belady::Belady;
@@ -11,32 +14,24 @@ use super::eviction::{Eviction, ExpertId, Share};
 use super::intent::{Intent, IntentLink};
 use super::lru::Lru;
 use super::profile::{Profile, Uses};
-use super::routing::{Header, PassKind, Reader, Record, RoutedPass, RoutingError};
+use super::routing::{Header, PassKind, Reader, Record, RoutedGroup, RoutedPass, RoutingError};
 use crate::units::Bytes;
-use crate::vocabulary::Label;
 use std::io::Read;
 
 /// What a scout gives the label that was recorded.
 const SCOUT_PROBABILITY: f32 = 0.9;
 
-/// What of a recording decides about memory.
+/// A recording in memory.
 #[derive(Clone, Debug)]
 pub struct Trace {
     header: Header,
-    steps: Vec<Step>,
+    records: Vec<Record>,
     is_cut_off: bool,
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Pass(Pass),
-    TurnEnd(Option<Label>),
-}
-
+/// What is computed at a time.
 #[derive(Clone, Debug)]
 struct Pass {
-    kind: PassKind,
-    label: Option<Label>,
     tokens: u32,
     /// Of each group, the experts used, in order, and by how many tokens.
     experts: Vec<Vec<(u16, u32)>>,
@@ -93,11 +88,9 @@ pub struct Replayed {
     pub window: f64,
 }
 
-/// The budget is less than one layer of one pass needs.
+/// The budget is less than a token needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{budget} hold fewer experts than a pass of this recording needs at once: give {needed} or more"
-)]
+#[error("{budget} hold fewer experts than a token uses in a layer: give {needed} or more")]
 pub struct TooSmall {
     pub budget: Bytes,
     pub needed: Bytes,
@@ -109,16 +102,13 @@ impl Trace {
     /// # Errors
     /// The reader's.
     pub fn read(mut from: Reader<impl Read>) -> Result<Self, RoutingError> {
-        let mut steps = Vec::new();
+        let mut records = Vec::new();
         while let Some(record) = from.record()? {
-            steps.push(match record {
-                Record::Pass(pass) => Step::Pass(Pass::of(&pass)),
-                Record::TurnEnd(label) => Step::TurnEnd(label),
-            });
+            records.push(record);
         }
         Ok(Self {
             header: from.header().clone(),
-            steps,
+            records,
             is_cut_off: from.is_cut_off(),
         })
     }
@@ -133,25 +123,38 @@ impl Trace {
 
     /// How many turns have ended.
     pub fn turns(&self) -> usize {
-        let ends = self.steps.iter();
-        ends.filter(|step| matches!(step, Step::TurnEnd(_))).count()
+        let ends = self.records.iter();
+        ends.filter(|record| matches!(record, Record::TurnEnd(_)))
+            .count()
     }
 
-    fn passes(&self) -> impl Iterator<Item = &Pass> {
-        self.steps.iter().filter_map(|step| match step {
-            Step::Pass(pass) => Some(pass),
-            Step::TurnEnd(_) => None,
-        })
-    }
-
-    /// The least memory in which every pass can be computed.
+    /// The least memory in which a token can be computed.
     pub fn least(&self) -> Bytes {
-        let groups = &self.header.groups;
-        let needed = self.passes().flat_map(|pass| {
-            let bytes = pass.experts.iter().zip(groups);
-            bytes.map(|(experts, group)| experts.len() as u64 * group.expert_bytes.0)
-        });
-        Bytes(needed.max().unwrap_or(0))
+        self.needed(1)
+    }
+
+    /// The memory in which `tokens` tokens can be computed at once.
+    fn needed(&self, tokens: u64) -> Bytes {
+        let of_group = |group: &RoutedGroup| {
+            let experts = (tokens * u64::from(group.used)).min(u64::from(group.experts));
+            experts * group.expert_bytes.0
+        };
+        let groups = self.header.groups.iter();
+        Bytes(groups.map(of_group).max().unwrap_or(0))
+    }
+
+    /// The most tokens, of those of one pass, that can be computed at once in `budget`.
+    fn widest(&self, budget: Bytes) -> usize {
+        let groups = self.header.groups.iter();
+        let most = groups.map(|group| group.experts.div_ceil(group.used)).max();
+        // More than that choose no more experts than there are.
+        let most = u64::from(most.unwrap_or(1));
+        let fits = (1..=most).rev().find(|&n| self.needed(n) <= budget);
+        match fits {
+            Some(n) if n == most => usize::MAX,
+            Some(n) => usize::try_from(n).unwrap_or(usize::MAX),
+            None => 0,
+        }
     }
 
     /// A profile that knows nothing, of the recorded model.
@@ -161,20 +164,59 @@ impl Trace {
 
     /// Teaches `profile` all turns whose answer's label is known.
     pub fn teach(&self, profile: &mut Profile) {
-        let experts = self.header.experts();
         let mut turn = Vec::new();
-        for step in &self.steps {
-            match step {
-                Step::Pass(pass) => turn.push(pass),
-                Step::TurnEnd(label) => {
-                    for pass in turn.drain(..) {
-                        if let Some(label) = *label {
-                            profile.learn(label, &pass.counted(&experts));
-                        }
+        for record in &self.records {
+            match record {
+                Record::Pass(pass) => turn.extend(self.pieces(pass, usize::MAX)),
+                Record::TurnEnd(label) => {
+                    let passes = turn.drain(..);
+                    if let Some(label) = *label {
+                        passes.for_each(|pass| profile.learn(label, &self.counted(&pass)));
                     }
                 }
             }
         }
+    }
+
+    /// A pass in pieces of at most `widest` tokens. Where a group computed fewer of its tokens,
+    /// these are taken for its last.
+    fn pieces(&self, pass: &RoutedPass, widest: usize) -> Vec<Pass> {
+        let tokens = pass.tokens as usize;
+        let widest = widest.min(tokens);
+        let piece = |start: usize| {
+            let range = start..(start + widest).min(tokens);
+            let experts = pass.ids.iter().zip(&self.header.groups);
+            let experts = experts.map(|(ids, group)| {
+                let used = usize::from(group.used);
+                let missing = tokens - ids.len() / used;
+                let rows = range.start.max(missing) - missing..range.end.max(missing) - missing;
+                let mut ids = ids[rows.start * used..rows.end * used].to_vec();
+                ids.sort_unstable();
+                let runs = ids.chunk_by(|a, b| a == b);
+                runs.map(|run| (run[0], run.len() as u32)).collect()
+            });
+            Pass {
+                tokens: range.len() as u32,
+                experts: experts.collect(),
+            }
+        };
+        (0..tokens).step_by(widest.max(1)).map(piece).collect()
+    }
+
+    /// As a profile learns of them.
+    fn counted(&self, pass: &Pass) -> Uses {
+        let mut uses = Uses {
+            tokens: pass.tokens as f32,
+            experts: Vec::new(),
+        };
+        for (used, group) in pass.experts.iter().zip(&self.header.groups) {
+            let start = uses.experts.len();
+            uses.experts.resize(start + usize::from(group.experts), 0.0);
+            for &(expert, its) in used {
+                uses.experts[start + usize::from(expert)] = its as f32;
+            }
+        }
+        uses
     }
 
     /// Computes all passes with experts in `budget`. `profile` is what `Policy::Intent` begins
@@ -192,6 +234,12 @@ impl Trace {
         if budget < needed {
             return Err(TooSmall { budget, needed });
         }
+        let widest = self.widest(budget);
+        let steps = self.records.iter().map(|record| match record {
+            Record::Pass(pass) => (record, self.pieces(pass, widest)),
+            Record::TurnEnd(_) => (record, Vec::new()),
+        });
+        let steps: Vec<_> = steps.collect();
         let experts = self.header.experts();
         let link = IntentLink::default();
         let (eviction, link): (Box<dyn Eviction>, _) = match policy {
@@ -202,7 +250,8 @@ impl Trace {
                 (Box::new(intent), link)
             }
             Policy::Belady => {
-                let uses = self.passes().flat_map(Pass::uses);
+                let passes = steps.iter().flat_map(|(_, pieces)| pieces);
+                let uses = passes.flat_map(Pass::uses);
                 let belady = Belady::new(&experts, uses.map(|(id, _)| id));
                 (Box::new(belady), link)
             }
@@ -210,10 +259,10 @@ impl Trace {
         let mut store = Store::new(&self.header, budget, eviction);
         let mut label = None;
         let mut found = Replayed::default();
-        for step in &self.steps {
-            let pass = match step {
-                Step::Pass(pass) => pass,
-                Step::TurnEnd(label) => {
+        for (record, pieces) in &steps {
+            let pass = match record {
+                Record::Pass(pass) => pass,
+                Record::TurnEnd(label) => {
                     if let Some(label) = *label {
                         link.learn(label);
                     }
@@ -228,7 +277,7 @@ impl Trace {
                 PassKind::Prompt => &mut found.prompts,
                 PassKind::Answer => &mut found.answers,
             };
-            store.compute(pass, cost);
+            pieces.iter().for_each(|piece| store.compute(piece, cost));
         }
         found.window = store.eviction.window();
         Ok(found)
@@ -236,21 +285,6 @@ impl Trace {
 }
 
 impl Pass {
-    fn of(pass: &RoutedPass) -> Self {
-        let experts = pass.ids.iter().map(|ids| {
-            let mut ids = ids.clone();
-            ids.sort_unstable();
-            let runs = ids.chunk_by(|a, b| a == b);
-            runs.map(|run| (run[0], run.len() as u32)).collect()
-        });
-        Self {
-            kind: pass.kind,
-            label: pass.label,
-            tokens: pass.tokens,
-            experts: experts.collect(),
-        }
-    }
-
     /// In the order in which they are computed.
     fn uses(&self) -> impl Iterator<Item = (ExpertId, Share)> {
         self.experts
@@ -263,22 +297,6 @@ impl Pass {
                     (ExpertId { group, expert }, Share { its, all })
                 })
             })
-    }
-
-    /// As a profile learns of them, of groups of so many `experts`.
-    fn counted(&self, experts: &[usize]) -> Uses {
-        let mut uses = Uses {
-            tokens: self.tokens as f32,
-            experts: vec![0.0; experts.iter().sum()],
-        };
-        let mut start = 0;
-        for (of_group, experts) in self.experts.iter().zip(experts) {
-            for &(expert, its) in of_group {
-                uses.experts[start + usize::from(expert)] = its as f32;
-            }
-            start += experts;
-        }
-        uses
     }
 }
 
@@ -356,8 +374,9 @@ impl<'a> Store<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::model_key::ModelKey;
-    use super::super::routing::{RoutedGroup, Writer};
+    use super::super::routing::Writer;
     use super::*;
+    use crate::vocabulary::Label;
     use proptest::prelude::*;
 
     /// Two layers of 12 experts of which a token uses two.
@@ -438,8 +457,39 @@ mod tests {
             assert_eq!(found.prompts.bytes + found.answers.bytes, 2400);
             assert_eq!((found.prompts.tokens, found.answers.tokens), (24, 360));
         }
-        let refused = trace.replay(Bytes(299), Policy::Lru, &profile).unwrap_err();
-        assert_eq!(refused.needed, Bytes(300));
+        let refused = trace.replay(Bytes(199), Policy::Lru, &profile).unwrap_err();
+        assert_eq!(refused.needed, Bytes(200));
+    }
+
+    #[test]
+    fn a_pass_that_needs_more_than_there_is_is_computed_in_pieces() {
+        let all: Vec<_> = (0..6).map(|token| [2 * token, 2 * token + 1]).collect();
+        let trace = trace(&[
+            (PassKind::Prompt, 0, all.clone()),
+            (PassKind::Prompt, 0, all),
+        ]);
+        let Record::Pass(pass) = &trace.records[0] else {
+            panic!("a pass is first");
+        };
+        // A last layer that computed the last three tokens alone.
+        let mut pass = pass.clone();
+        pass.ids[1].drain(..6);
+        let experts = |widest| -> Vec<_> {
+            let pieces = trace.pieces(&pass, widest);
+            let pieces = pieces
+                .iter()
+                .map(|piece| (piece.tokens, piece.experts[1].len()));
+            pieces.collect()
+        };
+        assert_eq!(experts(usize::MAX), [(6, 6)]);
+        assert_eq!(experts(4), [(4, 2), (2, 4)]);
+        assert_eq!(
+            (trace.widest(Bytes(1199)), trace.widest(Bytes(1200))),
+            (5, usize::MAX)
+        );
+        let profile = trace.empty_profile();
+        let found = trace.replay(Bytes(600), Policy::Belady, &profile).unwrap();
+        assert_eq!(found.prompts.tokens, 12);
     }
 
     #[test]
