@@ -35,8 +35,12 @@ pub use arch::{
 };
 pub use blueprint::Blueprint;
 pub use chat::{
-    ChatError, ChatTemplate, Conversation, NO_TEMPLATE, TemplateError, TemplateSource, Turn,
+    AnswerForm, ChatError, ChatTemplate, Conversation, NO_TEMPLATE, TemplateError, TemplateSource,
+    Think, Turn,
 };
+#[cfg(test)]
+pub(crate) use chat::Pieces;
+pub(crate) use chat::Reply;
 pub use gguf::{Gguf, GgufError, TensorInfo};
 pub use outline::Outline;
 pub use tokenizer::{TextError, TextStream, Tokenizer, VocabularyMismatch};

@@ -174,6 +174,20 @@ impl Tokenizer {
         self.model.is_end(token.0)
     }
 
+    /// Tokens that end an answer. llama.cpp takes a token of a fixed number for one of them where
+    /// the file names none; that counts only where it can be no text.
+    pub(super) fn ends(&self) -> Vec<TokenId> {
+        const KEYS: [&str; 3] = ["eos", "eot", "eom"];
+        let named = KEYS.map(|key| {
+            let key = format!("tokenizer.ggml.{key}_token_id");
+            self.model.metadata(&key)?.parse::<i32>().ok()
+        });
+        let count = i32::try_from(self.n_vocab()).unwrap_or(i32::MAX);
+        let ends = (0..count).map(TokenId).filter(|&t| self.is_end(t));
+        ends.filter(|t| self.is_control(*t) || named.contains(&Some(t.0)))
+            .collect()
+    }
+
     /// The bytes of a token's text; none for a control token.
     pub fn bytes(&self, token: TokenId) -> Vec<u8> {
         self.model.piece(token.0, false)
@@ -266,7 +280,7 @@ fn is_padding(piece: &[u8]) -> bool {
 
 /// Turns tokens into text in whole characters: bytes of a character that is not complete yet
 /// wait for the next token.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct TextStream {
     pending: Vec<u8>,
 }

@@ -23,6 +23,9 @@ pub enum TurnState {
 #[derive(Clone, Debug)]
 pub struct Turn {
     pub prompt: String,
+    /// What was thought before the answer, and its tokens.
+    pub thought: String,
+    pub thought_tokens: u64,
     pub answer: String,
     pub state: TurnState,
 }
@@ -48,6 +51,11 @@ pub enum RowKind {
     Code,
     Fence,
     Waiting,
+    /// How much is being thought, and how much was.
+    Thinking,
+    Thought,
+    /// The thought itself.
+    ThoughtText,
     Figures,
     Notice,
     Error,
@@ -84,6 +92,8 @@ pub struct Conversation {
     entries: Vec<Entry>,
     /// What the first visible row holds; `None` follows the end.
     top: Option<Place>,
+    /// Whether thoughts are shown and not folded.
+    shows_thoughts: bool,
     /// The first visible row, of the last layout like the two below.
     top_row: usize,
     total_rows: usize,
@@ -134,6 +144,26 @@ impl Conversation {
         }
     }
 
+    /// Whether thoughts are shown; folded, a line says how long they are.
+    pub fn shows_thoughts(&self) -> bool {
+        self.shows_thoughts
+    }
+
+    /// Whether there are any.
+    pub fn has_thoughts(&self) -> bool {
+        self.turns().any(|turn| !turn.thought.is_empty())
+    }
+
+    /// Shows all thoughts, or folds them.
+    pub fn toggle_thoughts(&mut self) {
+        self.shows_thoughts = !self.shows_thoughts;
+        for entry in &mut self.entries {
+            if matches!(&entry.item, Item::Turn(turn) if !turn.thought.is_empty()) {
+                entry.width = 0;
+            }
+        }
+    }
+
     fn turns(&self) -> impl Iterator<Item = &Turn> {
         self.entries.iter().filter_map(|entry| match &entry.item {
             Item::Turn(turn) => Some(turn),
@@ -161,7 +191,7 @@ impl Conversation {
         self.total_rows = 0;
         for entry in &mut self.entries {
             if entry.width != width {
-                entry.rows = rows(&entry.item, width);
+                entry.rows = rows(&entry.item, width, self.shows_thoughts);
                 entry.width = width;
             }
             self.total_rows += entry.rows.len();
@@ -241,13 +271,14 @@ impl Conversation {
     }
 }
 
-fn rows(item: &Item, width: usize) -> Vec<Row> {
+fn rows(item: &Item, width: usize, shows_thoughts: bool) -> Vec<Row> {
     let mut rows = Rows::default();
     match item {
         Item::Turn(turn) => {
             // The user's rows carry a mark of two columns.
             rows.wrapped(&turn.prompt, width.saturating_sub(2), |_| RowKind::User);
             rows.line(RowKind::Blank, "");
+            thought(&mut rows, turn, width, shows_thoughts);
             answer(&mut rows, turn, width);
         }
         Item::Notice(text) => rows.wrapped(text, width, |_| RowKind::Notice),
@@ -256,6 +287,25 @@ fn rows(item: &Item, width: usize) -> Vec<Row> {
     }
     rows.line(RowKind::Blank, "");
     rows.rows
+}
+
+fn thought(rows: &mut Rows, turn: &Turn, width: usize, shown: bool) {
+    if turn.thought.is_empty() {
+        return;
+    }
+    let tokens = tokens(turn.thought_tokens);
+    let under_way = matches!(turn.state, TurnState::Streaming) && turn.answer.is_empty();
+    match under_way {
+        true => rows.line(RowKind::Thinking, &format!("thinking, {tokens}")),
+        false => rows.line(RowKind::Thought, &format!("thought, {tokens}")),
+    }
+    if shown {
+        let text = turn.thought.trim_end();
+        rows.wrapped(text, width.saturating_sub(2), |_| RowKind::ThoughtText);
+    }
+    if !turn.answer.is_empty() {
+        rows.line(RowKind::Blank, "");
+    }
 }
 
 fn answer(rows: &mut Rows, turn: &Turn, width: usize) {
@@ -285,6 +335,13 @@ fn answer(rows: &mut Rows, turn: &Turn, width: usize) {
             rows.line(RowKind::Blank, "");
             for line in figures(stats, width) {
                 rows.line(RowKind::Figures, &line);
+            }
+            if let Some(tokens) = stats.think_cut {
+                let cut = format!(
+                    "thinking cut at {}: the oracle's answer under that rule",
+                    self::tokens(tokens)
+                );
+                rows.wrapped(&cut, width, |_| RowKind::Figures);
             }
         }
         TurnState::Failed(error) => rows.wrapped(error, width, |_| RowKind::Error),
@@ -332,19 +389,28 @@ fn is_heading(line: &str) -> bool {
     (1..=6).contains(&(line.len() - rest.len())) && rest.starts_with(' ')
 }
 
+fn tokens(n: u64) -> String {
+    match n {
+        1 => "1 token".to_owned(),
+        n => format!("{n} tokens"),
+    }
+}
+
 /// What was measured of a finished answer, the most telling first, in as few lines as hold it
 /// without breaking a figure.
 fn figures(stats: &AnswerStats, width: usize) -> Vec<String> {
-    let mut parts = vec![match stats.tokens {
-        1 => "1 token".to_owned(),
-        n => format!("{n} tokens"),
-    }];
+    let mut parts = vec![tokens(stats.tokens)];
     parts.extend(stats.tokens_per_s.map(|r| format!("{r:.1} tokens/s")));
     let first = stats.ttft_ms.map(super::text::ms);
     parts.extend(first.map(|t| format!("first after {t}")));
+    if stats.thinking_tokens > 0 {
+        let answer = stats.first_answer_ms.map(super::text::ms);
+        parts.extend(answer.map(|t| format!("answer after {t}")));
+        parts.push(format!("{} thought", stats.thinking_tokens));
+    }
     parts.extend(stats.accepted_per_pass.map(|a| format!("{a:.1} a pass")));
     let end = match stats.end {
-        AnswerEnd::EndOfText => None,
+        AnswerEnd::EndOfText | AnswerEnd::StopString => None,
         AnswerEnd::Length => Some("token limit"),
         AnswerEnd::Stopped => Some("stopped"),
         AnswerEnd::ContextFull => Some("context full"),
@@ -369,6 +435,8 @@ mod tests {
     fn turn(answer: &str) -> Item {
         Item::Turn(Turn {
             prompt: "ask".into(),
+            thought: String::new(),
+            thought_tokens: 0,
             answer: answer.into(),
             state: TurnState::Streaming,
         })
@@ -446,8 +514,53 @@ mod tests {
             ]
         );
         assert_eq!(figures(&stats, 99).len(), 1);
+        let thoughtful = AnswerStats {
+            thinking_tokens: 9,
+            first_answer_ms: Some(1900.0),
+            ..stats
+        };
+        assert_eq!(
+            figures(&thoughtful, 45),
+            [
+                "16 tokens, 10.2 tokens/s, first after 441 ms",
+                "answer after 1.9 s, 9 thought, 4.0 a pass",
+                "token limit"
+            ]
+        );
         let nothing = AnswerStats::default();
         assert_eq!(figures(&nothing, 45), ["0 tokens"]);
+    }
+
+    #[test]
+    fn thoughts_are_folded_until_they_are_asked_for() {
+        let mut talk = Conversation::default();
+        talk.push(turn(""));
+        let seen = |talk: &mut Conversation| -> Vec<(RowKind, String)> {
+            talk.layout(30, 99);
+            let rows = talk.visible().skip(2);
+            rows.map(|row| (row.kind, row.text.clone())).collect()
+        };
+        let row = |kind, text: &str| (kind, text.to_owned());
+        assert!(!talk.has_thoughts());
+        let last = talk.last_turn().unwrap();
+        last.thought = "First this.\nThen that.\n".into();
+        last.thought_tokens = 7;
+        let blank = row(RowKind::Blank, "");
+        let header = row(RowKind::Thinking, "thinking, 7 tokens");
+        assert_eq!(seen(&mut talk), [header, blank.clone()]);
+        talk.last_turn().unwrap().answer = "So.".into();
+        let header = row(RowKind::Thought, "thought, 7 tokens");
+        let said = row(RowKind::Text, "So.");
+        let folded = [header.clone(), blank.clone(), said.clone(), blank.clone()];
+        assert_eq!(seen(&mut talk), folded);
+        talk.toggle_thoughts();
+        let thoughts =
+            ["First this.", "Then that."].map(|text| row(RowKind::ThoughtText, text));
+        let shown = [&[header][..], &thoughts, &[blank.clone(), said, blank]].concat();
+        assert_eq!(seen(&mut talk), shown);
+        assert!(talk.has_thoughts() && !talk.text().contains("First"));
+        talk.toggle_thoughts();
+        assert_eq!(seen(&mut talk), folded);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 pub mod cgroup;
 
 use nmos::ggml::llama::{self, Load};
-use nmos::model::{Gguf, ModelLayout};
+use nmos::model::{Gguf, ModelLayout, Think};
 use nmos::oracle::{
     DeviceOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, TokenTree, WidthClass,
 };
@@ -147,6 +147,8 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         fixed_length: false,
         draft_waits: false,
         chat_template: None,
+        think: Think::Auto,
+        think_budget: None,
         system: "You are a helpful assistant.".to_owned(),
         anticipate: false,
         exact: false,
@@ -230,7 +232,11 @@ impl Session {
                 Event::Request(_, RequestEvent::Failed(why)) => return Err(why.to_string()),
                 Event::Fatal(why) => panic!("{why}"),
                 Event::Notice(why) => panic!("{why}"),
-                Event::Ready | Event::Request(_, RequestEvent::Submitted { .. }) => {}
+                Event::Ready
+                | Event::Request(
+                    _,
+                    RequestEvent::Submitted { .. } | RequestEvent::Thought { .. },
+                ) => {}
             }
         }
     }

@@ -7,6 +7,7 @@ use super::marks::{ControlNames, mark};
 use chrono::NaiveDateTime;
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, context};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(super) struct Jinja {
     environment: Environment<'static>,
     bos: String,
     eos: String,
+    /// Variables that only some templates look at.
+    variables: BTreeMap<&'static str, Value>,
 }
 
 /// What it is rendered with.
@@ -36,6 +39,37 @@ pub(super) struct Jinja {
 pub(super) struct Message<'a> {
     pub role: &'static str,
     pub content: &'a str,
+    /// What was thought before it, and the name under which the template takes it.
+    thought: Option<(&'static str, &'a str)>,
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn new(role: &'static str, content: &'a str) -> Self {
+        Self {
+            role,
+            content,
+            thought: None,
+        }
+    }
+
+    /// The same with a thought in a field of this name.
+    #[must_use]
+    pub(super) fn thinking(self, field: &'static str, thought: &'a str) -> Self {
+        Self {
+            thought: Some((field, thought)),
+            ..self
+        }
+    }
+
+    fn value(&self) -> Value {
+        let thought = self.thought.map(|(field, text)| (field, Value::from(text)));
+        let thought = BTreeMap::from_iter(thought);
+        context! { role => self.role, content => self.content, ..Value::from(thought) }
+    }
+
+    fn bytes(&self) -> usize {
+        self.content.len() + self.thought.map_or(0, |(_, text)| text.len())
+    }
 }
 
 /// Why a template cannot be used, in words.
@@ -97,7 +131,22 @@ impl Jinja {
             environment,
             bos,
             eos,
+            variables: BTreeMap::new(),
         })
+    }
+
+    /// Sets a variable; `None` takes it away.
+    pub(super) fn set(&mut self, name: &'static str, value: Option<Value>) {
+        match value {
+            Some(value) => self.variables.insert(name, value),
+            None => self.variables.remove(name),
+        };
+    }
+
+    /// Its text.
+    pub(super) fn source(&self) -> String {
+        let template = self.environment.get_template(NAME);
+        template.map_or_else(|_| String::new(), |template| template.source().to_owned())
     }
 
     /// Renders a conversation; `ask` adds what comes before an answer.
@@ -106,11 +155,8 @@ impl Jinja {
         messages: &[Message<'_>],
         ask: bool,
     ) -> Result<String, TemplateError> {
-        let contents: usize = messages.iter().map(|m| m.content.len()).sum();
-        let values: Vec<Value> = messages
-            .iter()
-            .map(|m| context! { role => m.role, content => m.content })
-            .collect();
+        let contents: usize = messages.iter().map(Message::bytes).sum();
+        let values: Vec<Value> = messages.iter().map(Message::value).collect();
         // What is absent is passed as `none`, as Hugging Face's tokenizers do.
         let context = context! {
             messages => values,
@@ -119,6 +165,7 @@ impl Jinja {
             eos_token => self.eos,
             tools => Value::from(()),
             documents => Value::from(()),
+            ..Value::from(self.variables.clone())
         };
         // Steps are counted by the environment, of which every rendering gets a view of its own.
         let mut environment = self.environment.clone();
@@ -336,10 +383,7 @@ mod tests {
     }
 
     fn render(source: &str, user: &str) -> Result<String, TemplateError> {
-        let messages = [Message {
-            role: "user",
-            content: user,
-        }];
+        let messages = [Message::new("user", user)];
         compile(source)?.render(&messages, true)
     }
 
