@@ -139,7 +139,10 @@ fn message(snapshot: &Snapshot) -> Option<String> {
                     format!("thinking, {} tokens", answer.thinking_tokens)
                 }
                 (_, Some(rate)) if answer.is_thinking => {
-                    format!("thinking, {} tokens, {rate:.1} tokens/s", answer.thinking_tokens)
+                    format!(
+                        "thinking, {} tokens, {rate:.1} tokens/s",
+                        answer.thinking_tokens
+                    )
                 }
                 (n, None) => format!("answering: {n} tokens"),
                 (n, Some(rate)) => format!("answering: {n} tokens, {rate:.1} tokens/s"),

@@ -17,7 +17,7 @@ use super::report::{FAILED, Usage};
 use crate::config::Settings;
 use crate::session::{self, Client, EngineOptions, Event, Request, RequestEvent, SessionEnded};
 use crate::telemetry::{AnswerEnd, AnswerStats, see_log};
-use crate::tui::clean;
+use crate::tui::{clean, think_cut};
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use crossbeam_channel::{Receiver, select};
@@ -274,17 +274,10 @@ fn finish<O: Write, E: Write>(
     output: &mut Output<'_, O, E>,
 ) -> anyhow::Result<()> {
     output.end()?;
-    if let Some(tokens) = stats.think_cut.filter(|_| !output.json) {
-        let what =
-            format!("thinking cut at {tokens} tokens: the oracle's answer under that rule");
-        note(&what, output);
-    }
-    if stats.end == AnswerEnd::ContextFull && !output.json {
-        let what = format!(
-            "the answer is cut off: with the prompt it fills the context of {ctx_tokens} tokens, \
-             which --ctx sets"
-        );
-        note(&what, output);
+    if !output.json {
+        for remark in remarks(stats, ctx_tokens) {
+            note(&remark, output);
+        }
     }
     if output.json {
         serde_json::to_writer(&mut *output.out, stats).map_err(std::io::Error::from)?;
@@ -292,6 +285,24 @@ fn finish<O: Write, E: Write>(
         output.out.flush()?;
     }
     Ok(())
+}
+
+/// What a reader of the answer alone would not know of it.
+fn remarks(stats: &AnswerStats, ctx_tokens: usize) -> Vec<String> {
+    let mut remarks: Vec<_> = think_cut(stats).into_iter().collect();
+    let only_thought = stats.text.is_empty() && stats.thinking_tokens > 0;
+    match stats.end {
+        AnswerEnd::Length if only_thought => remarks.push(format!(
+            "all of the {} tokens were thought: -n allows more, --think-budget ends thoughts sooner",
+            stats.tokens
+        )),
+        AnswerEnd::ContextFull => remarks.push(format!(
+            "the answer is cut off: with the prompt it fills the context of {ctx_tokens} tokens, \
+             which --ctx sets"
+        )),
+        _ => {}
+    }
+    remarks
 }
 
 /// A channel that yields a message at the first Ctrl-C; the second ends the process at once.

@@ -28,9 +28,7 @@ pub use fault::{ConfigError, Fault, SourceFile};
 pub use paths::Paths;
 pub use row::{Flag, Row, Scope};
 pub use table::{Layer, ROWS, Settings};
-pub use values::{
-    Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Template, ThinkBudget,
-};
+pub use values::{Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Template, ThinkBudget};
 
 use crate::plan::DraftRequest;
 use crate::session::{DrafterOptions, EngineOptions, Sampling};

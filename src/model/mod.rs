@@ -34,13 +34,13 @@ pub use arch::{
     TensorSpec,
 };
 pub use blueprint::Blueprint;
+#[cfg(test)]
+pub(crate) use chat::Pieces;
+pub(crate) use chat::Reply;
 pub use chat::{
     AnswerForm, ChatError, ChatTemplate, Conversation, NO_TEMPLATE, TemplateError, TemplateSource,
     Think, Turn,
 };
-#[cfg(test)]
-pub(crate) use chat::Pieces;
-pub(crate) use chat::Reply;
 pub use gguf::{Gguf, GgufError, TensorInfo};
 pub use outline::Outline;
 pub use tokenizer::{TextError, TextStream, Tokenizer, VocabularyMismatch};

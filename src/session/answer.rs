@@ -300,7 +300,10 @@ impl Answer {
                 Seats::CertainOnly => speculator.read_ahead(&text, stop),
                 Seats::Guesses => speculator.grow_ahead(&mut tree, &text, &limits, stop),
             },
-            || self.rules.pass(cache, &cut, certain, class, &text, &self.reply),
+            || {
+                self.rules
+                    .pass(cache, &cut, certain, class, &text, &self.reply)
+            },
         );
         let (accepted, output) = match done {
             Ok(done) => done,
@@ -444,8 +447,8 @@ impl Rules {
             let mut reply = reply.may_force().then(|| reply.clone());
             let accepted = verify(&cut.tree, certain - 1, &output.logits, |row| {
                 let forced = reply.as_ref().and_then(Reply::forced);
-                let token = forced
-                    .unwrap_or_else(|| self.sampler.choose(row, &history, history.len()));
+                let token =
+                    forced.unwrap_or_else(|| self.sampler.choose(row, &history, history.len()));
                 history.push(token);
                 if let Some(reply) = &mut reply {
                     reply.push(token);

@@ -29,6 +29,7 @@ mod panes;
 mod prompt;
 mod recording;
 mod replay;
+mod rows;
 pub mod shot;
 mod signals;
 mod term;
@@ -47,6 +48,7 @@ pub use prompt::{clean, clean_line};
 pub use recording::Recording;
 pub use replay::Player;
 pub use term::give_back as give_terminal_back;
+pub use text::think_cut;
 pub use theme::{ColorDepth, ThemeError, ThemeLoader};
 
 use crate::session::EngineHandle;

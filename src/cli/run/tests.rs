@@ -200,11 +200,21 @@ fn a_thought_without_an_answer_is_closed() {
             text: "Hm\n".into(),
             tokens: 2,
         });
-        script.say(done("", AnswerEnd::Length));
+        script.say(RequestEvent::Done(Box::new(AnswerStats {
+            tokens: 2,
+            thinking_tokens: 2,
+            end: AnswerEnd::Length,
+            ..AnswerStats::default()
+        })));
     });
     let ran = run_with(engine, false, true, &crossbeam_channel::never());
     ran.result.unwrap();
     assert_eq!(ran.out, "<think>\nHm\n</think>\n");
+    assert!(
+        ran.err.contains("all of the 2 tokens were thought"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]

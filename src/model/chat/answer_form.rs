@@ -68,7 +68,11 @@ impl AnswerForm {
             first == Some(&Symbol::Control(*token))
         };
         let (closing, ends): (Vec<_>, Vec<_>) = ends.tokens.into_iter().partition(closes);
-        stops.extend(closing.into_iter().map(|token| vec![Symbol::Control(token)]));
+        stops.extend(
+            closing
+                .into_iter()
+                .map(|token| vec![Symbol::Control(token)]),
+        );
         stops.retain(|stop| !stop.is_empty());
         Self {
             pieces,

@@ -107,7 +107,10 @@ mod tests {
         for (after, piece) in [
             ("<|im_end|>\n<|im_start|>user\n", Piece::Control(TokenId(7))),
             ("\n<|im_end|>", Piece::Control(TokenId(7))),
-            ("<end_of_turn>\n<start_of_turn>user\n", text("<end_of_turn>")),
+            (
+                "<end_of_turn>\n<start_of_turn>user\n",
+                text("<end_of_turn>"),
+            ),
             ("</s>[INST] ", text("</s>")),
             (" [INST] ", text("[INST]")),
             ("\n\n### User:\n", text("\n### User:")),

@@ -17,9 +17,7 @@
 //! has to come next, and goes on saying so until the closing is complete.
 
 use super::answer_form::{AnswerForm, Thoughts};
-use super::symbols::{
-    Pattern, Symbol, find, held_back, leading_space, symbols_of, trimmed_end,
-};
+use super::symbols::{Pattern, Symbol, find, held_back, leading_space, symbols_of, trimmed_end};
 use crate::model::TextStream;
 use crate::units::TokenId;
 use std::sync::Arc;
@@ -72,16 +70,13 @@ pub(crate) struct Reply {
 
 impl Reply {
     /// One that begins after `prompt`.
-    pub(crate) fn after(
-        form: &Arc<AnswerForm>,
-        prompt: &[TokenId],
-        budget: Option<usize>,
-    ) -> Self {
+    pub(crate) fn after(form: &Arc<AnswerForm>, prompt: &[TokenId], budget: Option<usize>) -> Self {
+        let (part, thought_tokens) = part_after(form, prompt);
         Self {
             form: Arc::clone(form),
             budget: budget.filter(|_| form.can_cut_thoughts()),
             endless: false,
-            part: part_after(form, prompt),
+            part,
             pending: Vec::new(),
             passed: 0,
             token_ends: Vec::new(),
@@ -89,7 +84,7 @@ impl Reply {
             thought: String::new(),
             text: String::new(),
             thought_at: 0,
-            thought_tokens: None,
+            thought_tokens,
             text_at: None,
             stopped_at: None,
             forcing: None,
@@ -220,9 +215,7 @@ impl Reply {
             (Part::Thought, Some(Thoughts { close, .. })) => {
                 // What closes a thought may be what ends an answer elsewhere.
                 let ends = |stop: &&Pattern| !close.starts_with(stop) && !stop.starts_with(close);
-                let patterns: Vec<_> = std::iter::once(close)
-                    .chain(stops.filter(ends))
-                    .collect();
+                let patterns: Vec<_> = std::iter::once(close).chain(stops.filter(ends)).collect();
                 match self.release_up_to(&patterns) {
                     Some((at, 0)) => {
                         self.end_thought(at);
@@ -250,9 +243,8 @@ impl Reply {
         let opens = thoughts.opens.iter().map(|open| (open, Part::Thought));
         let headers = thoughts.headers.iter().map(|header| (header, Part::Text));
         let markers: Vec<_> = opens.chain(headers).collect();
-        let longer = |(marker, _): &&(&Pattern, Part)| {
-            marker.len() > rest.len() && marker.starts_with(rest)
-        };
+        let longer =
+            |(marker, _): &&(&Pattern, Part)| marker.len() > rest.len() && marker.starts_with(rest);
         if markers.iter().any(|marker| longer(&marker)) {
             return false;
         }
@@ -379,7 +371,11 @@ impl Reply {
         let lossy = |from, to| String::from_utf8_lossy(&bytes(from, to)).into_owned();
         // The first token that is whole, and the first after those that are.
         let first = self.token_ends.partition_point(|&end| end < from);
-        let first = if begins(first) < from { first + 1 } else { first };
+        let first = if begins(first) < from {
+            first + 1
+        } else {
+            first
+        };
         let last = self.token_ends.partition_point(|&end| end <= to);
         if first > last {
             return self.form.pieces.cut(&lossy(from, to));
@@ -402,10 +398,10 @@ impl Reply {
     }
 }
 
-/// What an answer to `prompt` begins with.
-fn part_after(form: &AnswerForm, prompt: &[TokenId]) -> Part {
+/// What an answer to `prompt` begins with, and the tokens of the thought that the prompt ends with.
+fn part_after(form: &AnswerForm, prompt: &[TokenId]) -> (Part, Option<usize>) {
     let Some(thoughts) = &form.thoughts else {
-        return Part::Text;
+        return (Part::Text, None);
     };
     let tail = &prompt[prompt.len().saturating_sub(OPENING_TOKENS)..];
     let symbols = symbols_of(&*form.pieces, tail);
@@ -414,10 +410,12 @@ fn part_after(form: &AnswerForm, prompt: &[TokenId]) -> Part {
         patterns.iter().any(|p| end.ends_with(trimmed_end(p)))
     };
     if ends_with(&thoughts.opens) {
-        Part::Thought
+        (Part::Thought, None)
     } else if ends_with(&thoughts.headers) {
-        Part::Text
+        (Part::Text, None)
+    } else if ends_with(std::slice::from_ref(&thoughts.close)) {
+        (Part::Between, Some(0))
     } else {
-        Part::Between
+        (Part::Between, None)
     }
 }

@@ -57,7 +57,12 @@ fn thoughts_are_told_from_what_is_said() {
         ("A: <think>\n", "hm</think>\n\nIt is.", "hm", "It is."),
         ("A:", "<think>\n\n</think>\n\nIt is.", "", "It is."),
         ("A:", "It is.", "", "It is."),
-        ("A:", "  It <think> is.</think>", "", "  It <think> is.</think>"),
+        (
+            "A:",
+            "  It <think> is.</think>",
+            "",
+            "  It <think> is.</think>",
+        ),
         ("A:", "<think>hm", "hm", ""),
         ("A:", "<thin", "", "<thin"),
         ("A:", "<think>hm</thi", "hm</thi", ""),
@@ -121,7 +126,9 @@ fn check_kept(texts: Vec<Vec<u8>>, stops: &[&str], kept: &[i32], cut: &str) {
     let form = Arc::new(AnswerForm::of_texts(pieces, stops, ""));
     let tokens: Vec<_> = (0..n as i32).map(TokenId).collect();
     let mut reply = Reply::after(&form, &[], None);
-    tokens.iter().for_each(|&token| reply.push(token));
+    for &token in &tokens {
+        reply.push(token);
+    }
     assert!(reply.has_stopped());
     let mut right: Vec<_> = kept.iter().copied().map(TokenId).collect();
     if !cut.is_empty() {

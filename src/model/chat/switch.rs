@@ -110,9 +110,9 @@ impl Switched {
                 "the model's chat template cannot turn thinking off: --think off changes nothing \
                  (--think-budget 0 ends thoughts as they begin)",
             ),
-            Self::CannotThink => Some(
-                "nothing is known of how this model thinks: --think on changes nothing",
-            ),
+            Self::CannotThink => {
+                Some("nothing is known of how this model thinks: --think on changes nothing")
+            }
         }
     }
 }

@@ -34,7 +34,11 @@ pub(super) struct Markers {
 }
 
 /// Tags around thoughts, and nothing else.
-const fn tags(open: &'static [&'static str; 1], close: &'static str, closing: &'static str) -> Markers {
+const fn tags(
+    open: &'static [&'static str; 1],
+    close: &'static str,
+    closing: &'static str,
+) -> Markers {
     Markers {
         known_by: open,
         opens: open,
@@ -82,7 +86,11 @@ static FORMATS: [Markers; 13] = [
         )
     },
     // Apertus.
-    tags(&["<|inner_prefix|>"], "<|inner_suffix|>", "<|inner_suffix|>"),
+    tags(
+        &["<|inner_prefix|>"],
+        "<|inner_suffix|>",
+        "<|inner_suffix|>",
+    ),
     // EXAONE Deep.
     tags(&["<thought>"], "</thought>", "\n</thought>\n\n"),
     // Kimi-VL.
@@ -200,9 +208,8 @@ impl Markers {
             let answer = Message::new("assistant", PROBES.answer).thinking(field, PROBES.thought);
             let last = form.render(&[Message::new("user", PROBES.user), answer], false);
             let last = last.ok().filter(|text| text.contains(PROBES.answer));
-            earlier(answer).is_some_and(|text| {
-                thinks(&text) || last.is_some_and(|last| thinks(&last))
-            })
+            earlier(answer)
+                .is_some_and(|text| thinks(&text) || last.is_some_and(|last| thinks(&last)))
         };
         match (FIELDS.into_iter().find(reads), as_said) {
             (Some(field), _) => Past::Field(field),

@@ -5,7 +5,7 @@ use super::{Ctx, below, frame, inset};
 use crate::telemetry::{EngineView, Phase};
 use crate::tui::action::{Action, Context};
 use crate::tui::app::App;
-use crate::tui::conversation::{Row, RowKind};
+use crate::tui::rows::{Row, RowKind};
 use crate::tui::theme::Role;
 use crate::tui::wrap::wrap_line;
 use crate::vocabulary::OracleForm;
@@ -146,9 +146,7 @@ fn styled<'a>(ctx: &Ctx<'_>, row: &'a Row, app: &App, width: u16) -> Line<'a> {
         RowKind::Text => span(Role::Answer, &row.text),
         RowKind::Heading => span(Role::Strong, &row.text),
         RowKind::Code => span(Role::CodeText, &row.text),
-        RowKind::Waiting => {
-            Line::from(ctx.span(Role::Muted, format!("{spin} {}", waiting(ctx))))
-        }
+        RowKind::Waiting => Line::from(ctx.span(Role::Muted, format!("{spin} {}", waiting(ctx)))),
         RowKind::Thinking => {
             Line::from(ctx.span(Role::Muted, format!("{fold} {} {spin}", row.text)))
         }

@@ -65,7 +65,11 @@ fn phase(app: &App, ctx: &Ctx<'_>) -> (Role, &'static str, String) {
         Phase::Anticipating => (Role::Warn, glyphs.ok, "anticipating".into()),
         Phase::Answering if ctx.snap.accept.is_thinking => {
             let tokens = ctx.snap.accept.thinking_tokens;
-            (Role::Good, spin, format!("thinking, {tokens} tokens"))
+            (
+                Role::Good,
+                spin,
+                format!("thinking, {}", text::tokens(tokens)),
+            )
         }
         Phase::Answering => (Role::Good, spin, "answering".into()),
     }
