@@ -6,6 +6,15 @@ use crate::ggml::model::{Model, TokenEntry};
 use crate::units::TokenId;
 use std::sync::Arc;
 
+/// Control tokens that llama.cpp takes for text, whatever the file says (harmony's).
+const HARMONY: [&[u8]; 5] = [
+    b"<|start|>",
+    b"<|message|>",
+    b"<|channel|>",
+    b"<|constrain|>",
+    b"<|end|>",
+];
+
 /// A model's vocabulary.
 #[derive(Clone)]
 pub struct Tokenizer {
@@ -128,21 +137,10 @@ impl Tokenizer {
     pub(super) fn control_tokens(&self) -> Vec<(String, TokenId)> {
         let count = i32::try_from(self.n_vocab()).unwrap_or(i32::MAX);
         let entries = (0..count).filter_map(|id| Some((id, self.model.entry(id)?)));
-        let (mut tokens, mut end) = (Vec::new(), None);
-        for (id, entry) in entries {
-            let (control, name) = (entry.is_control(), String::from_utf8(entry.text));
-            match name {
-                Ok(name) if control => tokens.push((name, TokenId(id))),
-                Ok(name) if name == "<|end|>" => end = Some((name, TokenId(id))),
-                _ => {}
-            }
-        }
-        // In harmony's vocabulary llama.cpp takes this one for text, so that it ends no answer.
-        let of_harmony = |name: &str| name == "<|call|>" || name == "<|calls|>";
-        if tokens.iter().any(|(name, _)| of_harmony(name)) {
-            tokens.extend(end);
-        }
-        tokens
+        entries
+            .filter(|(_, entry)| entry.is_control() || HARMONY.contains(&entry.text.as_slice()))
+            .filter_map(|(id, entry)| Some((String::from_utf8(entry.text).ok()?, TokenId(id))))
+            .collect()
     }
 
     /// Whether the token is one that text cannot be cut into.
@@ -183,6 +181,20 @@ impl Tokenizer {
     /// Whether the token ends an answer.
     pub fn is_end(&self, token: TokenId) -> bool {
         self.model.is_end(token.0)
+    }
+
+    /// Tokens that end an answer. llama.cpp takes a token of a fixed number for one of them where
+    /// the file names none; that counts only where it can be no text.
+    pub(super) fn ends(&self) -> Vec<TokenId> {
+        const KEYS: [&str; 3] = ["eos", "eot", "eom"];
+        let named = KEYS.map(|key| {
+            let key = format!("tokenizer.ggml.{key}_token_id");
+            self.model.metadata(&key)?.parse::<i32>().ok()
+        });
+        let count = i32::try_from(self.n_vocab()).unwrap_or(i32::MAX);
+        let ends = (0..count).map(TokenId).filter(|&t| self.is_end(t));
+        ends.filter(|t| self.is_control(*t) || named.contains(&Some(t.0)))
+            .collect()
     }
 
     /// The bytes of a token's text; none for a control token.
@@ -277,7 +289,7 @@ fn is_padding(piece: &[u8]) -> bool {
 
 /// Turns tokens into text in whole characters: bytes of a character that is not complete yet
 /// wait for the next token.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct TextStream {
     pending: Vec<u8>,
 }

@@ -186,7 +186,11 @@ fn prompts_have_the_tokens_of_their_reference_texts() {
     let controls = controls();
     let templates = templates();
     let names: Vec<_> = templates.iter().map(|(name, _)| name.as_str()).collect();
-    let compared = vocabulary.compare(&names, |said| !said.types_any(&controls));
+    // An answer that begins with a line's end may bring the one that a template writes before it.
+    let usable = |said: &Said| {
+        !said.types_any(&controls) && !said.turns.iter().any(|turn| turn.1.starts_with('\n'))
+    };
+    let compared = vocabulary.compare(&names, usable);
     assert!(compared > 250, "{compared}");
 }
 
@@ -250,7 +254,7 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn typed_text_is_no_control_token_in_any_template(
         system in hostile(),
@@ -268,8 +272,11 @@ proptest! {
                     let [system, user, answer, last] = texts;
                     let template = ChatTemplate::new(&model.tokenizer, Some(source), None, now());
                     let mut conversation = Conversation::new(template.unwrap(), system);
-                    // Said by the model, but as text.
-                    let answer = model.tokenizer.text(answer).unwrap();
+                    // Said by the model, but letter by letter.
+                    let answer = answer.chars().flat_map(|c| {
+                        model.tokenizer.text(c.encode_utf8(&mut [0; 4])).unwrap()
+                    });
+                    let answer = answer.collect();
                     conversation.push(&Turn { user: user.to_owned(), answer });
                     let tokens = conversation.tokens(last).unwrap();
                     assert_eq!(conversation.take_notice(), None, "{name}");
