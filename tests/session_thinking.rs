@@ -14,7 +14,7 @@ use nmos::session::{
 use nmos::telemetry::{AnswerEnd, AnswerStats};
 use nmos::typing::{Edit, TypingEvent};
 use nmos::units::Bytes;
-use scripted_model::{CONTROL, Model, NORMAL, Scripted, USER_DEFINED, numbers};
+use scripted_model::{CONTROL, Model, NORMAL, Numbers, Scripted, USER_DEFINED, numbers};
 use std::process::{Command, Output, Stdio};
 
 /// Leaves thoughts out of earlier turns.
@@ -350,16 +350,14 @@ fn what_a_template_writes_after_an_answer_ends_it() {
 #[test]
 fn tokens_that_only_a_list_of_the_file_names_end_an_answer() {
     let entries = [
-        |b: gguf_builder::Builder, id: &dyn Fn(&str) -> u32| {
+        |b: gguf_builder::Builder, id: &Numbers<'_>| {
             b.raw(
                 "tokenizer.ggml.eog_token_ids",
                 9,
                 &numbers(&[id("s"), 999_999]),
             )
         },
-        |b: gguf_builder::Builder, id: &dyn Fn(&str) -> u32| {
-            b.u32("tokenizer.ggml.eog_token_id", id("s"))
-        },
+        |b: gguf_builder::Builder, id: &Numbers<'_>| b.u32("tokenizer.ggml.eog_token_id", id("s")),
     ];
     for entries in entries {
         let model = Scripted {
