@@ -2,7 +2,7 @@
 //! the tests have written.
 
 use crate::gguf_builder;
-use crate::scripted_model::{CONTROL, Model, NORMAL, Scripted, USER_DEFINED, numbers};
+use crate::scripted_model::{CONTROL, Model, NORMAL, Numbers, Scripted, USER_DEFINED, numbers};
 use nmos::config::{Layer, Settings};
 use nmos::model::Think;
 use nmos::session::{
@@ -347,16 +347,14 @@ fn what_a_template_writes_after_an_answer_ends_it() {
 #[test]
 fn tokens_that_only_a_list_of_the_file_names_end_an_answer() {
     let entries = [
-        |b: gguf_builder::Builder, id: &dyn Fn(&str) -> u32| {
+        |b: gguf_builder::Builder, id: &Numbers<'_>| {
             b.raw(
                 "tokenizer.ggml.eog_token_ids",
                 9,
                 &numbers(&[id("s"), 999_999]),
             )
         },
-        |b: gguf_builder::Builder, id: &dyn Fn(&str) -> u32| {
-            b.u32("tokenizer.ggml.eog_token_id", id("s"))
-        },
+        |b: gguf_builder::Builder, id: &Numbers<'_>| b.u32("tokenizer.ggml.eog_token_id", id("s")),
     ];
     for entries in entries {
         let model = Scripted {

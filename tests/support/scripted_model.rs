@@ -21,6 +21,12 @@ pub const USER_DEFINED: i32 = 4;
 pub const UNUSED: i32 = 5;
 pub const BYTE: i32 = 6;
 
+/// The number of a token.
+pub type Numbers<'a> = dyn Fn(&str) -> u32 + 'a;
+
+/// Adds entries to a file.
+pub type Entries = dyn Fn(Builder, &Numbers<'_>) -> Builder;
+
 /// What a model is to be like.
 pub struct Scripted<'a> {
     /// Tokens by name; a line end is `<0x0A>`, a space `▁`. The first is what a prompt ends with.
@@ -31,7 +37,7 @@ pub struct Scripted<'a> {
     /// Whether `</s>` is there, and the file names it.
     pub has_end: bool,
     /// Entries of the test's own, by the numbers of tokens.
-    pub entries: &'a dyn Fn(Builder, &dyn Fn(&str) -> u32) -> Builder,
+    pub entries: &'a Entries,
 }
 
 impl Default for Scripted<'_> {
@@ -91,7 +97,7 @@ impl Scripted<'_> {
         tokens.push(("▁".into(), NORMAL));
         tokens.extend(('!'..='~').map(|c| (c.to_string(), NORMAL)));
         tokens.extend(self.more.iter().map(|(name, ty)| ((*name).into(), *ty)));
-        while tokens.len() % 64 > 0 {
+        while !tokens.len().is_multiple_of(64) {
             tokens.push((format!("[PAD{}]", tokens.len()), UNUSED));
         }
         let (names, types): (Vec<_>, Vec<_>) = tokens.into_iter().unzip();

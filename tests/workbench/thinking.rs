@@ -101,5 +101,8 @@ fn in_a_terminal_a_models_thought_is_folded_until_it_is_asked_for() {
     terminal.wait("no thought", |t| !t.shows("hm!"));
     terminal.write("\x03\x03");
     terminal.wait("the end", |t| t.child.try_wait().unwrap().is_some());
+    terminal.wait("the terminal as it was", |t| {
+        !t.parser.screen().alternate_screen()
+    });
     terminal.is_restored();
 }
