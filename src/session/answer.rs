@@ -351,7 +351,8 @@ impl Answer {
         let pass_ms = ms - draft_ms;
         let before = self.tokens.len();
         self.take(&accepted.chosen);
-        let given = self.tokens.len() - before;
+        // A stop string takes back tokens of earlier passes as well.
+        let given = self.tokens.len().saturating_sub(before);
         if seats == Seats::Guesses {
             let shown = &mut self.speculation;
             shown.show_drafters(speculator.drafters());
