@@ -61,6 +61,11 @@ pub enum VocabularyMismatch {
     },
 }
 
+/// Whether it is one that text cannot be cut into.
+fn is_control(entry: &TokenEntry) -> bool {
+    entry.is_control() || HARMONY.contains(&entry.text.as_slice())
+}
+
 impl Tokenizer {
     /// Loads the vocabulary of a model, not its weights.
     ///
@@ -138,7 +143,7 @@ impl Tokenizer {
         let count = i32::try_from(self.n_vocab()).unwrap_or(i32::MAX);
         let entries = (0..count).filter_map(|id| Some((id, self.model.entry(id)?)));
         entries
-            .filter(|(_, entry)| entry.is_control() || HARMONY.contains(&entry.text.as_slice()))
+            .filter(|(_, entry)| is_control(entry))
             .filter_map(|(id, entry)| Some((String::from_utf8(entry.text).ok()?, TokenId(id))))
             .collect()
     }
@@ -146,7 +151,7 @@ impl Tokenizer {
     /// Whether the token is one that text cannot be cut into.
     pub(super) fn is_control(&self, token: TokenId) -> bool {
         let entry = self.model.entry(token.0);
-        entry.is_some_and(|entry| entry.is_control())
+        entry.is_some_and(|entry| is_control(&entry))
     }
 
     /// The white space around a control token's name that belongs to it.

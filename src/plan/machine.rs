@@ -20,7 +20,7 @@ const PROGRAM_STEP: u64 = Bytes::MIB;
 pub struct Machine {
     /// The most that this process may hold.
     pub ram: Bytes,
-    /// In use already, with llama.cpp started and no model open; see [`PROGRAM_STEP`].
+    /// In use already, with llama.cpp started and no model open; see `PROGRAM_STEP`.
     pub program: Bytes,
     /// Where the oracle computes, if not on the CPU, and how much of its memory it may take.
     pub device: Option<(Device, Bytes)>,

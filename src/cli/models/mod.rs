@@ -33,7 +33,7 @@ pub enum ModelsCommand {
         /// Use this source alone [default: each in order until one works]
         #[arg(long, value_enum)]
         source: Option<SourceArg>,
-        /// Models to fetch: known ones, or OWNER/REPO[:QUANT] of Hugging Face [default: the
+        /// Models to fetch: known ones, or `OWNER/REPO:QUANT` of Hugging Face [default: the
         /// default oracle and draft]
         #[arg(value_name = "NAME")]
         names: Vec<String>,

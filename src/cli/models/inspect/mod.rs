@@ -32,7 +32,7 @@ const LARGEST: usize = 5;
 #[derive(clap::Args, Clone, Debug)]
 pub struct InspectArgs {
     /// A GGUF file, any part of one that is split, a folder with one, the name of a known model, or
-    /// OWNER/REPO[:QUANT] of Hugging Face, of which the header alone is read
+    /// `OWNER/REPO:QUANT` of Hugging Face, of which the header alone is read
     pub file: OsString,
     /// List all tensors, not only the largest
     #[arg(long)]
