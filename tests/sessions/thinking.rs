@@ -177,70 +177,64 @@ fn a_thought_that_the_prompt_opens_is_one() {
 #[test]
 fn channels_are_thoughts_and_answers() {
     let harmony = "{% for m in messages %}{% if m.role == 'assistant' %}{% if '<|channel|>' in m.content %}{{ raise_exception('channels are not content') }}{% endif %}{% if loop.last and m.thinking %}<|start|>assistant<|channel|>analysis<|message|>{{ m.thinking }}<|end|>{% endif %}<|start|>assistant<|channel|>final<|message|>{{ m.content }}<|end|>{% else %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|start|>assistant{% endif %}";
-    let model = Scripted {
-        // A script has each token once: what comes again is spelt with others.
-        says: &[
-            "assistant",
-            "<|channel|>",
-            "analysis",
-            "<|message|>",
-            "h",
-            "m",
-            "<|end|>",
-            "<|sta",
-            "rt|>",
-            "assist",
-            "ant",
-            "<|chan",
-            "nel|>",
-            "final",
-            "<|mess",
-            "age|>",
-            "Y",
-            "e",
-            "<|return|>",
-        ],
-        more: &[
-            ("<|channel|>", CONTROL),
-            ("<|message|>", CONTROL),
-            ("<|start|>", CONTROL),
-            ("<|end|>", CONTROL),
-            ("<|return|>", CONTROL),
-            ("<|call|>", CONTROL),
-            // llama.cpp makes what makes up headers ordinary tokens, so that others can spell it.
-            ("assistant", USER_DEFINED),
-            ("analysis", NORMAL),
-            ("assist", NORMAL),
-            ("ant", NORMAL),
-            ("final", NORMAL),
-            ("<|sta", NORMAL),
-            ("rt|>", NORMAL),
-            ("<|chan", NORMAL),
-            ("nel|>", NORMAL),
-            ("<|mess", NORMAL),
-            ("age|>", NORMAL),
-        ],
-        template: Some(harmony),
-        ..Scripted::default()
-    }
-    .write();
-    let session = Session::new(options(&model));
+    let model = |says: &'static [&'static str]| {
+        Scripted {
+            says,
+            more: &[
+                ("<|channel|>", CONTROL),
+                ("<|message|>", CONTROL),
+                ("<|start|>", CONTROL),
+                ("<|end|>", CONTROL),
+                ("<|return|>", CONTROL),
+                ("<|call|>", CONTROL),
+                // llama.cpp makes what makes up headers ordinary tokens.
+                ("assistant", USER_DEFINED),
+                ("analysis", NORMAL),
+                ("final", NORMAL),
+            ],
+            template: Some(harmony),
+            ..Scripted::default()
+        }
+        .write()
+    };
+    let answers = model(&[
+        "assistant",
+        "<|channel|>",
+        "final",
+        "<|message|>",
+        "Y",
+        "e",
+        "<|return|>",
+    ]);
+    let session = Session::new(options(&answers));
     assert_eq!(session.notices, [""; 0]);
     for _ in 0..2 {
         let heard = session.ask("hi");
-        assert_eq!((heard.thought.as_str(), heard.text.as_str()), ("hm", "Ye"));
+        assert_eq!((heard.thought.as_str(), heard.text.as_str()), ("", "Ye"));
         assert_eq!(heard.stats.end, AnswerEnd::EndOfText);
-        assert_eq!(heard.stats.thinking_tokens, 2);
     }
     session.end();
-    // What is forced is the real header, after which this script begins again.
-    let (heard, _) = ask(EngineOptions {
+    // What closes the thought by force ends as the script's header does: it begins again there.
+    let thinks = model(&[
+        "assistant",
+        "<|channel|>",
+        "analysis",
+        "<|message|>",
+        "h",
+        "m",
+        "<|end|>",
+    ]);
+    let session = Session::new(EngineOptions {
         think_budget: Some(1),
-        ..options(&model)
+        ..options(&thinks)
     });
-    assert_eq!((heard.thought.as_str(), heard.text.as_str()), ("h", "hm"));
-    assert_eq!(heard.stats.end, AnswerEnd::StopString);
-    assert_eq!(heard.stats.think_cut, Some(1));
+    for _ in 0..2 {
+        let heard = session.ask("hi");
+        assert_eq!((heard.thought.as_str(), heard.text.as_str()), ("h", "hm"));
+        assert_eq!(heard.stats.end, AnswerEnd::StopString);
+        assert_eq!(heard.stats.think_cut, Some(1));
+    }
+    session.end();
 }
 
 #[test]

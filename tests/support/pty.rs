@@ -131,6 +131,11 @@ impl Terminal {
             status = t.child.try_wait().unwrap();
             status.is_some()
         });
+        // The end is seen before the last of what was written has been read.
+        while let Ok(bytes) = self.output.recv_timeout(Duration::from_millis(300)) {
+            self.parser.process(&bytes);
+            self.raw.extend(bytes);
+        }
         self.is_restored();
         status.unwrap().success()
     }

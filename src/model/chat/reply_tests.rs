@@ -1,8 +1,11 @@
 //! Answers in pieces of every cut: what is thought, what is said, and where it ends.
 
-use super::answer_form::AnswerForm;
+use super::answer_form::{AnswerForm, Thoughts};
+use super::ends::Ends;
+use super::marks::ControlNames;
 use super::reply::Reply;
-use super::symbols::Pieces;
+use super::symbols::{Pieces, tokens_of};
+use super::thinking::Markers;
 use crate::units::TokenId;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -72,6 +75,28 @@ fn thoughts_are_told_from_what_is_said() {
         let reply = read(prompt, said, &[]);
         assert_eq!((reply.thought(), reply.text()), (thought, text), "{said:?}");
     }
+}
+
+#[test]
+fn channels_are_told_by_control_tokens_alone() {
+    let controls = ["<|start|>", "<|channel|>", "<|message|>", "<|end|>"];
+    let names = ControlNames::new(controls.map(str::to_owned).into_iter().zip(1000..).map(|(name, id)| (name, TokenId(id))).collect());
+    let markers = Markers::of_channels();
+    let thoughts = Thoughts::new(&Bytes, &names, markers, markers.written_closing());
+    let ends = Ends { tokens: vec![TokenId(1003)], stops: Vec::new() };
+    let form = Arc::new(AnswerForm::new(Arc::new(Bytes), &names, ends, Some(thoughts)));
+    let reads = |said: &[TokenId]| {
+        let mut reply = Reply::after(&form, &Bytes.cut("A:"), None);
+        said.iter().for_each(|&token| reply.push(token));
+        reply.finish();
+        (reply.thought().to_owned(), reply.text().to_owned(), reply.has_stopped())
+    };
+    let said = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>It is.<|end|>";
+    let told = reads(&tokens_of(&Bytes, &names, said));
+    assert_eq!(told, ("hm".to_owned(), "It is.".to_owned(), true));
+    // The same in letters is what was said.
+    let told = reads(&Bytes.cut(said));
+    assert_eq!(told, (String::new(), said.to_owned(), false));
 }
 
 #[test]

@@ -158,6 +158,11 @@ impl Markers {
         &FORMATS[FORMATS.len() - 1]
     }
 
+    #[cfg(test)]
+    pub(super) fn of_channels() -> &'static Self {
+        &FORMATS[0]
+    }
+
     /// The format that the template's text, or else the vocabulary, is for.
     pub(super) fn recognise(
         source: Option<&str>,
