@@ -170,6 +170,10 @@ impl Feed {
         Bytes(pages.sum::<u64>() * tokens as u64)
     }
 
+    pub(super) fn model(&self) -> &Rc<BareModel> {
+        &self.model
+    }
+
     pub(super) fn river(&self) -> &River {
         self.supply.river()
     }

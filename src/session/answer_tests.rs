@@ -433,7 +433,7 @@ proptest! {
         size in prop_oneof![1usize..20, Just(63), Just(200)],
         wrong_every in 0usize..5,
         has_draft in any::<bool>(),
-        trees in prop_oneof![Just(Trees::Exact), Just(Trees::Rounded), Just(Trees::Chains)],
+        trees in prop_oneof![Just(Trees::Exact), Just(Trees::Rounded), Just(Trees::Chains), Just(Trees::RoundedChains)],
         ahead in any::<bool>(),
         warm in any::<bool>(),
         recycle in any::<bool>(),

@@ -16,7 +16,7 @@ use super::event::RequestEvent;
 use super::figures::{Figures, Times, rate};
 use super::request::{RequestError, RequestId};
 use crate::model::Conversation;
-use crate::oracle::{Trees, WidthClass};
+use crate::oracle::WidthClass;
 use crate::system;
 use crate::telemetry::{AnswerEnd, AnswerStats, HISTORY, Hub, PassView};
 use crate::units::{Micros, TokenId};
@@ -243,7 +243,7 @@ impl Turn {
             thinking: Some(reply.thought().trim_end().to_owned()).filter(|t| !t.is_empty()),
             end: answer.end().unwrap_or(AnswerEnd::Stopped),
             width_class: (width.min, width.max),
-            rounded: cache.oracle().trees() == Trees::Rounded,
+            rounded: cache.oracle().trees().round(),
             prompt_tokens: self.figures.prompt_tokens as u64,
             prompt_tokens_ready: self.figures.ready_tokens as u64,
         }
