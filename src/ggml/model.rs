@@ -80,7 +80,7 @@ impl Model {
         Some(String::from_utf8_lossy(&text[..len]).into_owned())
     }
 
-    /// Why it does not write token after token.
+    /// Why it cannot be asked for token after token.
     pub fn obstacle(&self) -> Option<&'static str> {
         let raw = self.raw.as_ptr();
         // SAFETY: pure queries of a model that is alive.
@@ -93,6 +93,10 @@ impl Model {
         match (encodes, diffuses) {
             (true, _) => Some("it reads a text whole before it answers"),
             (_, true) => Some("it does not write token after token"),
+            // Its graph does not choose the tokens whose logits are asked for.
+            _ if self.architecture().as_deref() == Some("cogvlm") => {
+                Some("llama.cpp mistakes one token's logits for another's")
+            }
             _ => None,
         }
     }
@@ -103,6 +107,12 @@ impl Model {
         let raw = self.raw.as_ptr();
         // SAFETY: pure queries of a model that is alive.
         unsafe { sys::llama_model_is_recurrent(raw) || sys::llama_model_is_hybrid(raw) }
+    }
+
+    /// Whether llama.cpp computes it as it was made in a context of one sequence alone: with more
+    /// over one pool of cells, it leaves MiniMax's sparse attention out.
+    pub fn is_for_one_sequence(&self) -> bool {
+        self.architecture().as_deref() == Some("minimax-m3")
     }
 
     fn vocab(&self) -> *const sys::llama_vocab {

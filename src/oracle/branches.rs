@@ -2,7 +2,7 @@
 //!
 //! Sequence 0 holds what is committed, each leaf gets one that shares it, and a node belongs to the
 //! sequences of all leaves below it. A pass that is too short for its width class is padded, in a
-//! sequence of its own.
+//! sequence of its own. A context of one sequence takes chains, and pads nothing.
 
 use super::fed_run::FedRun;
 use super::{NodeIdx, OracleError, TokenTree};
@@ -16,15 +16,30 @@ const PADDING: i32 = MAX_LEAVES as i32 + 1;
 pub(super) const SEQUENCES: usize = MAX_LEAVES + 2;
 
 /// What is committed, and the branches of the last pass.
-#[derive(Default)]
 pub(super) struct Branches {
     pub len: usize,
+    /// Whether the context has [`SEQUENCES`], not one.
+    fork: bool,
     /// The sequence that each node of the last pass lies in (one of them).
     sequence_of: Vec<i32>,
     leaves: i32,
 }
 
 impl Branches {
+    /// For a context of [`SEQUENCES`] where they `fork`, or else of one.
+    pub(super) fn new(fork: bool) -> Self {
+        Self {
+            len: 0,
+            fork,
+            sequence_of: Vec::new(),
+            leaves: 0,
+        }
+    }
+
+    pub(super) fn fork(&self) -> bool {
+        self.fork
+    }
+
     /// The batch that computes `tree` in at least `least` tokens.
     pub(super) fn batch(
         &mut self,
@@ -33,6 +48,7 @@ impl Branches {
         on: &mut FedRun,
     ) -> Result<Vec<BatchToken>, OracleError> {
         self.drop_uncommitted(on);
+        let least = if self.fork { least } else { 1 };
         let sequences = self.sequences(tree, on)?;
         let nodes = tree.nodes().iter().zip(sequences).enumerate();
         let mut batch: Vec<BatchToken> = nodes
@@ -82,11 +98,12 @@ impl Branches {
             // A chain needs no branch.
             tree.ancestry(leaf).for_each(|node| of[node].push(0));
         } else {
-            if leaves.len() > MAX_LEAVES {
+            let max = if self.fork { MAX_LEAVES } else { 1 };
+            if leaves.len() > max {
                 return Err(OracleError::TooWide {
                     nodes: leaves.len(),
                     min: 1,
-                    max: MAX_LEAVES,
+                    max,
                 });
             }
             for (sequence, &leaf) in (1..).zip(&leaves) {
@@ -118,7 +135,9 @@ impl Branches {
 
     /// Ends the sequences of the last pass's branches.
     pub(super) fn drop_uncommitted(&mut self, on: &mut FedRun) {
-        on.run.forget(PADDING, 0);
+        if self.fork {
+            on.run.forget(PADDING, 0);
+        }
         on.run.forget(0, self.len);
         for sequence in 1..=self.leaves {
             on.run.forget(sequence, 0);

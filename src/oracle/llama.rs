@@ -24,7 +24,7 @@ use crate::model::{GgmlType, Gguf, Outline};
 use crate::river::{Plan, Reads};
 use crate::telemetry::Hub;
 use crate::units::Bytes;
-use cells::Cells;
+use cells::{CELL_RUN, Cells};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -135,7 +135,7 @@ impl LlamaOracle {
             n_vocab: model.n_tokens(),
             read: match model.recurs() {
                 true => Read::State(State::new()),
-                false => Read::Cells(Branches::default()),
+                false => Read::Cells(Branches::new(!model.is_for_one_sequence())),
             },
             run,
             capacity: ctx_tokens,
@@ -270,8 +270,8 @@ impl Oracle for LlamaOracle {
     /// cells.
     fn trees(&self) -> Trees {
         match &self.read {
-            Read::Cells(_) => Trees::Chains,
-            Read::State(_) => Trees::RoundedChains,
+            Read::Cells(branches) if branches.fork() => Trees::Chains,
+            Read::Cells(_) | Read::State(_) => Trees::RoundedChains,
         }
     }
 
@@ -361,10 +361,11 @@ fn options(model: &Model, ctx_tokens: usize, threads: usize) -> RunOptions {
     RunOptions {
         ctx_tokens,
         batch: WidthClass::BATCH.max,
-        // A sequence costs a state where there is one.
-        sequences: match model.recurs() {
-            true => state::SEQUENCES,
-            false => branches::SEQUENCES,
+        sequences: match (model.recurs(), model.is_for_one_sequence()) {
+            // A sequence costs a state.
+            (true, _) => state::SEQUENCES,
+            (_, true) => 1,
+            _ => branches::SEQUENCES,
         },
         threads,
     }

@@ -15,8 +15,8 @@ pub enum Trees {
     /// Chains of at most [`WidthClass::BATCH`]: committing one of several branches would change
     /// bits. Within a class chains are exact.
     Chains,
-    /// The same where a state is carried from token to token: its bits depend on how many tokens a
-    /// pass has, so that a text can differ as with [`Trees::Rounded`].
+    /// The same without padding, as where a state is carried from token to token: bits depend on how
+    /// many tokens a pass has, so that a text can differ as with [`Trees::Rounded`].
     RoundedChains,
 }
 
