@@ -40,6 +40,7 @@ mod stream;
 mod tensor;
 pub mod trial;
 mod types;
+pub mod wanted;
 mod words;
 
 pub use abort::on_abort;

@@ -95,6 +95,7 @@ pub(super) struct Feed {
     tables: Vec<RowTable>,
     /// In a mixture.
     experts: Option<ExpertStore>,
+    widest: usize,
     held: Option<ShardIdx>,
     failure: Option<OracleError>,
 }
@@ -106,7 +107,7 @@ impl Feed {
         gguf: &Gguf,
         outline: &Outline,
         plan: Plan,
-        experts: Option<(Mixture, ExpertPlan)>,
+        experts: Option<ExpertPlan>,
         reads: Reads,
         hub: &Arc<Hub>,
     ) -> Result<Self, OpenError> {
@@ -142,24 +143,17 @@ impl Feed {
             }
             weights.push(of_shard);
         }
-        let experts = experts.map(|(mixture, plan)| -> Result<ExpertStore, OpenError> {
-            let lru = Lru::new(mixture.groups.iter().map(ExpertGroup::experts));
-            let groups = mixture.groups.clone();
-            let store = ExpertStore::new(mixture.groups, plan.bytes, Box::new(lru))?;
-            for (group, number) in groups.iter().zip(0..) {
-                for (table, place) in group.tables.iter().zip(0..) {
-                    let weight = find(table.name())?;
-                    let table = TableIdx {
-                        group: number,
-                        table: place,
-                    };
-                    homes[weight.0] = Some(Home::Experts(table));
-                    model.place(weight, &store.memory(table));
-                }
-            }
-            Ok(store)
+        let mixture = Mixture::of(outline);
+        let experts = mixture.map(|mixture| {
+            let plan = experts.unwrap_or_else(|| mixture.plan_for_all(WidthClass::BATCH.max));
+            let store = place_experts(model, mixture, plan.bytes, |tensor, table| {
+                let weight = find(tensor)?;
+                homes[weight.0] = Some(Home::Experts(table));
+                Ok(weight)
+            })?;
+            Ok::<_, OpenError>((store, plan.widest))
         });
-        let experts = experts.transpose()?;
+        let (experts, widest) = experts.transpose()?.unzip();
         let homes = homes
             .into_iter()
             .zip((0..).map(WeightIdx))
@@ -186,6 +180,7 @@ impl Feed {
             weights,
             tables,
             experts,
+            widest: widest.unwrap_or(usize::MAX).clamp(1, WidthClass::BATCH.max),
             held: None,
             failure: None,
         })
@@ -197,16 +192,6 @@ impl Feed {
         Bytes(sizes.sum::<u64>().next_multiple_of(2 << 20))
     }
 
-    /// The experts of a mixture, and the memory that they have.
-    pub(super) fn experts_of(
-        outline: &Outline,
-        plan: Option<ExpertPlan>,
-    ) -> Option<(Mixture, ExpertPlan)> {
-        let mixture = Mixture::of(outline)?;
-        let plan = plan.unwrap_or_else(|| mixture.plan_for_all(WidthClass::BATCH.max));
-        Some((mixture, plan))
-    }
-
     /// The most that rows take in a pass of `tokens` tokens.
     pub(super) fn row_bytes(outline: &Outline, tokens: usize) -> Bytes {
         let page = crate::io::BLOCK as u64;
@@ -216,8 +201,17 @@ impl Feed {
         Bytes(pages.sum::<u64>() * tokens as u64)
     }
 
+    pub(super) fn model(&self) -> &Rc<BareModel> {
+        &self.model
+    }
+
     pub(super) fn river(&self) -> &River {
         self.supply.river()
+    }
+
+    /// Most different tokens of a pass, whose experts in a layer are all here at once.
+    pub(super) fn widest(&self) -> usize {
+        self.widest
     }
 
     /// What has been asked for of experts, in a mixture.
@@ -428,4 +422,26 @@ fn place_resident(
         model.place(weight(&info.name)?, &region);
     }
     Ok(())
+}
+
+/// Gives experts address space, of which they may take `budget` of memory.
+fn place_experts(
+    model: &BareModel,
+    mixture: Mixture,
+    budget: Bytes,
+    mut weight: impl FnMut(&str, TableIdx) -> Result<WeightIdx, OracleError>,
+) -> Result<ExpertStore, OpenError> {
+    let lru = Lru::new(mixture.groups.iter().map(ExpertGroup::experts));
+    let groups = mixture.groups.clone();
+    let store = ExpertStore::new(mixture.groups, budget, Box::new(lru))?;
+    for (index, group) in groups.iter().enumerate() {
+        for (place, table) in group.tables.iter().enumerate() {
+            let at = TableIdx {
+                group: index,
+                table: place,
+            };
+            model.place(weight(table.name(), at)?, &store.memory(at));
+        }
+    }
+    Ok(store)
 }

@@ -18,13 +18,15 @@
 //! that verified it, and answers differ between trees of other shapes only where two logits are
 //! closer to each other than the rounding error. [`Trees`] says which of these an oracle promises.
 
+mod branches;
+mod fed_run;
 mod hidden;
 mod hooked;
 mod layer;
 mod llama;
-
 mod logits;
 mod open_error;
+mod state;
 #[cfg(test)]
 mod toy;
 mod tree;
@@ -202,6 +204,10 @@ pub trait Oracle {
     fn prompt_class(&self) -> WidthClass {
         match self.trees() {
             Trees::Exact | Trees::Chains => WidthClass::BATCH,
+            Trees::RoundedChains => WidthClass {
+                max: WidthClass::BATCH.max,
+                ..WidthClass::DEVICE
+            },
             Trees::Rounded => WidthClass {
                 max: max_width(self.max_nodes()).min(WidthClass::DEVICE.max),
                 ..WidthClass::DEVICE

@@ -13,28 +13,49 @@
 //! Which form is used is settled when the model is opened, by rendering a short conversation with
 //! it: one that fails, or that leaves out what was typed, is not used. What goes wrong with a
 //! later conversation is said once, and the form that would have been used instead serves it.
+//!
+//! The way back is here as well: `reply` reads an answer's tokens, by what `ends` and `thinking`
+//! find out of the form.
 
+mod answer_form;
 mod builtin;
 mod conversation;
+mod ends;
 mod jinja;
 mod marks;
 mod pieces;
+mod reply;
+#[cfg(test)]
+mod reply_tests;
 mod seals;
 mod stored;
+mod switch;
+mod symbols;
+mod thinking;
 
+pub use answer_form::AnswerForm;
 pub use conversation::Conversation;
 pub use jinja::TemplateError;
+pub(crate) use reply::Reply;
 pub use stored::stored_template;
+pub use switch::Think;
+#[cfg(test)]
+pub(crate) use symbols::Pieces;
 
 use super::tokenizer::Tokenizer;
 use crate::units::TokenId;
+use answer_form::Thoughts;
 use builtin::BuiltIn;
 use chrono::NaiveDateTime;
+use ends::Ends;
 use jinja::{Jinja, Message};
 use marks::ControlNames;
+use minijinja::Value;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use switch::{Switched, switch};
+use thinking::{Markers, Past};
 
 /// Asks for no template: what is typed is continued.
 pub const NO_TEMPLATE: &str = "none";
@@ -117,6 +138,23 @@ enum Form {
     Plain,
 }
 
+/// Texts of conversations that are tried. None is a part of another.
+struct Probes {
+    system: &'static str,
+    user: &'static str,
+    thought: &'static str,
+    answer: &'static str,
+    later_user: &'static str,
+}
+
+const PROBES: Probes = Probes {
+    system: "A probe of systems.",
+    user: "A probe of users.",
+    thought: "A probe of thoughts.",
+    answer: "A probe of answers.",
+    later_user: "A probe of later users.",
+};
+
 /// What a form does with a conversation, as trying it shows.
 struct Manners {
     /// It has a place for the system text.
@@ -134,6 +172,16 @@ pub struct ChatTemplate {
     source: TemplateSource,
     /// The file's template, by which another form is chosen where this one fails.
     own: Option<String>,
+    answers: Arc<AnswerForm>,
+    thinking: Thinking,
+}
+
+/// What is known of a model's thinking.
+struct Thinking {
+    /// How thoughts are marked; `None` where no known format is recognised.
+    markers: Option<&'static Markers>,
+    past: Past,
+    switched: Switched,
 }
 
 impl ChatTemplate {
@@ -163,14 +211,58 @@ impl ChatTemplate {
                 (form, manners, TemplateSource::Absent(name))
             }
         };
+        let markers = form.markers(tokenizer, &names);
+        let mut ends = Ends::new(tokenizer, &names, &form);
+        ends.stops.extend(
+            markers
+                .iter()
+                .flat_map(|m| m.stops)
+                .map(ToString::to_string),
+        );
+        let thoughts = markers
+            .map(|markers| Thoughts::new(tokenizer, &names, markers, &markers.closing(&form)));
+        let pieces = Arc::new(tokenizer.clone());
+        let answers = AnswerForm::new(pieces, &names, ends, thoughts);
         Ok(Self {
             tokenizer: tokenizer.clone(),
+            thinking: Thinking {
+                markers,
+                past: markers.map_or(Past::AsSaid, |markers| markers.past(&form)),
+                switched: Switched::AsIs,
+            },
+            answers: Arc::new(answers),
             names,
             form,
             manners,
             source,
             own: own.map(str::to_owned),
         })
+    }
+
+    /// The same for a file that names more tokens that end an answer than its vocabulary is known
+    /// to have.
+    #[must_use]
+    pub fn with_ends(mut self, named: &[TokenId]) -> Self {
+        let known = named.iter().copied().filter(|token| {
+            usize::try_from(token.0).is_ok_and(|index| index < self.tokenizer.n_vocab())
+        });
+        self.answers = Arc::new(AnswerForm::clone(&self.answers).with_ends(known));
+        self
+    }
+
+    /// The same with thinking turned on or off, as far as the template can.
+    #[must_use]
+    pub fn with_thinking(mut self, wanted: Think) -> Self {
+        self.thinking.switched = switch(&mut self.form, self.thinking.markers, wanted);
+        if let Ok(manners) = self.form.try_out() {
+            self.manners = manners;
+        }
+        self
+    }
+
+    /// What its answers look like.
+    pub fn answers(&self) -> &Arc<AnswerForm> {
+        &self.answers
     }
 
     pub fn source(&self) -> &TemplateSource {
@@ -218,6 +310,14 @@ impl ChatTemplate {
                     .to_owned(),
             );
         }
+        notices.extend(self.thinking.switched.notice().map(str::to_owned));
+        if !self.answers.has_end() {
+            notices.push(
+                "the model has no token that ends an answer: its answers end by length \
+                 (--max-tokens)"
+                    .to_owned(),
+            );
+        }
         notices
     }
 
@@ -255,14 +355,30 @@ impl Form {
         }
     }
 
+    /// Sets a variable of a template's; `None` takes it away.
+    fn set(&mut self, name: &'static str, value: Option<Value>) {
+        match self {
+            Self::Jinja(jinja) => jinja.set(name, value),
+            Self::BuiltIn(_) | Self::Plain => {}
+        }
+    }
+
+    /// How thoughts are marked; `None` where nothing is known of any.
+    fn markers(&self, tokenizer: &Tokenizer, names: &ControlNames) -> Option<&'static Markers> {
+        match self {
+            Self::Jinja(jinja) => Markers::recognise(Some(&jinja.source()), tokenizer, names),
+            Self::BuiltIn(_) => Markers::recognise(None, tokenizer, names),
+            Self::Plain => None,
+        }
+    }
+
     /// Tries a short conversation.
     fn try_out(&self) -> Result<Manners, TemplateError> {
-        let message = |role, content| Message { role, content };
         let (system, user, answer, next) = (
-            message("system", "A probe of systems."),
-            message("user", "A probe of users."),
-            message("assistant", "A probe of answers."),
-            message("user", "A probe of later users."),
+            Message::new("system", PROBES.system),
+            Message::new("user", PROBES.user),
+            Message::new("assistant", PROBES.answer),
+            Message::new("user", PROBES.later_user),
         );
         let asked = self.render(&[user], true)?;
         let again = self.render(&[user, answer, next], true)?;
