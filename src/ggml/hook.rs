@@ -19,6 +19,7 @@
 
 use super::bare::{BareModel, WeightIdx};
 use super::crew::Crew;
+use super::element::GgmlType;
 use super::error::ComputeError;
 use super::plain::PlainSteps;
 use llama_cpp_sys_2 as sys;
@@ -27,6 +28,9 @@ use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+/// From so many cells on, attention of a single token is divided among threads.
+const SPLIT_CELLS: i64 = 512;
 
 /// Watches a graph being computed; see the module's text.
 pub trait Hook {
@@ -38,7 +42,7 @@ pub trait Hook {
     fn after(&mut self) -> bool;
 }
 
-/// What is to become of a step.
+/// What is to become of a step; of several answers the last one in this order holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Then {
     /// It is computed, together with those after it.
@@ -152,6 +156,29 @@ impl Step<'_> {
         node.type_ == sys::GGML_TYPE_I32 && !views.contains(&node.op)
     }
 
+    /// Whether a pass over a single token computes it by other sums than one over a few: products
+    /// with matrices of some types, and attention of one token over many cells.
+    pub fn knows_few_from_one(&self) -> bool {
+        // SAFETY: the node and its sources are alive during the callback.
+        let (node, sources) = unsafe {
+            let node = self.node.as_ref();
+            let source = |i: usize| NonNull::new(node.src[i]).map(|source| source.as_ref());
+            (node, [source(0), source(1)])
+        };
+        let [Some(first), Some(second)] = sources else {
+            return false;
+        };
+        match node.op {
+            sys::GGML_OP_MUL_MAT => {
+                let ty = u32::try_from(first.type_).ok().and_then(GgmlType::from_id);
+                second.ne[1] > 1 && !ty.is_some_and(GgmlType::has_one_kernel)
+            }
+            // Keys are the second source; their length is given in whole runs of cells.
+            sys::GGML_OP_FLASH_ATTN_EXT => first.ne[1] == 1 && second.ne[1] >= SPLIT_CELLS,
+            _ => false,
+        }
+    }
+
     /// The numbers of the matrices of `stack` that are multiplied by, if the step does that.
     fn matrices(&self, stack: NonNull<sys::ggml_tensor>) -> Option<Vec<i32>> {
         // SAFETY: the node and its sources are alive during the callback.
@@ -168,7 +195,11 @@ impl Step<'_> {
         // A view may have a part of each matrix, but must count them as the whole does.
         let counts_alike = (used.nb[2], used.ne[2]) == (whole.nb[2], whole.ne[2]);
         let by_number = node.op == sys::GGML_OP_MUL_MAT_ID && node.src[0] == stack.as_ptr();
-        if !by_number || !counts_alike || numbers.type_ != sys::GGML_TYPE_I32 || numbers.data.is_null() {
+        if !by_number
+            || !counts_alike
+            || numbers.type_ != sys::GGML_TYPE_I32
+            || numbers.data.is_null()
+        {
             return None;
         }
         let [n0, n1, n2, n3] = numbers.ne;

@@ -10,7 +10,7 @@
 //!                     reads what stays, or nothing  -> computed together with the next
 //! ```
 //!
-//! Every step that reads weights of a layer that comes and goes is computed before the next step
+//! Where layers come and go, every step that reads weights of one is computed before the next step
 //! is asked for. When a step of another layer comes, nothing that is still to be computed can
 //! therefore need the layer before: that holds for any graph, whatever its names or its shape.
 //! Weights that are used out of the layers' order are waited for one round of the ring longer.
@@ -19,12 +19,14 @@
 //! Choices are whole numbers, whatever else a graph does: so every step that makes such is
 //! computed at once, and experts that were held until then may leave. From [`TILED_ROWS`] rows of
 //! a pass for one expert on ggml has other kernels, so that a token's bits would depend on what
-//! others choose: such steps are computed with plain kernels.
+//! others choose: such steps are computed with plain kernels. So are, in passes over a few tokens,
+//! those that know a few from one: a single token need not be padded.
 //!
 //! After a failed read the pass ends, and its result is thrown away.
 
 use super::{OracleError, WidthClass};
 use crate::experts::{ExpertCounts, ExpertGroup, ExpertPlan, ExpertStore, Lru, Mixture, TableIdx};
+use crate::ggml::Kernels;
 use crate::ggml::bare::{BareModel, WeightIdx};
 use crate::ggml::hook::{Hook, Reads as StepReads, Step, Then, Use};
 use crate::io::{Arena, Region, RowFile};
@@ -95,6 +97,10 @@ pub(super) struct Feed {
     tables: Vec<RowTable>,
     /// In a mixture.
     experts: Option<ExpertStore>,
+    /// What the pass at hand is computed with.
+    kernels: Kernels,
+    /// Layers come and go.
+    streams: bool,
     held: Option<ShardIdx>,
     failure: Option<OracleError>,
 }
@@ -178,6 +184,7 @@ impl Feed {
             memory: WeightMemory::Host,
             hub: Arc::clone(hub),
         })?;
+        let streams = supply.streams();
         Ok(Self {
             model: Rc::clone(model),
             shards: Arc::clone(supply.river().shards()),
@@ -186,6 +193,8 @@ impl Feed {
             weights,
             tables,
             experts,
+            kernels: Kernels::Fastest,
+            streams,
             held: None,
             failure: None,
         })
@@ -225,9 +234,12 @@ impl Feed {
         self.experts.as_ref().map(ExpertStore::counts)
     }
 
-    /// To be called before each pass.
-    pub(super) fn begin(&mut self) -> Result<(), OracleError> {
+    /// To be called before each pass, which is to have the bits of these kernels: for
+    /// [`Kernels::Plain`] llama.cpp's own are nearly so where tokens are few, and in a mixture the
+    /// rest is seen to here.
+    pub(super) fn begin(&mut self, kernels: Kernels) -> Result<(), OracleError> {
         self.failure = None;
+        self.kernels = kernels;
         if let Some(experts) = &mut self.experts {
             experts.begin_pass();
         }
@@ -250,7 +262,7 @@ impl Feed {
 
     fn let_go(&mut self) {
         if let Some(shard) = self.held.take() {
-            if !self.stays(shard) {
+            if self.streams {
                 for &weight in &self.weights[shard.0] {
                     self.model.withdraw(weight);
                 }
@@ -274,14 +286,12 @@ impl Feed {
         Ok(())
     }
 
-    /// Whether a layer never leaves: nothing need be computed before the next one comes.
-    fn stays(&self, shard: ShardIdx) -> bool {
-        self.river().plan().pinned[shard.0]
-    }
-
     /// Puts in place what `step` reads; says when the step must be computed.
     fn provide(&mut self, step: &Step<'_>) -> Result<Then, OracleError> {
         let mut then = match &self.experts {
+            Some(_) if self.kernels == Kernels::Plain && step.knows_few_from_one() => {
+                Then::StopPlain
+            }
             Some(_) if step.makes_numbers() => Then::Stop,
             _ => Then::GoOn,
         };
@@ -313,7 +323,7 @@ impl Feed {
                     }
                     of_layer = Some(shard);
                     self.hold(shard)?;
-                    if !self.stays(shard) {
+                    if self.streams {
                         then = then.max(Then::Stop);
                     }
                 }

@@ -23,7 +23,7 @@ use crate::ggml::llama::{BatchToken, Hooks, LlamaError, LlamaRun, RunOptions};
 use crate::ggml::model::Model;
 use crate::kv::CellsFull;
 use crate::ledger::Owner;
-use crate::model::{GgmlType, Gguf, Outline};
+use crate::model::{Gguf, Outline};
 use crate::river::{Plan, Reads, River};
 use crate::telemetry::Hub;
 use crate::units::Bytes;
@@ -168,18 +168,10 @@ impl LlamaOracle {
     }
 
     /// Whether the weights of `gguf` are all of types whose kernels are the same for one token as
-    /// for a few. For other types llama.cpp has hand-written kernels that differ.
+    /// for a few.
     fn has_one_kernel(gguf: &Gguf) -> bool {
-        use GgmlType::{
-            IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS, Q2_K, Q3_K, Q4_1, Q4_K,
-            Q5_1, Q5_K, Q6_K,
-        };
-        let same = [
-            Q4_1, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S,
-            IQ3_XXS, IQ3_S, IQ4_XS,
-        ];
         let mut matrices = gguf.tensors().filter(|t| t.n_dims > 1);
-        matrices.all(|t| same.contains(&t.ty))
+        matrices.all(|t| t.ty.has_one_kernel())
     }
 
     /// Allows a token to be computed alone where the model in `gguf` gives it the same bits as
@@ -192,6 +184,10 @@ impl LlamaOracle {
 
     /// Fewest tokens of a pass in `width`.
     fn least(&self, tree: &TokenTree, width: WidthClass) -> usize {
+        if self.experts().is_some() {
+            // Steps that would be computed otherwise are computed with plain kernels.
+            return width.min;
+        }
         // llama.cpp's attention sums in another order, which depends on the number of threads,
         // for a single query over many cells: a single one is padded there.
         let few_cells = self.len + tree.len() < FEW_CELLS;
@@ -243,9 +239,9 @@ impl LlamaOracle {
     }
 
     /// Decodes; where that fails, nothing of the batch is kept.
-    fn decode(&mut self, batch: &[BatchToken]) -> Result<(), OracleError> {
+    fn decode(&mut self, batch: &[BatchToken], width: WidthClass) -> Result<(), OracleError> {
         if let Some(feed) = &self.feed {
-            feed.borrow_mut().begin()?;
+            feed.borrow_mut().begin(width.kernels())?;
         }
         let decoded = self.run.decode(batch).map_err(OracleError::from);
         let fed = match &self.feed {
@@ -281,13 +277,13 @@ impl LlamaOracle {
         Bytes((kv + logits + (32 << 20)) as u64)
     }
 
-    /// Computes `nodes` of a tree, of which those before have been computed, and writes down
-    /// their logits.
+    /// Computes `nodes` of a tree, of which those before have been computed, in `width` and at
+    /// least so many tokens, and writes down their logits.
     fn compute(
         &mut self,
         nodes: std::ops::Range<usize>,
         batch: &mut Vec<BatchToken>,
-        least: usize,
+        (width, least): (WidthClass, usize),
         logits: &mut Logits,
     ) -> Result<(), OracleError> {
         let padding = least.saturating_sub(batch.len());
@@ -315,7 +311,7 @@ impl LlamaOracle {
         for token in batch.iter_mut().rev().filter(|t| !t.logits).take(missing) {
             token.logits = true;
         }
-        self.decode(batch)?;
+        self.decode(batch, width)?;
         (PADDING..)
             .take(padding)
             .for_each(|sequence| self.run.forget(sequence, 0));
@@ -421,7 +417,7 @@ impl Oracle for LlamaOracle {
         for piece in tokens.chunks(self.widest) {
             let nodes = start..start + piece.len();
             start = nodes.end;
-            let computed = self.compute(nodes, &mut piece.to_vec(), least, &mut logits);
+            let computed = self.compute(nodes, &mut piece.to_vec(), (width, least), &mut logits);
             if computed.is_err() {
                 self.drop_branches();
             }
