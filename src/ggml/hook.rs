@@ -19,6 +19,7 @@
 
 use super::bare::{BareModel, WeightIdx};
 use super::crew::Crew;
+use super::element::GgmlType;
 use super::error::ComputeError;
 use super::plain::PlainSteps;
 use llama_cpp_sys_2 as sys;
@@ -27,6 +28,9 @@ use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+/// From so many cells on, attention of a single token is divided among threads.
+const SPLIT_CELLS: i64 = 512;
 
 /// Watches a graph being computed; see the module's text.
 pub trait Hook {
@@ -38,7 +42,7 @@ pub trait Hook {
     fn after(&mut self) -> bool;
 }
 
-/// What is to become of a step.
+/// What is to become of a step; of several answers the last one in this order holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Then {
     /// It is computed, together with those after it.
@@ -150,6 +154,29 @@ impl Step<'_> {
             sys::GGML_OP_TRANSPOSE,
         ];
         node.type_ == sys::GGML_TYPE_I32 && !views.contains(&node.op)
+    }
+
+    /// Whether its sums have another order for a single token than for a few: products with matrices
+    /// of some types, of which it is then those of a few, and attention of one token over many cells.
+    pub fn differs_for_one(&self) -> bool {
+        // SAFETY: the node and its sources are alive during the callback.
+        let (node, sources) = unsafe {
+            let node = self.node.as_ref();
+            let source = |i: usize| NonNull::new(node.src[i]).map(|source| source.as_ref());
+            (node, [source(0), source(1)])
+        };
+        let [Some(first), Some(second)] = sources else {
+            return false;
+        };
+        match node.op {
+            sys::GGML_OP_MUL_MAT => {
+                let ty = u32::try_from(first.type_).ok().and_then(GgmlType::from_id);
+                second.ne[1] > 1 && !ty.is_some_and(GgmlType::has_one_kernel)
+            }
+            // Keys are the second source; their length is given in whole runs of cells.
+            sys::GGML_OP_FLASH_ATTN_EXT => first.ne[1] == 1 && second.ne[1] >= SPLIT_CELLS,
+            _ => false,
+        }
     }
 
     /// The numbers of the matrices of `stack` that are multiplied by, if the step does that.

@@ -9,6 +9,7 @@
 
 use super::fed_run::FedRun;
 use super::{NodeIdx, OracleError, TokenTree, TreeNode, WidthClass};
+use crate::ggml::Kernels;
 use crate::ggml::llama::BatchToken;
 
 /// Most leaves of a tree. Sequence 0 is the committed text, and the last ones are padding.
@@ -62,12 +63,12 @@ impl Branches {
         Ok(nodes.map(token).collect())
     }
 
-    /// Decodes a piece of a batch, of which all before it has been decoded, in at least `least`
-    /// tokens.
+    /// Decodes a piece of a batch, of which all before it has been decoded, with the bits of
+    /// `kernels` and in at least `least` tokens.
     pub(super) fn decode(
         &self,
         piece: &[BatchToken],
-        least: usize,
+        (kernels, least): (Kernels, usize),
         on: &mut FedRun,
     ) -> Result<(), OracleError> {
         let padding = match (self.fork, piece.first()) {
@@ -100,7 +101,7 @@ impl Branches {
         for token in batch.iter_mut().rev().filter(|t| !t.logits).take(missing) {
             token.logits = true;
         }
-        let decoded = on.decode(&batch);
+        let decoded = on.decode(&batch, kernels);
         padding
             .iter()
             .for_each(|token| on.run.forget(token.sequences[0], 0));

@@ -3,6 +3,7 @@
 use super::hooked::Feed;
 use super::{OracleError, WidthClass};
 use crate::experts::ExpertCounts;
+use crate::ggml::Kernels;
 use crate::ggml::hook::Hook;
 use crate::ggml::llama::{BatchToken, Hooks, LlamaError, LlamaRun, RunOptions};
 use crate::ggml::model::Model;
@@ -56,11 +57,15 @@ impl FedRun {
         self.feed.as_ref()?.borrow().experts()
     }
 
-    /// Decodes. Where that fails, what the sequences of `batch` hold from its tokens on is
-    /// undefined.
-    pub(super) fn decode(&mut self, batch: &[BatchToken]) -> Result<(), OracleError> {
+    /// Decodes, in a mixture with the bits of `kernels`. Where that fails, what the sequences of
+    /// `batch` hold from its tokens on is undefined.
+    pub(super) fn decode(
+        &mut self,
+        batch: &[BatchToken],
+        kernels: Kernels,
+    ) -> Result<(), OracleError> {
         if let Some(feed) = &self.feed {
-            feed.borrow_mut().begin()?;
+            feed.borrow_mut().begin(kernels)?;
         }
         let decoded = self.run.decode(batch).map_err(OracleError::from);
         let fed = match &self.feed {

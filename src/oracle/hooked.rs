@@ -19,12 +19,14 @@
 //! Choices are whole numbers, whatever else a graph does: so every step that makes such is
 //! computed at once, and experts that were held until then may leave. From [`TILED_ROWS`] rows of
 //! a pass for one expert on ggml has other kernels, so that a token's bits would depend on what
-//! others choose: such steps are computed with plain kernels.
+//! others choose: such steps are computed with plain kernels. So are, in passes over a few tokens,
+//! those whose sums are others for one token: it need not be padded.
 //!
 //! After a failed read the pass ends, and its result is thrown away.
 
 use super::{OpenError, OracleError, WidthClass};
 use crate::experts::{ExpertCounts, ExpertGroup, ExpertPlan, ExpertStore, Lru, Mixture, TableIdx};
+use crate::ggml::Kernels;
 use crate::ggml::bare::{BareModel, WeightIdx};
 use crate::ggml::hook::{Hook, Reads as StepReads, Step, Then, Use};
 use crate::io::{Arena, Region, RowFile};
@@ -96,6 +98,8 @@ pub(super) struct Feed {
     /// In a mixture.
     experts: Option<ExpertStore>,
     widest: usize,
+    /// What the pass at hand is computed with.
+    kernels: Kernels,
     held: Option<ShardIdx>,
     failure: Option<OracleError>,
 }
@@ -181,6 +185,7 @@ impl Feed {
             tables,
             experts,
             widest: widest.unwrap_or(usize::MAX).clamp(1, WidthClass::BATCH.max),
+            kernels: Kernels::Fastest,
             held: None,
             failure: None,
         })
@@ -219,9 +224,12 @@ impl Feed {
         self.experts.as_ref().map(ExpertStore::counts)
     }
 
-    /// To be called before each pass.
-    pub(super) fn begin(&mut self) -> Result<(), OracleError> {
+    /// To be called before each pass, which is to have the bits of these kernels: where its tokens
+    /// are few, most of llama.cpp's have those of [`Kernels::Plain`], and in a mixture the rest is
+    /// seen to here.
+    pub(super) fn begin(&mut self, kernels: Kernels) -> Result<(), OracleError> {
         self.failure = None;
+        self.kernels = kernels;
         if let Some(experts) = &mut self.experts {
             experts.begin_pass();
         }
@@ -276,6 +284,7 @@ impl Feed {
     /// Puts in place what `step` reads; says when the step must be computed.
     fn provide(&mut self, step: &Step<'_>) -> Result<Then, OracleError> {
         let mut then = match &self.experts {
+            Some(_) if self.kernels == Kernels::Plain && step.differs_for_one() => Then::StopPlain,
             Some(_) if step.makes_numbers() => Then::Stop,
             _ => Then::GoOn,
         };

@@ -19,12 +19,13 @@ use super::{
     Trees, WidthClass, check_width,
 };
 use crate::experts::ExpertCounts;
+use crate::ggml::Kernels;
 use crate::ggml::bare::BareModel;
 use crate::ggml::llama::{LlamaError, RunOptions};
 use crate::ggml::model::Model;
 use crate::kv::CellsFull;
 use crate::ledger::Owner;
-use crate::model::{GgmlType, Gguf, Outline};
+use crate::model::{Gguf, Outline};
 use crate::river::{Plan, Reads};
 use crate::telemetry::Hub;
 use crate::units::Bytes;
@@ -151,18 +152,10 @@ impl LlamaOracle {
     }
 
     /// Whether the weights of `gguf` are all of types whose kernels are the same for one token as
-    /// for a few. For other types llama.cpp has hand-written kernels that differ.
+    /// for a few.
     fn has_one_kernel(gguf: &Gguf) -> bool {
-        use GgmlType::{
-            IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS, Q2_K, Q3_K, Q4_1, Q4_K,
-            Q5_1, Q5_K, Q6_K,
-        };
-        let same = [
-            Q4_1, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S,
-            IQ3_XXS, IQ3_S, IQ4_XS,
-        ];
         let mut matrices = gguf.tensors().filter(|t| t.n_dims > 1);
-        matrices.all(|t| same.contains(&t.ty))
+        matrices.all(|t| t.ty.has_one_kernel())
     }
 
     /// Allows a token to be computed alone where the model in `gguf` gives it the same bits as
@@ -175,6 +168,10 @@ impl LlamaOracle {
 
     /// Fewest tokens of a pass in `width`.
     fn least(&self, tree: &TokenTree, width: WidthClass) -> usize {
+        if self.experts().is_some() {
+            // Steps that would be computed otherwise are computed with plain kernels.
+            return width.min;
+        }
         // llama.cpp's attention sums in another order, which depends on the number of threads,
         // for a single query over many cells: a single one is padded there.
         let few_cells = self.len() + tree.len() < FEW_CELLS;
@@ -234,8 +231,7 @@ impl LlamaOracle {
         width: WidthClass,
         logits: &mut Logits,
     ) -> Result<(), OracleError> {
-        let least = self.least(tree, width);
-        let computed = self.compute_pieces(tree, least, logits);
+        let computed = self.compute_pieces(tree, width, logits);
         if computed.is_err() {
             match &mut self.read {
                 Read::Cells(branches) => branches.drop_uncommitted(&mut self.run),
@@ -245,13 +241,19 @@ impl LlamaOracle {
         computed
     }
 
-    /// The same, of at least `least` tokens at a time, and no more than the run takes.
+    /// The same, of no more tokens at a time than the run takes.
     fn compute_pieces(
         &mut self,
         tree: &TokenTree,
-        least: usize,
+        width: WidthClass,
         logits: &mut Logits,
     ) -> Result<(), OracleError> {
+        let least = self.least(tree, width);
+        let kernels = match self.trees().round() {
+            // Nobody counts on the same bits.
+            true => Kernels::Fastest,
+            false => width.kernels(),
+        };
         // A state can be behind the text, and takes what it lacks first.
         let (batch, first) = match &mut self.read {
             Read::Cells(branches) => (branches.batch(tree, &mut self.run)?, 0),
@@ -262,8 +264,8 @@ impl LlamaOracle {
         let mut start = 0;
         for piece in batch.chunks(self.run.widest()) {
             match &mut self.read {
-                Read::Cells(branches) => branches.decode(piece, least, &mut self.run)?,
-                Read::State(_) => self.run.decode(piece)?,
+                Read::Cells(branches) => branches.decode(piece, (kernels, least), &mut self.run)?,
+                Read::State(_) => self.run.decode(piece, kernels)?,
             }
             let places = start..start + piece.len();
             for &(row, place) in rows.iter().filter(|(_, place)| places.contains(place)) {

@@ -19,6 +19,7 @@
 
 use super::fed_run::FedRun;
 use super::{OracleError, TokenTree, WidthClass};
+use crate::ggml::Kernels;
 use crate::ggml::llama::BatchToken;
 
 /// Copies that are kept.
@@ -63,7 +64,7 @@ impl Sequences for FedRun {
         let tokens = tokens.iter().map(|&token| (token, false));
         let batch = in_sequence(tokens, from);
         let mut pieces = batch.chunks(self.widest());
-        pieces.try_for_each(|piece| self.decode(piece))
+        pieces.try_for_each(|piece| self.decode(piece, Kernels::Fastest))
     }
 }
 

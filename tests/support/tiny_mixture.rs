@@ -17,8 +17,9 @@ pub struct TinyMixture {
     /// Of the experts' way in, and of their way back.
     pub up_ty: GgmlType,
     pub down_ty: GgmlType,
-    /// Of all other matrices but the router, which is F32.
+    /// Of all other matrices but the router.
     pub ty: GgmlType,
+    pub router_ty: GgmlType,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,7 @@ impl TinyMixture {
             up_ty: GgmlType::Q4_K,
             down_ty: GgmlType::Q5_1,
             ty: GgmlType::Q4_K,
+            router_ty: GgmlType::F32,
         }
     }
 
@@ -110,7 +112,7 @@ impl TinyMixture {
         parts.matrix("attn_k", self.ty, [width, kv]);
         parts.matrix("attn_v", self.ty, [width, kv]);
         parts.matrix("attn_output", self.ty, [width, width]);
-        parts.matrix("ffn_gate_inp", GgmlType::F32, [width, experts]);
+        parts.matrix("ffn_gate_inp", self.router_ty, [width, experts]);
         parts.stack("ffn_gate_exps", self.up_ty, [width, ff, experts]);
         parts.stack("ffn_up_exps", self.up_ty, [width, ff, experts]);
         parts.stack("ffn_down_exps", self.down_ty, [ff, width, experts]);
