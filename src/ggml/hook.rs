@@ -122,21 +122,16 @@ impl Step<'_> {
         if node.op != sys::GGML_OP_GET_ROWS || node.src[0] != table.as_ptr() {
             return None;
         }
-        // SAFETY: as above.
         let given = match NonNull::new(numbers.view_src) {
+            // SAFETY: a view's tensor lives as long as it does.
             Some(whole) => unsafe { whole.as_ref() }.flags,
             None => numbers.flags,
         };
-        // SAFETY: as above.
-        let in_a_row = unsafe { sys::ggml_is_contiguous(numbers) };
-        let is_input = given & i32::try_from(sys::GGML_TENSOR_FLAG_INPUT).unwrap_or(0) != 0;
-        if !is_input || !in_a_row || numbers.type_ != sys::GGML_TYPE_I32 || numbers.data.is_null() {
+        if given & i32::try_from(sys::GGML_TENSOR_FLAG_INPUT).unwrap_or(0) == 0 {
             return None;
         }
-        let n = usize::try_from(numbers.ne.iter().product::<i64>()).ok()?;
-        // SAFETY: a contiguous tensor of `n` 32-bit integers in the host's memory, which
-        // llama.cpp has set and does not write during the callback.
-        let numbers = unsafe { std::slice::from_raw_parts(numbers.data.cast::<i32>(), n) };
+        // SAFETY: llama.cpp has set the graph's inputs, and does not write them meanwhile.
+        let numbers = unsafe { elements(numbers) }?;
         numbers.iter().map(|&i| usize::try_from(i).ok()).collect()
     }
 
@@ -195,28 +190,20 @@ impl Step<'_> {
         // A view may have a part of each matrix, but must count them as the whole does.
         let counts_alike = (used.nb[2], used.ne[2]) == (whole.nb[2], whole.ne[2]);
         let by_number = node.op == sys::GGML_OP_MUL_MAT_ID && node.src[0] == stack.as_ptr();
-        if !by_number
-            || !counts_alike
-            || numbers.type_ != sys::GGML_TYPE_I32
-            || numbers.data.is_null()
-        {
+        if !by_number || !counts_alike {
             return None;
         }
-        let [n0, n1, n2, n3] = numbers.ne;
-        let size = |n: i64| usize::try_from(n).unwrap_or(0);
-        let mut found = Vec::with_capacity(size(n0 * n1 * n2 * n3));
-        for (i3, i2, i1) in (0..size(n3)).flat_map(|i3| {
-            (0..size(n2)).flat_map(move |i2| (0..size(n1)).map(move |i1| (i3, i2, i1)))
-        }) {
-            for i0 in 0..size(n0) {
-                let place = [i0, i1, i2, i3];
-                let at: usize = (0..4).map(|i| place[i] * numbers.nb[i]).sum();
-                // SAFETY: an element of a tensor in the host's memory, which has been computed
-                // (see `makes_numbers`) and is not written during the callback.
-                found.push(unsafe { numbers.data.byte_add(at).cast::<i32>().read_unaligned() });
-            }
-        }
-        Some(found)
+        // SAFETY: they have been computed (see `makes_numbers`), and are not written meanwhile.
+        unsafe { elements(numbers) }
+    }
+
+    /// A number by which it looks up a row or a matrix that there is not: ggml ends the process
+    /// over such, or reads what lies there. To be asked where all steps that make numbers are
+    /// stopped at.
+    pub fn looks_past_the_end(&self) -> Option<i32> {
+        // SAFETY: a node of llama.cpp's graph, whose numbers have been computed (see
+        // `makes_numbers`) and are not written meanwhile.
+        unsafe { looks_past_the_end(self.node.as_ref()) }
     }
 
     /// Makes views of weights follow where these have been placed.
@@ -234,6 +221,57 @@ impl Step<'_> {
             }
         }
     }
+}
+
+/// # Safety
+/// The node and its sources are alive, and so is what they hold.
+unsafe fn looks_past_the_end(node: &sys::ggml_tensor) -> Option<i32> {
+    // Which source is looked into, along which of its dimensions, and by which source's numbers.
+    let (table, along, by) = match node.op {
+        sys::GGML_OP_GET_ROWS => (0, 1, 1),
+        sys::GGML_OP_ADD_ID => (1, 1, 2),
+        sys::GGML_OP_MUL_MAT_ID => (0, 2, 2),
+        _ => return None,
+    };
+    // SAFETY: as the caller says.
+    let (table, numbers) = unsafe {
+        let source = |i: usize| NonNull::new(node.src[i]).map(|source| source.as_ref());
+        (source(table)?, source(by)?)
+    };
+    let n = table.ne[along];
+    // SAFETY: as the caller says.
+    let mut numbers = unsafe { elements(numbers) }?.into_iter();
+    numbers.find(|&number| !(0..n).contains(&i64::from(number)))
+}
+
+/// The elements of a tensor of 32-bit whole numbers, the first dimension the fastest; `None` for
+/// any other tensor, and where it has no memory.
+///
+/// # Safety
+/// Its memory is the host's, and nobody writes it meanwhile.
+unsafe fn elements(tensor: &sys::ggml_tensor) -> Option<Vec<i32>> {
+    // A view may not have followed yet where its whole was placed.
+    let (data, offset) = match NonNull::new(tensor.view_src) {
+        // SAFETY: a view's tensor lives as long as it does.
+        Some(whole) => (unsafe { whole.as_ref() }.data, tensor.view_offs),
+        None => (tensor.data, 0),
+    };
+    if tensor.type_ != sys::GGML_TYPE_I32 || data.is_null() {
+        return None;
+    }
+    let [n0, n1, n2, n3] = tensor.ne.map(|n| usize::try_from(n).unwrap_or(0));
+    let mut found = Vec::with_capacity(n0 * n1 * n2 * n3);
+    for row in 0..n1 * n2 * n3 {
+        let (i1, i2, i3) = (row % n1, row / n1 % n2, row / n1 / n2);
+        let start = offset + i1 * tensor.nb[1] + i2 * tensor.nb[2] + i3 * tensor.nb[3];
+        for i0 in 0..n0 {
+            // SAFETY: an element, by the tensor's own strides.
+            let element = unsafe { data.byte_add(start + i0 * tensor.nb[0]) };
+            // SAFETY: as above; strides may be any number of bytes.
+            found.push(unsafe { element.cast::<i32>().read_unaligned() });
+        }
+    }
+    Some(found)
 }
 
 /// A hook and the model that it places; handed to a context by address.
@@ -380,4 +418,57 @@ unsafe extern "C" fn on_step(node: *mut sys::ggml_tensor, ask: bool, hooked: *mu
     hooked.apart.set(Apart::new(node, then));
     hooked.taken.set(hooked.taken.get() + began.elapsed());
     then != Then::GoOn
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tensor::{Context, Tensor};
+    use super::*;
+    use crate::io::Arena;
+
+    /// A tensor over memory of its own, which holds `numbers`.
+    fn placed(context: &Context, ty: GgmlType, ne: &[usize], numbers: &[i32]) -> Tensor {
+        let tensor = context.tensor(ty, ne);
+        let region = Arena::new(4096).unwrap().region(0, tensor.bytes());
+        let bytes: Vec<_> = numbers.iter().flat_map(|n| n.to_ne_bytes()).collect();
+        region.part(0, bytes.len()).write(&bytes);
+        tensor.place(&region);
+        tensor
+    }
+
+    fn elements_of(tensor: &Tensor) -> Option<Vec<i32>> {
+        // SAFETY: it is alive, and nothing computes.
+        unsafe { elements(tensor.raw.as_ref()) }
+    }
+
+    #[test]
+    fn the_best_of_sorted_numbers_are_read_row_by_row() {
+        super::super::init().unwrap();
+        let context = Context::new(8, 0);
+        let sorted = placed(
+            &context,
+            GgmlType::I32,
+            &[4, 3],
+            &[3, 1, 0, 2, 7, 5, 4, 6, 11, 9, 8, 10],
+        );
+        let best = context.view_2d(&sorted, [2, 3], 16, 0);
+        assert_eq!(elements_of(&best), Some(vec![3, 1, 7, 5, 11, 9]));
+        assert_eq!(elements_of(&context.tensor(GgmlType::I32, &[4])), None);
+        let floats = placed(&context, GgmlType::F32, &[4], &[]);
+        assert_eq!(elements_of(&floats), None);
+    }
+
+    #[test]
+    fn a_row_that_there_is_not_is_found_before_it_is_looked_up() {
+        super::super::init().unwrap();
+        for (numbers, wrong) in [([0, 4], None), ([5, 0], Some(5)), ([4, -1], Some(-1))] {
+            let context = Context::new(8, 0);
+            let table = placed(&context, GgmlType::F32, &[2, 5], &[]);
+            let numbers = placed(&context, GgmlType::I32, &[2], &numbers);
+            let rows = context.get_rows(&table, &numbers);
+            // SAFETY: all are alive, and nothing computes.
+            let found = unsafe { looks_past_the_end(rows.raw.as_ref()) };
+            assert_eq!(found, wrong);
+        }
+    }
 }

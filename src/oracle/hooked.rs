@@ -322,6 +322,13 @@ impl Feed {
                 }
             }
         }
+        // In a graph without experts the numbers may not be known yet.
+        if self.experts.is_some()
+            && let Some(number) = step.looks_past_the_end()
+        {
+            let step = step.name();
+            return Err(OracleError::Lookup { step, number });
+        }
         Ok(then)
     }
 

@@ -163,6 +163,11 @@ pub enum OracleError {
     Llama(LlamaError),
     #[error("the model computes no numbers: its file is damaged, or made wrongly")]
     NoNumbers,
+    #[error(
+        "step {step} of the model's graph looks up number {number}, which there is not: its file \
+         is damaged, or made wrongly"
+    )]
+    Lookup { step: String, number: i32 },
     #[error("this model's weights cannot be streamed: {0}")]
     Graph(String),
     /// Its result was of no use any more ([`Oracle::give_up_when`]).
