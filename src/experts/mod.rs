@@ -29,6 +29,7 @@
 //! file's header, for the planner.
 
 mod eviction;
+mod group;
 mod lru;
 mod mixture;
 mod pages;
