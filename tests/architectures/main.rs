@@ -155,7 +155,7 @@ fn page(popular: &str, others: &str, untried: &str) -> String {
 What NMOS does with every architecture that the bundled llama.cpp can make a model of. Each was
 tried with a small model of random weights, which depends on all that its file says; nothing here
 says how well or how fast a real model answers. `make architectures` makes this page
-(`tests/architectures.rs`, a part of `make test`, holds it).
+(`tests/architectures/main.rs`, a part of `make test`, holds it).
 
 - **in memory as llama.cpp**: `nmos run` says, token by token, what llama.cpp by itself chooses.
 - **streamed as in memory**: it says the same with so little `--ram` that layers are read from disk

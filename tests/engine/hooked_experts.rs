@@ -17,6 +17,7 @@ use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
 use std::cell::Cell;
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
@@ -282,6 +283,23 @@ fn a_failed_read_of_experts_ends_the_pass_and_the_next_one_goes_on_from_there() 
     let found = read(&mut oracle, &next, 10, WidthClass::BATCH);
     let expected = read(&mut undisturbed, &next, 10, WidthClass::BATCH);
     assert_same("after two failures", &found, &expected);
+}
+
+#[test]
+fn a_router_that_computes_no_numbers_is_an_error() {
+    let _turn = turn();
+    let written = Written::new(&TinyMixture::of(Arch::Qwen3Moe));
+    let gguf = Gguf::open(&written.path).unwrap();
+    let router = gguf.tensor("blk.2.ffn_gate_inp.weight").unwrap();
+    let file = File::options().write(true).open(&written.path).unwrap();
+    file.write_all_at(&f32::NAN.to_le_bytes(), router.offset)
+        .unwrap();
+    let mut oracle = written.hooked(None, Bytes::mib(64));
+    let error = oracle
+        .pass(&TokenTree::chain(&some(3, 5), 0), WidthClass::NARROW)
+        .unwrap_err();
+    assert!(matches!(error, OracleError::NoNumbers), "{error}");
+    assert_eq!(oracle.len(), 0);
 }
 
 fn nmos(

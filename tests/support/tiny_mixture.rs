@@ -1,7 +1,7 @@
 //! Mixtures of experts with random weights, of architectures that llama.cpp's graph computes.
 
 use crate::gguf_builder::Builder;
-use crate::tiny_model::{Tiny, floats};
+use crate::tiny_model::{Random, Tiny, floats};
 use nmos::ggml::{GgmlType, quantize_rows, row_bytes};
 
 /// What the file is to be like.
@@ -97,7 +97,7 @@ impl TinyMixture {
                 }
                 Arch::GptOss => b.u32(&format!("{arch}.attention.sliding_window"), 32),
             };
-            let mut random = Random(0x51_7CC1_B727_220A);
+            let mut random = Random::default();
             (0..self.layers).fold(b, |b, layer| self.layer(b, layer, &mut random))
         })
     }
@@ -187,17 +187,5 @@ impl Parts<'_> {
     fn norm(&mut self, name: &str, n: usize) {
         let bytes = floats((0..n).map(|_| self.random.next() + 1.5));
         self.add(&format!("{name}.weight"), GgmlType::F32, &[n], bytes);
-    }
-}
-
-/// Random numbers that are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 }
