@@ -80,16 +80,35 @@ fn thoughts_are_told_from_what_is_said() {
 #[test]
 fn channels_are_told_by_control_tokens_alone() {
     let controls = ["<|start|>", "<|channel|>", "<|message|>", "<|end|>"];
-    let names = ControlNames::new(controls.map(str::to_owned).into_iter().zip(1000..).map(|(name, id)| (name, TokenId(id))).collect());
+    let names = ControlNames::new(
+        controls
+            .map(str::to_owned)
+            .into_iter()
+            .zip(1000..)
+            .map(|(name, id)| (name, TokenId(id)))
+            .collect(),
+    );
     let markers = Markers::of_channels();
     let thoughts = Thoughts::new(&Bytes, &names, markers, markers.written_closing());
-    let ends = Ends { tokens: vec![TokenId(1003)], stops: Vec::new() };
-    let form = Arc::new(AnswerForm::new(Arc::new(Bytes), &names, ends, Some(thoughts)));
+    let ends = Ends {
+        tokens: vec![TokenId(1003)],
+        stops: Vec::new(),
+    };
+    let form = Arc::new(AnswerForm::new(
+        Arc::new(Bytes),
+        &names,
+        ends,
+        Some(thoughts),
+    ));
     let reads = |said: &[TokenId]| {
         let mut reply = Reply::after(&form, &Bytes.cut("A:"), None);
         said.iter().for_each(|&token| reply.push(token));
         reply.finish();
-        (reply.thought().to_owned(), reply.text().to_owned(), reply.has_stopped())
+        (
+            reply.thought().to_owned(),
+            reply.text().to_owned(),
+            reply.has_stopped(),
+        )
     };
     let said = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>It is.<|end|>";
     let told = reads(&tokens_of(&Bytes, &names, said));
