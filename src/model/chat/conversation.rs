@@ -89,8 +89,9 @@ impl Conversation {
     /// Adds a finished turn. What is done with its thought is the template's to say.
     pub fn push(&mut self, turn: &Turn) {
         let thinking = &self.template.thinking;
-        let Some(markers) = thinking.markers else {
-            return self.add(&turn.user, &turn.answer, None);
+        let markers = match thinking.markers {
+            Some(markers) if !turn.answer.is_empty() => markers,
+            _ => return self.add(&turn.user, &turn.answer, None),
         };
         let past = thinking.past;
         // Its prompt, by which an answer that begins within a thought is told from others.

@@ -19,6 +19,7 @@
 
 mod answer_form;
 mod builtin;
+mod chooser;
 mod conversation;
 mod ends;
 mod jinja;
@@ -46,6 +47,7 @@ use super::tokenizer::Tokenizer;
 use crate::units::TokenId;
 use answer_form::Thoughts;
 use builtin::BuiltIn;
+use chooser::Chooser;
 use chrono::NaiveDateTime;
 use ends::Ends;
 use jinja::{Jinja, Message};
@@ -55,6 +57,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use switch::{Switched, switch};
+use symbols::text_of;
 use thinking::{Markers, Past};
 
 /// Asks for no template: what is typed is continued.
@@ -279,6 +282,28 @@ impl ChatTemplate {
         self.manners.system
     }
 
+    /// What begins a thought and what ends it, where that is known.
+    pub fn thought_marks(&self) -> Option<(&'static str, &'static str)> {
+        let markers = self.thinking.markers?;
+        Some((markers.open(), markers.close))
+    }
+
+    /// Whether the prompt can ask for an answer without a thought.
+    #[must_use]
+    pub fn can_turn_thinking_off(mut self) -> bool {
+        let markers = self.thinking.markers;
+        match switch(&mut self.form, markers, Think::Off) {
+            Switched::AsIs | Switched::ByVariable | Switched::EmptyBlock(_) => true,
+            Switched::Little | Switched::CannotTurnOff | Switched::CannotThink => false,
+        }
+    }
+
+    /// Texts that end an answer, as its tokens do.
+    pub fn stop_texts(&self) -> Vec<String> {
+        let stops = self.answers.stops.iter();
+        stops.map(|stop| text_of(&self.names, stop)).collect()
+    }
+
     /// Whether it can tell the model of tools.
     pub fn takes_tools(&self) -> bool {
         matches!(&self.form, Form::Jinja(jinja) if jinja.reads("tools"))
@@ -399,85 +424,5 @@ impl Form {
             system,
             lead: lead.unwrap_or_default(),
         })
-    }
-}
-
-/// What forms are made of.
-struct Chooser<'a> {
-    tokenizer: &'a Tokenizer,
-    names: &'a Arc<ControlNames>,
-    now: NaiveDateTime,
-}
-
-impl Chooser<'_> {
-    fn asked(&self, asked: &str) -> Result<(Form, Manners, TemplateSource), ChatError> {
-        if asked == NO_TEMPLATE {
-            return Ok((Form::Plain, Manners::PLAIN, TemplateSource::Plain));
-        }
-        let names = builtin::names();
-        if names.iter().any(|name| name == asked)
-            && let Some((form, manners)) = self.guessed(asked)
-        {
-            return Ok((form, manners, TemplateSource::Named(asked.to_owned())));
-        }
-        let path = PathBuf::from(asked);
-        match std::fs::read_to_string(&path) {
-            Err(why) => Err(ChatError::Unknown {
-                asked: asked.to_owned(),
-                why,
-                names,
-            }),
-            Ok(text) => match self.jinja(&text) {
-                Ok((form, manners)) => Ok((form, manners, TemplateSource::File(path))),
-                Err(why) => Err(ChatError::Unusable { path, why }),
-            },
-        }
-    }
-
-    fn own(&self, own: &str) -> (Form, Manners, TemplateSource) {
-        if own.trim().is_empty() {
-            return (Form::Plain, Manners::PLAIN, TemplateSource::Empty);
-        }
-        // Some files hold no template, but the name of a form.
-        let name = own.trim();
-        if builtin::names().iter().any(|known| known == name)
-            && let Some((form, manners)) = self.guessed(name)
-        {
-            return (form, manners, TemplateSource::Named(name.to_owned()));
-        }
-        let why = match self.jinja(own) {
-            Ok((form, manners)) => return (form, manners, TemplateSource::Own),
-            Err(why) => why,
-        };
-        if let Some((form, manners)) = self.guessed(own) {
-            return (form, manners, TemplateSource::Guessed { why });
-        }
-        let name = self.by_vocabulary();
-        let (form, manners) = self.named(name);
-        (form, manners, TemplateSource::Replaced { why, name })
-    }
-
-    fn jinja(&self, source: &str) -> Result<(Form, Manners), TemplateError> {
-        let ends = self.tokenizer.begin_and_end_names();
-        let jinja = Jinja::new(source, ends, self.names, self.now)?;
-        let form = Form::Jinja(Box::new(jinja));
-        let manners = form.try_out()?;
-        Ok((form, manners))
-    }
-
-    /// The built-in form of this name, or the one that a template looks like.
-    fn guessed(&self, name_or_template: &str) -> Option<(Form, Manners)> {
-        let form = Form::BuiltIn(BuiltIn::new(name_or_template)?);
-        let manners = form.try_out().ok()?;
-        Some((form, manners))
-    }
-
-    /// A form that llama.cpp has for sure; where it has not, plain text.
-    fn named(&self, name: &str) -> (Form, Manners) {
-        self.guessed(name).unwrap_or((Form::Plain, Manners::PLAIN))
-    }
-
-    fn by_vocabulary(&self) -> &'static str {
-        builtin::by_vocabulary(|name| self.names.has(name)).unwrap_or(builtin::COMMON)
     }
 }

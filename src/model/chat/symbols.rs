@@ -66,6 +66,20 @@ pub(super) fn pattern(names: &ControlNames, marker: &str) -> Pattern {
     symbols
 }
 
+/// A marker as it is read.
+pub(super) fn text_of(names: &ControlNames, pattern: &[Symbol]) -> String {
+    let mut bytes = Vec::new();
+    for &symbol in pattern {
+        match symbol {
+            Symbol::Byte(byte) => bytes.push(byte),
+            Symbol::Control(token) => {
+                bytes.extend(names.name_of(token).unwrap_or_default().bytes())
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// White space at the start.
 pub(super) fn leading_space(symbols: &[Symbol]) -> usize {
     symbols.iter().take_while(|s| is_space(**s)).count()
