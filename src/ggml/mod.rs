@@ -36,6 +36,7 @@ mod overrides;
 mod place;
 mod plain;
 mod share;
+mod step;
 mod stream;
 mod tensor;
 pub mod trial;

@@ -22,7 +22,8 @@
 //! others choose: such steps are computed with plain kernels. So are, in passes over a few tokens,
 //! those whose sums are others for one token: it need not be padded.
 //!
-//! After a failed read the pass ends, and its result is thrown away.
+//! After a failed read the pass ends, and its result is thrown away; so it does after a choice among
+//! what are no numbers, which need not show in the result.
 
 use super::{OpenError, OracleError, WidthClass};
 use crate::experts::{ExpertCounts, ExpertGroup, ExpertPlan, ExpertStore, Lru, Mixture, TableIdx};
@@ -361,9 +362,12 @@ impl Hook for Feed {
         Then::Skip
     }
 
-    fn after(&mut self) -> bool {
+    fn after(&mut self, step: &Step<'_>) -> bool {
         if let Some(experts) = &mut self.experts {
             experts.computed();
+            if self.failure.is_none() && step.chose_among_no_numbers() {
+                self.failure = Some(OracleError::NoNumbers);
+            }
         }
         self.failure.is_none()
     }
