@@ -12,7 +12,7 @@ forged := $(cache)/nmos/forged
 locked := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint build models deps screenshots bench-river bench-streaming bench-gpu bench-forged bench-rival bench-trees bench-busy fuzz-headers chat-references
+.PHONY: help run test lint build models deps screenshots bench-river bench-streaming bench-gpu bench-forged bench-rival bench-trees bench-busy fuzz-headers chat-references architectures
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,10 @@ bench-rival: models ## as root: the same answers by llama.cpp in a memory group 
 bench-trees: models ## as root: token trees of every size and llama.cpp, 2 hours; goes on where it stopped
 	@benches/trees/trees.py > /dev/null
 	benches/trees/trees.py --open60
+
+architectures: models ## what every architecture does, with small random models: docs/architectures.md (ARCHITECTURES=a,b prints those alone)
+	@"$(nmos)" models pull smollm2-135m
+	UPDATE_EXPECTED=1 cargo test --release $(locked) --test architectures -- --nocapture
 
 fuzz-headers: build ## damaged model headers against plan and run, in 128 MiB (cases=20000, seed=1)
 	fuzz/headers.py "$(nmos)" --cases $(or $(cases),20000) --seed $(or $(seed),1) --keep "$(cache)/nmos/headers-failed"

@@ -44,7 +44,7 @@ fn print_answer(client: &Client, request: Request) -> anyhow::Result<AnswerStats
     loop {
         match client.events().recv()? {
             Event::Request(id, event) if id == asked => match event {
-                RequestEvent::Submitted { .. } => {}
+                RequestEvent::Submitted { .. } | RequestEvent::Thought { .. } => {}
                 RequestEvent::Text(piece) => {
                     write!(out, "{piece}")?;
                     out.flush()?;

@@ -8,6 +8,7 @@
 mod common;
 
 use common::{DRAFT, ORACLE, Session, model, paste};
+use nmos::model::Think;
 use nmos::plan::{DraftRequest, TreeSize, Vram};
 use nmos::session::{DrafterOptions, EngineOptions, Intent, Sampling};
 use nmos::telemetry::{AnswerStats, Phase, Snapshot};
@@ -47,6 +48,8 @@ fn options(ram: u64, draft: bool) -> EngineOptions {
         fixed_length: false,
         draft_waits: false,
         chat_template: None,
+        think: Think::Auto,
+        think_budget: None,
         system: "You are a helpful assistant.".into(),
         anticipate: false,
         exact: true,

@@ -49,7 +49,7 @@ impl Row {
             row.cold = row.take("cold", cold, &header.final_sha256);
         }
         if let (Some(stats), Some(cold)) = (&mut row.stats, &row.cold) {
-            let agree = stats.text == cold.text;
+            let agree = stats.text == cold.text && stats.thinking == cold.thinking;
             row.texts_agree = Some(agree);
             if !agree && may_part(stats, cold) {
                 row.notices.push(format!(

@@ -135,6 +135,15 @@ fn message(snapshot: &Snapshot) -> Option<String> {
             Some(match (answer.tokens, answer.tokens_per_s) {
                 (0, _) if ready < all => format!("reading the prompt: {ready} of {all} tokens"),
                 (0, _) => "answering".to_owned(),
+                (_, None) if answer.is_thinking => {
+                    format!("thinking, {} tokens", answer.thinking_tokens)
+                }
+                (_, Some(rate)) if answer.is_thinking => {
+                    format!(
+                        "thinking, {} tokens, {rate:.1} tokens/s",
+                        answer.thinking_tokens
+                    )
+                }
                 (n, None) => format!("answering: {n} tokens"),
                 (n, Some(rate)) => format!("answering: {n} tokens, {rate:.1} tokens/s"),
             })
@@ -166,6 +175,11 @@ mod tests {
         assert_eq!(
             message(&snapshot).as_deref(),
             Some("answering: 42 tokens, 3.1 tokens/s")
+        );
+        (snapshot.accept.is_thinking, snapshot.accept.thinking_tokens) = (true, 40);
+        assert_eq!(
+            message(&snapshot).as_deref(),
+            Some("thinking, 40 tokens, 3.1 tokens/s")
         );
         snapshot.phase = Phase::Idle;
         assert_eq!(message(&snapshot), None);

@@ -1,10 +1,11 @@
 //! `nmos run`: one prompt, one answer, for scripts and pipes.
 //!
 //! A client of a session with one request. The answer goes to standard output as it comes, in
-//! whole characters; everything else goes to standard error.
+//! whole characters; everything else goes to standard error. What the model thinks before is shown
+//! where that was asked for, between `<think>` and `</think>` whatever marks the model has.
 //!
 //! ```text
-//!  Ready -> submit -> Submitted -> Text* -> Done
+//!  Ready -> submit -> Submitted -> Thought* -> Text* -> Done
 //!             |                      |
 //!             '--- Ctrl-C: cancel ---'   a second Ctrl-C ends the process at once
 //! ```
@@ -16,7 +17,7 @@ use super::report::{FAILED, Usage};
 use crate::config::Settings;
 use crate::session::{self, Client, EngineOptions, Event, Request, RequestEvent, SessionEnded};
 use crate::telemetry::{AnswerEnd, AnswerStats, see_log};
-use crate::tui::clean;
+use crate::tui::{clean, think_cut};
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use crossbeam_channel::{Receiver, select};
@@ -39,6 +40,9 @@ pub struct RunArgs {
     /// Print one JSON object with the answer and its figures instead of the text
     #[arg(long)]
     pub json: bool,
+    /// Print what the model thinks before it answers, too
+    #[arg(long)]
+    pub show_thinking: bool,
 }
 
 impl Run for RunArgs {
@@ -67,8 +71,10 @@ fn run_once(args: &RunArgs, settings: &Settings, out: &mut io::Stdout) -> anyhow
             out,
             err: &mut io::stderr(),
             json: args.json,
+            show_thinking: args.show_thinking,
             terminal: io::stdout().is_terminal(),
             progress: Progress::on_terminal(!args.json),
+            at: Place::Start,
         },
     );
     engine.shutdown_telling(tell_wait);
@@ -111,9 +117,81 @@ struct Output<'a, O: Write, E: Write> {
     pub err: &'a mut E,
     /// One JSON object instead of text.
     pub json: bool,
+    pub show_thinking: bool,
     /// Text goes to a terminal, which control characters of an answer would reach.
     pub terminal: bool,
     pub progress: Progress,
+    pub at: Place,
+}
+
+/// What was printed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nothing, or a line's end.
+    Start,
+    /// Text of the answer within a line.
+    Text,
+    /// A thought, within a line or at its end.
+    Thought { line_ended: bool },
+}
+
+impl<O: Write, E: Write> Output<'_, O, E> {
+    fn thought(&mut self, piece: &str) -> io::Result<()> {
+        if self.json || !self.show_thinking {
+            return Ok(());
+        }
+        if !matches!(self.at, Place::Thought { .. }) {
+            self.end_line()?;
+            writeln!(self.out, "<think>")?;
+        }
+        self.print(piece)?;
+        let line_ended = piece.ends_with('\n');
+        self.at = Place::Thought { line_ended };
+        Ok(())
+    }
+
+    fn text(&mut self, piece: &str) -> io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        if matches!(self.at, Place::Thought { .. }) {
+            self.end_line()?;
+            writeln!(self.out)?;
+        }
+        self.print(piece)?;
+        self.at = match piece.ends_with('\n') {
+            true => Place::Start,
+            false => Place::Text,
+        };
+        Ok(())
+    }
+
+    fn print(&mut self, piece: &str) -> io::Result<()> {
+        self.progress.make_way();
+        match self.terminal {
+            true => self.out.write_all(clean(piece).as_bytes())?,
+            false => self.out.write_all(piece.as_bytes())?,
+        }
+        self.out.flush()
+    }
+
+    /// Ends the last line, so that what follows has a line of its own.
+    fn end_line(&mut self) -> io::Result<()> {
+        match self.at {
+            Place::Start => return Ok(()),
+            Place::Text => writeln!(self.out)?,
+            Place::Thought { line_ended: true } => writeln!(self.out, "</think>")?,
+            Place::Thought { line_ended: false } => writeln!(self.out, "\n</think>")?,
+        }
+        self.at = Place::Start;
+        self.out.flush()
+    }
+
+    /// The answer has ended: no more of it comes.
+    fn end(&mut self) -> io::Result<()> {
+        self.progress.clear();
+        self.end_line()
+    }
 }
 
 /// Asks for an answer and prints it. `interrupts` yields a message at each Ctrl-C.
@@ -129,7 +207,6 @@ fn answer<O: Write, E: Write>(
     let ticks = output.progress.ticks();
     let mut unasked = Some(request);
     let mut asked = None;
-    let mut text = String::new();
     loop {
         let event = select! {
             recv(client.events()) -> event => event.map_err(|_| {
@@ -161,28 +238,18 @@ fn answer<O: Write, E: Write>(
             }
             Event::Notice(notice) => note(&notice.to_string(), output),
             Event::Fatal(error) => {
-                end_line(&text, output)?;
+                output.end()?;
                 return Err(error.into());
             }
             Event::Request(_, RequestEvent::Submitted { .. }) => {}
-            Event::Request(_, RequestEvent::Text(piece)) => {
-                output.progress.make_way();
-                if !output.json {
-                    let shown = match output.terminal {
-                        true => clean(&piece),
-                        false => piece.clone(),
-                    };
-                    output.out.write_all(shown.as_bytes())?;
-                    output.out.flush()?;
-                }
-                text.push_str(&piece);
-            }
+            Event::Request(_, RequestEvent::Thought { text, .. }) => output.thought(&text)?,
+            Event::Request(_, RequestEvent::Text(text)) => output.text(&text)?,
             Event::Request(_, RequestEvent::Done(stats)) => {
                 let cells = client.hub().snapshot().engine.ctx_tokens;
-                return finish(&stats, &text, cells, output);
+                return finish(&stats, cells, output);
             }
             Event::Request(_, RequestEvent::Failed(error)) => {
-                end_line(&text, output)?;
+                output.end()?;
                 return Err(error.into());
             }
         }
@@ -208,17 +275,14 @@ fn note<O: Write, E: Write>(what: &str, output: &mut Output<'_, O, E>) {
 
 fn finish<O: Write, E: Write>(
     stats: &AnswerStats,
-    text: &str,
     ctx_tokens: usize,
     output: &mut Output<'_, O, E>,
 ) -> anyhow::Result<()> {
-    end_line(text, output)?;
-    if stats.end == AnswerEnd::ContextFull && !output.json {
-        let what = format!(
-            "the answer is cut off: with the prompt it fills the context of {ctx_tokens} tokens, \
-             which --ctx sets"
-        );
-        note(&what, output);
+    output.end()?;
+    if !output.json {
+        for remark in remarks(stats, ctx_tokens) {
+            note(&remark, output);
+        }
     }
     if output.json {
         serde_json::to_writer(&mut *output.out, stats).map_err(std::io::Error::from)?;
@@ -228,14 +292,22 @@ fn finish<O: Write, E: Write>(
     Ok(())
 }
 
-/// Ends the answer's last line, so that what follows has a line of its own.
-fn end_line<O: Write, E: Write>(text: &str, output: &mut Output<'_, O, E>) -> anyhow::Result<()> {
-    output.progress.clear();
-    if !output.json && !text.is_empty() && !text.ends_with('\n') {
-        writeln!(output.out)?;
-        output.out.flush()?;
+/// What a reader of the answer alone would not know of it.
+fn remarks(stats: &AnswerStats, ctx_tokens: usize) -> Vec<String> {
+    let mut remarks: Vec<_> = think_cut(stats).into_iter().collect();
+    let only_thought = stats.text.is_empty() && stats.thinking_tokens > 0;
+    match stats.end {
+        AnswerEnd::Length if only_thought => remarks.push(format!(
+            "all of the {} tokens were thought: -n allows more, --think-budget ends thoughts sooner",
+            stats.tokens
+        )),
+        AnswerEnd::ContextFull => remarks.push(format!(
+            "the answer is cut off: with the prompt it fills the context of {ctx_tokens} tokens, \
+             which --ctx sets"
+        )),
+        _ => {}
     }
-    Ok(())
+    remarks
 }
 
 /// A channel that yields a message at the first Ctrl-C; the second ends the process at once.

@@ -57,6 +57,11 @@ pub fn max_tokens(n: i64) -> Result<usize, String> {
     whole("a number of answer tokens", n, 1, 1 << 20)
 }
 
+/// Most tokens of a thought.
+pub fn think_budget(n: i64) -> Result<usize, String> {
+    whole("a number of tokens", n, 0, 1 << 20)
+}
+
 /// How many of the likeliest tokens are drawn from; 0 is all.
 pub fn top_k(n: i64) -> Result<usize, String> {
     whole("top-k", n, 0, 1 << 20)

@@ -28,7 +28,7 @@ pub use fault::{ConfigError, Fault, SourceFile};
 pub use paths::Paths;
 pub use row::{Flag, Row, Scope};
 pub use table::{Layer, ROWS, Settings};
-pub use values::{Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Template};
+pub use values::{Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Template, ThinkBudget};
 
 use crate::plan::DraftRequest;
 use crate::session::{DrafterOptions, EngineOptions, Sampling};
@@ -180,6 +180,8 @@ impl Settings {
             draft_waits: false,
             system: self.system.value.clone(),
             chat_template: self.chat_template.value.name(),
+            think: self.think.value,
+            think_budget: self.think_budget.value.tokens(),
             anticipate: true,
             exact: self.exact.value == Switch::On,
             record_routing: None,

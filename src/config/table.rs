@@ -16,10 +16,13 @@
 
 use super::read::Read;
 use super::row::{Flag, Row, Stack, Typed, settings};
-use super::values::{Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Template};
+use super::values::{
+    Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Template, ThinkBudget,
+};
 use super::{
     DEFAULT_DRAFT, DEFAULT_ORACLE, DEFAULT_SYSTEM, DEFAULT_THEME, Setting, SourceFile, limits,
 };
+use crate::model::Think;
 use crate::plan::{TreeSize, Vram};
 use crate::session::Sampling;
 use std::str::FromStr;
@@ -109,6 +112,27 @@ settings! {
             "NAME|FILE",
             "The form of prompts: the name of a built-in chat template, a Jinja file, `none`, or \
              `auto` for the model's own",
+        )),
+    }
+    "think" as think: Think {
+        read: Read::Text(Think::from_str, "\"auto\", \"on\" or \"off\""),
+        default: Think::default,
+        flag: Some(Flag::shared(
+            "WHEN",
+            "Whether the model thinks before it answers: `on`, `off`, or `auto` for its template's \
+             own way",
+        )),
+    }
+    "think-budget" as think_budget: ThinkBudget {
+        read: Read::WholeOrText(
+            ThinkBudget::of_tokens,
+            ThinkBudget::from_str,
+            "a number of tokens, or \"none\"",
+        ),
+        default: || ThinkBudget::None,
+        flag: Some(Flag::shared(
+            "N",
+            "Most tokens of a thought: it is closed after these, and the answer follows",
         )),
     }
     "theme" as theme: String {

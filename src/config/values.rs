@@ -1,6 +1,7 @@
 //! Settings whose values are words: each reads from and prints as the same text everywhere.
 
 use super::Paths;
+use crate::model::Think;
 use crate::plan::{TreeSize, Vram};
 use crate::units::Bytes;
 use std::ffi::{OsStr, OsString};
@@ -108,6 +109,74 @@ impl fmt::Display for Template {
             Self::Own => "auto",
             Self::Named(name) => name,
         })
+    }
+}
+
+impl FromStr for Think {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            _ => Err(format!("'{text}' is neither 'auto' nor 'on' nor 'off'")),
+        }
+    }
+}
+
+impl fmt::Display for Think {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
+/// The most tokens of a thought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThinkBudget {
+    /// As many as it takes.
+    None,
+    Tokens(usize),
+}
+
+impl ThinkBudget {
+    /// The number, if there is one.
+    pub fn tokens(self) -> Option<usize> {
+        match self {
+            Self::None => None,
+            Self::Tokens(n) => Some(n),
+        }
+    }
+
+    /// # Errors
+    /// What is no number of tokens.
+    pub fn of_tokens(n: i64) -> Result<Self, String> {
+        super::limits::think_budget(n).map(Self::Tokens)
+    }
+}
+
+impl FromStr for ThinkBudget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            _ => super::limits::read(text, Self::of_tokens)
+                .map_err(|error| format!("{error}, or none")),
+        }
+    }
+}
+
+impl fmt::Display for ThinkBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.pad("none"),
+            Self::Tokens(n) => f.pad(&n.to_string()),
+        }
     }
 }
 
@@ -375,6 +444,12 @@ mod tests {
         for text in ["on", "off"] {
             assert_eq!(text.parse::<Switch>().unwrap().to_string(), text);
         }
+        for text in ["auto", "on", "off"] {
+            assert_eq!(text.parse::<Think>().unwrap().to_string(), text);
+        }
+        for text in ["none", "0", "256"] {
+            assert_eq!(text.parse::<ThinkBudget>().unwrap().to_string(), text);
+        }
     }
 
     #[test]
@@ -404,6 +479,11 @@ mod tests {
         for wrong in ["0", "many", "chain:0", "chain:512", "chain:", "chain"] {
             assert!(wrong.parse::<TreeSize>().is_err(), "{wrong}");
         }
+        for wrong in ["-1", "some", "2000000"] {
+            let error = wrong.parse::<ThinkBudget>().unwrap_err();
+            assert!(error.contains("none"), "{error}");
+        }
+        assert!("much".parse::<Think>().unwrap_err().contains("'auto'"));
         assert!("yes".parse::<Switch>().unwrap_err().contains("'on'"));
     }
 }

@@ -32,6 +32,8 @@
 
 mod belady;
 mod eviction;
+mod group;
+mod guide;
 mod intent;
 mod labels;
 mod lru;
@@ -49,6 +51,7 @@ mod window;
 
 pub use belady::Belady;
 pub use eviction::{Eviction, ExpertId, Share};
+pub use guide::ExpertGuide;
 pub use intent::{Intent, IntentLink};
 pub use lru::Lru;
 pub use mixture::{ExpertPlan, Mixture};

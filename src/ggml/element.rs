@@ -88,6 +88,20 @@ const LAYOUTS: [(GgmlType, &str, u32, u32); 35] = {
 };
 
 impl GgmlType {
+    /// Whether the CPU's kernel for matrices of this type is the same for one token as for a few:
+    /// for the others llama.cpp has hand-written kernels that differ.
+    pub fn has_one_kernel(self) -> bool {
+        use GgmlType::{
+            IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS, Q2_K, Q3_K, Q4_1, Q4_K,
+            Q5_1, Q5_K, Q6_K,
+        };
+        let same = [
+            Q4_1, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S,
+            IQ3_XXS, IQ3_S, IQ4_XS,
+        ];
+        same.contains(&self)
+    }
+
     /// Every type this build knows.
     pub fn all() -> impl Iterator<Item = Self> {
         LAYOUTS.iter().map(|row| row.0)

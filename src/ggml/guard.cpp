@@ -95,6 +95,11 @@ char * nmos_guard_load(const char ** paths, size_t n, const llama_model_params *
     });
 }
 
+char * nmos_guard_make(gguf_context * metadata, llama_model_set_tensor_data_t tensor, void * to,
+                       const llama_model_params * params, llama_model ** model) {
+    return guarded([&] { *model = llama_model_init_from_user(metadata, tensor, to, *params); });
+}
+
 char * nmos_guard_free_model(llama_model * model) {
     return guarded([&] { llama_model_free(model); });
 }

@@ -17,6 +17,13 @@ unsafe extern "C" {
         params: *const sys::llama_model_params,
         model: *mut *mut sys::llama_model,
     ) -> Words;
+    pub(super) fn nmos_guard_make(
+        metadata: *mut sys::gguf_context,
+        tensor: sys::llama_model_set_tensor_data_t,
+        to: *mut c_void,
+        params: *const sys::llama_model_params,
+        model: *mut *mut sys::llama_model,
+    ) -> Words;
     pub(super) fn nmos_guard_free_model(model: *mut sys::llama_model) -> Words;
     pub(super) fn nmos_guard_context(
         model: *mut sys::llama_model,

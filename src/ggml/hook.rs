@@ -17,13 +17,14 @@
 //! its mark that it is to be computed is taken away meanwhile, and it is computed here, or not at
 //! all.
 
-use super::bare::{BareModel, WeightIdx};
+use super::bare::BareModel;
 use super::crew::Crew;
 use super::error::ComputeError;
 use super::plain::PlainSteps;
+pub use super::step::{Reads, Step, Use};
 use llama_cpp_sys_2 as sys;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -33,12 +34,12 @@ pub trait Hook {
     /// Sees a step that comes next, and says what is to become of it.
     fn before(&mut self, step: &Step<'_>) -> Then;
 
-    /// Steps have been computed. False ends the computing here: the rest of the graph, and
-    /// with it the result, is left undefined.
-    fn after(&mut self) -> bool;
+    /// All steps up to this one have been computed. False ends the computing here: the rest of the
+    /// graph, and with it the result, is left undefined.
+    fn after(&mut self, step: &Step<'_>) -> bool;
 }
 
-/// What is to become of a step.
+/// What is to become of a step; of several answers the last one in this order holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Then {
     /// It is computed, together with those after it.
@@ -52,161 +53,6 @@ pub enum Then {
     StopPlain,
     /// What comes before it is computed, and it is not; then [`Hook::after`].
     Skip,
-}
-
-/// One operation of a graph.
-pub struct Step<'a> {
-    node: NonNull<sys::ggml_tensor>,
-    model: &'a BareModel,
-}
-
-/// A weight that a step reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Use {
-    pub weight: WeightIdx,
-    pub reads: Reads,
-}
-
-/// What of a weight a step reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reads {
-    All,
-    /// Single rows, which are known before the graph is computed.
-    Rows(Vec<usize>),
-    /// Of a stack of matrices those with these numbers, one for each product; as a router gave
-    /// them, so that there may be no such matrix.
-    Matrices(Vec<i32>),
-}
-
-impl Step<'_> {
-    /// llama.cpp's name for what the step computes.
-    pub fn name(&self) -> String {
-        // SAFETY: the node is alive, and a tensor's name ends with a zero byte.
-        let name = unsafe { CStr::from_ptr(sys::ggml_get_name(self.node.as_ptr())) };
-        name.to_string_lossy().into_owned()
-    }
-
-    /// The weights that it reads, whole or by views.
-    pub fn uses(&self) -> Vec<Use> {
-        self.sources()
-            .filter_map(|source| {
-                let weight = self.model.weight_of(source)?;
-                let rows = self.rows(source).map(Reads::Rows);
-                let reads = rows.or_else(|| self.matrices(source).map(Reads::Matrices));
-                Some(Use {
-                    weight,
-                    reads: reads.unwrap_or(Reads::All),
-                })
-            })
-            .collect()
-    }
-
-    fn sources(&self) -> impl Iterator<Item = NonNull<sys::ggml_tensor>> {
-        // SAFETY: the node is alive during the callback.
-        let sources = unsafe { self.node.as_ref() }.src;
-        sources.into_iter().filter_map(NonNull::new)
-    }
-
-    /// The row numbers of a lookup in `table`, if they are an input of the graph: inputs are
-    /// there before the first step.
-    fn rows(&self, table: NonNull<sys::ggml_tensor>) -> Option<Vec<usize>> {
-        // SAFETY: the node and its sources are alive during the callback.
-        let (node, numbers) = unsafe {
-            let node = self.node.as_ref();
-            (node, NonNull::new(node.src[1])?.as_ref())
-        };
-        if node.op != sys::GGML_OP_GET_ROWS || node.src[0] != table.as_ptr() {
-            return None;
-        }
-        // SAFETY: as above.
-        let given = match NonNull::new(numbers.view_src) {
-            Some(whole) => unsafe { whole.as_ref() }.flags,
-            None => numbers.flags,
-        };
-        // SAFETY: as above.
-        let in_a_row = unsafe { sys::ggml_is_contiguous(numbers) };
-        let is_input = given & i32::try_from(sys::GGML_TENSOR_FLAG_INPUT).unwrap_or(0) != 0;
-        if !is_input || !in_a_row || numbers.type_ != sys::GGML_TYPE_I32 || numbers.data.is_null() {
-            return None;
-        }
-        let n = usize::try_from(numbers.ne.iter().product::<i64>()).ok()?;
-        // SAFETY: a contiguous tensor of `n` 32-bit integers in the host's memory, which
-        // llama.cpp has set and does not write during the callback.
-        let numbers = unsafe { std::slice::from_raw_parts(numbers.data.cast::<i32>(), n) };
-        numbers.iter().map(|&i| usize::try_from(i).ok()).collect()
-    }
-
-    /// Whether its result is whole numbers, which later steps may choose matrices by. Where all
-    /// such steps are stopped at, the numbers are there when they are asked for
-    /// ([`Reads::Matrices`]).
-    pub fn makes_numbers(&self) -> bool {
-        // SAFETY: the node is alive during the callback.
-        let node = unsafe { self.node.as_ref() };
-        let views = [
-            sys::GGML_OP_NONE,
-            sys::GGML_OP_VIEW,
-            sys::GGML_OP_RESHAPE,
-            sys::GGML_OP_PERMUTE,
-            sys::GGML_OP_TRANSPOSE,
-        ];
-        node.type_ == sys::GGML_TYPE_I32 && !views.contains(&node.op)
-    }
-
-    /// The numbers of the matrices of `stack` that are multiplied by, if the step does that.
-    fn matrices(&self, stack: NonNull<sys::ggml_tensor>) -> Option<Vec<i32>> {
-        // SAFETY: the node and its sources are alive during the callback.
-        let (node, numbers) = unsafe {
-            let node = self.node.as_ref();
-            (node, NonNull::new(node.src[2])?.as_ref())
-        };
-        // SAFETY: as above; a view's tensor lives as long as it does.
-        let (used, whole) = unsafe {
-            let used = stack.as_ref();
-            let whole = NonNull::new(used.view_src);
-            (used, whole.map_or(used, |whole| whole.as_ref()))
-        };
-        // A view may have a part of each matrix, but must count them as the whole does.
-        let counts_alike = (used.nb[2], used.ne[2]) == (whole.nb[2], whole.ne[2]);
-        let by_number = node.op == sys::GGML_OP_MUL_MAT_ID && node.src[0] == stack.as_ptr();
-        if !by_number
-            || !counts_alike
-            || numbers.type_ != sys::GGML_TYPE_I32
-            || numbers.data.is_null()
-        {
-            return None;
-        }
-        let [n0, n1, n2, n3] = numbers.ne;
-        let size = |n: i64| usize::try_from(n).unwrap_or(0);
-        let mut found = Vec::with_capacity(size(n0 * n1 * n2 * n3));
-        for (i3, i2, i1) in (0..size(n3)).flat_map(|i3| {
-            (0..size(n2)).flat_map(move |i2| (0..size(n1)).map(move |i1| (i3, i2, i1)))
-        }) {
-            for i0 in 0..size(n0) {
-                let place = [i0, i1, i2, i3];
-                let at: usize = (0..4).map(|i| place[i] * numbers.nb[i]).sum();
-                // SAFETY: an element of a tensor in the host's memory, which has been computed
-                // (see `makes_numbers`) and is not written during the callback.
-                found.push(unsafe { numbers.data.byte_add(at).cast::<i32>().read_unaligned() });
-            }
-        }
-        Some(found)
-    }
-
-    /// Makes views of weights follow where these have been placed.
-    fn move_views(&self) {
-        for mut source in self.sources() {
-            if self.model.weight_of(source).is_none() {
-                continue;
-            }
-            // SAFETY: the graph's tensors are alive, and nothing is computed meanwhile.
-            unsafe {
-                let view = source.as_mut();
-                if let Some(whole) = NonNull::new(view.view_src) {
-                    view.data = whole.as_ref().data.byte_add(view.view_offs);
-                }
-            }
-        }
-    }
 }
 
 /// A hook and the model that it places; handed to a context by address.
@@ -329,12 +175,16 @@ unsafe extern "C" fn on_step(node: *mut sys::ggml_tensor, ask: bool, hooked: *mu
         return false;
     };
     let mut hook = hooked.hook.borrow_mut();
+    let step = Step {
+        node,
+        model: &hooked.model,
+    };
     if !ask {
         if let Err(error) = hooked.compute_apart() {
             hooked.failure.set(Some(error));
             return false;
         }
-        return hook.after();
+        return hook.after(&step);
     }
     // Steps for other kinds of input are in the graph and passed over: what they would read is
     // not even set.
@@ -343,10 +193,6 @@ unsafe extern "C" fn on_step(node: *mut sys::ggml_tensor, ask: bool, hooked: *mu
     if flags & compute_flag() == 0 {
         return false;
     }
-    let step = Step {
-        node,
-        model: &hooked.model,
-    };
     let began = Instant::now();
     let then = hook.before(&step);
     step.move_views();

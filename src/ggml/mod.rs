@@ -36,10 +36,12 @@ mod overrides;
 mod place;
 mod plain;
 mod share;
+mod step;
 mod stream;
 mod tensor;
 pub mod trial;
 mod types;
+pub mod wanted;
 mod words;
 
 pub use abort::on_abort;

@@ -80,23 +80,39 @@ impl Model {
         Some(String::from_utf8_lossy(&text[..len]).into_owned())
     }
 
-    /// Why its state cannot go back to an earlier token, which every pass must be able to do.
+    /// Why it cannot be asked for token after token.
     pub fn obstacle(&self) -> Option<&'static str> {
         let raw = self.raw.as_ptr();
         // SAFETY: pure queries of a model that is alive.
-        let (encodes, recurs, diffuses) = unsafe {
+        let (encodes, diffuses) = unsafe {
             (
                 sys::llama_model_has_encoder(raw),
-                sys::llama_model_is_recurrent(raw) || sys::llama_model_is_hybrid(raw),
                 sys::llama_model_is_diffusion(raw),
             )
         };
-        match (encodes, recurs, diffuses) {
-            (true, ..) => Some("it reads a text whole before it answers"),
-            (_, true, _) => Some("its state cannot go back to an earlier token"),
-            (.., true) => Some("it does not write token after token"),
+        match (encodes, diffuses) {
+            (true, _) => Some("it reads a text whole before it answers"),
+            (_, true) => Some("it does not write token after token"),
+            // Its graph does not choose the tokens whose logits are asked for.
+            _ if self.architecture().as_deref() == Some("cogvlm") => {
+                Some("llama.cpp mistakes one token's logits for another's")
+            }
             _ => None,
         }
+    }
+
+    /// Whether it carries a state from token to token, in all of its layers or in some, which
+    /// cannot give a token back.
+    pub fn recurs(&self) -> bool {
+        let raw = self.raw.as_ptr();
+        // SAFETY: pure queries of a model that is alive.
+        unsafe { sys::llama_model_is_recurrent(raw) || sys::llama_model_is_hybrid(raw) }
+    }
+
+    /// Whether llama.cpp computes it as it was made in a context of one sequence alone: with more
+    /// over one pool of cells, it leaves MiniMax's sparse attention out.
+    pub fn is_for_one_sequence(&self) -> bool {
+        self.architecture().as_deref() == Some("minimax-m3")
     }
 
     fn vocab(&self) -> *const sys::llama_vocab {

@@ -60,14 +60,6 @@ impl Blueprint {
         }
     }
 
-    /// Elements of a token's keys (or values) in one layer.
-    pub fn kv_width(&self) -> usize {
-        match self {
-            Self::Layers(layout) => layout.shape.kv_width(),
-            Self::Graph(outline) => outline.kv_width,
-        }
-    }
-
     /// Tokens of context that the model was trained for.
     pub fn ctx_train(&self) -> usize {
         match self {

@@ -40,9 +40,12 @@ pub use arch::{
     TensorSpec,
 };
 pub use blueprint::Blueprint;
+#[cfg(test)]
+pub(crate) use chat::Pieces;
+pub(crate) use chat::Reply;
 pub use chat::{
-    ChatError, ChatTemplate, Conversation, NO_TEMPLATE, TemplateError, TemplateSource, Turn,
-    stored_template,
+    AnswerForm, ChatError, ChatTemplate, Conversation, NO_TEMPLATE, TemplateError, TemplateSource,
+    Think, Turn, stored_template,
 };
 pub use gguf::{Gguf, GgufError, TensorInfo};
 pub use kind::FileKind;

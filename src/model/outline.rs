@@ -20,6 +20,7 @@
 use super::arch::{Arch, ArchError};
 use super::gguf::{Gguf, TensorInfo};
 use crate::units::Bytes;
+use std::collections::BTreeSet;
 
 const EMBEDDING: &str = "token_embd.weight";
 const HEAD: &str = "output.weight";
@@ -41,6 +42,8 @@ pub struct Outline {
     pub ctx_train: usize,
     /// Elements of a token's keys (or values, the longer of the two) in the widest layer.
     pub kv_width: usize,
+    /// Elements of the state that recurrent layers carry from token to token, all together.
+    pub state_len: usize,
     /// Experts that a token uses in a layer; zero where the file does not say.
     pub experts_used: usize,
     pub layers: Vec<TensorInfo>,
@@ -83,6 +86,7 @@ impl Outline {
             n_vocab: usize::try_from(embedding.dims[1]).unwrap_or(usize::MAX),
             ctx_train: context.map_or(CTX_DEFAULT, |n| n as usize),
             kv_width: kv_width(&layers),
+            state_len: state_len(gguf, &arch, &layers),
             arch,
             variant: None,
             experts_used: used.ok().flatten().map_or(0, |n| n as usize),
@@ -154,4 +158,37 @@ fn kv_width(layers: &[TensorInfo]) -> usize {
         })
         .max()
         .unwrap_or(0)
+}
+
+/// What llama.cpp's `llama_hparams::n_embd_r` and `n_embd_s` say of a layer, for those that have
+/// the matrices of one.
+fn state_len(gguf: &Gguf, arch: &str, layers: &[TensorInfo]) -> usize {
+    // Zero also where there is a value for each layer.
+    let key = |name: &str| {
+        let value = gguf.u32(&format!("{arch}.{name}"));
+        value.ok().flatten().unwrap_or(0) as usize
+    };
+    let (width, heads) = (key("embedding_length"), key("attention.head_count"));
+    let convolved = key("ssm.conv_kernel").saturating_sub(1);
+    let recalled = key("shortconv.l_cache").saturating_sub(1);
+    let (wkv, kda) = (key("wkv.head_size"), key("kda.head_dim"));
+    let of_layer = if wkv > 0 {
+        // The last token, twice as a rule, and a square for each head.
+        width * (2 + wkv)
+    } else if recalled > 0 {
+        width * recalled
+    } else if kda > 0 {
+        heads * kda * (3 * convolved + kda)
+    } else {
+        let (inner, state) = (key("ssm.inner_size"), key("ssm.state_size"));
+        convolved * (inner + 2 * key("ssm.group_count") * state) + inner * state
+    };
+    let parts = ["ssm_", "shortconv.", "time_mix_"];
+    let recurs = |tensor: &&TensorInfo| parts.iter().any(|part| tensor.name.contains(part));
+    let recurrent: BTreeSet<_> = layers
+        .iter()
+        .filter(recurs)
+        .map(TensorInfo::layer)
+        .collect();
+    recurrent.len() * of_layer
 }

@@ -61,6 +61,11 @@ pub enum VocabularyMismatch {
     },
 }
 
+/// Whether it is one that text cannot be cut into.
+fn is_control(entry: &TokenEntry) -> bool {
+    entry.is_control() || HARMONY.contains(&entry.text.as_slice())
+}
+
 impl Tokenizer {
     /// Loads the vocabulary of a model, not its weights.
     ///
@@ -138,7 +143,7 @@ impl Tokenizer {
         let count = i32::try_from(self.n_vocab()).unwrap_or(i32::MAX);
         let entries = (0..count).filter_map(|id| Some((id, self.model.entry(id)?)));
         entries
-            .filter(|(_, entry)| entry.is_control() || HARMONY.contains(&entry.text.as_slice()))
+            .filter(|(_, entry)| is_control(entry))
             .filter_map(|(id, entry)| Some((String::from_utf8(entry.text).ok()?, TokenId(id))))
             .collect()
     }
@@ -146,7 +151,7 @@ impl Tokenizer {
     /// Whether the token is one that text cannot be cut into.
     pub(super) fn is_control(&self, token: TokenId) -> bool {
         let entry = self.model.entry(token.0);
-        entry.is_some_and(|entry| entry.is_control())
+        entry.is_some_and(|entry| is_control(&entry))
     }
 
     /// The white space around a control token's name that belongs to it.
@@ -181,6 +186,20 @@ impl Tokenizer {
     /// Whether the token ends an answer.
     pub fn is_end(&self, token: TokenId) -> bool {
         self.model.is_end(token.0)
+    }
+
+    /// Tokens that end an answer. llama.cpp takes a token of a fixed number for one of them where
+    /// the file names none; that counts only where it can be no text.
+    pub(super) fn ends(&self) -> Vec<TokenId> {
+        const KEYS: [&str; 3] = ["eos", "eot", "eom"];
+        let named = KEYS.map(|key| {
+            let key = format!("tokenizer.ggml.{key}_token_id");
+            self.model.metadata(&key)?.parse::<i32>().ok()
+        });
+        let count = i32::try_from(self.n_vocab()).unwrap_or(i32::MAX);
+        let ends = (0..count).map(TokenId).filter(|&t| self.is_end(t));
+        ends.filter(|t| self.is_control(*t) || named.contains(&Some(t.0)))
+            .collect()
     }
 
     /// The bytes of a token's text; none for a control token.
@@ -275,7 +294,7 @@ fn is_padding(piece: &[u8]) -> bool {
 
 /// Turns tokens into text in whole characters: bytes of a character that is not complete yet
 /// wait for the next token.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct TextStream {
     pending: Vec<u8>,
 }

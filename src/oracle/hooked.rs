@@ -19,14 +19,19 @@
 //! Choices are whole numbers, whatever else a graph does: so every step that makes such is
 //! computed at once, and experts that were held until then may leave. From [`TILED_ROWS`] rows of
 //! a pass for one expert on ggml has other kernels, so that a token's bits would depend on what
-//! others choose: such steps are computed with plain kernels.
+//! others choose: such steps are computed with plain kernels. So are, in passes over a few tokens,
+//! those whose sums are others for one token: it need not be padded.
 //!
-//! After a failed read the pass ends, and its result is thrown away.
+//! After a failed read the pass ends, and its result is thrown away; so it does after a choice among
+//! what are no numbers, which need not show in the result.
 
+use super::pass_rows::PassRows;
 use super::{OpenError, OracleError, WidthClass};
 use crate::experts::{
-    Eviction, ExpertCounts, ExpertGroup, ExpertPlan, ExpertStore, Lru, Mixture, Recorder, TableIdx,
+    ExpertCounts, ExpertGroup, ExpertGuide, ExpertPlan, ExpertStore, Lru, Mixture, Recorder,
+    TableIdx,
 };
+use crate::ggml::Kernels;
 use crate::ggml::bare::{BareModel, WeightIdx};
 use crate::ggml::hook::{Hook, Reads as StepReads, Step, Then, Use};
 use crate::io::{Arena, Region, RowFile};
@@ -67,36 +72,6 @@ pub struct HookedOptions {
     pub read_sizes: ReadSizes,
 }
 
-/// Who looks after the experts of a mixture, besides their store.
-pub struct ExpertGuide {
-    pub eviction: Box<dyn Eviction>,
-    pub recorder: Option<Rc<RefCell<Recorder>>>,
-}
-
-/// Which rows of a pass are of tokens: those of padding come after them. A layer computes all
-/// rows, or those whose logits are wanted.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct PassRows {
-    pub all: RowCount,
-    pub wanted: RowCount,
-}
-
-/// Rows, and how many of them are of tokens.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RowCount {
-    pub rows: usize,
-    pub tokens: usize,
-}
-
-impl PassRows {
-    /// Of so many rows of a layer, those of tokens.
-    fn tokens(self, rows: usize) -> usize {
-        let known = [self.all, self.wanted];
-        let known = known.into_iter().find(|known| known.rows == rows);
-        known.map_or(rows, |known| known.tokens)
-    }
-}
-
 /// Where a weight's bytes are.
 #[derive(Clone, Copy, Debug)]
 enum Home {
@@ -130,8 +105,12 @@ pub(super) struct Feed {
     experts: Option<ExpertStore>,
     /// Experts that a token uses in a layer.
     used: usize,
-    rows: PassRows,
     recorder: Option<Rc<RefCell<Recorder>>>,
+    /// Of the pass at hand.
+    rows: PassRows,
+    widest: usize,
+    /// What the pass at hand is computed with.
+    kernels: Kernels,
     held: Option<ShardIdx>,
     failure: Option<OracleError>,
 }
@@ -143,7 +122,7 @@ impl Feed {
         gguf: &Gguf,
         outline: &Outline,
         plan: Plan,
-        experts: Option<(Mixture, ExpertPlan)>,
+        experts: Option<ExpertPlan>,
         reads: Reads,
         hub: &Arc<Hub>,
     ) -> Result<Self, OpenError> {
@@ -179,25 +158,18 @@ impl Feed {
             }
             weights.push(of_shard);
         }
-        let used = experts.as_ref().map_or(1, |(mixture, _)| mixture.used);
-        let experts = experts.map(|(mixture, plan)| -> Result<ExpertStore, OpenError> {
-            let lru = Lru::new(mixture.groups.iter().map(ExpertGroup::experts));
-            let groups = mixture.groups.clone();
-            let store = ExpertStore::new(mixture.groups, plan.bytes, Box::new(lru))?;
-            for (group, number) in groups.iter().zip(0..) {
-                for (table, place) in group.tables.iter().zip(0..) {
-                    let weight = find(table.name())?;
-                    let table = TableIdx {
-                        group: number,
-                        table: place,
-                    };
-                    homes[weight.0] = Some(Home::Experts(table));
-                    model.place(weight, &store.memory(table));
-                }
-            }
-            Ok(store)
+        let mixture = Mixture::of(outline);
+        let used = mixture.as_ref().map_or(1, |mixture| mixture.used);
+        let experts = mixture.map(|mixture| {
+            let plan = experts.unwrap_or_else(|| mixture.plan_for_all(WidthClass::BATCH.max));
+            let store = place_experts(model, mixture, plan.bytes, |tensor, table| {
+                let weight = find(tensor)?;
+                homes[weight.0] = Some(Home::Experts(table));
+                Ok(weight)
+            })?;
+            Ok::<_, OpenError>((store, plan.widest))
         });
-        let experts = experts.transpose()?;
+        let (experts, widest) = experts.transpose()?.unzip();
         let homes = homes
             .into_iter()
             .zip((0..).map(WeightIdx))
@@ -225,8 +197,10 @@ impl Feed {
             tables,
             experts,
             used,
-            rows: PassRows::default(),
             recorder: None,
+            rows: PassRows::default(),
+            widest: widest.unwrap_or(usize::MAX).clamp(1, WidthClass::BATCH.max),
+            kernels: Kernels::Fastest,
             held: None,
             failure: None,
         })
@@ -238,16 +212,6 @@ impl Feed {
         Bytes(sizes.sum::<u64>().next_multiple_of(2 << 20))
     }
 
-    /// The experts of a mixture, and the memory that they have.
-    pub(super) fn experts_of(
-        outline: &Outline,
-        plan: Option<ExpertPlan>,
-    ) -> Option<(Mixture, ExpertPlan)> {
-        let mixture = Mixture::of(outline)?;
-        let plan = plan.unwrap_or_else(|| mixture.plan_for_all(WidthClass::BATCH.max));
-        Some((mixture, plan))
-    }
-
     /// The most that rows take in a pass of `tokens` tokens.
     pub(super) fn row_bytes(outline: &Outline, tokens: usize) -> Bytes {
         let page = crate::io::BLOCK as u64;
@@ -257,8 +221,17 @@ impl Feed {
         Bytes(pages.sum::<u64>() * tokens as u64)
     }
 
+    pub(super) fn model(&self) -> &Rc<BareModel> {
+        &self.model
+    }
+
     pub(super) fn river(&self) -> &River {
         self.supply.river()
+    }
+
+    /// Most different tokens of a pass, whose experts in a layer are all here at once.
+    pub(super) fn widest(&self) -> usize {
+        self.widest
     }
 
     /// What has been asked for of experts, in a mixture.
@@ -274,12 +247,15 @@ impl Feed {
         }
     }
 
-    /// To be called before each pass.
-    pub(super) fn begin(&mut self, rows: PassRows) -> Result<(), OracleError> {
+    /// To be called before each pass, which is to have the bits of these kernels: where its tokens
+    /// are few, most of llama.cpp's have those of [`Kernels::Plain`], and in a mixture the rest is
+    /// seen to here.
+    pub(super) fn begin(&mut self, rows: PassRows, kernels: Kernels) -> Result<(), OracleError> {
         self.failure = None;
+        self.kernels = kernels;
         self.rows = rows;
         if let Some(recorder) = &self.recorder {
-            recorder.borrow_mut().begin_pass(rows.all.tokens);
+            recorder.borrow_mut().begin_pass(rows.tokens());
         }
         if let Some(experts) = &mut self.experts {
             experts.begin_pass();
@@ -287,8 +263,8 @@ impl Feed {
         Ok(self.river().begin_pass()?)
     }
 
-    /// To be called after each pass, also one that failed (not `computed`); returns what went
-    /// wrong with its weights.
+    /// To be called after each pass, also one that was not `computed`; returns what went wrong with
+    /// its weights.
     pub(super) fn end(&mut self, computed: bool) -> Result<(), OracleError> {
         if let Some(recorder) = &self.recorder
             && computed
@@ -342,6 +318,7 @@ impl Feed {
     /// Puts in place what `step` reads; says when the step must be computed.
     fn provide(&mut self, step: &Step<'_>) -> Result<Then, OracleError> {
         let mut then = match &self.experts {
+            Some(_) if self.kernels == Kernels::Plain && step.differs_for_one() => Then::StopPlain,
             Some(_) if step.makes_numbers() => Then::Stop,
             _ => Then::GoOn,
         };
@@ -379,6 +356,13 @@ impl Feed {
                 }
             }
         }
+        // In a graph without experts the numbers may not be known yet.
+        if self.experts.is_some()
+            && let Some(number) = step.looks_past_the_end()
+        {
+            let step = step.name();
+            return Err(OracleError::Lookup { step, number });
+        }
         Ok(then)
     }
 
@@ -386,7 +370,7 @@ impl Feed {
     fn hold_experts(&mut self, table: TableIdx, ids: &[i32]) -> Result<Then, OracleError> {
         if let Some(experts) = &mut self.experts {
             let supply = &mut self.supply;
-            let counted = self.rows.tokens(ids.len() / self.used) * self.used;
+            let counted = self.rows.tokens_of(ids.len() / self.used) * self.used;
             experts.hold(table, ids, counted, |demands| supply.demand(demands))?;
             if let Some(recorder) = &self.recorder {
                 recorder.borrow_mut().chose(table, &ids[..counted]);
@@ -415,9 +399,12 @@ impl Hook for Feed {
         Then::Skip
     }
 
-    fn after(&mut self) -> bool {
+    fn after(&mut self, step: &Step<'_>) -> bool {
         if let Some(experts) = &mut self.experts {
             experts.computed();
+            if self.failure.is_none() && step.chose_among_no_numbers() {
+                self.failure = Some(OracleError::NoNumbers);
+            }
         }
         self.failure.is_none()
     }
@@ -492,4 +479,26 @@ fn place_resident(
         model.place(weight(&info.name)?, &region);
     }
     Ok(())
+}
+
+/// Gives experts address space, of which they may take `budget` of memory.
+fn place_experts(
+    model: &BareModel,
+    mixture: Mixture,
+    budget: Bytes,
+    mut weight: impl FnMut(&str, TableIdx) -> Result<WeightIdx, OracleError>,
+) -> Result<ExpertStore, OpenError> {
+    let lru = Lru::new(mixture.groups.iter().map(ExpertGroup::experts));
+    let groups = mixture.groups.clone();
+    let store = ExpertStore::new(mixture.groups, budget, Box::new(lru))?;
+    for (index, group) in groups.iter().enumerate() {
+        for (place, table) in group.tables.iter().enumerate() {
+            let at = TableIdx {
+                group: index,
+                table: place,
+            };
+            model.place(weight(table.name(), at)?, &store.memory(at));
+        }
+    }
+    Ok(store)
 }

@@ -1,45 +1,38 @@
 //! The oracle that runs llama.cpp's own graph: over a model that fits in memory, or *hooked*,
 //! over weights that come and go while it computes.
 //!
-//! A tree's branches are llama.cpp's sequences: sequence 0 holds what is committed, each leaf
-//! gets one that shares it, and a node belongs to the sequences of all leaves below it.
-//!
-//! Padding repeats a token of the pass, each in a sequence of its own that shares all before that
-//! token: it computes the same, so that in a mixture it needs no experts of its own.
+//! What llama.cpp keeps of the tokens that were read decides what a pass can be: a tree, over
+//! cells ([`Branches`]), or a chain, over a state ([`State`]).
 //!
 //! Where the memory for experts holds those of a few tokens only, a pass is computed in pieces of
 //! as many, one after the other: within a width class that changes no bits.
 
 mod cells;
 
-use super::hooked::{ExpertGuide, Feed, HookedOptions, PassRows, RowCount};
+use super::branches::{self, Branches};
+use super::fed_run::FedRun;
+use super::hooked::{Feed, HookedOptions};
 use super::logits::LogitPool;
+use super::state::{self, State};
 use super::{
     GiveUp, Logits, NodeIdx, OpenError, Oracle, OracleError, PassCost, PassOutput, TokenTree,
     Trees, WidthClass, check_width,
 };
-use crate::experts::ExpertCounts;
+use crate::experts::{ExpertCounts, ExpertGuide};
+use crate::ggml::Kernels;
 use crate::ggml::bare::BareModel;
-use crate::ggml::hook::Hook;
-use crate::ggml::llama::{BatchToken, Hooks, LlamaError, LlamaRun, RunOptions};
+use crate::ggml::llama::{LlamaError, RunOptions};
 use crate::ggml::model::Model;
 use crate::kv::CellsFull;
 use crate::ledger::Owner;
-use crate::model::{GgmlType, Gguf, Outline};
-use crate::river::{Plan, Reads, River};
+use crate::model::{Gguf, Outline};
+use crate::river::{Plan, Reads};
 use crate::telemetry::Hub;
 use crate::units::Bytes;
-use cells::Cells;
-use std::cell::{Ref, RefCell};
+use cells::{CELL_RUN, Cells};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Most leaves of a tree. Sequence 0 is the committed text, and the last ones are padding.
-const MAX_LEAVES: usize = 56;
-const PADDING: i32 = MAX_LEAVES as i32 + 1;
-const MAX_PADDING: usize = WidthClass::BATCH.min - 1;
-const SEQUENCES: usize = 1 + MAX_LEAVES + MAX_PADDING;
 
 /// With fewer cells than this, attention has one order of sums for any number of queries. It
 /// changes at 512, and llama.cpp takes cells in runs of 256.
@@ -47,21 +40,22 @@ const FEW_CELLS: usize = 256;
 
 /// See the module's text.
 pub struct LlamaOracle {
-    run: LlamaRun<Hooks>,
-    /// Where weights come from, if they stream.
-    feed: Option<Rc<RefCell<Feed>>>,
+    run: FedRun,
+    read: Read,
     n_vocab: usize,
     capacity: usize,
     max_nodes: usize,
-    /// Most tokens that are computed at a time.
-    widest: usize,
     logits: LogitPool,
-    len: usize,
-    /// The sequence that each node of the last pass lies in (one of them).
-    sequence_of: Vec<i32>,
-    leaves: i32,
     /// See [`LlamaOracle::has_one_kernel`].
     one_kernel: bool,
+}
+
+/// What the context keeps of the tokens that it has read.
+enum Read {
+    /// A cell of each.
+    Cells(Branches),
+    /// A state that all have gone into, and cells too where some layers are of the other kind.
+    State(State),
 }
 
 impl From<LlamaError> for OracleError {
@@ -88,8 +82,8 @@ impl LlamaOracle {
         max_nodes: usize,
     ) -> Result<Self, LlamaError> {
         let cells = Cells::new(model, ctx_tokens);
-        let run = LlamaRun::new(Arc::clone(model), options(cells.all, threads))?;
-        Ok(Self::with_run(run, None, cells.committed, max_nodes))
+        let run = FedRun::resident(model, options(model, cells.all, threads))?;
+        Ok(Self::with_run(run, cells.committed, max_nodes))
     }
 
     /// A context over a model whose layers stream. What stays is read now, and reading the layers
@@ -135,52 +129,33 @@ impl LlamaOracle {
             experts,
             ..
         } = setup;
-        let experts = Feed::experts_of(outline, experts);
-        let widest = experts.as_ref().map(|(_, plan)| plan.widest.max(1));
         let feed = Feed::start(&model, gguf, outline, plan, experts, reads, hub)?;
-        let feed = Rc::new(RefCell::new(feed));
-        let hook: Rc<RefCell<dyn Hook>> = Rc::<RefCell<Feed>>::clone(&feed);
         let cells = Cells::new(model.model(), ctx_tokens);
-        let run = LlamaRun::hooked(&model, options(cells.all, threads), hook)?;
-        let mut oracle = Self::with_run(run, Some(feed), cells.committed, max_nodes);
-        oracle.widest = widest.unwrap_or(oracle.widest).min(oracle.widest);
-        Ok(oracle.knowing(gguf))
+        let run = FedRun::hooked(feed, options(model.model(), cells.all, threads))?;
+        Ok(Self::with_run(run, cells.committed, max_nodes).knowing(gguf))
     }
 
-    fn with_run(
-        run: LlamaRun<Hooks>,
-        feed: Option<Rc<RefCell<Feed>>>,
-        ctx_tokens: usize,
-        max_nodes: usize,
-    ) -> Self {
+    fn with_run(run: FedRun, ctx_tokens: usize, max_nodes: usize) -> Self {
+        let model = run.run.model();
         Self {
-            n_vocab: run.model().n_tokens(),
+            n_vocab: model.n_tokens(),
+            read: match model.recurs() {
+                true => Read::State(State::new()),
+                false => Read::Cells(Branches::new(!model.is_for_one_sequence())),
+            },
             run,
-            feed,
             capacity: ctx_tokens,
             max_nodes: max_nodes.min(WidthClass::BATCH.max),
-            widest: WidthClass::BATCH.max,
             logits: LogitPool::default(),
-            len: 0,
-            sequence_of: Vec::new(),
-            leaves: 0,
             one_kernel: false,
         }
     }
 
     /// Whether the weights of `gguf` are all of types whose kernels are the same for one token as
-    /// for a few. For other types llama.cpp has hand-written kernels that differ.
+    /// for a few.
     fn has_one_kernel(gguf: &Gguf) -> bool {
-        use GgmlType::{
-            IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS, Q2_K, Q3_K, Q4_1, Q4_K,
-            Q5_1, Q5_K, Q6_K,
-        };
-        let same = [
-            Q4_1, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S,
-            IQ3_XXS, IQ3_S, IQ4_XS,
-        ];
         let mut matrices = gguf.tensors().filter(|t| t.n_dims > 1);
-        matrices.all(|t| same.contains(&t.ty))
+        matrices.all(|t| t.ty.has_one_kernel())
     }
 
     /// Allows a token to be computed alone where the model in `gguf` gives it the same bits as
@@ -194,17 +169,19 @@ impl LlamaOracle {
     /// Has others look after the experts of a mixture. To be called before the first pass.
     #[must_use]
     pub fn guided_by(self, guide: ExpertGuide) -> Self {
-        if let Some(feed) = &self.feed {
-            feed.borrow_mut().guide(guide);
-        }
+        self.run.guide(guide);
         self
     }
 
     /// Fewest tokens of a pass in `width`.
     fn least(&self, tree: &TokenTree, width: WidthClass) -> usize {
+        if self.experts().is_some() {
+            // Steps that would be computed otherwise are computed with plain kernels.
+            return width.min;
+        }
         // llama.cpp's attention sums in another order, which depends on the number of threads,
         // for a single query over many cells: a single one is padded there.
-        let few_cells = self.len + tree.len() < FEW_CELLS;
+        let few_cells = self.len() + tree.len() < FEW_CELLS;
         match self.one_kernel && few_cells {
             true => width.min,
             false => width.min.max(2),
@@ -217,13 +194,7 @@ impl LlamaOracle {
         ctx_tokens: usize,
         max_nodes: usize,
     ) -> [(Owner, Bytes); 3] {
-        let context = Self::context_bytes(
-            outline.n_layer,
-            outline.kv_width,
-            outline.n_vocab,
-            ctx_tokens,
-            max_nodes,
-        );
+        let context = Self::context_bytes(outline, ctx_tokens, max_nodes);
         [
             (Owner::Context, context),
             (Owner::Head, Feed::resident_bytes(outline)),
@@ -236,161 +207,81 @@ impl LlamaOracle {
 
     /// Where the layers are, if they stream.
     pub fn plan(&self) -> Option<Plan> {
-        self.river().map(|river| river.plan().clone())
-    }
-
-    fn river(&self) -> Option<Ref<'_, River>> {
-        let feed = self.feed.as_ref()?;
-        Some(Ref::map(feed.borrow(), Feed::river))
+        self.run.river().map(|river| river.plan().clone())
     }
 
     /// Time that passes have waited for weights, and the part of it for what they demanded.
     fn stalls(&self) -> [Duration; 2] {
-        let river = self.river();
+        let river = self.run.river();
         river.map_or([Duration::ZERO; 2], |river| {
             [river.stall(), river.demand_stall()]
         })
     }
 
-    /// Decodes a batch, of which the first `tokens` are no padding; where that fails, nothing of it
-    /// is kept.
-    fn decode(&mut self, batch: &[BatchToken], tokens: usize) -> Result<(), OracleError> {
-        if let Some(feed) = &self.feed {
-            let wanted = |batch: &[BatchToken]| batch.iter().filter(|token| token.logits).count();
-            let rows = PassRows {
-                all: RowCount {
-                    rows: batch.len(),
-                    tokens,
-                },
-                wanted: RowCount {
-                    rows: wanted(batch),
-                    tokens: wanted(&batch[..tokens]),
-                },
-            };
-            feed.borrow_mut().begin(rows)?;
-        }
-        let decoded = self.run.decode(batch).map_err(OracleError::from);
-        let fed = match &self.feed {
-            Some(feed) => feed.borrow_mut().end(decoded.is_ok()),
-            None => Ok(()),
-        };
-        if let (Err(OracleError::GivenUp), Some(river)) = (&decoded, self.river()) {
-            river.rewind();
-        }
-        // A decode that had no weights fails, or its result is of no use.
-        let result = fed.and(decoded);
-        if result.is_err() {
-            self.drop_branches();
-        }
-        result
-    }
-
     /// Memory of the context, apart from the weights: an estimate from the model's shape.
-    pub fn context_bytes(
-        n_layer: usize,
-        kv_width: usize,
-        n_vocab: usize,
-        ctx_tokens: usize,
-        max_nodes: usize,
-    ) -> Bytes {
+    pub fn context_bytes(outline: &Outline, ctx_tokens: usize, max_nodes: usize) -> Bytes {
         let width = WidthClass::BATCH.max;
-        let cells = (ctx_tokens + width).next_multiple_of(256);
-        let kv = cells * n_layer * kv_width * 2 * 2;
+        let cells = (ctx_tokens + width).next_multiple_of(CELL_RUN);
+        let kv = cells * outline.n_layer * outline.kv_width * 2 * 2;
+        let states = state::SEQUENCES * outline.state_len * 4;
         // llama.cpp sets aside scratch memory for the logits of every token of a batch, and memory
         // for one row of results a sequence; a pass returns a copy of those.
         let copied = max_nodes.min(WidthClass::BATCH.max);
-        let logits = (width + SEQUENCES + copied) * n_vocab * 4;
-        Bytes((kv + logits + (32 << 20)) as u64)
+        let logits = (width + branches::SEQUENCES + copied) * outline.n_vocab * 4;
+        Bytes((kv + states + logits + (32 << 20)) as u64)
     }
 
-    /// Computes `nodes` of a tree, of which those before have been computed, and writes down
-    /// their logits.
+    /// Computes `tree`, and writes down its logits. Nothing of a pass that failed is kept.
     fn compute(
         &mut self,
-        nodes: std::ops::Range<usize>,
-        batch: &mut Vec<BatchToken>,
-        least: usize,
+        tree: &TokenTree,
+        width: WidthClass,
         logits: &mut Logits,
     ) -> Result<(), OracleError> {
-        let tokens = batch.len();
-        let padding = least.saturating_sub(tokens);
-        let Some(first) = batch.first().cloned() else {
-            return Ok(());
-        };
-        for sequence in (PADDING..).take(padding) {
-            self.run
-                .share(first.sequences[0], sequence, 0, first.position);
-            batch.push(BatchToken {
-                sequences: vec![sequence],
-                logits: false,
-                ..first.clone()
-            });
+        let computed = self.compute_pieces(tree, width, logits);
+        if computed.is_err() {
+            match &mut self.read {
+                Read::Cells(branches) => branches.drop_uncommitted(&mut self.run),
+                Read::State(state) => state.has_failed(),
+            }
         }
-        let wanted: Vec<_> = logits.nodes().iter().copied().enumerate().collect();
-        let wanted = wanted.into_iter().filter(|(_, node)| nodes.contains(node));
-        let wanted: Vec<_> = wanted.collect();
-        // llama.cpp computes the last layer and the head only for tokens that want logits:
-        // these make a batch of their own, which must be of the same width class.
-        let missing = match wanted.len() {
-            0 => 0,
-            wanted => least.saturating_sub(wanted),
+        computed
+    }
+
+    /// The same, of no more tokens at a time than the run takes.
+    fn compute_pieces(
+        &mut self,
+        tree: &TokenTree,
+        width: WidthClass,
+        logits: &mut Logits,
+    ) -> Result<(), OracleError> {
+        let least = self.least(tree, width);
+        let kernels = match self.trees().round() {
+            // Nobody counts on the same bits.
+            true => Kernels::Fastest,
+            false => width.kernels(),
         };
-        for token in batch.iter_mut().rev().filter(|t| !t.logits).take(missing) {
-            token.logits = true;
-        }
-        self.decode(batch, tokens)?;
-        (PADDING..)
-            .take(padding)
-            .for_each(|sequence| self.run.forget(sequence, 0));
-        for (row, node) in wanted {
-            let found = self.run.logits(node - nodes.start)?;
-            logits.row_mut(row).copy_from_slice(found);
+        // A state can be behind the text, and takes what it lacks first.
+        let (batch, first) = match &mut self.read {
+            Read::Cells(branches) => (branches.batch(tree, &mut self.run)?, 0),
+            Read::State(state) => state.batch(tree, &mut self.run)?,
+        };
+        let rows = logits.nodes().iter().map(|node| first + node);
+        let rows: Vec<_> = rows.enumerate().collect();
+        let mut start = 0;
+        for piece in batch.chunks(self.run.widest()) {
+            match &mut self.read {
+                Read::Cells(branches) => branches.decode(piece, (kernels, least), &mut self.run)?,
+                Read::State(_) => self.run.decode(piece, piece.len(), kernels)?,
+            }
+            let places = start..start + piece.len();
+            for &(row, place) in rows.iter().filter(|(_, place)| places.contains(place)) {
+                let found = self.run.run.logits(place - start)?;
+                logits.row_mut(row).copy_from_slice(found);
+            }
+            start = places.end;
         }
         Ok(())
-    }
-
-    /// Ends the sequences of the last pass's branches.
-    fn drop_branches(&mut self) {
-        for sequence in (PADDING..).take(MAX_PADDING) {
-            self.run.forget(sequence, 0);
-        }
-        self.run.forget(0, self.len);
-        for sequence in 1..=self.leaves {
-            self.run.forget(sequence, 0);
-        }
-        self.leaves = 0;
-    }
-
-    /// The sequences of every node: those of the leaves at or below it.
-    fn sequences(&mut self, tree: &TokenTree) -> Result<Vec<Vec<i32>>, OracleError> {
-        let n = tree.len();
-        let mut has_child = vec![false; n];
-        for node in tree.nodes() {
-            if let Some(parent) = node.parent {
-                has_child[parent] = true;
-            }
-        }
-        let leaves: Vec<_> = (0..n).filter(|&i| !has_child[i]).collect();
-        let mut of = vec![Vec::new(); n];
-        if let [leaf] = leaves[..] {
-            // A chain needs no branch.
-            tree.ancestry(leaf).for_each(|node| of[node].push(0));
-        } else {
-            if leaves.len() > MAX_LEAVES {
-                return Err(OracleError::TooWide {
-                    nodes: leaves.len(),
-                    min: 1,
-                    max: MAX_LEAVES,
-                });
-            }
-            for (sequence, &leaf) in (1..).zip(&leaves) {
-                self.run.share(0, sequence, 0, self.len);
-                tree.ancestry(leaf).for_each(|node| of[node].push(sequence));
-                self.leaves = sequence;
-            }
-        }
-        self.sequence_of = of.iter().map(|s| s[0]).collect();
-        Ok(of)
     }
 }
 
@@ -404,7 +295,10 @@ impl Oracle for LlamaOracle {
     }
 
     fn len(&self) -> usize {
-        self.len
+        match &self.read {
+            Read::Cells(branches) => branches.len,
+            Read::State(state) => state.len(),
+        }
     }
 
     fn max_nodes(&self) -> usize {
@@ -414,12 +308,15 @@ impl Oracle for LlamaOracle {
     /// A kept branch stays in whatever cells llama.cpp found for it, and sums follow the order of
     /// cells.
     fn trees(&self) -> Trees {
-        Trees::Chains
+        match &self.read {
+            Read::Cells(branches) if branches.fork() => Trees::Chains,
+            Read::Cells(_) | Read::State(_) => Trees::RoundedChains,
+        }
     }
 
     fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError> {
         check_width(tree, width, WidthClass::BATCH.max)?;
-        if self.len + tree.len() > self.capacity {
+        if self.len() + tree.len() > self.capacity {
             return Err(CellsFull {
                 capacity: self.capacity,
                 needed: tree.len(),
@@ -428,28 +325,8 @@ impl Oracle for LlamaOracle {
         }
         let began = Instant::now();
         let [stall_before, demand_before] = self.stalls();
-        self.drop_branches();
-        let sequences = self.sequences(tree)?;
-        let tokens = tree.nodes().iter().zip(sequences).enumerate();
-        let tokens = tokens.map(|(i, (node, sequences))| BatchToken {
-            token: node.token.0,
-            position: self.len + tree.depth(i),
-            sequences,
-            logits: node.logits,
-        });
-        let tokens: Vec<_> = tokens.collect();
-        let least = self.least(tree, width);
         let mut logits = Logits::for_tree(tree, self.n_vocab, &self.logits);
-        let mut start = 0;
-        for piece in tokens.chunks(self.widest) {
-            let nodes = start..start + piece.len();
-            start = nodes.end;
-            let computed = self.compute(nodes, &mut piece.to_vec(), least, &mut logits);
-            if computed.is_err() {
-                self.drop_branches();
-            }
-            computed?;
-        }
+        self.compute(tree, width, &mut logits)?;
         let [stall, demand] = self.stalls();
         let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         Ok(PassOutput {
@@ -459,63 +336,73 @@ impl Oracle for LlamaOracle {
                 wall_us: us(began.elapsed()),
                 stall_us: us(stall.saturating_sub(stall_before)),
                 demand_us: us(demand.saturating_sub(demand_before)),
-                stream_us: self.river().map_or(0, |river| river.lap_us()),
-                threads: self.run.take_threads_used(),
+                stream_us: self.run.river().map_or(0, |river| river.lap_us()),
+                threads: self.run.run.take_threads_used(),
             },
         })
     }
 
     fn give_up_when(&mut self, outdated: Option<GiveUp>) {
         // llama.cpp does not say how much of a graph is done.
-        self.run.end_when(
+        self.run.run.end_when(
             outdated.map(|outdated| -> Box<dyn Fn() -> bool> { Box::new(move || outdated(0.0)) }),
         );
     }
 
     fn commit(&mut self, path: &[NodeIdx]) {
-        let len = self.len + path.len();
-        if let Some(&last) = path.last()
-            && self.sequence_of[last] != 0
-        {
-            self.run.share(self.sequence_of[last], 0, self.len, len);
+        match &mut self.read {
+            Read::Cells(branches) => branches.commit(path, &mut self.run),
+            // A path of a chain is its beginning.
+            Read::State(state) => state.commit(path.len()),
         }
-        self.len = len;
-        self.drop_branches();
     }
 
     fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-        self.drop_branches();
+        match &mut self.read {
+            Read::Cells(branches) => branches.truncate(len, &mut self.run),
+            Read::State(state) => state.truncate(len, &mut self.run),
+        }
     }
 
     fn bytes_read(&self) -> u64 {
-        self.river().map_or(0, |river| river.counters().all_bytes())
+        self.run
+            .river()
+            .map_or(0, |river| river.counters().all_bytes())
     }
 
     fn reading_us(&self) -> u64 {
-        self.river()
+        self.run
+            .river()
             .map_or(0, |river| river.counters().reading_us())
     }
 
     fn hits_and_misses(&self) -> (u64, u64) {
-        self.river().map_or((0, 0), |river| river.hits_and_misses())
+        self.run
+            .river()
+            .map_or((0, 0), |river| river.hits_and_misses())
     }
 
     fn experts(&self) -> Option<ExpertCounts> {
-        self.feed.as_ref()?.borrow().experts()
+        self.run.experts()
     }
 
     fn streams(&self) -> bool {
-        self.river()
+        self.run
+            .river()
             .is_some_and(|river| river.plan().streamed_bytes > 0)
     }
 }
 
-fn options(ctx_tokens: usize, threads: usize) -> RunOptions {
+fn options(model: &Model, ctx_tokens: usize, threads: usize) -> RunOptions {
     RunOptions {
         ctx_tokens,
         batch: WidthClass::BATCH.max,
-        sequences: SEQUENCES,
+        sequences: match (model.recurs(), model.is_for_one_sequence()) {
+            // A sequence costs a state.
+            (true, _) => state::SEQUENCES,
+            (_, true) => 1,
+            _ => branches::SEQUENCES,
+        },
         threads,
     }
 }

@@ -18,20 +18,23 @@
 //! that verified it, and answers differ between trees of other shapes only where two logits are
 //! closer to each other than the rounding error. [`Trees`] says which of these an oracle promises.
 
+mod branches;
+mod fed_run;
 mod hidden;
 mod hooked;
 mod layer;
 mod llama;
-
 mod logits;
 mod open_error;
+mod pass_rows;
+mod state;
 #[cfg(test)]
 mod toy;
 mod tree;
 mod trees;
 
 pub use hidden::HiddenStates;
-pub use hooked::{ExpertGuide, HookedOptions};
+pub use hooked::HookedOptions;
 pub use layer::{
     DeviceOptions, LayerOracle, LayerOracleOptions, PassShape, ProbeOptions, StepTimes,
 };
@@ -161,6 +164,11 @@ pub enum OracleError {
     Llama(LlamaError),
     #[error("the model computes no numbers: its file is damaged, or made wrongly")]
     NoNumbers,
+    #[error(
+        "step {step} of the model's graph looks up number {number}, which there is not: its file \
+         is damaged, or made wrongly"
+    )]
+    Lookup { step: String, number: i32 },
     #[error("this model's weights cannot be streamed: {0}")]
     Graph(String),
     /// Its result was of no use any more ([`Oracle::give_up_when`]).
@@ -202,6 +210,10 @@ pub trait Oracle {
     fn prompt_class(&self) -> WidthClass {
         match self.trees() {
             Trees::Exact | Trees::Chains => WidthClass::BATCH,
+            Trees::RoundedChains => WidthClass {
+                max: WidthClass::BATCH.max,
+                ..WidthClass::DEVICE
+            },
             Trees::Rounded => WidthClass {
                 max: max_width(self.max_nodes()).min(WidthClass::DEVICE.max),
                 ..WidthClass::DEVICE

@@ -15,19 +15,27 @@ pub enum Trees {
     /// Chains of at most [`WidthClass::BATCH`]: committing one of several branches would change
     /// bits. Within a class chains are exact.
     Chains,
+    /// The same without padding, as where a state is carried from token to token: bits depend on how
+    /// many tokens a pass has, so that a text can differ as with [`Trees::Rounded`].
+    RoundedChains,
 }
 
 impl Trees {
     /// Whether several guesses may follow a token.
     pub fn branch(self) -> bool {
-        self != Self::Chains
+        !matches!(self, Self::Chains | Self::RoundedChains)
+    }
+
+    /// Whether the logits of a token differ by rounding between passes of other shapes.
+    pub fn round(self) -> bool {
+        matches!(self, Self::Rounded | Self::RoundedChains)
     }
 
     /// The classes from which an answer's is chosen by cost, the narrowest first.
     pub fn classes(self) -> &'static [WidthClass] {
         match self {
             Self::Exact => &WidthClass::ALL,
-            Self::Rounded => &[WidthClass::DEVICE],
+            Self::Rounded | Self::RoundedChains => &[WidthClass::DEVICE],
             Self::Chains => &[WidthClass::NARROW, WidthClass::BATCH],
         }
     }
@@ -36,7 +44,7 @@ impl Trees {
     pub fn invariant(self) -> WidthClass {
         match self {
             Self::Exact => WidthClass::PLAIN,
-            Self::Rounded => WidthClass::DEVICE,
+            Self::Rounded | Self::RoundedChains => WidthClass::DEVICE,
             Self::Chains => WidthClass::NARROW,
         }
     }

@@ -207,13 +207,19 @@ impl Divider<'_> {
     /// `None`: the memory is too little for so many nodes.
     fn with_nodes(&self, max_nodes: usize, device: Option<DevicePlacement>) -> Option<Division> {
         let mut ledger = self.before_weights();
-        let context = self.context(max_nodes);
-        let resident = ledger.given().0 + self.sizes.tensors.0 + context.0;
         // Models that we have graphs for are computed with these, even where the whole model fits.
-        // In a mixture, what an expert computes must not depend on how many tokens chose it, which
-        // llama.cpp alone does not see to.
-        let is_left_to_llama = matches!(self.model, Blueprint::Graph(_)) && self.mixture.is_none();
-        let form = if is_left_to_llama && device.is_none() && resident <= ledger.limit().0 {
+        // So is a mixture by llama.cpp's graph over weights that are placed: what an expert computes
+        // must not depend on how many tokens chose it, which llama.cpp alone does not see to.
+        let context = match self.model {
+            Blueprint::Graph(outline) if self.mixture.is_none() => {
+                let ctx_tokens = self.sizes.ctx_tokens;
+                Some(LlamaOracle::context_bytes(outline, ctx_tokens, max_nodes))
+            }
+            Blueprint::Graph(_) | Blueprint::Layers(_) => None,
+        };
+        let whole = |context: &Bytes| ledger.given().0 + self.sizes.tensors.0 + context.0;
+        let context = context.filter(|context| whole(context) <= ledger.limit().0);
+        let form = if let (Some(context), None) = (context, &device) {
             ledger.predicted(Owner::Context, context);
             ledger.predicted(Owner::Weights, self.sizes.tensors);
             Form::Resident
@@ -272,17 +278,6 @@ impl Divider<'_> {
         }
         ledger.fixed(Owner::Margin, MARGIN);
         ledger
-    }
-
-    /// Memory of llama.cpp's context over the whole model.
-    fn context(&self, max_nodes: usize) -> Bytes {
-        LlamaOracle::context_bytes(
-            self.model.n_layer(),
-            self.model.kv_width(),
-            self.model.n_vocab(),
-            self.sizes.ctx_tokens,
-            max_nodes,
-        )
     }
 
     /// Memory that is not for shards, by owner.

@@ -1,6 +1,7 @@
 //! The plan: how a session runs, and by whom its memory is held.
 
 use super::{DevicePlacement, DraftChoice, Form, division};
+use crate::experts::ExpertGuide;
 use crate::ggml::Device;
 use crate::ggml::bare::BareModel;
 use crate::ggml::llama::{self, Layout};
@@ -8,8 +9,8 @@ use crate::kv::KvMemory;
 use crate::ledger::Ledger;
 use crate::model::{Blueprint, Gguf};
 use crate::oracle::{
-    DeviceOptions, ExpertGuide, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle,
-    OpenError, Oracle, WidthClass,
+    DeviceOptions, HookedOptions, LayerOracle, LayerOracleOptions, LlamaOracle, OpenError, Oracle,
+    WidthClass,
 };
 use crate::river::ReadSizes;
 use crate::telemetry::Hub;

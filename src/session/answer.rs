@@ -10,6 +10,10 @@
 //! nodes that they take: what is verified there must have the bits of the answer's class (batch
 //! invariance).
 //!
+//! A thought that has become too long is closed by tokens that the model did not choose (see
+//! [`Reply::forced`]). They enter where a choice would: guesses that differ from them are not
+//! accepted. As soon as the first of them is due, all are certain, and the next pass reads them.
+//!
 //! Where the draft has cores of its own, or a device, it works while a pass runs: it reads what
 //! is certain and guesses what will follow what is being verified.
 
@@ -17,6 +21,7 @@ use super::cache::Cache;
 use super::decoder::{Decoder, StepError, failed};
 use super::overlap::{ms_since, overlapped};
 use super::request::Params;
+use crate::model::{AnswerForm, Reply};
 use crate::oracle::{OracleError, PassOutput, WidthClass};
 use crate::speculate::{
     Accepted, Cut, DraftLimits, DraftTree, Sampler, Speculator, VerifiedPass, verify,
@@ -27,26 +32,42 @@ use crate::vocabulary::Label;
 use std::sync::Arc;
 
 /// How an answer's tokens are chosen, and where it ends.
-#[derive(Debug)]
 pub(super) struct Rules {
     pub sampler: Sampler,
-    /// Tokens that end it; none where its length is fixed.
-    ends: Vec<TokenId>,
+    answers: Arc<AnswerForm>,
+    /// Nothing but its length ends it.
+    endless: bool,
     pub max_tokens: usize,
+    think_budget: Option<usize>,
 }
 
 impl Rules {
-    /// `ends` are the model's. An answer of fixed length never has one of them.
-    pub(super) fn new(params: &Params, ends: &[TokenId]) -> Self {
-        let (banned, ends) = match params.fixed_length {
-            true => (ends.to_vec(), Vec::new()),
-            false => (Vec::new(), ends.to_vec()),
+    /// `answers` are the model's. An answer of fixed length never has a token that ends one.
+    pub(super) fn new(params: &Params, answers: &Arc<AnswerForm>) -> Self {
+        let banned = match params.fixed_length {
+            true => answers.ends().to_vec(),
+            false => Vec::new(),
         };
         Self {
             sampler: Sampler::new(params.sampling, banned),
-            ends,
+            answers: Arc::clone(answers),
+            endless: params.fixed_length,
             max_tokens: params.max_tokens.max(1),
+            think_budget: params.think_budget,
         }
+    }
+
+    /// An answer to `prompt`, as it is read.
+    fn reply(&self, prompt: &[TokenId]) -> Reply {
+        let reply = Reply::after(&self.answers, prompt, self.think_budget);
+        match self.endless {
+            true => reply.without_stops(),
+            false => reply,
+        }
+    }
+
+    fn is_end(&self, token: TokenId) -> bool {
+        !self.endless && self.answers.ends().contains(&token)
     }
 }
 
@@ -79,6 +100,8 @@ pub(super) struct Answer {
     /// What the prompt asks for, if the scout knows.
     label: Option<Label>,
     tokens: Vec<TokenId>,
+    /// The same, read.
+    reply: Reply,
     end: Option<AnswerEnd>,
     /// Of the passes that decode, once it is chosen.
     width: Option<WidthClass>,
@@ -97,6 +120,7 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn new(prompt: Vec<TokenId>, label: Option<Label>, rules: Arc<Rules>) -> Self {
         Self {
+            reply: rules.reply(&prompt),
             rules,
             prompt,
             label,
@@ -117,9 +141,14 @@ impl Answer {
         &self.prompt
     }
 
-    /// The answer so far, without a token that ends it.
+    /// The answer so far, without what ends it.
     pub(super) fn tokens(&self) -> &[TokenId] {
         &self.tokens
+    }
+
+    /// Its thoughts and its text so far.
+    pub(super) fn reply(&self) -> &Reply {
+        &self.reply
     }
 
     /// Whether its first token is known.
@@ -138,7 +167,10 @@ impl Answer {
 
     /// Ends it where it is.
     pub(super) fn stop(&mut self, end: AnswerEnd) {
-        self.end.get_or_insert(end);
+        if self.end.is_none() {
+            self.end = Some(end);
+            self.reply.finish();
+        }
     }
 
     /// One pass. Says what a pass that verified guesses looked like.
@@ -155,6 +187,11 @@ impl Answer {
         if self.tokens.is_empty() {
             return self.read_prompt(decoder);
         }
+        if self.tree.as_ref().is_some_and(|tree| tree.n_certain() > 1) {
+            // What was forced may be more than a pass of the answer takes.
+            let most = self.class(decoder).max;
+            self.tree = self.tree.take().filter(|tree| tree.n_certain() <= most);
+        }
         if self.catch_up(decoder)? {
             return Ok(None);
         }
@@ -166,8 +203,8 @@ impl Answer {
             unreachable!("an answer has its first token")
         };
         let oracle = decoder.cache.oracle();
-        if oracle.len() >= oracle.capacity() {
-            self.end = Some(AnswerEnd::ContextFull);
+        if oracle.len() + tree.n_certain() > oracle.capacity() {
+            self.stop(AnswerEnd::ContextFull);
             return Ok(None);
         }
         let class = self.class(decoder);
@@ -181,12 +218,13 @@ impl Answer {
             .get_or_insert_with(|| decoder.speculator.class(self.label))
     }
 
-    /// Reads tokens of prompt and answer that the cache has lost, all but the last. True: a
-    /// pass was needed. (The text was changed and changed back after the answer began, or another
+    /// Reads tokens of prompt and answer that the cache has lost, but those that the tree holds for
+    /// certain. True: a pass was needed. (The text was changed and changed back after the answer began, or another
     /// was answered.)
     fn catch_up(&mut self, decoder: &mut Decoder) -> Result<bool, StepError> {
         let known = [self.prompt.as_slice(), &self.tokens].concat();
-        let known = &known[..known.len() - 1];
+        let in_tree = self.tree.as_ref().map_or(1, DraftTree::n_certain);
+        let known = &known[..known.len() - in_tree];
         let cache = &mut decoder.cache;
         let common = cache.common(known);
         cache.truncate(common);
@@ -262,7 +300,10 @@ impl Answer {
                 Seats::CertainOnly => speculator.read_ahead(&text, stop),
                 Seats::Guesses => speculator.grow_ahead(&mut tree, &text, &limits, stop),
             },
-            || self.rules.pass(cache, &cut, certain, class, &text),
+            || {
+                self.rules
+                    .pass(cache, &cut, certain, class, &text, &self.reply)
+            },
         );
         let (accepted, output) = match done {
             Ok(done) => done,
@@ -310,10 +351,12 @@ impl Answer {
         let pass_ms = ms - draft_ms;
         let before = self.tokens.len();
         self.take(&accepted.chosen);
+        // A stop string takes back tokens of earlier passes as well.
+        let given = self.tokens.len().saturating_sub(before);
         if seats == Seats::Guesses {
             let shown = &mut self.speculation;
             shown.show_drafters(speculator.drafters());
-            shown.count_pass(view(&tree, &cut, &accepted), self.tokens.len() - before);
+            shown.count_pass(view(&tree, &cut, &accepted), given);
             shown.max_nodes = speculator.sizing().cap();
             shown.draft_ms = speculator.computes().then_some(draft_ms);
             shown.draft_hidden_ms = hidden_ms;
@@ -323,6 +366,7 @@ impl Answer {
             self.trees += 1;
             self.nodes += (guesses + 1) as u64;
         }
+        self.take_forced();
         self.passes += 1;
         self.drafted += guesses as u64;
         self.accepted += right as u64;
@@ -350,22 +394,46 @@ impl Answer {
     /// Adds chosen tokens up to the answer's end.
     fn take(&mut self, chosen: &[TokenId]) {
         for &token in chosen {
-            if self.rules.ends.contains(&token) {
-                self.end = Some(AnswerEnd::EndOfText);
+            if self.rules.is_end(token) {
+                self.stop(AnswerEnd::EndOfText);
+            } else {
+                self.push(token);
+            }
+            if self.end.is_some() {
                 break;
             }
-            self.tokens.push(token);
-            if self.tokens.len() >= self.rules.max_tokens {
-                self.end = Some(AnswerEnd::Length);
-                break;
-            }
+        }
+    }
+
+    /// Adds the rest of what closes a thought by force, if it has begun to: the next pass reads it
+    /// with the last token.
+    fn take_forced(&mut self) {
+        let from = self.tokens.len().saturating_sub(1);
+        while self.end.is_none()
+            && let Some(token) = self.reply.forced()
+        {
+            self.push(token);
+        }
+        if self.end.is_none() && self.tokens.len() > from + 1 {
+            self.tree = Some(DraftTree::certain(self.tokens[from..].iter().copied()));
+        }
+    }
+
+    fn push(&mut self, token: TokenId) {
+        self.tokens.push(token);
+        self.reply.push(token);
+        if self.reply.has_stopped() {
+            self.tokens = self.reply.kept(&self.tokens);
+            self.stop(AnswerEnd::StopString);
+        } else if self.tokens.len() >= self.rules.max_tokens {
+            self.stop(AnswerEnd::Length);
         }
     }
 }
 
 impl Rules {
-    /// Computes and commits; says what the oracle chose, and from what. What is certain comes
-    /// first in a cut, in order.
+    /// Computes and commits; says what the oracle chose after `text`, whose end is `reply`, and from
+    /// what. What is certain comes first in a cut, in order.
     fn pass(
         &self,
         cache: &mut Cache,
@@ -373,12 +441,19 @@ impl Rules {
         certain: usize,
         class: WidthClass,
         text: &[TokenId],
+        reply: &Reply,
     ) -> Result<(Accepted, PassOutput), OracleError> {
         cache.pass(&cut.tree, class, |output| {
             let mut history = text.to_vec();
+            let mut reply = reply.may_force().then(|| reply.clone());
             let accepted = verify(&cut.tree, certain - 1, &output.logits, |row| {
-                let token = self.sampler.choose(row, &history, history.len());
+                let forced = reply.as_ref().and_then(Reply::forced);
+                let token =
+                    forced.unwrap_or_else(|| self.sampler.choose(row, &history, history.len()));
                 history.push(token);
+                if let Some(reply) = &mut reply {
+                    reply.push(token);
+                }
                 token
             });
             (accepted.path.clone(), (accepted, output))

@@ -1,11 +1,13 @@
 //! Answers over an oracle without a model, with drafters that are right, wrong, or fail.
 
 mod during_a_pass;
+mod thinking;
 
 use super::answer::{Answer, Rules};
 use super::decoder::{Decoder, StepError};
 use super::request::Params;
 use crate::ggml::llama::LlamaError;
+use crate::model::AnswerForm;
 use crate::oracle::{Oracle, ToyOracle, Trees, WidthClass, argmax};
 use crate::plan::{DecodeTimes, TreeSize};
 use crate::speculate::{
@@ -155,8 +157,9 @@ fn rules(sampling: Sampling, max_tokens: usize) -> Arc<Rules> {
         sampling,
         max_tokens,
         fixed_length: false,
+        think_budget: None,
     };
-    Arc::new(Rules::new(&params, &[]))
+    Arc::new(Rules::new(&params, &Arc::new(AnswerForm::of_ends(&[]))))
 }
 
 fn decoder(oracle: impl Oracle + 'static, speculator: Speculator) -> Decoder {
@@ -349,12 +352,14 @@ fn an_end_token_ends_an_answer_or_never_comes() {
         sampling: Sampling::default(),
         max_tokens: 30,
         fixed_length,
+        think_budget: None,
     };
-    let free = by_hand(&prompt, &Rules::new(&params(false), &[]));
+    let free = by_hand(&prompt, &rules(Sampling::default(), 30));
     let end = free[7];
+    let form = Arc::new(AnswerForm::of_ends(&[end]));
     let first = free.iter().position(|&token| token == end).unwrap();
     for fixed_length in [false, true] {
-        let rules = Arc::new(Rules::new(&params(fixed_length), &[end]));
+        let rules = Arc::new(Rules::new(&params(fixed_length), &form));
         let ended = answer(&prompt, speculator(8, Some(Draft::new(3))), &rules);
         let tokens = ended.answer.tokens();
         assert!(!tokens.contains(&end));
@@ -428,7 +433,7 @@ proptest! {
         size in prop_oneof![1usize..20, Just(63), Just(200)],
         wrong_every in 0usize..5,
         has_draft in any::<bool>(),
-        trees in prop_oneof![Just(Trees::Exact), Just(Trees::Rounded), Just(Trees::Chains)],
+        trees in prop_oneof![Just(Trees::Exact), Just(Trees::Rounded), Just(Trees::Chains), Just(Trees::RoundedChains)],
         ahead in any::<bool>(),
         warm in any::<bool>(),
         recycle in any::<bool>(),

@@ -143,7 +143,7 @@ impl Client {
         loop {
             match self.events.recv().map_err(|_| SessionEnded)? {
                 Event::Request(id, event) if id == wanted => match event {
-                    RequestEvent::Submitted { .. } => {}
+                    RequestEvent::Submitted { .. } | RequestEvent::Thought { .. } => {}
                     RequestEvent::Text(text) => pieces.push(text),
                     RequestEvent::Done(stats) => {
                         return Ok(Answer {

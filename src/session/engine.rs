@@ -35,13 +35,12 @@ use super::prompt::Prompt;
 use super::request::RequestError;
 use super::turn::{Asked, Submitted, Turn};
 use super::{Clients, EngineEnd};
-use crate::model::{ChatTemplate, Tokenizer};
+use crate::model::ChatTemplate;
 use crate::oracle::OracleError;
 use crate::scout::HeuristicScout;
 use crate::system;
 use crate::telemetry::{Hub, Phase};
 use crate::typing::Clock;
-use crate::units::TokenId;
 use crossbeam_channel::RecvTimeoutError;
 use std::collections::VecDeque;
 use std::mem::take;
@@ -81,10 +80,7 @@ pub(super) struct Engine {
     decoder: Decoder,
     /// What the decoder's speculator gets when there is time to load it.
     draft: Option<DeferredDraft>,
-    tokenizer: Tokenizer,
     template: Arc<ChatTemplate>,
-    /// Tokens that end an answer.
-    ends: Vec<TokenId>,
     scout: Option<HeuristicScout>,
     /// In a mixture.
     experts: Option<Experts>,
@@ -109,14 +105,12 @@ impl Engine {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let conversation = Prompt::new(Arc::clone(&loaded.template), &options.system);
-        let rules = Arc::new(Rules::new(&options.params(), &loaded.ends));
+        let rules = Arc::new(Rules::new(&options.params(), loaded.template.answers()));
         Self {
             state: State::Idle,
             decoder: Decoder::new(loaded.oracle, loaded.speculator, Arc::clone(&clock)),
             draft: loaded.draft,
-            tokenizer: loaded.tokenizer,
             template: loaded.template,
-            ends: loaded.ends,
             scout: loaded.scout,
             experts: loaded.experts,
             composition: Composition::new(conversation, rules),

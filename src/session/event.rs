@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  all clients     Ready, Notice*, and Fatal where it cannot go on
-//!  who asked       (Submitted -> Text*) -> Done | Failed    of each request, with its id
+//!  who asked       (Submitted -> Thought* -> Text*) -> Done | Failed    of each request, with its id
 //! ```
 //!
 //! Events come in order over a channel that never drops. A request ends with exactly one `Done`
@@ -36,6 +36,9 @@ pub enum Event {
 pub enum RequestEvent {
     /// Its answer begins. The prompt's text is what the session understood of the edits.
     Submitted { prompt: String },
+    /// Verified text of what the model thinks before it answers, whole characters, and the tokens
+    /// of all of it so far.
+    Thought { text: String, tokens: u64 },
     /// Verified text of the answer, whole characters.
     Text(String),
     /// The answer ended; its figures say why.

@@ -9,9 +9,10 @@
 use super::load_error::WithCauses;
 use crate::experts::profile_file::{self, ProfileError};
 use crate::experts::routing::PassKind;
-use crate::experts::{Intent, IntentLink, Mixture, ModelKey, Profile, RecordError, Recorder};
+use crate::experts::{
+    ExpertGuide, Intent, IntentLink, Mixture, ModelKey, Profile, RecordError, Recorder,
+};
 use crate::model::Gguf;
-use crate::oracle::ExpertGuide;
 use crate::scout::label_of_answer;
 use crate::system::cache::cache_dir;
 use crate::vocabulary::Label;

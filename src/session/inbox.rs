@@ -144,6 +144,7 @@ mod tests {
             sampling: Sampling::default(),
             max_tokens: 1,
             fixed_length: false,
+            think_budget: None,
         };
         let request = Request::prompt("", "Hi", params);
         say.send(Intent::Submit(id, Box::new(request))).unwrap();

@@ -14,14 +14,13 @@ use crate::scout::HeuristicScout;
 use crate::speculate::{self, Sizing, Speculator};
 use crate::system;
 use crate::telemetry::{Hub, Phase};
-use crate::units::{Bytes, TokenId};
+use crate::units::Bytes;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
 /// All that a session works with.
 pub(super) struct Loaded {
     pub oracle: Box<dyn Oracle>,
-    pub tokenizer: Tokenizer,
     pub template: Arc<ChatTemplate>,
     pub speculator: Speculator,
     /// Loads before the session is ready, or after the first token.
@@ -29,8 +28,6 @@ pub(super) struct Loaded {
     pub scout: Option<HeuristicScout>,
     /// In a mixture.
     pub experts: Option<Experts>,
-    /// Tokens that end an answer.
-    pub ends: Vec<TokenId>,
     /// What a user should know and stops nothing.
     pub notices: Vec<String>,
 }
@@ -96,12 +93,17 @@ pub(super) fn load(
         stored_template(index)?,
         options.chat_template.as_deref(),
         system::local_time(),
-    )?;
+    )?
+    .with_ends(&index.named_ends()?)
+    .with_thinking(options.think);
     notices.extend(template.notices(&options.system));
-    let ends: Vec<_> = (0..tokenizer.n_vocab())
-        .map(|i| TokenId(i32::try_from(i).unwrap_or(i32::MAX)))
-        .filter(|&t| tokenizer.is_end(t))
-        .collect();
+    let answers = template.answers();
+    if options.think_budget.is_some() && answers.has_thoughts() && !answers.can_cut_thoughts() {
+        notices.push(
+            "the vocabulary cannot write what closes a thought: --think-budget changes nothing"
+                .to_owned(),
+        );
+    }
     backlog.listen()?;
     let draft_device = placement.draft_device();
     let on = OnDevice {
@@ -138,14 +140,12 @@ pub(super) fn load(
         DraftChoice::None | DraftChoice::LeftOut(_) => None,
     };
     Ok(Loaded {
-        tokenizer,
         template: Arc::new(template),
         speculator,
         draft,
         oracle,
         scout: options.scout.then(HeuristicScout::new),
         experts,
-        ends,
         notices,
     })
 }

@@ -1,6 +1,7 @@
 //! What a session is started with: every default already resolved.
 
 use super::request::Params;
+use crate::model::Think;
 use crate::plan::{DraftRequest, PlanRequest, TreeSize, Vram};
 use crate::speculate::{DrafterOptions, Sampling, bytes_at_start};
 use crate::units::Bytes;
@@ -32,6 +33,10 @@ pub struct EngineOptions {
     pub max_tokens: usize,
     /// Answer exactly `max_tokens` tokens, end-of-text or not (benchmarks).
     pub fixed_length: bool,
+    /// Whether to think before answering, where the model can.
+    pub think: Think,
+    /// Most tokens of a thought, after which it is closed by force; `None`: as many as it takes.
+    pub think_budget: Option<usize>,
     pub system: String,
     /// The name of a chat template or a Jinja file; `None` takes the model's own.
     pub chat_template: Option<String>,
@@ -66,6 +71,7 @@ impl EngineOptions {
             sampling: self.sampling,
             max_tokens: self.max_tokens,
             fixed_length: self.fixed_length,
+            think_budget: self.think_budget,
         }
     }
 }

@@ -8,7 +8,7 @@
 //! A request brings its whole conversation, so that one session can answer any number of them. What
 //! its prompt has in common with the one computed before it costs no pass.
 
-use crate::model::{ChatTemplate, Conversation, TextError, Tokenizer, Turn};
+use crate::model::{ChatTemplate, Conversation, TextError};
 use crate::oracle::OracleError;
 use crate::speculate::Sampling;
 use std::fmt;
@@ -68,6 +68,8 @@ pub struct Params {
     pub max_tokens: usize,
     /// Answer exactly `max_tokens` tokens, end-of-text or not (benchmarks).
     pub fixed_length: bool,
+    /// Most tokens of a thought, after which it is closed by force; `None`: as many as it takes.
+    pub think_budget: Option<usize>,
 }
 
 /// Something to answer.
@@ -94,7 +96,6 @@ impl Request {
     pub(super) fn open(
         self,
         template: Arc<ChatTemplate>,
-        tokenizer: &Tokenizer,
     ) -> Result<(Conversation, String), RequestError> {
         let Dialogue {
             system,
@@ -103,8 +104,7 @@ impl Request {
         } = Dialogue::of(self.messages)?;
         let mut conversation = Conversation::new(template, &system);
         for (user, answer) in turns {
-            let answer = tokenizer.text(&answer).map_err(RequestError::from)?;
-            conversation.push(&Turn { user, answer });
+            conversation.push_text(&user, &answer)?;
         }
         Ok((conversation, prompt))
     }
@@ -232,6 +232,7 @@ mod tests {
             sampling: Sampling::default(),
             max_tokens: 1,
             fixed_length: false,
+            think_budget: None,
         };
         let with = Request::prompt("Be brief.", "Hi", params);
         assert_eq!(

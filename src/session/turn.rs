@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Submitted --begin--> Turn --step*--> ended --> stats, and what the conversation keeps
-//!                        |  '-- fresh_text: what the client has not heard yet
+//!                        |  '-- news: what the client has not heard yet
 //!                        '-- show: what the panes draw
 //! ```
 //!
@@ -12,10 +12,11 @@
 use super::answer::{Answer, Rules};
 use super::clients::ClientId;
 use super::decoder::{Decoder, StepError};
+use super::event::RequestEvent;
 use super::figures::{Figures, Times, rate};
 use super::request::{RequestError, RequestId};
-use crate::model::{Conversation, TextStream, Tokenizer};
-use crate::oracle::{Trees, WidthClass};
+use crate::model::Conversation;
+use crate::oracle::WidthClass;
 use crate::system;
 use crate::telemetry::{AnswerEnd, AnswerStats, HISTORY, Hub, PassView};
 use crate::units::{Micros, TokenId};
@@ -59,17 +60,24 @@ pub(super) struct Turn {
     pub origin: Origin,
     pub prompt: String,
     answer: Answer,
-    stream: TextStream,
-    /// Tokens that have gone into the stream, and the text that came out of it.
-    shown: usize,
-    text: String,
+    told: Told,
     submitted_us: Micros,
     label: Option<(Label, f32)>,
     figures: Figures,
     times: Option<Times>,
+    /// When the first word of the answer itself was shown.
+    first_answer_us: Option<Micros>,
     /// The last passes that verified guesses.
     recent: VecDeque<PassView>,
     failure: Option<RequestError>,
+}
+
+/// How much of an answer its client has heard.
+#[derive(Default)]
+struct Told {
+    tokens: usize,
+    thought_bytes: usize,
+    text_bytes: usize,
 }
 
 impl Turn {
@@ -83,13 +91,12 @@ impl Turn {
             origin: submitted.origin,
             prompt: submitted.prompt,
             answer,
-            stream: TextStream::default(),
-            shown: 0,
-            text: String::new(),
+            told: Told::default(),
             submitted_us: submitted.at_us,
             label: submitted.label,
             figures: submitted.figures,
             times: None,
+            first_answer_us: None,
             recent: VecDeque::new(),
             failure: None,
         }
@@ -136,31 +143,36 @@ impl Turn {
         Ok(())
     }
 
-    /// Whether tokens have been verified that nobody has heard of.
-    pub(super) fn has_news(&self) -> bool {
-        self.shown < self.answer.tokens().len()
-    }
-
-    /// Text that has been verified since the last call, at `now_us`. Tokens that end within a
-    /// character show nothing yet.
-    pub(super) fn fresh_text(&mut self, tokenizer: &Tokenizer, now_us: Micros) -> Option<String> {
-        let tokens = &self.answer.tokens()[self.shown..];
-        let bytes = tokens.iter().map(|&token| tokenizer.bytes(token));
-        let fresh: String = bytes.map(|bytes| self.stream.push(&bytes)).collect();
-        self.shown = self.answer.tokens().len();
-        if fresh.is_empty() {
+    /// What has been verified, and read as far as its meaning is clear, since the last call, at
+    /// `now_us`: thoughts, then text. `None`: no token more.
+    pub(super) fn news(&mut self, now_us: Micros) -> Option<Vec<RequestEvent>> {
+        let (reply, told) = (self.answer.reply(), &mut self.told);
+        let (tokens, ended) = (self.answer.tokens().len(), self.answer.end().is_some());
+        if told.tokens == tokens && !ended {
             return None;
         }
-        self.times = Some(Times::at(self.times, now_us, self.shown as u64));
-        self.text.push_str(&fresh);
-        Some(fresh)
-    }
-
-    /// The replacement for a character that the answer's end cut off.
-    pub(super) fn last_text(&mut self) -> Option<String> {
-        let last = self.stream.finish();
-        self.text.push_str(&last);
-        (!last.is_empty()).then_some(last)
+        told.tokens = tokens;
+        let thought = &reply.thought()[told.thought_bytes..];
+        let text = &reply.text()[told.text_bytes..];
+        told.thought_bytes += thought.len();
+        told.text_bytes += text.len();
+        let mut news = Vec::new();
+        if !thought.is_empty() {
+            news.push(RequestEvent::Thought {
+                text: thought.to_owned(),
+                tokens: reply.thinking_tokens() as u64,
+            });
+        }
+        if !text.is_empty() {
+            if !text.trim().is_empty() {
+                self.first_answer_us.get_or_insert(now_us);
+            }
+            news.push(RequestEvent::Text(text.to_owned()));
+        }
+        if !news.is_empty() {
+            self.times = Some(Times::at(self.times, now_us, tokens as u64));
+        }
+        Some(news)
     }
 
     /// A draft has loaded meanwhile, for `us`, which does not count as answering.
@@ -183,16 +195,24 @@ impl Turn {
             (a.drafted, a.accepted) = (answer.drafted, answer.accepted);
             a.tokens_per_s = rate(tokens, times);
             a.ttft_ms = times.map(|t| t.ttft_ms(self.submitted_us));
+            a.first_answer_ms = self.first_answer_ms();
+            a.thinking_tokens = answer.reply().thinking_tokens() as u64;
+            a.is_thinking = answer.reply().is_thinking() && answer.end().is_none();
         });
     }
 
+    fn first_answer_ms(&self) -> Option<f64> {
+        let first = self.first_answer_us?;
+        Some(first.saturating_sub(self.submitted_us) as f64 / 1e3)
+    }
+
     /// The answer's figures, when it has ended.
-    pub(super) fn stats(&mut self, decoder: &Decoder) -> AnswerStats {
+    pub(super) fn stats(&self, decoder: &Decoder) -> AnswerStats {
         let (cache, answer, times) = (&decoder.cache, &self.answer, self.times);
         // An answer that ended with its first token was computed by the prompt's last pass.
         let width = answer.width().unwrap_or(WidthClass::BATCH);
         let counted = self.figures.counted(cache.oracle());
-        let tokens = answer.tokens().len() as u64;
+        let (tokens, reply) = (answer.tokens().len() as u64, answer.reply());
         let experts = self.figures.experts(cache.oracle(), tokens);
         let ratio = |a: u64, b: u64| (b > 0).then(|| a as f64 / b as f64);
         AnswerStats {
@@ -222,10 +242,14 @@ impl Turn {
             threads_most: Some(cache.threads().most).filter(|&n| n > 0),
             scout_label: self.label.map(|(label, _)| label),
             scout_confidence: self.label.map(|(_, p)| p),
-            text: std::mem::take(&mut self.text),
+            first_answer_ms: self.first_answer_ms(),
+            thinking_tokens: reply.thinking_tokens() as u64,
+            think_cut: reply.cut_at().map(|tokens| tokens as u64),
+            text: reply.text().to_owned(),
+            thinking: Some(reply.thought().trim_end().to_owned()).filter(|t| !t.is_empty()),
             end: answer.end().unwrap_or(AnswerEnd::Stopped),
             width_class: (width.min, width.max),
-            rounded: cache.oracle().trees() == Trees::Rounded,
+            rounded: cache.oracle().trees().round(),
             prompt_tokens: self.figures.prompt_tokens as u64,
             prompt_tokens_ready: self.figures.ready_tokens as u64,
         }
@@ -233,7 +257,7 @@ impl Turn {
 
     /// The answer's text so far.
     pub(super) fn text(&self) -> &str {
-        &self.text
+        self.answer.reply().text()
     }
 
     /// The answer's tokens.

@@ -73,7 +73,7 @@ impl Sizing {
     pub fn of(mut self, trees: Trees) -> Self {
         self.trees = trees;
         self.passes = match trees {
-            Trees::Exact | Trees::Chains => PassTimes::default(),
+            Trees::Exact | Trees::Chains | Trees::RoundedChains => PassTimes::default(),
             Trees::Rounded => PassTimes::on_device(),
         };
         self
@@ -322,6 +322,7 @@ mod tests {
                 (Trees::Exact, WidthClass::PLAIN),
                 (Trees::Chains, WidthClass::NARROW),
                 (Trees::Rounded, WidthClass::DEVICE),
+                (Trees::RoundedChains, WidthClass::DEVICE),
             ] {
                 let mut alone = Sizing::new(size, 512).of(trees);
                 assert_eq!(alone.class(None, None), class);

@@ -161,6 +161,12 @@ pub struct AcceptView {
     pub accepted: u64,
     pub tokens_per_s: Option<f64>,
     pub ttft_ms: Option<f64>,
+    /// Until the first word of the answer itself, after what was thought.
+    pub first_answer_ms: Option<f64>,
+    /// Of the tokens, those of thoughts.
+    pub thinking_tokens: u64,
+    /// A thought is under way.
+    pub is_thinking: bool,
 }
 
 /// One pass of an answer.

@@ -6,14 +6,22 @@ use serde::Serialize;
 /// A field that cannot be known is null, never zero.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AnswerStats {
-    /// Enter to the first verified token shown.
+    /// Enter to the first verified token shown, be it of a thought or of the answer.
     pub ttft_ms: Option<f64>,
+    /// Enter to the first word of the answer itself, after what was thought; null where there is
+    /// none.
+    pub first_answer_ms: Option<f64>,
     /// The same prompt with KV and speculation empty and work starting at Enter; null in `run`.
     pub cold_ttft_ms: Option<f64>,
     /// `1 - ttft_ms / cold_ttft_ms`.
     pub hidden_fraction: Option<f64>,
-    /// Answer tokens.
+    /// Answer tokens, those of thoughts and markers included.
     pub tokens: u64,
+    /// Of those, tokens of thoughts.
+    pub thinking_tokens: u64,
+    /// Tokens of thoughts after which one was closed by force, as was asked for: the answer is the
+    /// oracle's under that rule. Null where none was.
+    pub think_cut: Option<u64>,
     /// Answer tokens after those shown first (what was decoded before Enter is shown at once)
     /// over the time since then; null where none came later.
     pub tokens_per_s: Option<f64>,
@@ -51,6 +59,8 @@ pub struct AnswerStats {
     pub scout_label: Option<Label>,
     pub scout_confidence: Option<f32>,
     pub text: String,
+    /// What was thought before; null where nothing was.
+    pub thinking: Option<String>,
     /// Why the answer ended.
     pub end: AnswerEnd,
     /// Fewest and most tokens in a pass: within it the text does not depend on the tree.
@@ -68,9 +78,11 @@ pub struct AnswerStats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerEnd {
-    /// The model ended it.
+    /// The model ended it with a token that is for it.
     #[default]
     EndOfText,
+    /// The model wrote what its template writes after an answer; it is no part of the text.
+    StopString,
     /// The limit of tokens was reached.
     Length,
     /// The user stopped it.

@@ -78,6 +78,7 @@ actions! {
     Zoom => "zoom", "zoom the focused pane";
     Freeze => "freeze", "freeze the telemetry";
     NextTheme => "next-theme", "next theme";
+    ToggleThinking => "toggle-thinking", "show or fold thoughts";
     ScrollUp => "scroll-up", "scroll up";
     ScrollDown => "scroll-down", "scroll down";
     ScrollPageUp => "scroll-page-up", "scroll up a page";

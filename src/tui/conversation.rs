@@ -5,8 +5,8 @@
 //! that a reader has scrolled to is a place in the text, so that it outlives both.
 
 use super::prompt::clean;
-use super::wrap::{TAB, wrap_line};
-use crate::telemetry::{AnswerEnd, AnswerStats};
+use super::rows::{Row, rows};
+use crate::telemetry::AnswerStats;
 
 /// How far an answer is.
 #[derive(Clone, Debug)]
@@ -23,6 +23,9 @@ pub enum TurnState {
 #[derive(Clone, Debug)]
 pub struct Turn {
     pub prompt: String,
+    /// What was thought before the answer, and its tokens.
+    pub thought: String,
+    pub thought_tokens: u64,
     pub answer: String,
     pub state: TurnState,
 }
@@ -37,31 +40,6 @@ pub enum Item {
     Fatal(String),
     /// The model has forgotten what is above.
     NewConversation,
-}
-
-/// What a row is part of; the pane gives each its style.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowKind {
-    User,
-    Text,
-    Heading,
-    Code,
-    Fence,
-    Waiting,
-    Figures,
-    Notice,
-    Error,
-    Divider,
-    Blank,
-}
-
-/// One row of the pane.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    pub kind: RowKind,
-    pub text: String,
-    /// Bytes of its entry before it, each line with its end: the same place at any width.
-    at: usize,
 }
 
 /// A place in the text: an entry, and bytes of it as [`Row::at`] counts them.
@@ -84,6 +62,8 @@ pub struct Conversation {
     entries: Vec<Entry>,
     /// What the first visible row holds; `None` follows the end.
     top: Option<Place>,
+    /// Whether thoughts are shown and not folded.
+    shows_thoughts: bool,
     /// The first visible row, of the last layout like the two below.
     top_row: usize,
     total_rows: usize,
@@ -134,6 +114,26 @@ impl Conversation {
         }
     }
 
+    /// Whether thoughts are shown; folded, a line says how long they are.
+    pub fn shows_thoughts(&self) -> bool {
+        self.shows_thoughts
+    }
+
+    /// Whether there are any.
+    pub fn has_thoughts(&self) -> bool {
+        self.turns().any(|turn| !turn.thought.is_empty())
+    }
+
+    /// Shows all thoughts, or folds them.
+    pub fn toggle_thoughts(&mut self) {
+        self.shows_thoughts = !self.shows_thoughts;
+        for entry in &mut self.entries {
+            if matches!(&entry.item, Item::Turn(turn) if !turn.thought.is_empty()) {
+                entry.width = 0;
+            }
+        }
+    }
+
     fn turns(&self) -> impl Iterator<Item = &Turn> {
         self.entries.iter().filter_map(|entry| match &entry.item {
             Item::Turn(turn) => Some(turn),
@@ -161,7 +161,7 @@ impl Conversation {
         self.total_rows = 0;
         for entry in &mut self.entries {
             if entry.width != width {
-                entry.rows = rows(&entry.item, width);
+                entry.rows = rows(&entry.item, width, self.shows_thoughts);
                 entry.width = width;
             }
             self.total_rows += entry.rows.len();
@@ -241,134 +241,16 @@ impl Conversation {
     }
 }
 
-fn rows(item: &Item, width: usize) -> Vec<Row> {
-    let mut rows = Rows::default();
-    match item {
-        Item::Turn(turn) => {
-            // The user's rows carry a mark of two columns.
-            rows.wrapped(&turn.prompt, width.saturating_sub(2), |_| RowKind::User);
-            rows.line(RowKind::Blank, "");
-            answer(&mut rows, turn, width);
-        }
-        Item::Notice(text) => rows.wrapped(text, width, |_| RowKind::Notice),
-        Item::Fatal(text) => rows.wrapped(text, width, |_| RowKind::Error),
-        Item::NewConversation => rows.line(RowKind::Divider, "new conversation"),
-    }
-    rows.line(RowKind::Blank, "");
-    rows.rows
-}
-
-fn answer(rows: &mut Rows, turn: &Turn, width: usize) {
-    let mut in_code = false;
-    // A trailing line end would show as an empty row before the figures.
-    let text = match turn.state {
-        TurnState::Streaming | TurnState::Waiting => turn.answer.as_str(),
-        _ => turn.answer.trim_end(),
-    };
-    if !text.is_empty() {
-        rows.wrapped(text, width, |line| {
-            if line.trim_start().starts_with("```") {
-                in_code = !in_code;
-                return RowKind::Fence;
-            }
-            match in_code {
-                true => RowKind::Code,
-                false if is_heading(line) => RowKind::Heading,
-                false => RowKind::Text,
-            }
-        });
-    }
-    match &turn.state {
-        TurnState::Waiting => rows.line(RowKind::Waiting, ""),
-        TurnState::Streaming => {}
-        TurnState::Done(stats) => {
-            rows.line(RowKind::Blank, "");
-            for line in figures(stats, width) {
-                rows.line(RowKind::Figures, &line);
-            }
-        }
-        TurnState::Failed(error) => rows.wrapped(error, width, |_| RowKind::Error),
-    }
-}
-
-/// The rows of an entry as they are made.
-#[derive(Default)]
-struct Rows {
-    rows: Vec<Row>,
-    /// Bytes of the lines so far.
-    at: usize,
-}
-
-impl Rows {
-    /// A line that is a row as it is.
-    fn line(&mut self, kind: RowKind, text: &str) {
-        self.rows.push(Row {
-            kind,
-            text: text.to_owned(),
-            at: self.at,
-        });
-        self.at += text.len() + 1;
-    }
-
-    fn wrapped(&mut self, text: &str, width: usize, mut kind: impl FnMut(&str) -> RowKind) {
-        for line in text.split('\n') {
-            let line = line.trim_end_matches('\r').replace('\t', TAB);
-            let kind = kind(&line);
-            let at = self.at;
-            self.rows
-                .extend(wrap_line(&line, width).into_iter().map(|r| Row {
-                    kind,
-                    at: at + r.start,
-                    text: line[r].to_owned(),
-                }));
-            self.at += line.len() + 1;
-        }
-    }
-}
-
-/// A Markdown heading: one to six signs, then a space.
-fn is_heading(line: &str) -> bool {
-    let rest = line.trim_start_matches('#');
-    (1..=6).contains(&(line.len() - rest.len())) && rest.starts_with(' ')
-}
-
-/// What was measured of a finished answer, the most telling first, in as few lines as hold it
-/// without breaking a figure.
-fn figures(stats: &AnswerStats, width: usize) -> Vec<String> {
-    let mut parts = vec![match stats.tokens {
-        1 => "1 token".to_owned(),
-        n => format!("{n} tokens"),
-    }];
-    parts.extend(stats.tokens_per_s.map(|r| format!("{r:.1} tokens/s")));
-    let first = stats.ttft_ms.map(super::text::ms);
-    parts.extend(first.map(|t| format!("first after {t}")));
-    parts.extend(stats.accepted_per_pass.map(|a| format!("{a:.1} a pass")));
-    let end = match stats.end {
-        AnswerEnd::EndOfText => None,
-        AnswerEnd::Length => Some("token limit"),
-        AnswerEnd::Stopped => Some("stopped"),
-        AnswerEnd::ContextFull => Some("context full"),
-    };
-    parts.extend(end.map(str::to_owned));
-
-    let mut lines: Vec<String> = Vec::new();
-    for part in parts {
-        match lines.last_mut() {
-            // Figures are ASCII: bytes are columns.
-            Some(line) if line.len() + part.len() + 2 <= width => *line += &format!(", {part}"),
-            _ => lines.push(part),
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::rows::RowKind;
     use super::*;
 
     fn turn(answer: &str) -> Item {
         Item::Turn(Turn {
             prompt: "ask".into(),
+            thought: String::new(),
+            thought_tokens: 0,
             answer: answer.into(),
             state: TurnState::Streaming,
         })
@@ -428,26 +310,34 @@ mod tests {
     }
 
     #[test]
-    fn the_figures_of_an_answer_are_short_and_whole() {
-        let stats = AnswerStats {
-            tokens: 16,
-            tokens_per_s: Some(10.2),
-            ttft_ms: Some(441.0),
-            accepted_per_pass: Some(4.0),
-            passes: 4,
-            end: AnswerEnd::Length,
-            ..AnswerStats::default()
+    fn thoughts_are_folded_until_they_are_asked_for() {
+        let mut talk = Conversation::default();
+        talk.push(turn(""));
+        let seen = |talk: &mut Conversation| -> Vec<(RowKind, String)> {
+            talk.layout(30, 99);
+            let rows = talk.visible().skip(2);
+            rows.map(|row| (row.kind, row.text.clone())).collect()
         };
-        assert_eq!(
-            figures(&stats, 45),
-            [
-                "16 tokens, 10.2 tokens/s, first after 441 ms",
-                "4.0 a pass, token limit"
-            ]
-        );
-        assert_eq!(figures(&stats, 99).len(), 1);
-        let nothing = AnswerStats::default();
-        assert_eq!(figures(&nothing, 45), ["0 tokens"]);
+        let row = |kind, text: &str| (kind, text.to_owned());
+        assert!(!talk.has_thoughts());
+        let last = talk.last_turn().unwrap();
+        last.thought = "First this.\nThen that.\n".into();
+        last.thought_tokens = 7;
+        let blank = row(RowKind::Blank, "");
+        let header = row(RowKind::Thinking, "thinking, 7 tokens");
+        assert_eq!(seen(&mut talk), [header, blank.clone()]);
+        talk.last_turn().unwrap().answer = "So.".into();
+        let header = row(RowKind::Thought, "thought, 7 tokens");
+        let said = row(RowKind::Text, "So.");
+        let folded = [header.clone(), blank.clone(), said.clone(), blank.clone()];
+        assert_eq!(seen(&mut talk), folded);
+        talk.toggle_thoughts();
+        let thoughts = ["First this.", "Then that."].map(|text| row(RowKind::ThoughtText, text));
+        let shown = [&[header][..], &thoughts, &[blank.clone(), said, blank]].concat();
+        assert_eq!(seen(&mut talk), shown);
+        assert!(talk.has_thoughts() && !talk.text().contains("First"));
+        talk.toggle_thoughts();
+        assert_eq!(seen(&mut talk), folded);
     }
 
     #[test]

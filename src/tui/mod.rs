@@ -29,6 +29,7 @@ mod panes;
 mod prompt;
 mod recording;
 mod replay;
+mod rows;
 pub mod shot;
 mod signals;
 mod term;
@@ -47,7 +48,7 @@ pub use prompt::{clean, clean_line};
 pub use recording::Recording;
 pub use replay::Player;
 pub use term::give_back as give_terminal_back;
-pub use text::{count, fit};
+pub use text::{count, fit, think_cut};
 pub use theme::{ColorDepth, ThemeError, ThemeLoader};
 pub use wrap::wrap_line;
 

@@ -1,7 +1,7 @@
 //! Figures in words: every one with its unit, short enough for a pane.
 
 use super::wrap::graphemes;
-use crate::telemetry::ShardView;
+use crate::telemetry::{AnswerStats, ShardView};
 
 /// A time given in milliseconds.
 pub fn ms(ms: f64) -> String {
@@ -31,6 +31,21 @@ pub fn count(n: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+pub fn tokens(n: u64) -> String {
+    match n {
+        1 => "1 token".to_owned(),
+        n => format!("{n} tokens"),
+    }
+}
+
+/// What is said of an answer whose thought was closed by force.
+pub fn think_cut(stats: &AnswerStats) -> Option<String> {
+    let after = tokens(stats.think_cut?);
+    Some(format!(
+        "thinking cut at {after}: the oracle's answer under that rule"
+    ))
 }
 
 pub fn percent(share: f64) -> String {

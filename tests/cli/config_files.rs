@@ -82,5 +82,5 @@ fn every_setting_of_a_file_takes_effect() {
     Keymap::with_config(&file).unwrap();
     let fault = file.fault(table.span(), "no such table");
     let text = fault.to_string();
-    assert!(text.contains(":31:7: keys.global: no such table"), "{text}");
+    assert!(text.contains(":33:7: keys.global: no such table"), "{text}");
 }

@@ -151,6 +151,11 @@ impl Vocabularies {
                 let Some(text) = references[about]["text"].as_str() else {
                     continue;
                 };
+                // After a prompt that opens a thought, what does not close it is all thought.
+                let opens = text.trim_end().ends_with("<think>");
+                if opens && said.turns.iter().any(|turn| !turn.1.contains("</think>")) {
+                    continue;
+                }
                 let mut right = self.cut(text);
                 let begin = self.whole.tokenize("<s>", true).expect("tokens");
                 if let ([begin], true) = (begin.as_slice(), !text.starts_with("<s>")) {

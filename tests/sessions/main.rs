@@ -9,8 +9,13 @@
 
 #[path = "../support/common.rs"]
 mod common;
+#[path = "../support/gguf_builder.rs"]
+mod gguf_builder;
+#[path = "../support/scripted_model.rs"]
+mod scripted_model;
 
 mod bench_suite;
 mod faults;
 mod intents;
 mod requests;
+mod thinking;

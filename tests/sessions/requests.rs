@@ -33,6 +33,7 @@ fn params(temperature: f32, seed: u64, max_tokens: usize) -> Params {
         },
         max_tokens,
         fixed_length: false,
+        think_budget: None,
     }
 }
 
@@ -99,6 +100,7 @@ impl FrontEnd {
                     let text = self.texts.get_mut(&id).expect("its own");
                     match event {
                         RequestEvent::Submitted { prompt } => assert_eq!(prompt, PROMPT),
+                        RequestEvent::Thought { .. } => panic!("it does not think"),
                         RequestEvent::Text(piece) => text.push_str(&piece),
                         RequestEvent::Done(stats) => {
                             assert_eq!(*text, stats.text);

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use nmos::ggml::llama::{self, Load};
-use nmos::model::{Gguf, ModelLayout};
+use nmos::model::{Gguf, ModelLayout, Think};
 use nmos::oracle::{
     DeviceOptions, LayerOracle, LayerOracleOptions, LlamaOracle, Oracle, TokenTree, WidthClass,
 };
@@ -145,6 +145,8 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         fixed_length: false,
         draft_waits: false,
         chat_template: None,
+        think: Think::Auto,
+        think_budget: None,
         system: "You are a helpful assistant.".to_owned(),
         anticipate: false,
         exact: false,
@@ -229,7 +231,11 @@ impl Session {
                 Event::Request(_, RequestEvent::Failed(why)) => return Err(why.to_string()),
                 Event::Fatal(why) => panic!("{why}"),
                 Event::Notice(why) => panic!("{why}"),
-                Event::Ready | Event::Request(_, RequestEvent::Submitted { .. }) => {}
+                Event::Ready
+                | Event::Request(
+                    _,
+                    RequestEvent::Submitted { .. } | RequestEvent::Thought { .. },
+                ) => {}
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Mixtures of experts with random weights, of architectures that llama.cpp's graph computes.
 
 use crate::gguf_builder::Builder;
-use crate::tiny_model::{Tiny, floats};
+use crate::tiny_model::{Random, Tiny, floats};
 use nmos::ggml::{GgmlType, quantize_rows, row_bytes};
 
 /// What the file is to be like.
@@ -17,8 +17,9 @@ pub struct TinyMixture {
     /// Of the experts' way in, and of their way back.
     pub up_ty: GgmlType,
     pub down_ty: GgmlType,
-    /// Of all other matrices but the router, which is F32.
+    /// Of all other matrices but the router.
     pub ty: GgmlType,
+    pub router_ty: GgmlType,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,7 @@ impl TinyMixture {
             up_ty: GgmlType::Q4_K,
             down_ty: GgmlType::Q5_1,
             ty: GgmlType::Q4_K,
+            router_ty: GgmlType::F32,
         }
     }
 
@@ -95,7 +97,7 @@ impl TinyMixture {
                 }
                 Arch::GptOss => b.u32(&format!("{arch}.attention.sliding_window"), 32),
             };
-            let mut random = Random(0x51_7CC1_B727_220A);
+            let mut random = Random::default();
             (0..self.layers).fold(b, |b, layer| self.layer(b, layer, &mut random))
         })
     }
@@ -110,7 +112,7 @@ impl TinyMixture {
         parts.matrix("attn_k", self.ty, [width, kv]);
         parts.matrix("attn_v", self.ty, [width, kv]);
         parts.matrix("attn_output", self.ty, [width, width]);
-        parts.matrix("ffn_gate_inp", GgmlType::F32, [width, experts]);
+        parts.matrix("ffn_gate_inp", self.router_ty, [width, experts]);
         parts.stack("ffn_gate_exps", self.up_ty, [width, ff, experts]);
         parts.stack("ffn_up_exps", self.up_ty, [width, ff, experts]);
         parts.stack("ffn_down_exps", self.down_ty, [ff, width, experts]);
@@ -185,17 +187,5 @@ impl Parts<'_> {
     fn norm(&mut self, name: &str, n: usize) {
         let bytes = floats((0..n).map(|_| self.random.next() + 1.5));
         self.add(&format!("{name}.weight"), GgmlType::F32, &[n], bytes);
-    }
-}
-
-/// Random numbers that are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 }

@@ -69,10 +69,16 @@ impl Default for Tiny {
 }
 
 /// Random numbers that are the same in every run.
-struct Random(u64);
+pub struct Random(u64);
+
+impl Default for Random {
+    fn default() -> Self {
+        Self(0x9E37_79B9_7F4A_7C15)
+    }
+}
 
 impl Random {
-    fn next(&mut self) -> f32 {
+    pub fn next(&mut self) -> f32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -133,7 +139,7 @@ impl Tiny {
         b.f32(&eps, 1e-5)
     }
 
-    fn vocabulary(b: Builder) -> Builder {
+    pub fn vocabulary(b: Builder) -> Builder {
         let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).into();
         let mut types = vec![2, 3, 3];
         tokens.extend((0..256).map(|byte| format!("<0x{byte:02X}>")));
@@ -210,7 +216,7 @@ impl Tiny {
     }
 
     fn tensors(&self, mut b: Builder) -> Builder {
-        let mut random = Random(0x9E37_79B9_7F4A_7C15);
+        let mut random = Random::default();
         let mut matrix = |b: Builder, name: &str, from: usize, to: usize, scale: f32| {
             let scale = scale / (from as f32).sqrt();
             let mut values: Vec<_> = (0..from * to).map(|_| random.next() * scale).collect();

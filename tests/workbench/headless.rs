@@ -213,6 +213,7 @@ pub fn streamed() -> Snapshot {
             accepted: 83,
             tokens_per_s: Some(17.4),
             ttft_ms: Some(312.0),
+            ..AcceptView::default()
         },
         cadence: CadenceView {
             gaps_ms: (0..40)

@@ -12,9 +12,13 @@
 
 #[path = "../support/common.rs"]
 mod common;
+#[path = "../support/gguf_builder.rs"]
+mod gguf_builder;
 mod headless;
 #[path = "../support/pty.rs"]
 mod pty;
+#[path = "../support/scripted_model.rs"]
+mod scripted_model;
 
 mod in_terminal;
 mod keys;
@@ -22,6 +26,7 @@ mod scout_held_out;
 mod scout_look;
 mod screens;
 mod shot;
+mod thinking;
 mod typing_composer;
 mod typing_replay;
 mod typing_trace;

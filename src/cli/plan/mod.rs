@@ -24,7 +24,7 @@ use crate::units::Bytes;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -268,8 +268,9 @@ fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
 fn experts(oracle: &OracleFile, placement: &Placement) -> Option<Experts> {
     let (mixture, plan) = (oracle.mixture()?, placement.form.experts()?);
     let of_groups = mixture.groups.iter().map(ExpertGroup::experts);
+    let layers: BTreeSet<u32> = mixture.groups.iter().map(|group| group.layer).collect();
     Some(Experts {
-        layers: mixture.groups.len(),
+        layers: layers.len(),
         experts_a_layer: of_groups.max().unwrap_or(0),
         experts_a_token: mixture.used,
         bytes: plan.all,

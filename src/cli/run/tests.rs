@@ -70,6 +70,7 @@ fn question() -> Request {
         },
         max_tokens: 7,
         fixed_length: false,
+        think_budget: None,
     };
     Request {
         messages: vec![
@@ -87,6 +88,15 @@ struct Ran {
 }
 
 fn run(engine: EngineHandle, json: bool, interrupts: &Receiver<()>) -> Ran {
+    run_with(engine, json, false, interrupts)
+}
+
+fn run_with(
+    engine: EngineHandle,
+    json: bool,
+    show_thinking: bool,
+    interrupts: &Receiver<()>,
+) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let result = answer(
         &engine.connect(),
@@ -96,8 +106,10 @@ fn run(engine: EngineHandle, json: bool, interrupts: &Receiver<()>) -> Ran {
             out: &mut out,
             err: &mut err,
             json,
+            show_thinking,
             terminal: false,
             progress: Progress::hidden(),
+            at: Place::Start,
         },
     );
     engine.shutdown();
@@ -134,6 +146,75 @@ fn text_streams_out_and_notes_go_to_stderr() {
     ran.result.unwrap();
     assert_eq!(ran.out, "A é bus.\n");
     assert_eq!(ran.err, "note: the draft gave up\n");
+}
+
+fn thoughtful(mut script: Script) {
+    let thought = |text: &str, tokens| RequestEvent::Thought {
+        text: text.into(),
+        tokens,
+    };
+    script.all(Event::Ready);
+    script.take_prompt();
+    script.say(thought("It has ", 2));
+    script.say(thought("wheels.", 4));
+    script.say(RequestEvent::Text("A bus.".into()));
+    let RequestEvent::Done(stats) = done("A bus.", AnswerEnd::EndOfText) else {
+        unreachable!()
+    };
+    script.say(RequestEvent::Done(Box::new(AnswerStats {
+        thinking: Some("It has wheels.".into()),
+        thinking_tokens: 4,
+        think_cut: Some(4),
+        first_answer_ms: Some(20.0),
+        ..*stats
+    })));
+}
+
+#[test]
+fn thoughts_are_left_out_unless_asked_for() {
+    let ran = run(engine(thoughtful), false, &crossbeam_channel::never());
+    ran.result.unwrap();
+    assert_eq!(ran.out, "A bus.\n");
+    let cut = "note: thinking cut at 4 tokens: the oracle's answer under that rule\n";
+    assert_eq!(ran.err, cut);
+    let never = crossbeam_channel::never();
+    let ran = run_with(engine(thoughtful), false, true, &never);
+    ran.result.unwrap();
+    assert_eq!(ran.out, "<think>\nIt has wheels.\n</think>\n\nA bus.\n");
+    let ran = run_with(engine(thoughtful), true, true, &never);
+    let object: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(object["text"], "A bus.");
+    assert_eq!(object["thinking"], "It has wheels.");
+    assert_eq!(object["thinking_tokens"], 4);
+    assert_eq!(object["think_cut"], 4);
+    assert_eq!(object["first_answer_ms"], 20.0);
+    assert_eq!(ran.err, "");
+}
+
+#[test]
+fn a_thought_without_an_answer_is_closed() {
+    let engine = engine(|mut script| {
+        script.all(Event::Ready);
+        script.take_prompt();
+        script.say(RequestEvent::Thought {
+            text: "Hm\n".into(),
+            tokens: 2,
+        });
+        script.say(RequestEvent::Done(Box::new(AnswerStats {
+            tokens: 2,
+            thinking_tokens: 2,
+            end: AnswerEnd::Length,
+            ..AnswerStats::default()
+        })));
+    });
+    let ran = run_with(engine, false, true, &crossbeam_channel::never());
+    ran.result.unwrap();
+    assert_eq!(ran.out, "<think>\nHm\n</think>\n");
+    assert!(
+        ran.err.contains("all of the 2 tokens were thought"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -256,8 +337,10 @@ fn a_reader_that_goes_away_is_told_from_other_failures() {
             out: &mut Closed,
             err: &mut Vec::new(),
             json,
+            show_thinking: false,
             terminal: false,
             progress: Progress::hidden(),
+            at: Place::Start,
         };
         let never = crossbeam_channel::never();
         let error = answer(&engine.connect(), question(), &never, &mut output).unwrap_err();

@@ -21,10 +21,7 @@ impl BuiltIn {
     /// `None` for a name or a template that llama.cpp does not know.
     pub(super) fn new(name_or_template: &str) -> Option<Self> {
         let form = Self(name_or_template.to_owned());
-        let hello = Message {
-            role: "user",
-            content: "hello",
-        };
+        let hello = Message::new("user", "hello");
         form.render(&[hello], true)?;
         Some(form)
     }

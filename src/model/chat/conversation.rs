@@ -5,6 +5,10 @@
 
 use super::marks::{AnswerToken, MarkedAnswer, mark};
 use super::pieces::{Answer, Assembler, Memo};
+use super::reply::Reply;
+use super::switch::{Switched, with_block};
+use super::symbols::tokens_of;
+use super::thinking::Past;
 use super::{ChatTemplate, Form, Manners, Message, Turn};
 use crate::model::TextError;
 use crate::units::TokenId;
@@ -26,6 +30,8 @@ pub struct Conversation {
 struct Said {
     user: String,
     answer: Answer,
+    /// Where the template takes it apart from the answer: the field's name, and the text.
+    thought: Option<(&'static str, String)>,
 }
 
 impl Conversation {
@@ -50,7 +56,10 @@ impl Conversation {
         let user = mark(&self.template.names, text);
         let template = &self.template;
         let failed = match self.render(&template.form, &template.manners, &user) {
-            Ok(rendered) => return self.assemble(&rendered, None),
+            Ok(rendered) => {
+                let rendered = self.without_thinking(rendered);
+                return self.assemble(&rendered, None);
+            }
             Err(why) => why,
         };
         let (form, manners) = match self.instead.take() {
@@ -77,11 +86,55 @@ impl Conversation {
         self.notice.take()
     }
 
-    /// Adds a finished turn.
+    /// Adds a finished turn. What is done with its thought is the template's to say.
     pub fn push(&mut self, turn: &Turn) {
+        let thinking = &self.template.thinking;
+        let markers = match thinking.markers {
+            Some(markers) if !turn.answer.is_empty() => markers,
+            _ => return self.add(&turn.user, &turn.answer, None),
+        };
+        let past = thinking.past;
+        // Its prompt, by which an answer that begins within a thought is told from others.
+        let prompt = self.tokens(&turn.user).unwrap_or_default();
+        let mut reply = Reply::after(self.template.answers(), &prompt, None);
+        let opened = reply.is_thinking();
+        turn.answer.iter().for_each(|&token| reply.push(token));
+        reply.finish();
+        match past {
+            Past::AsSaid => {
+                // The template looks for whole thoughts, whoever wrote their ends.
+                let mut answer = Vec::new();
+                if opened {
+                    answer.extend(self.tokens_of(&format!("{}\n", markers.open())));
+                }
+                answer.extend(&turn.answer);
+                if reply.is_thinking() {
+                    answer.extend(self.tokens_of(markers.written_closing()));
+                }
+                self.add(&turn.user, &answer, None);
+            }
+            Past::Field(field) => {
+                let thought = mark(&self.template.names, reply.thought().trim_end());
+                let answer = reply.text_tokens(&turn.answer);
+                self.add(&turn.user, &answer, Some((field, thought)));
+            }
+            Past::TextOnly => self.add(&turn.user, &reply.text_tokens(&turn.answer), None),
+        }
+    }
+
+    /// Adds a turn whose answer was not decoded here. It is text without a thought.
+    ///
+    /// # Errors
+    /// A character that the vocabulary has no token for.
+    pub fn push_text(&mut self, user: &str, answer: &str) -> Result<(), TextError> {
+        let answer = self.template.tokenizer.text(answer)?;
+        self.add(user, &answer, None);
+        Ok(())
+    }
+
+    fn add(&mut self, user: &str, answer: &[TokenId], thought: Option<(&'static str, String)>) {
         let (names, tokenizer) = (&self.template.names, &self.template.tokenizer);
-        let tokens: Vec<_> = turn
-            .answer
+        let tokens: Vec<_> = answer
             .iter()
             .map(|&token| AnswerToken {
                 control: names.has_id(token),
@@ -89,12 +142,29 @@ impl Conversation {
             })
             .collect();
         self.turns.push(Said {
-            user: mark(names, &turn.user),
+            user: mark(names, user),
             answer: Answer {
                 marked: MarkedAnswer::new(names, self.turns.len(), &tokens),
-                tokens: turn.answer.clone(),
+                tokens: answer.to_vec(),
             },
+            thought: thought.filter(|(_, text)| !text.is_empty()),
         });
+    }
+
+    /// Tokens of a marker.
+    fn tokens_of(&self, marker: &str) -> Vec<TokenId> {
+        tokens_of(&self.template.tokenizer, &self.template.names, marker)
+    }
+
+    /// A prompt whose answer is to have no thought, where the template does not see to it.
+    fn without_thinking(&self, prompt: String) -> String {
+        let thinking = &self.template.thinking;
+        match (&thinking.switched, thinking.markers) {
+            (Switched::EmptyBlock(block), Some(markers)) => {
+                with_block(&prompt, markers.open(), block)
+            }
+            _ => prompt,
+        }
     }
 
     /// Forgets all turns.
@@ -118,7 +188,7 @@ impl Conversation {
             Some(system) if !manners.system => format!("{system}\n\n{first}"),
             _ => first.to_owned(),
         };
-        let message = |role, content| Message { role, content };
+        let message = |role, content| Message::new(role, content);
         let mut messages = Vec::with_capacity(self.turns.len() * 2 + 2);
         if let Some(system) = system.filter(|_| manners.system) {
             messages.push(message("system", system));
@@ -126,7 +196,11 @@ impl Conversation {
         for (i, turn) in self.turns.iter().enumerate() {
             let user = if i == 0 { &first } else { &turn.user };
             messages.push(message("user", user));
-            messages.push(message("assistant", &turn.answer.marked.text));
+            let answer = message("assistant", &turn.answer.marked.text);
+            messages.push(match &turn.thought {
+                Some((field, thought)) => answer.thinking(field, thought),
+                None => answer,
+            });
         }
         messages.push(message(
             "user",

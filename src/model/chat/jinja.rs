@@ -29,6 +29,7 @@ use minijinja::{
     Environment, Error, ErrorKind, FormatStyle, State, UndefinedBehavior, Value, context,
     escape_formatter,
 };
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -53,6 +54,8 @@ pub(super) struct Jinja {
     environment: Environment<'static>,
     bos: String,
     eos: String,
+    /// Variables that only some templates look at.
+    variables: BTreeMap<&'static str, Value>,
 }
 
 /// What it is rendered with.
@@ -60,6 +63,37 @@ pub(super) struct Jinja {
 pub(super) struct Message<'a> {
     pub role: &'static str,
     pub content: &'a str,
+    /// What was thought before it, and the name under which the template takes it.
+    thought: Option<(&'static str, &'a str)>,
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn new(role: &'static str, content: &'a str) -> Self {
+        Self {
+            role,
+            content,
+            thought: None,
+        }
+    }
+
+    /// The same with a thought in a field of this name.
+    #[must_use]
+    pub(super) fn thinking(self, field: &'static str, thought: &'a str) -> Self {
+        Self {
+            thought: Some((field, thought)),
+            ..self
+        }
+    }
+
+    fn value(&self) -> Value {
+        let thought = self.thought.map(|(field, text)| (field, Value::from(text)));
+        let thought = BTreeMap::from_iter(thought);
+        context! { role => self.role, content => self.content, ..Value::from(thought) }
+    }
+
+    fn bytes(&self) -> usize {
+        self.content.len() + self.thought.map_or(0, |(_, text)| text.len())
+    }
 }
 
 /// Why a template cannot be used, in words.
@@ -131,6 +165,7 @@ impl Jinja {
             environment,
             bos,
             eos,
+            variables: BTreeMap::new(),
         })
     }
 
@@ -140,17 +175,28 @@ impl Jinja {
         template.is_ok_and(|template| template.undeclared_variables(false).contains(variable))
     }
 
+    /// Sets a variable; `None` takes it away.
+    pub(super) fn set(&mut self, name: &'static str, value: Option<Value>) {
+        match value {
+            Some(value) => self.variables.insert(name, value),
+            None => self.variables.remove(name),
+        };
+    }
+
+    /// Its text.
+    pub(super) fn source(&self) -> String {
+        let template = self.environment.get_template(NAME);
+        template.map_or_else(|_| String::new(), |template| template.source().to_owned())
+    }
+
     /// Renders a conversation; `ask` adds what comes before an answer.
     pub(super) fn render(
         &self,
         messages: &[Message<'_>],
         ask: bool,
     ) -> Result<String, TemplateError> {
-        let contents: usize = messages.iter().map(|m| m.content.len()).sum();
-        let values: Vec<Value> = messages
-            .iter()
-            .map(|m| context! { role => m.role, content => m.content })
-            .collect();
+        let contents: usize = messages.iter().map(Message::bytes).sum();
+        let values: Vec<Value> = messages.iter().map(Message::value).collect();
         // What is absent is passed as `none`, as Hugging Face's tokenizers do.
         let context = context! {
             messages => values,
@@ -159,6 +205,7 @@ impl Jinja {
             eos_token => self.eos,
             tools => Value::from(()),
             documents => Value::from(()),
+            ..Value::from(self.variables.clone())
         };
         // Steps are counted by the environment, of which every rendering gets a view of its own.
         let mut environment = self.environment.clone();
@@ -273,9 +320,9 @@ mod tests {
     }
 
     fn render(source: &str, user: &str) -> Result<String, TemplateError> {
-        let content = &mark(&names(), user);
-        let role = "user";
-        compile(source)?.render(&[Message { role, content }], true)
+        let content = mark(&names(), user);
+        let messages = [Message::new("user", &content)];
+        compile(source)?.render(&messages, true)
     }
 
     #[test]

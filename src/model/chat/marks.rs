@@ -98,6 +98,12 @@ impl ControlNames {
         self.known.contains(&token)
     }
 
+    /// A control token's name.
+    pub(super) fn name_of(&self, token: TokenId) -> Option<&str> {
+        let at = self.ids.iter().position(|&id| id == token)?;
+        Some(&self.names[at])
+    }
+
     /// Whether there is a control token of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.names.iter().any(|n| n == name)

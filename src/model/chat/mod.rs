@@ -13,28 +13,52 @@
 //! Which form is used is settled when the model is opened, by rendering a short conversation with
 //! it: one that fails, or that leaves out what was typed, is not used. What goes wrong with a
 //! later conversation is said once, and the form that would have been used instead serves it.
+//!
+//! The way back is here as well: `reply` reads an answer's tokens, by what `ends` and `thinking`
+//! find out of the form.
 
+mod answer_form;
 mod builtin;
+mod chooser;
 mod conversation;
+mod ends;
 mod jinja;
 mod marks;
 mod pieces;
+mod reply;
+#[cfg(test)]
+mod reply_tests;
 mod seals;
 mod stored;
+mod switch;
+mod symbols;
+mod thinking;
 
+pub use answer_form::AnswerForm;
 pub use conversation::Conversation;
 pub use jinja::TemplateError;
+pub(crate) use reply::Reply;
 pub use stored::stored_template;
+pub use switch::Think;
+#[cfg(test)]
+pub(crate) use symbols::Pieces;
 
 use super::tokenizer::Tokenizer;
 use crate::units::TokenId;
+use answer_form::Thoughts;
 use builtin::BuiltIn;
+use chooser::Chooser;
 use chrono::NaiveDateTime;
+use ends::Ends;
 use jinja::{Jinja, Message};
 use marks::ControlNames;
+use minijinja::Value;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use switch::{Switched, switch};
+use symbols::text_of;
+use thinking::{Markers, Past};
 
 /// Asks for no template: what is typed is continued.
 pub const NO_TEMPLATE: &str = "none";
@@ -117,6 +141,23 @@ enum Form {
     Plain,
 }
 
+/// Texts of conversations that are tried. None is a part of another.
+struct Probes {
+    system: &'static str,
+    user: &'static str,
+    thought: &'static str,
+    answer: &'static str,
+    later_user: &'static str,
+}
+
+const PROBES: Probes = Probes {
+    system: "A probe of systems.",
+    user: "A probe of users.",
+    thought: "A probe of thoughts.",
+    answer: "A probe of answers.",
+    later_user: "A probe of later users.",
+};
+
 /// What a form does with a conversation, as trying it shows.
 struct Manners {
     /// It has a place for the system text.
@@ -134,6 +175,16 @@ pub struct ChatTemplate {
     source: TemplateSource,
     /// The file's template, by which another form is chosen where this one fails.
     own: Option<String>,
+    answers: Arc<AnswerForm>,
+    thinking: Thinking,
+}
+
+/// What is known of a model's thinking.
+struct Thinking {
+    /// How thoughts are marked; `None` where no known format is recognised.
+    markers: Option<&'static Markers>,
+    past: Past,
+    switched: Switched,
 }
 
 impl ChatTemplate {
@@ -163,14 +214,58 @@ impl ChatTemplate {
                 (form, manners, TemplateSource::Absent(name))
             }
         };
+        let markers = form.markers(tokenizer, &names);
+        let mut ends = Ends::new(tokenizer, &names, &form);
+        ends.stops.extend(
+            markers
+                .iter()
+                .flat_map(|m| m.stops)
+                .map(ToString::to_string),
+        );
+        let thoughts = markers
+            .map(|markers| Thoughts::new(tokenizer, &names, markers, &markers.closing(&form)));
+        let pieces = Arc::new(tokenizer.clone());
+        let answers = AnswerForm::new(pieces, &names, ends, thoughts);
         Ok(Self {
             tokenizer: tokenizer.clone(),
+            thinking: Thinking {
+                markers,
+                past: markers.map_or(Past::AsSaid, |markers| markers.past(&form)),
+                switched: Switched::AsIs,
+            },
+            answers: Arc::new(answers),
             names,
             form,
             manners,
             source,
             own: own.map(str::to_owned),
         })
+    }
+
+    /// The same for a file that names more tokens that end an answer than its vocabulary is known
+    /// to have.
+    #[must_use]
+    pub fn with_ends(mut self, named: &[TokenId]) -> Self {
+        let known = named.iter().copied().filter(|token| {
+            usize::try_from(token.0).is_ok_and(|index| index < self.tokenizer.n_vocab())
+        });
+        self.answers = Arc::new(AnswerForm::clone(&self.answers).with_ends(known));
+        self
+    }
+
+    /// The same with thinking turned on or off, as far as the template can.
+    #[must_use]
+    pub fn with_thinking(mut self, wanted: Think) -> Self {
+        self.thinking.switched = switch(&mut self.form, self.thinking.markers, wanted);
+        if let Ok(manners) = self.form.try_out() {
+            self.manners = manners;
+        }
+        self
+    }
+
+    /// What its answers look like.
+    pub fn answers(&self) -> &Arc<AnswerForm> {
+        &self.answers
     }
 
     pub fn source(&self) -> &TemplateSource {
@@ -185,6 +280,28 @@ impl ChatTemplate {
     /// Whether it has a place for a system text.
     pub fn takes_system(&self) -> bool {
         self.manners.system
+    }
+
+    /// What begins a thought and what ends it, where that is known.
+    pub fn thought_marks(&self) -> Option<(&'static str, &'static str)> {
+        let markers = self.thinking.markers?;
+        Some((markers.open(), markers.close))
+    }
+
+    /// Whether the prompt can ask for an answer without a thought.
+    #[must_use]
+    pub fn can_turn_thinking_off(mut self) -> bool {
+        let markers = self.thinking.markers;
+        match switch(&mut self.form, markers, Think::Off) {
+            Switched::AsIs | Switched::ByVariable | Switched::EmptyBlock(_) => true,
+            Switched::Little | Switched::CannotTurnOff | Switched::CannotThink => false,
+        }
+    }
+
+    /// Texts that end an answer, as its tokens do.
+    pub fn stop_texts(&self) -> Vec<String> {
+        let stops = self.answers.stops.iter();
+        stops.map(|stop| text_of(&self.names, stop)).collect()
     }
 
     /// Whether it can tell the model of tools.
@@ -215,6 +332,14 @@ impl ChatTemplate {
             notices.push(
                 "the model's chat template has no place for a system text: it goes before the \
                  first prompt"
+                    .to_owned(),
+            );
+        }
+        notices.extend(self.thinking.switched.notice().map(str::to_owned));
+        if !self.answers.has_end() {
+            notices.push(
+                "the model has no token that ends an answer: its answers end by length \
+                 (--max-tokens)"
                     .to_owned(),
             );
         }
@@ -255,14 +380,30 @@ impl Form {
         }
     }
 
+    /// Sets a variable of a template's; `None` takes it away.
+    fn set(&mut self, name: &'static str, value: Option<Value>) {
+        match self {
+            Self::Jinja(jinja) => jinja.set(name, value),
+            Self::BuiltIn(_) | Self::Plain => {}
+        }
+    }
+
+    /// How thoughts are marked; `None` where nothing is known of any.
+    fn markers(&self, tokenizer: &Tokenizer, names: &ControlNames) -> Option<&'static Markers> {
+        match self {
+            Self::Jinja(jinja) => Markers::recognise(Some(&jinja.source()), tokenizer, names),
+            Self::BuiltIn(_) => Markers::recognise(None, tokenizer, names),
+            Self::Plain => None,
+        }
+    }
+
     /// Tries a short conversation.
     fn try_out(&self) -> Result<Manners, TemplateError> {
-        let message = |role, content| Message { role, content };
         let (system, user, answer, next) = (
-            message("system", "A probe of systems."),
-            message("user", "A probe of users."),
-            message("assistant", "A probe of answers."),
-            message("user", "A probe of later users."),
+            Message::new("system", PROBES.system),
+            Message::new("user", PROBES.user),
+            Message::new("assistant", PROBES.answer),
+            Message::new("user", PROBES.later_user),
         );
         let asked = self.render(&[user], true)?;
         let again = self.render(&[user, answer, next], true)?;
@@ -283,85 +424,5 @@ impl Form {
             system,
             lead: lead.unwrap_or_default(),
         })
-    }
-}
-
-/// What forms are made of.
-struct Chooser<'a> {
-    tokenizer: &'a Tokenizer,
-    names: &'a Arc<ControlNames>,
-    now: NaiveDateTime,
-}
-
-impl Chooser<'_> {
-    fn asked(&self, asked: &str) -> Result<(Form, Manners, TemplateSource), ChatError> {
-        if asked == NO_TEMPLATE {
-            return Ok((Form::Plain, Manners::PLAIN, TemplateSource::Plain));
-        }
-        let names = builtin::names();
-        if names.iter().any(|name| name == asked)
-            && let Some((form, manners)) = self.guessed(asked)
-        {
-            return Ok((form, manners, TemplateSource::Named(asked.to_owned())));
-        }
-        let path = PathBuf::from(asked);
-        match std::fs::read_to_string(&path) {
-            Err(why) => Err(ChatError::Unknown {
-                asked: asked.to_owned(),
-                why,
-                names,
-            }),
-            Ok(text) => match self.jinja(&text) {
-                Ok((form, manners)) => Ok((form, manners, TemplateSource::File(path))),
-                Err(why) => Err(ChatError::Unusable { path, why }),
-            },
-        }
-    }
-
-    fn own(&self, own: &str) -> (Form, Manners, TemplateSource) {
-        if own.trim().is_empty() {
-            return (Form::Plain, Manners::PLAIN, TemplateSource::Empty);
-        }
-        // Some files hold no template, but the name of a form.
-        let name = own.trim();
-        if builtin::names().iter().any(|known| known == name)
-            && let Some((form, manners)) = self.guessed(name)
-        {
-            return (form, manners, TemplateSource::Named(name.to_owned()));
-        }
-        let why = match self.jinja(own) {
-            Ok((form, manners)) => return (form, manners, TemplateSource::Own),
-            Err(why) => why,
-        };
-        if let Some((form, manners)) = self.guessed(own) {
-            return (form, manners, TemplateSource::Guessed { why });
-        }
-        let name = self.by_vocabulary();
-        let (form, manners) = self.named(name);
-        (form, manners, TemplateSource::Replaced { why, name })
-    }
-
-    fn jinja(&self, source: &str) -> Result<(Form, Manners), TemplateError> {
-        let ends = self.tokenizer.begin_and_end_names();
-        let jinja = Jinja::new(source, ends, self.names, self.now)?;
-        let form = Form::Jinja(Box::new(jinja));
-        let manners = form.try_out()?;
-        Ok((form, manners))
-    }
-
-    /// The built-in form of this name, or the one that a template looks like.
-    fn guessed(&self, name_or_template: &str) -> Option<(Form, Manners)> {
-        let form = Form::BuiltIn(BuiltIn::new(name_or_template)?);
-        let manners = form.try_out().ok()?;
-        Some((form, manners))
-    }
-
-    /// A form that llama.cpp has for sure; where it has not, plain text.
-    fn named(&self, name: &str) -> (Form, Manners) {
-        self.guessed(name).unwrap_or((Form::Plain, Manners::PLAIN))
-    }
-
-    fn by_vocabulary(&self) -> &'static str {
-        builtin::by_vocabulary(|name| self.names.has(name)).unwrap_or(builtin::COMMON)
     }
 }

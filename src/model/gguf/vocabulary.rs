@@ -4,12 +4,56 @@ use super::cursor::{Cursor, MAX_STRING_BYTES};
 use super::error::GgufError;
 use super::metadata::{Value, ValueType};
 use super::{Gguf, GgufFault, open_mapped};
+use crate::units::TokenId;
 use std::collections::HashMap;
 
 /// Keys of everything that text is cut into tokens by.
 const PREFIX: &str = "tokenizer.ggml.";
 
+/// Keys by which some files name more tokens that end an answer: a number, or a list.
+const END_KEYS: [&str; 4] = [
+    "tokenizer.ggml.eog_token_id",
+    "tokenizer.ggml.eog_token_ids",
+    "tokenizer.ggml.eos_token_ids",
+    "tokenizer.ggml.stop_token_ids",
+];
+
+/// More tokens than this are no list of ends.
+const MOST_ENDS: u64 = 256;
+
 impl Gguf {
+    /// Tokens that end an answer by keys of their own, which llama.cpp does not read.
+    ///
+    /// # Errors
+    /// When the file cannot be read any more.
+    pub fn named_ends(&self) -> Result<Vec<TokenId>, GgufError> {
+        let mut ends = Vec::new();
+        for key in END_KEYS {
+            match self.metadata.get(key) {
+                Some(Value::Array(list)) => {
+                    let width = list.element.min_bytes();
+                    let is_whole = matches!(
+                        list.element,
+                        ValueType::U32 | ValueType::I32 | ValueType::U64 | ValueType::I64
+                    );
+                    if !is_whole || list.len > MOST_ENDS {
+                        continue;
+                    }
+                    let map = open_mapped(self.path())?;
+                    let mut cursor = Cursor::new(&map, list.offset);
+                    let fail = |fault| GgufError::new(self.path(), fault);
+                    let bytes = cursor.take(list.len * width, key).map_err(fail)?;
+                    // Numbers of tokens fit the lower half of any of these.
+                    let halves = bytes.chunks_exact(usize::try_from(width).unwrap_or(8));
+                    ends.extend(halves.map(|n| i32::from_le_bytes([n[0], n[1], n[2], n[3]])));
+                }
+                Some(value) => ends.extend(value.integer().and_then(|n| i32::try_from(n).ok())),
+                None => {}
+            }
+        }
+        Ok(ends.into_iter().map(TokenId).collect())
+    }
+
     /// Tokens of its vocabulary.
     ///
     /// # Errors

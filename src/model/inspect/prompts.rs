@@ -3,7 +3,6 @@
 use crate::model::chat::{ChatTemplate, TemplateSource, stored_template};
 use crate::model::gguf::Gguf;
 use crate::model::tokenizer::Tokenizer;
-use crate::units::TokenId;
 use chrono::NaiveDateTime;
 use serde::Serialize;
 
@@ -11,7 +10,7 @@ use serde::Serialize;
 const VARIANTS: &str = "tokenizer.chat_template.";
 
 /// See the module's text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Prompts {
     /// Which form prompts have, in words.
     pub template: String,
@@ -27,6 +26,8 @@ pub struct Prompts {
     pub thinking: Option<ThinkingMarks>,
     /// Tokens that end an answer.
     pub ends: Vec<Token>,
+    /// Texts that end one too.
+    pub stops: Vec<String>,
 }
 
 /// What is written around a thought.
@@ -34,6 +35,8 @@ pub struct Prompts {
 pub struct ThinkingMarks {
     pub opens: &'static str,
     pub closes: &'static str,
+    /// A prompt can ask for an answer without a thought.
+    pub can_be_off: bool,
 }
 
 /// A token, as the vocabulary writes it.
@@ -50,50 +53,35 @@ impl Prompts {
             .metadata
             .iter()
             .filter_map(|(key, _)| key.strip_prefix(VARIANTS));
-        let count = i32::try_from(tokenizer.n_vocab()).unwrap_or(i32::MAX);
-        let ends = (0..count).map(TokenId).filter(|&id| tokenizer.is_end(id));
+        let others = others.map(str::to_owned).collect();
         // Without a form that was asked for, one is always found.
-        let template = ChatTemplate::new(tokenizer, own, None, NaiveDateTime::default()).ok();
-        let source = template.as_ref().map(ChatTemplate::source);
+        let template = ChatTemplate::new(tokenizer, own, None, NaiveDateTime::default());
+        let Ok(template) = template else {
+            return Self {
+                other_templates: others,
+                ..Self::default()
+            };
+        };
+        let template = template.with_ends(&gguf.named_ends().unwrap_or_default());
+        let ends = template.answers().ends().iter().map(|&id| Token {
+            id: id.0,
+            text: tokenizer.written(id).unwrap_or_default(),
+        });
         Self {
-            template: source.map(ToString::to_string).unwrap_or_default(),
-            own_template: source == Some(&TemplateSource::Own),
-            other_templates: others.map(str::to_owned).collect(),
-            system: template.as_ref().is_some_and(ChatTemplate::takes_system),
-            tools: template.as_ref().is_some_and(ChatTemplate::takes_tools),
-            thinking: thinking(own),
-            ends: ends
-                .map(|id| Token {
-                    id: id.0,
-                    text: tokenizer.written(id).unwrap_or_default(),
-                })
-                .collect(),
+            template: template.source().to_string(),
+            own_template: *template.source() == TemplateSource::Own,
+            other_templates: others,
+            system: template.takes_system(),
+            tools: template.takes_tools(),
+            ends: ends.collect(),
+            stops: template.stop_texts(),
+            thinking: template
+                .thought_marks()
+                .map(|(opens, closes)| ThinkingMarks {
+                    opens,
+                    closes,
+                    can_be_off: template.can_turn_thinking_off(),
+                }),
         }
     }
-}
-
-/// The marks around thoughts that a template writes, or looks for in earlier answers.
-fn thinking(template: Option<&str>) -> Option<ThinkingMarks> {
-    const MARKS: [ThinkingMarks; 3] = [
-        ThinkingMarks {
-            opens: "<|channel|>analysis<|message|>",
-            closes: "<|end|>",
-        },
-        ThinkingMarks {
-            opens: "[THINK]",
-            closes: "[/THINK]",
-        },
-        ThinkingMarks {
-            opens: "<think>",
-            closes: "</think>",
-        },
-    ];
-    let template = template?;
-    let written = |mark: &str| template.contains(mark);
-    let is_harmony = written("<|channel|>") && written("<|message|>");
-    let (harmony, tags) = MARKS.split_first()?;
-    if is_harmony {
-        return Some(*harmony);
-    }
-    tags.iter().find(|marks| written(marks.closes)).copied()
 }

@@ -4,7 +4,7 @@ use crate::ggml::model::Model;
 use crate::oracle::WidthClass;
 
 /// llama.cpp rounds a context up to whole runs of so many tokens.
-const CELL_RUN: usize = 256;
+pub(super) const CELL_RUN: usize = 256;
 
 /// How many tokens a context holds, and how many of them can be committed: the rest is for the
 /// padding of passes.

@@ -114,24 +114,21 @@ impl Engine {
 
     /// Says what the answer's client has not heard yet.
     fn say_text(&self, turn: &mut Turn) {
-        if !turn.has_news() {
+        let Some(news) = turn.news(self.clock.now_us()) else {
             return;
-        }
-        let fresh = turn.fresh_text(&self.tokenizer, self.clock.now_us());
-        if let Some(text) = fresh
-            && !self.tell(turn.asked, RequestEvent::Text(text))
-        {
-            // Its client has left.
-            turn.stop();
+        };
+        for event in news {
+            if !self.tell(turn.asked, event) {
+                // Its client has left.
+                turn.stop();
+            }
         }
         turn.show(&self.hub);
     }
 
     /// Says how an answer ended.
     pub(super) fn finish(&mut self, mut turn: Turn) {
-        if let Some(text) = turn.last_text() {
-            self.tell(turn.asked, RequestEvent::Text(text));
-        }
+        self.say_text(&mut turn);
         if let Some(experts) = &mut self.experts
             && turn.has_begun()
         {

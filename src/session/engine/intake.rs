@@ -47,8 +47,8 @@ impl Engine {
     }
 
     fn submit(&mut self, asked: Asked, request: Request, at_us: Micros) {
-        let rules = Arc::new(Rules::new(&request.params, &self.ends));
-        let opened = request.open(Arc::clone(&self.template), &self.tokenizer);
+        let rules = Arc::new(Rules::new(&request.params, self.template.answers()));
+        let opened = request.open(Arc::clone(&self.template));
         let (conversation, prompt) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.fail(asked, error),

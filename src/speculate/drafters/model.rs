@@ -30,6 +30,9 @@ use crate::vocabulary::{DrafterId, Marks};
 use std::path::PathBuf;
 use std::time::Instant;
 
+/// Why a model that recurs does not draft: its branches would need a state each.
+const RECURS: &str = "its state cannot go back to an earlier token";
+
 /// See the module's text.
 pub struct ModelDrafter {
     run: LlamaRun,
@@ -120,7 +123,8 @@ impl ModelDrafter {
     ) -> Result<Self, DraftOpenError> {
         let (arch, n_vocab) = (gguf.architecture()?, gguf.n_tokens()?);
         let model = llama::load_without_vocabulary(gguf, arch, n_vocab, layout)?;
-        if let Some(why) = model.obstacle() {
+        let recurs = model.recurs().then_some(RECURS);
+        if let Some(why) = model.obstacle().or(recurs) {
             let path = gguf.path().to_owned();
             return Err(DraftOpenError::Kind { path, why });
         }

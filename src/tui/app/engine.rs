@@ -23,6 +23,13 @@ impl App {
                     turn.prompt = prompt;
                 }
             }
+            RequestEvent::Thought { text, tokens } => {
+                if let Some(turn) = self.talk.last_turn() {
+                    turn.thought += &text;
+                    turn.thought_tokens = tokens;
+                    turn.state = TurnState::Streaming;
+                }
+            }
             RequestEvent::Text(text) => {
                 if let Some(turn) = self.talk.last_turn() {
                     turn.answer += &text;
@@ -71,7 +78,8 @@ impl App {
 
     /// A prompt that got no answer is not lost, unless something else is being written.
     fn restore_prompt(&mut self, now_us: Micros) {
-        let unanswered = self.talk.last_turn().filter(|t| t.answer.is_empty());
+        let unanswered = self.talk.last_turn();
+        let unanswered = unanswered.filter(|t| t.answer.is_empty() && t.thought.is_empty());
         if let Some(prompt) = unanswered.map(|t| t.prompt.clone())
             && self.prompt.is_blank()
         {

@@ -229,6 +229,7 @@ impl App {
                 return;
             }
             Action::NextTheme => return self.next_theme(),
+            Action::ToggleThinking => return self.talk.toggle_thoughts(),
             Action::ScrollUp => return self.scroll(-1),
             Action::ScrollDown => return self.scroll(1),
             Action::ScrollPageUp if self.help => return self.scroll(-10),
@@ -334,6 +335,8 @@ impl App {
             self.typed(enter);
             self.talk.push(Item::Turn(Turn {
                 prompt,
+                thought: String::new(),
+                thought_tokens: 0,
                 answer: String::new(),
                 state: TurnState::Waiting,
             }));

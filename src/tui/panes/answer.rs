@@ -5,7 +5,7 @@ use super::{Ctx, below, frame, inset};
 use crate::telemetry::{EngineView, Phase};
 use crate::tui::action::{Action, Context};
 use crate::tui::app::App;
-use crate::tui::conversation::{Row, RowKind};
+use crate::tui::rows::{Row, RowKind};
 use crate::tui::theme::Role;
 use crate::tui::wrap::wrap_line;
 use crate::vocabulary::OracleForm;
@@ -61,7 +61,7 @@ fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
     }
     let inner = below(inner, greeted);
     for (y, row) in (inner.y..inner.bottom()).zip(app.talk.visible()) {
-        let line = styled(&ctx, row, app.spinner, size.width);
+        let line = styled(&ctx, row, app, size.width);
         buf.set_line(size.x, y, &line, size.width);
     }
     if total > usize::from(height) {
@@ -130,9 +130,14 @@ fn running(engine: &EngineView, width: usize) -> String {
     .unwrap_or(least)
 }
 
-fn styled<'a>(ctx: &Ctx<'_>, row: &'a Row, spinner: usize, width: u16) -> Line<'a> {
+fn styled<'a>(ctx: &Ctx<'_>, row: &'a Row, app: &App, width: u16) -> Line<'a> {
     let glyphs = &ctx.theme.glyphs;
     let span = |role, text: &'a str| Line::from(ctx.span(role, text));
+    let spin = glyphs.spinner[app.spinner % glyphs.spinner.len()];
+    let fold = match app.talk.shows_thoughts() {
+        true => glyphs.unfolded,
+        false => glyphs.folded,
+    };
     match row.kind {
         RowKind::User => Line::from(vec![
             ctx.span(Role::User, format!("{} ", glyphs.user)),
@@ -141,10 +146,12 @@ fn styled<'a>(ctx: &Ctx<'_>, row: &'a Row, spinner: usize, width: u16) -> Line<'
         RowKind::Text => span(Role::Answer, &row.text),
         RowKind::Heading => span(Role::Strong, &row.text),
         RowKind::Code => span(Role::CodeText, &row.text),
-        RowKind::Waiting => {
-            let spin = glyphs.spinner[spinner % glyphs.spinner.len()];
-            Line::from(ctx.span(Role::Muted, format!("{spin} {}", waiting(ctx))))
+        RowKind::Waiting => Line::from(ctx.span(Role::Muted, format!("{spin} {}", waiting(ctx)))),
+        RowKind::Thinking => {
+            Line::from(ctx.span(Role::Muted, format!("{fold} {} {spin}", row.text)))
         }
+        RowKind::Thought => Line::from(ctx.span(Role::Muted, format!("{fold} {}", row.text))),
+        RowKind::ThoughtText => Line::from(ctx.span(Role::Muted, format!("  {}", row.text))),
         RowKind::Fence | RowKind::Figures => span(Role::Muted, &row.text),
         RowKind::Notice => Line::from(vec![ctx.span(Role::Warn, row.text.as_str())]),
         RowKind::Error => span(Role::Bad, &row.text),

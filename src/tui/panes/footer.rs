@@ -54,6 +54,13 @@ fn hints(app: &App) -> Vec<(Action, &'static str)> {
     if app.busy {
         hints.push((Action::Cancel, "stop"));
     }
+    if app.talk.has_thoughts() {
+        let label = match app.talk.shows_thoughts() {
+            true => "fold thoughts",
+            false => "show thoughts",
+        };
+        hints.push((Action::ToggleThinking, label));
+    }
     match app.context() {
         Context::Input => hints.extend([
             (Action::Submit, "send"),

@@ -63,6 +63,14 @@ fn phase(app: &App, ctx: &Ctx<'_>) -> (Role, &'static str, String) {
         Phase::Idle => (Role::Good, glyphs.ok, "idle".into()),
         Phase::Composing => (Role::Good, glyphs.ok, "composing".into()),
         Phase::Anticipating => (Role::Warn, glyphs.ok, "anticipating".into()),
+        Phase::Answering if ctx.snap.accept.is_thinking => {
+            let tokens = ctx.snap.accept.thinking_tokens;
+            (
+                Role::Good,
+                spin,
+                format!("thinking, {}", text::tokens(tokens)),
+            )
+        }
         Phase::Answering => (Role::Good, spin, "answering".into()),
     }
 }
@@ -133,6 +141,9 @@ fn groups(ctx: &Ctx<'_>) -> Vec<Group> {
             .then(|| format!("{}/{} tokens", ready.ready_tokens, ready.prompt_tokens)),
     );
     figure(4, "TTFT", snap.accept.ttft_ms.map(text::ms));
+    let thought = snap.accept.thinking_tokens > 0;
+    let answer = snap.accept.first_answer_ms.filter(|_| thought);
+    figure(4, "answer after", answer.map(text::ms));
     let rate = snap.accept.tokens_per_s;
     figure(0, "speed", rate.map(|r| format!("{r:.1} tokens/s")));
     groups

@@ -151,25 +151,25 @@ fn prompts(of: &Prompts, out: &mut impl Write) -> io::Result<()> {
     field(out, "", &takes)?;
     match &of.thinking {
         Some(marks) => {
-            let text = format!(
-                "between {} and {}",
-                quoted(marks.opens),
-                quoted(marks.closes)
-            );
+            let off = match marks.can_be_off {
+                true => "turned off by --think off",
+                false => "cannot be turned off",
+            };
+            let (opens, closes) = (quoted(marks.opens), quoted(marks.closes));
+            let text = format!("between {opens} and {closes}; {off}");
             field(out, "thoughts", &text)?;
         }
         None => field(out, "thoughts", "none are known of")?,
     }
-    let ends: Vec<_> = of
-        .ends
-        .iter()
-        .map(|token| format!("{} ({})", quoted(&token.text), token.id))
-        .collect();
+    let tokens = of.ends.iter();
+    let tokens = tokens.map(|token| format!("{} ({})", quoted(&token.text), token.id));
+    let stops = of.stops.iter().map(|stop| quoted(stop));
+    let ends: Vec<_> = tokens.chain(stops).collect();
     match ends.is_empty() {
         true => field(
             out,
             "answers end at",
-            "their length alone: no token ends them",
+            "their length alone: nothing else ends them",
         ),
         false => field(out, "answers end at", &ends.join(", ")),
     }

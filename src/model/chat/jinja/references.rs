@@ -76,7 +76,7 @@ fn render(
         .collect();
     let messages: Vec<_> = contents
         .iter()
-        .map(|(role, content)| Message { role, content })
+        .map(|(role, content)| Message::new(role, content))
         .collect();
     let ends = ("<s>".to_owned(), "</s>".to_owned());
     Jinja::new(source, ends, names, now())?.render(&messages, said.ask)

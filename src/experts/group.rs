@@ -1,0 +1,113 @@
+//! The memory of a group of experts: address space for all of each table, and memory under the
+//! pages of those that are here.
+
+use super::pages::{ExpertGroup, own_pages};
+use crate::io::{Arena, BLOCK, Region};
+use crate::river::{Demand, ExpertIdx, ExpertTable};
+use std::ops::{Range, RangeInclusive};
+
+/// Most bytes of neighbours that are read at once: several reads keep a disk busier than one.
+const READ_BYTES: usize = 4 << 20;
+
+/// See the module's text.
+pub(super) struct Group {
+    pub layer: u32,
+    pub tables: Vec<Table>,
+    /// By expert.
+    pub states: Vec<State>,
+}
+
+/// One of its tables.
+pub(super) struct Table {
+    pub table: ExpertTable,
+    /// Address space for all of it, from the first block that it touches.
+    pub blocks: Region,
+}
+
+/// What is known of an expert.
+#[derive(Clone, Copy, Default)]
+pub(super) struct State {
+    pub is_here: bool,
+    /// It may not leave.
+    pub is_held: bool,
+    /// The last pass that used it.
+    pub pass: u64,
+}
+
+impl Group {
+    /// With nothing in memory.
+    ///
+    /// # Errors
+    /// The system's own, where there are not as many addresses.
+    pub(super) fn new(group: ExpertGroup) -> std::io::Result<Self> {
+        let states = vec![State::default(); group.experts()];
+        let tables = group.tables.into_iter().map(|table| {
+            let len = table.span().len;
+            Ok(Table {
+                blocks: Arena::sparse(len)?.region(0, len),
+                table,
+            })
+        });
+        Ok(Self {
+            layer: group.layer,
+            tables: tables.collect::<std::io::Result<_>>()?,
+            states,
+        })
+    }
+
+    /// Pages that only `expert` touches, of those that are here.
+    pub(super) fn own_pages(&self, expert: ExpertIdx) -> usize {
+        let tables = self.tables.iter();
+        tables
+            .map(|table| table.own_pages(expert, &self.states).len())
+            .sum()
+    }
+
+    /// Gives them back to the system; says how many they were.
+    pub(super) fn discard(&self, expert: usize) -> usize {
+        let mut discarded = 0;
+        for table in &self.tables {
+            let Some(expert) = table.table.all().nth(expert) else {
+                continue;
+            };
+            let own = table.own_pages(expert, &self.states);
+            let bytes = table.blocks.part(own.start * BLOCK, own.len() * BLOCK);
+            bytes.discard();
+            discarded += own.len();
+        }
+        discarded
+    }
+}
+
+impl Table {
+    fn own_pages(&self, expert: ExpertIdx, states: &[State]) -> Range<usize> {
+        own_pages(&self.table, expert, |other| states[other.number()].is_here)
+    }
+
+    /// For `experts`, in order: those side by side together, up to [`READ_BYTES`].
+    pub(super) fn demands(&self, experts: &[ExpertIdx]) -> Vec<Demand<'_>> {
+        let mut runs: Vec<RangeInclusive<ExpertIdx>> = Vec::new();
+        for &expert in experts {
+            match runs.last_mut() {
+                Some(run)
+                    if run.end().number() + 1 == expert.number()
+                        && self.table.slices(&(*run.start()..=expert)).len <= READ_BYTES =>
+                {
+                    *run = *run.start()..=expert;
+                }
+                _ => runs.push(expert..=expert),
+            }
+        }
+        let first = self.table.span().offset;
+        let demand = |experts: RangeInclusive<ExpertIdx>| {
+            let slice = self.table.slices(&experts);
+            let at = usize::try_from(slice.offset - first).unwrap_or(usize::MAX);
+            Demand {
+                table: &self.table,
+                experts,
+                into: self.blocks.part(at, slice.len),
+            }
+        };
+        runs.into_iter().map(demand).collect()
+    }
+}
