@@ -53,6 +53,7 @@ fn options(ram: u64, draft: bool) -> EngineOptions {
         system: "You are a helpful assistant.".into(),
         anticipate: false,
         exact: true,
+        record_routing: None,
         drafters: DrafterOptions::default(),
         sampling: greedy(),
     }

@@ -4,7 +4,7 @@
 //! algorithms for a virtual-storage computer", 1966), and it has to know the future: it is what
 //! others are measured against. Units: uses.
 
-use super::eviction::{Eviction, ExpertId, Share};
+use super::eviction::{Eviction, ExpertId, Use};
 
 /// Never used again.
 const NEVER: usize = usize::MAX;
@@ -58,10 +58,12 @@ impl Belady {
 }
 
 impl Eviction for Belady {
-    fn used(&mut self, expert: ExpertId, _share: Share) {
-        let next = self.next.get(self.at).copied().unwrap_or(NEVER);
-        self.here[self.starts[expert.group] + expert.expert] = Some(Here { id: expert, next });
-        self.at += 1;
+    fn used(&mut self, _group: usize, uses: &[Use]) {
+        for &Use { id, .. } in uses {
+            let next = self.next.get(self.at).copied().unwrap_or(NEVER);
+            self.here[self.starts[id.group] + id.expert] = Some(Here { id, next });
+            self.at += 1;
+        }
     }
 
     fn left(&mut self, expert: ExpertId) {
@@ -114,7 +116,11 @@ mod tests {
             let mut here = BTreeSet::new();
             let mut misses = 0;
             for &used in &uses {
-                belady.used(id(used), Share { its: 1, all: 1 });
+                let uses = [Use {
+                    id: id(used),
+                    its: 1,
+                }];
+                belady.used(0, &uses);
                 if here.insert(used) {
                     misses += 1;
                     if here.len() > capacity {

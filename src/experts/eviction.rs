@@ -8,12 +8,12 @@ pub struct ExpertId {
     pub expert: usize,
 }
 
-/// Of the choices that a pass makes in a layer, those that are for one expert: a token of the pass
-/// makes as many choices as it uses experts.
+/// What tokens that are computed together use one expert for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct Use {
+    pub id: ExpertId,
+    /// How many of their choices in its layer it is; 0 where padding alone chose it.
     pub its: u32,
-    pub all: u32,
 }
 
 /// Knows which experts are in memory, and chooses among them. The store tells it of every use,
@@ -22,9 +22,9 @@ pub trait Eviction {
     /// A pass begins.
     fn begin_pass(&mut self) {}
 
-    /// The pass at hand uses `expert`, which is in memory from now on, for `share` of what it
-    /// computes in that layer.
-    fn used(&mut self, expert: ExpertId, share: Share);
+    /// Tokens are computed in one layer with these experts, which are in memory from now on, and
+    /// for the first time in this pass.
+    fn used(&mut self, group: usize, uses: &[Use]);
 
     /// `expert` has left memory.
     fn left(&mut self, expert: ExpertId);

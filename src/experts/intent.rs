@@ -1,30 +1,26 @@
 //! Eviction by what the text at hand is about.
 //!
-//! The expert leaves which, among the oldest part of those in memory, is expected last: by how it
-//! was used of late, the prompt's own tokens included, and by how a profile says that texts of
-//! this label use it.
+//! The expert leaves of those in memory that is expected last: by how it was used of late, the
+//! prompt's own tokens included, and by how a profile says that texts of this label use it.
 //!
 //! ```text
-//!  scout's probabilities --.
-//!  routing so far ---------+--> labels --profile--> prior --.
-//!  uses of the last dozens of tokens ----------------------+--> rates --.
-//!  hits of simulated caches --> window ---------------------------------+--> victim
+//!  scout's guess ----.
+//!  routing so far ---+--> labels --profile--> prior --.
+//!  what layers used ----------------------------------+--> rates --> victim
 //! ```
 //!
 //! Whoever owns the text keeps an [`IntentLink`]: it says what the scout thinks, and, once the
 //! answer's own label is known, that the profile may learn from what was used. Without a scout the
 //! labels count alike until routing tells them apart.
 //!
-//! Cost: a use takes time in the sampled experts at most (`window.rs`), a victim in those in
-//! memory, a pass in all experts where the labels changed; none allocates, but to learn.
+//! Cost: what a layer used takes time in its experts, a victim in those of the model, a pass in
+//! these where the labels changed. Nothing is allocated, but to learn.
 
-use super::eviction::{Eviction, ExpertId, Share};
+use super::eviction::{Eviction, ExpertId, Use};
 use super::labels::Labels;
-use super::lru::Lru;
 use super::profile::{Profile, Uses};
 use super::rates::Rates;
 use super::routing::Header;
-use super::window::{self, Window};
 use crate::vocabulary::Label;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -32,16 +28,15 @@ use std::rc::Rc;
 /// See the module's text.
 #[derive(Debug)]
 pub struct Intent {
-    here: Lru,
+    /// Number of the first expert of each group, in one count over all.
+    starts: Vec<usize>,
+    /// By that count: which expert is in memory.
+    here: Vec<Option<ExpertId>>,
     rates: Rates,
-    window: Window,
     labels: Labels,
     profile: Profile,
     link: IntentLink,
-    layers: usize,
-    /// One has left: memory is full.
-    was_full: bool,
-    /// Experts that a token uses.
+    /// Experts that a token uses in a group.
     used: usize,
 }
 
@@ -91,23 +86,24 @@ impl IntentLink {
 impl Intent {
     /// With nothing in memory, of the groups in `header`, of which `profile` is as well.
     pub fn new(header: &Header, profile: Profile) -> Self {
-        let (experts, used) = (&header.experts()[..], header.used());
+        let (experts, used) = (header.experts(), header.used());
+        let starts = experts.iter().scan(0, |all, experts| {
+            let start = *all;
+            *all += experts;
+            Some(start)
+        });
         let link = IntentLink::default();
-        link.with(|shared| shared.uses.experts = vec![0.0; experts.iter().sum()]);
+        link.with(|shared| shared.uses.experts = vec![0.0; profile.experts()]);
+        let mut labels = Labels::new(profile.experts());
+        labels.learn(&profile);
         Self {
-            here: Lru::new(experts.iter().copied()),
-            rates: Rates::new(experts, used),
-            window: Window::new(experts),
-            labels: {
-                let mut labels = Labels::new(profile.experts());
-                labels.learn(&profile);
-                labels
-            },
+            starts: starts.collect(),
+            here: vec![None; profile.experts()],
+            rates: Rates::new(&experts, used),
+            labels,
             profile,
             link,
-            layers: experts.len(),
-            was_full: false,
-            used: used.max(1),
+            used,
         }
     }
 
@@ -118,10 +114,6 @@ impl Intent {
 
 impl Eviction for Intent {
     fn begin_pass(&mut self) {
-        self.rates.begin_pass();
-        if self.was_full {
-            self.window.begin_pass(self.here.len());
-        }
         let (probabilities, lessons) = self.link.with(|shared| {
             let lessons = std::mem::take(&mut shared.lessons);
             (shared.probabilities.take(), lessons)
@@ -149,37 +141,42 @@ impl Eviction for Intent {
         }
     }
 
-    fn used(&mut self, expert: ExpertId, share: Share) {
-        self.here.used(expert, share);
-        self.window.used(expert, share, &self.rates);
-        let is_first_of_pass = expert.group == 0 && !self.rates.has_begun(0);
-        if self.rates.used(expert, share) {
-            let number = self.here.number(expert);
-            let tokens = share.all as f32 / self.used as f32;
-            if is_first_of_pass {
-                self.labels.forget(tokens);
-            }
-            self.labels.used(number, share, tokens, self.layers);
-            self.link.with(|shared| {
-                shared.uses.experts[number] += share.its as f32;
-                if is_first_of_pass {
-                    shared.uses.tokens += tokens;
-                }
-            });
+    fn used(&mut self, group: usize, uses: &[Use]) {
+        let start = self.starts[group];
+        for of in uses {
+            self.here[start + of.id.expert] = Some(of.id);
         }
+        self.rates.used(group, uses);
+        let choices: u32 = uses.iter().map(|of| of.its).sum();
+        let tokens = choices as f32 / self.used as f32;
+        if group == 0 {
+            self.labels.forget(tokens);
+        }
+        self.labels.used(start, uses, tokens, self.starts.len());
+        self.link.with(|shared| {
+            if group == 0 {
+                shared.uses.tokens += tokens;
+            }
+            for of in uses {
+                shared.uses.experts[start + of.id.expert] += of.its as f32;
+            }
+        });
     }
 
     fn left(&mut self, expert: ExpertId) {
-        self.was_full = true;
-        self.here.left(expert);
+        self.here[self.starts[expert.group] + expert.expert] = None;
     }
 
     fn victim(&self, may_go: &dyn Fn(ExpertId) -> bool) -> Option<ExpertId> {
-        window::victim(&self.here, self.window.get(), &self.rates, may_go)
+        let here = self.here.iter().flatten().filter(|&&id| may_go(id));
+        let waits = here.map(|&id| (id, self.rates.wait(id)));
+        waits
+            .max_by(|(_, a), (_, b)| a.total_cmp(b))
+            .map(|(id, _)| id)
     }
 
     fn window(&self) -> f64 {
-        self.window.get()
+        1.0
     }
 }
 
@@ -224,9 +221,11 @@ mod tests {
     fn pass(intent: &mut Intent, experts: [usize; 2]) {
         intent.begin_pass();
         for group in 0..2 {
-            for expert in experts {
-                intent.used(ExpertId { group, expert }, Share { its: 1, all: 2 });
-            }
+            let uses = experts.map(|expert| Use {
+                id: ExpertId { group, expert },
+                its: 1,
+            });
+            intent.used(group, &uses);
         }
     }
 
@@ -297,7 +296,6 @@ mod tests {
                     prop_assert!(may_go(victim) && here.remove(&victim));
                     intent.left(victim);
                 }
-                prop_assert!((0.0..=1.0).contains(&intent.window()));
             }
         }
     }

@@ -10,7 +10,7 @@
 //!
 //! Units: natural logarithms. A use takes constant time.
 
-use super::eviction::Share;
+use super::eviction::Use;
 use super::profile::Profile;
 use crate::vocabulary::Label;
 
@@ -67,12 +67,16 @@ impl Labels {
         });
     }
 
-    /// A pass uses the expert `number` for `share` of its layer's choices, in a model with so many
-    /// `layers`. Of `tokens` in the pass.
-    pub fn used(&mut self, number: usize, share: Share, tokens: f32, layers: usize) {
-        let its = EVIDENCE * tokens * share.its as f32 / share.all.max(1) as f32 / layers as f32;
-        for (log, evidence) in self.routing.iter_mut().zip(self.evidence[number]) {
-            *log += its * evidence;
+    /// `tokens` tokens have been computed in one of so many `layers`, whose first expert has the
+    /// number `start`, with these.
+    pub fn used(&mut self, start: usize, uses: &[Use], tokens: f32, layers: usize) {
+        let all: u32 = uses.iter().map(|of| of.its).sum();
+        let each = EVIDENCE * tokens / (all.max(1) as f32 * layers as f32);
+        for of in uses {
+            let evidence = self.evidence[start + of.id.expert];
+            for (log, evidence) in self.routing.iter_mut().zip(evidence) {
+                *log += each * of.its as f32 * evidence;
+            }
         }
     }
 

@@ -47,10 +47,9 @@ mod recorder;
 pub mod replay;
 pub mod routing;
 mod store;
-mod window;
 
 pub use belady::Belady;
-pub use eviction::{Eviction, ExpertId, Share};
+pub use eviction::{Eviction, ExpertId, Use};
 pub use guide::ExpertGuide;
 pub use intent::{Intent, IntentLink};
 pub use lru::Lru;

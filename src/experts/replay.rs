@@ -10,7 +10,7 @@
 //! Units: experts of one pass and layer, each once, however many tokens used it; bytes.
 
 use super::belady::Belady;
-use super::eviction::{Eviction, ExpertId, Share};
+use super::eviction::{Eviction, ExpertId, Use};
 use super::intent::{Intent, IntentLink};
 use super::lru::Lru;
 use super::profile::{Profile, Uses};
@@ -251,8 +251,8 @@ impl Trace {
             }
             Policy::Belady => {
                 let passes = steps.iter().flat_map(|(_, pieces)| pieces);
-                let uses = passes.flat_map(Pass::uses);
-                let belady = Belady::new(&experts, uses.map(|(id, _)| id));
+                let uses = passes.flat_map(Pass::uses).flatten();
+                let belady = Belady::new(&experts, uses.map(|of| of.id));
                 (Box::new(belady), link)
             }
         };
@@ -285,18 +285,19 @@ impl Trace {
 }
 
 impl Pass {
-    /// In the order in which they are computed.
-    fn uses(&self) -> impl Iterator<Item = (ExpertId, Share)> {
-        self.experts
-            .iter()
-            .enumerate()
-            .flat_map(|(group, experts)| {
-                let all = experts.iter().map(|(_, its)| its).sum();
-                experts.iter().map(move |&(expert, its)| {
-                    let expert = usize::from(expert);
-                    (ExpertId { group, expert }, Share { its, all })
-                })
-            })
+    /// Of each group, in the order in which they are computed.
+    fn uses(&self) -> impl Iterator<Item = Vec<Use>> {
+        let groups = self.experts.iter().enumerate();
+        groups.map(|(group, experts)| {
+            let of = |&(expert, its): &(u16, u32)| Use {
+                id: ExpertId {
+                    group,
+                    expert: usize::from(expert),
+                },
+                its,
+            };
+            experts.iter().map(of).collect()
+        })
     }
 }
 
@@ -325,39 +326,34 @@ impl<'a> Store<'a> {
     fn compute(&mut self, pass: &Pass, cost: &mut Cost) {
         self.eviction.begin_pass();
         cost.tokens += u64::from(pass.tokens);
-        let mut uses = pass.uses().peekable();
-        for (group, experts) in pass.experts.iter().enumerate() {
+        for (group, uses) in pass.uses().enumerate() {
             // All of a layer are asked for before any of them is read.
-            while let Some((id, share)) = uses.next_if(|(id, _)| id.group == group) {
-                self.eviction.used(id, share);
-            }
-            for &(expert, _) in experts {
-                if self.is_here[group][usize::from(expert)] {
+            self.eviction.used(group, &uses);
+            for of in &uses {
+                if self.is_here[group][of.id.expert] {
                     cost.hits += 1;
                 } else {
                     cost.misses += 1;
                     cost.bytes += self.header.groups[group].expert_bytes.0;
                 }
             }
-            for &(expert, _) in experts {
-                self.bring(group, usize::from(expert), experts);
+            for of in &uses {
+                self.bring(of.id, &uses);
             }
         }
     }
 
-    /// Makes place for an expert; those of the layer `at` hand are `held`.
-    fn bring(&mut self, group: usize, expert: usize, held: &[(u16, u32)]) {
+    /// Makes place for an expert; those of the layer at hand are `held`.
+    fn bring(&mut self, id: ExpertId, held: &[Use]) {
+        let ExpertId { group, expert } = id;
         if self.is_here[group][expert] {
             return;
         }
         let bytes = self.header.groups[group].expert_bytes.0;
         while self.taken + bytes > self.budget {
             let is_here = &self.is_here;
-            let is_held =
-                |expert: usize| held.binary_search_by_key(&expert, |&(held, _)| held.into());
-            let may_go = |id: ExpertId| {
-                is_here[id.group][id.expert] && (id.group != group || is_held(id.expert).is_err())
-            };
+            let is_held = |id: ExpertId| held.binary_search_by_key(&id, |held| held.id).is_ok();
+            let may_go = |id: ExpertId| is_here[id.group][id.expert] && !is_held(id);
             // The budget has place for all that are held.
             let Some(victim) = self.eviction.victim(&may_go) else {
                 break;

@@ -1,6 +1,6 @@
 //! All experts of a model: who is here, who is held, and who makes place for whom.
 
-use super::eviction::{Eviction, ExpertId, Share};
+use super::eviction::{Eviction, ExpertId, Use};
 use super::group::{Group, Table};
 use super::pages::{ExpertGroup, neighbours};
 use crate::io::{BLOCK, Region};
@@ -134,7 +134,7 @@ impl ExpertStore {
         read: impl FnOnce(&[Demand<'_>]) -> Result<(), RiverError>,
     ) -> Result<(), ExpertError> {
         let chosen = self.chosen(table, ids)?;
-        let mut missing = Vec::new();
+        let (mut missing, mut uses) = (Vec::new(), Vec::new());
         for &expert in &chosen {
             let id = ExpertId {
                 group: table.group,
@@ -155,16 +155,16 @@ impl ExpertStore {
             if is_first || !state.is_here {
                 let of_tokens = &ids[..counted.min(ids.len())];
                 let its = of_tokens.iter().filter(|&&id| id == expert.number() as i32);
-                let share = Share {
-                    its: its.count() as u32,
-                    all: of_tokens.len() as u32,
-                };
-                self.eviction.used(id, share);
+                let its = its.count() as u32;
+                uses.push(Use { id, its });
             }
             if !state.is_held {
                 state.is_held = true;
                 self.held.push(id);
             }
+        }
+        if !uses.is_empty() {
+            self.eviction.used(table.group, &uses);
         }
         if missing.is_empty() {
             return Ok(());
