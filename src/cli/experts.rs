@@ -81,7 +81,7 @@ struct Budget {
 
 #[derive(Debug, Serialize)]
 struct Outcome {
-    policy: &'static str,
+    policy: Policy,
     prompt_hit_rate: Option<f64>,
     answer_hit_rate: Option<f64>,
     bytes_a_prompt_token: Option<f64>,
@@ -148,7 +148,7 @@ fn budget(trace: &Trace, ram_bytes: Bytes, profile: &Profile) -> anyhow::Result<
         (best > lru).then_some((rate(Policy::Intent)? - lru) / (best - lru))
     };
     let outcome = |(policy, replayed): &(Policy, Replayed)| Outcome {
-        policy: policy.name(),
+        policy: *policy,
         prompt_hit_rate: replayed.prompts.hit_rate(),
         answer_hit_rate: replayed.answers.hit_rate(),
         bytes_a_prompt_token: replayed.prompts.bytes_a_token(),
@@ -181,8 +181,8 @@ fn text(report: &Report, out: &mut Vec<u8>) -> io::Result<()> {
     }
     writeln!(
         out,
-        "\n{:>10}  {:8}{:>10}{:>10}{:>20}{:>12}",
-        "memory", "", "prompts", "answers", "read an answer token", "gap closed"
+        "\nexperts found in memory, simulated:\n{:>10}  {:10}{:>10}{:>10}{:>12}{:>24}",
+        "memory", "", "prompts", "answers", "gap closed", "read an answer token"
     )?;
     let percent = |part: Option<f64>| part.map_or("-".to_owned(), |p| format!("{:.1}%", p * 100.0));
     for budget in &report.budgets {
@@ -190,17 +190,17 @@ fn text(report: &Report, out: &mut Vec<u8>) -> io::Result<()> {
         for outcome in &budget.policies {
             let bytes = outcome.bytes_an_answer_token;
             let bytes = bytes.map_or("-".to_owned(), |bytes| Bytes(bytes as u64).to_string());
-            let closed = match outcome.policy == Policy::Intent.name() {
-                true => percent(budget.answer_gap_closed),
-                false => String::new(),
+            let closed = match outcome.policy {
+                Policy::Intent => percent(budget.answer_gap_closed),
+                Policy::Lru | Policy::Belady => String::new(),
             };
-            let line = format!(
-                "{memory:>10}  {:8}{:>10}{:>10}{bytes:>20}{closed:>12}",
-                outcome.policy,
+            writeln!(
+                out,
+                "{memory:>10}  {:10}{:>10}{:>10}{closed:>12}{bytes:>24}",
+                outcome.policy.title(),
                 percent(outcome.prompt_hit_rate),
                 percent(outcome.answer_hit_rate),
-            );
-            writeln!(out, "{}", line.trim_end())?;
+            )?;
             memory.clear();
         }
     }
@@ -280,7 +280,7 @@ mod tests {
             lines.contains("turns 1, layers 1, experts 8 (8 KiB in all)"),
             "{lines}"
         );
-        assert!(lines.contains("belady"), "{lines}");
+        assert!(lines.contains("optimum"), "{lines}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::lru::Lru;
 use super::profile::{Profile, Uses};
 use super::routing::{Header, PassKind, Reader, Record, RoutedGroup, RoutedPass, RoutingError};
 use crate::units::Bytes;
+use serde::Serialize;
 use std::io::Read;
 
 /// What a scout gives the label that was recorded.
@@ -38,21 +39,24 @@ struct Pass {
 }
 
 /// Who says which expert leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Policy {
     Lru,
+    /// See [`Intent`].
     Intent,
+    /// The optimum: see [`Belady`].
     Belady,
 }
 
 impl Policy {
     pub const ALL: [Self; 3] = [Self::Lru, Self::Intent, Self::Belady];
 
-    pub const fn name(self) -> &'static str {
+    pub const fn title(self) -> &'static str {
         match self {
-            Self::Lru => "lru",
-            Self::Intent => "intent",
-            Self::Belady => "belady",
+            Self::Lru => "LRU",
+            Self::Intent => "by intent",
+            Self::Belady => "optimum",
         }
     }
 }

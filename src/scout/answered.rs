@@ -9,18 +9,16 @@ const MUCH: f64 = 0.3;
 /// So many words in a row that the prompt has too are a quotation.
 const QUOTED_WORDS: usize = 4;
 
-/// The label of an answer to `prompt`, which the scout took for `guess`. Code where much of it is
-/// code, documents where much is quoted from the prompt; otherwise the guess, but no code.
-pub fn label_of_answer(prompt: &str, answer: &str, guess: Option<Label>) -> Option<Label> {
+/// The label of an answer to `prompt`, which a scout took for `guess`: code where much of it is
+/// code, documents where much is quoted from the prompt or the scout took it for that, and talk
+/// otherwise.
+pub fn label_of_answer(prompt: &str, answer: &str, guess: Option<Label>) -> Label {
     if code_part(answer) >= MUCH {
-        return Some(Label::Code);
-    }
-    if quoted_part(prompt, answer) >= MUCH {
-        return Some(Label::Docs);
-    }
-    match guess {
-        Some(Label::Code) => Some(Label::Chat),
-        other => other,
+        Label::Code
+    } else if quoted_part(prompt, answer) >= MUCH || guess == Some(Label::Docs) {
+        Label::Docs
+    } else {
+        Label::Chat
     }
 }
 
@@ -100,19 +98,13 @@ mod tests {
         let quotes = "It was closed in 1911, since its entrance had silted up.";
         let talk = "Tell me more about that; it must have been a strange year for you.";
         for (prompt, answer, guess, label) in [
-            (
-                "Add two numbers",
-                code,
-                Some(Label::Chat),
-                Some(Label::Code),
-            ),
-            ("Add two numbers", bare, None, Some(Label::Code)),
-            (passage, quotes, Some(Label::Chat), Some(Label::Docs)),
-            ("I moved", talk, Some(Label::Chat), Some(Label::Chat)),
-            ("I moved", talk, Some(Label::Docs), Some(Label::Docs)),
-            ("I moved", talk, Some(Label::Code), Some(Label::Chat)),
-            ("I moved", talk, None, None),
-            ("", "", None, None),
+            ("Add two numbers", code, Some(Label::Chat), Label::Code),
+            ("Add two numbers", bare, None, Label::Code),
+            (passage, quotes, Some(Label::Chat), Label::Docs),
+            ("I moved", talk, Some(Label::Chat), Label::Chat),
+            ("I moved", talk, Some(Label::Docs), Label::Docs),
+            ("I moved", talk, Some(Label::Code), Label::Chat),
+            ("", "", None, Label::Chat),
         ] {
             assert_eq!(label_of_answer(prompt, answer, guess), label, "{answer}");
         }

@@ -11,6 +11,8 @@
 
 use super::load_error::{LoadError, WithCauses};
 use super::request::{RequestError, RequestId};
+use crate::experts::RecordError;
+use crate::experts::profile_file::ProfileError;
 use crate::oracle::OracleError;
 use crate::speculate::{DraftError, DraftOpenError};
 use crate::telemetry::AnswerStats;
@@ -67,6 +69,10 @@ pub enum Notice {
     EmptyPrompt,
     #[error("an edit was left out: {0}")]
     Edit(EditError),
+    #[error("{}: nothing more is recorded", WithCauses(.0.as_ref()))]
+    Recording(Arc<RecordError>),
+    #[error("{}", WithCauses(.0.as_ref()))]
+    Profile(Arc<ProfileError>),
     #[error("working ahead failed: {0}")]
     WorkAhead(Arc<OracleError>),
     #[error("the draft failed and is left out from now on: {0}")]

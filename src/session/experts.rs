@@ -93,31 +93,30 @@ impl Experts {
         }
     }
 
-    /// A `prompt` has been answered: what was used is learnt. Returns what went wrong.
-    pub(super) fn answered(&mut self, prompt: &str, answer: &str) -> Vec<String> {
+    /// A `prompt` has been answered: the turn ends in the recording. Returns what the
+    /// answer was, and, once, why nothing more is recorded.
+    pub(super) fn answered(&mut self, prompt: &str, answer: &str) -> (Label, Option<RecordError>) {
         let label = label_of_answer(prompt, answer, self.label);
-        let mut notices = Vec::new();
-        if let Some(recorder) = &self.recorder
-            && let Err(error) = recorder.borrow_mut().end_turn(label)
-        {
-            notices.push(WithCauses(&error).to_string());
-        }
-        if let Some(label) = label
-            && let Err(error) = self.keep(label)
-        {
-            notices.push(WithCauses(&error).to_string());
-            // Said once.
-            self.path = None;
-        }
-        notices
+        let recorder = self.recorder.as_ref();
+        let ended = recorder.map(|recorder| recorder.borrow_mut().end_turn(Some(label)));
+        (label, ended.and_then(Result::err))
     }
 
-    fn keep(&mut self, label: Label) -> Result<(), ProfileError> {
+    /// What was used since this was last called is of texts with this `label`, and is learnt.
+    ///
+    /// # Errors
+    /// Why it is not kept for later sessions; once.
+    pub(super) fn learn(&mut self, label: Label) -> Result<(), ProfileError> {
+        let uses = self.intent.learn(label);
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
         let mut learnt = self.empty.clone();
-        learnt.learn(label, &self.intent.learn(label));
-        match &self.path {
-            Some(path) => profile_file::add(path, &learnt),
-            None => Ok(()),
+        learnt.learn(label, &uses);
+        let kept = profile_file::add(path, &learnt);
+        if kept.is_err() {
+            self.path = None;
         }
+        kept
     }
 }

@@ -129,12 +129,11 @@ impl Engine {
     /// Says how an answer ended.
     pub(super) fn finish(&mut self, mut turn: Turn) {
         self.say_text(&mut turn);
-        if let Some(experts) = &mut self.experts
-            && turn.has_begun()
-        {
-            let notices = experts.answered(&turn.prompt, turn.text());
-            let notices = notices.into_iter().map(Notice::Setup);
-            notices.for_each(|notice| self.notice(notice));
+        let experts = self.experts.as_mut().filter(|_| turn.has_begun());
+        let answered = experts.map(|experts| experts.answered(&turn.prompt, turn.text()));
+        let (label, unrecorded) = answered.unzip();
+        if let Some(error) = unrecorded.flatten() {
+            self.notice(Notice::Recording(Arc::new(error)));
         }
         // A prompt without an answer is no turn: it is given back to be asked again.
         if matches!(turn.origin, Origin::Typed) && !turn.tokens().is_empty() {
@@ -148,5 +147,11 @@ impl Engine {
             None => RequestEvent::Done(Box::new(turn.stats(&self.decoder))),
         };
         self.tell(turn.asked, end);
+        // The file is written when nobody waits any more.
+        if let (Some(experts), Some(label)) = (&mut self.experts, label)
+            && let Err(error) = experts.learn(label)
+        {
+            self.notice(Notice::Profile(Arc::new(error)));
+        }
     }
 }
