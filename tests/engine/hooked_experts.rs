@@ -3,7 +3,9 @@
 
 use crate::cgroup::{Group, command_in};
 use crate::common::{least_in, max_diff, same_bits, tokens, turn};
+use crate::program;
 use crate::tiny_mixture::{Arch, TinyMixture};
+use nmos::experts::routing::{PassKind, Reader, Record};
 use nmos::experts::{ExpertPlan, Mixture};
 use nmos::ggml::bare::BareModel;
 use nmos::ggml::llama::{self, Load};
@@ -367,7 +369,7 @@ fn a_mixture_says_the_same_in_any_memory_and_stays_within_it() {
         assert_eq!(stats["text"], text, "{more} MiB above the least");
         assert!(peak <= ram.0, "{peak} of {ram}");
         assert!(stats["expert_bytes_per_token"].as_f64().unwrap() > 0.0);
-        assert_eq!(stats["expert_evict_window"].as_f64(), Some(0.0));
+        assert_eq!(stats["expert_evict_window"].as_f64(), Some(1.0));
         let plan = json(&nmos("plan", &written, ram, &[], None));
         assert_eq!(plan["form"], "hooked");
         assert_eq!(plan["experts"]["experts_a_token"], 4);
@@ -382,4 +384,131 @@ fn a_mixture_says_the_same_in_any_memory_and_stays_within_it() {
             assert!((0.9..1.1).contains(&ratio), "{ratio} times the bytes");
         }
     }
+}
+
+/// 4 layers of 16 experts of which a token uses two.
+fn small() -> Written {
+    Written::new(&TinyMixture::of(Arch::Qwen3Moe))
+}
+
+/// `nmos` with a cache of its own next to the model.
+fn nmos_with_cache(written: &Written) -> std::process::Command {
+    let mut command = program::nmos(written.dir.path());
+    command.env("NMOS_CACHE", written.dir.path().join("cache"));
+    command
+}
+
+fn answered(written: &Written, more: &[&str]) -> std::process::Output {
+    nmos_with_cache(written)
+        .args(["run", "--draft", "none", "--ctx", "512", "--ram", "1GiB"])
+        .args(["-n", "12", "--oracle"])
+        .arg(&written.path)
+        .args(more)
+        .arg("hello hello hello")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn routing_is_recorded_and_replayed_in_other_memory() {
+    let _turn = turn();
+    let written = small();
+    let recording = written.dir.path().join("routing");
+    let recording = recording.to_str().unwrap();
+    let stats = json(&answered(
+        &written,
+        &["--json", "--record-routing", recording],
+    ));
+
+    let mixture = written.mixture();
+    let mut reader = Reader::new(File::open(recording).unwrap()).unwrap();
+    assert_eq!(reader.header().groups.len(), 4);
+    assert_eq!(reader.header().experts(), [16; 4]);
+    let (mut prompt, mut answer, mut ends) = (0, 0, 0);
+    while let Some(record) = reader.record().unwrap() {
+        match record {
+            Record::TurnEnd(label) => {
+                ends += 1;
+                assert!(label.is_some());
+            }
+            Record::Pass(pass) => {
+                assert_eq!(ends, 0, "one turn");
+                // The last layer computes the tokens whose logits are wanted.
+                let all = mixture.used * pass.tokens as usize;
+                assert!(pass.ids[..3].iter().all(|ids| ids.len() == all));
+                match pass.kind {
+                    PassKind::Prompt => prompt += u64::from(pass.tokens),
+                    PassKind::Answer => answer += u64::from(pass.tokens),
+                }
+            }
+        }
+    }
+    let tokens = stats["tokens"].as_u64().unwrap();
+    assert_eq!(ends, 1);
+    assert_eq!(prompt, stats["prompt_tokens"].as_u64().unwrap());
+    // The prompt gives the first token. Guesses that are wrong are computed as well.
+    assert!(answer >= tokens - 1, "{answer} of {tokens}");
+
+    let replayed = nmos_with_cache(&written)
+        .args([
+            "experts",
+            "replay",
+            recording,
+            "--json",
+            "--ram",
+            "512KiB,64MiB",
+        ])
+        .output()
+        .unwrap();
+    let replayed = json(&replayed);
+    assert_eq!(replayed["turns"], 1);
+    let rates = |budget: usize| {
+        let policies = replayed["budgets"][budget]["policies"].as_array().unwrap();
+        let rate = |name: &str| {
+            let of = policies.iter().find(|of| of["policy"] == name).unwrap();
+            of["answer_hit_rate"].as_f64().unwrap()
+        };
+        ["lru", "intent", "belady"].map(rate)
+    };
+    let [lru, intent, belady] = rates(0);
+    assert!(lru <= belady && intent <= belady, "{lru} {intent} {belady}");
+    let [lru, intent, belady] = rates(1);
+    assert!(lru == intent && intent == belady, "all of them fit");
+}
+
+#[test]
+fn what_an_answer_used_is_kept_and_a_damaged_profile_is_said_once() {
+    let _turn = turn();
+    let written = small();
+    let said = || {
+        let output = answered(&written, &[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    assert!(!said().contains("profile"));
+    let files = std::fs::read_dir(written.dir.path().join("cache/experts")).unwrap();
+    let mut files = files.map(|entry| entry.unwrap().path());
+    let profile = files.find(|path| path.extension() == Some("profile".as_ref()));
+    let profile = profile.unwrap();
+    let kept = std::fs::read(&profile).unwrap();
+    assert!(kept.len() < 1000, "{}", kept.len());
+    assert!(!said().contains("profile"));
+    assert_ne!(std::fs::read(&profile).unwrap(), kept, "more was learnt");
+
+    std::fs::write(&profile, &kept[..kept.len() / 2]).unwrap();
+    let damaged = said();
+    assert!(damaged.contains("is not used"), "{damaged}");
+    assert!(!said().contains("profile"), "a new one is in its place");
+}
+
+#[test]
+fn what_cannot_be_recorded_is_said_before_anything_is_computed() {
+    let _turn = turn();
+    let written = small();
+    let nowhere = written.dir.path().join("none/routing");
+    let output = answered(&written, &["--record-routing", nowhere.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot record routing to"), "{said}");
 }
