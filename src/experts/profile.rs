@@ -320,7 +320,9 @@ mod tests {
 
     fn uses(tokens: f32, used: &[usize]) -> Uses {
         let mut experts = vec![0.0; 12];
-        used.iter().for_each(|&number| experts[number] = tokens);
+        for &number in used {
+            experts[number] = tokens;
+        }
         Uses { tokens, experts }
     }
 
@@ -371,7 +373,7 @@ mod tests {
             assert!(bytes.len() <= MOST_BYTES, "{}", bytes.len());
             profile.read(&bytes).unwrap();
         }
-        let huge = Profile::new(ModelKey::of(b"huge"), &vec![u16::MAX; 4], 8);
+        let huge = Profile::new(ModelKey::of(b"huge"), &[u16::MAX; 4], 8);
         assert_eq!(huge.to_bytes(), None);
     }
 
@@ -423,8 +425,10 @@ mod tests {
                 profile
             }).collect();
             let (mut one, mut other) = (empty(), empty());
-            learnt.iter().for_each(|profile| one.merge(profile));
-            learnt.iter().rev().for_each(|profile| other.merge(profile));
+            for (forth, back) in learnt.iter().zip(learnt.iter().rev()) {
+                one.merge(forth);
+                other.merge(back);
+            }
             for number in 0..12 {
                 let (a, b) = (one.rate(Label::Chat, number), other.rate(Label::Chat, number));
                 prop_assert!((a - b).abs() < 1e-4 && (0.0..=1.0).contains(&a));

@@ -90,8 +90,10 @@ impl Rates {
     /// The rates that a profile has, by number. What is no rate counts as none.
     pub fn set_prior(&mut self, rates: impl IntoIterator<Item = f32>) {
         for (expert, rate) in self.experts.iter_mut().zip(rates) {
-            // Not a number is below 0 here.
-            expert.signs[0] = rate.max(0.0).min(1.0);
+            expert.signs[0] = match rate.is_nan() {
+                true => 0.0,
+                false => rate.clamp(0.0, 1.0),
+            };
         }
     }
 

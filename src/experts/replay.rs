@@ -281,7 +281,9 @@ impl Trace {
                 PassKind::Prompt => &mut found.prompts,
                 PassKind::Answer => &mut found.answers,
             };
-            pieces.iter().for_each(|piece| store.compute(piece, cost));
+            for piece in pieces {
+                store.compute(piece, cost);
+            }
         }
         found.window = store.eviction.window();
         Ok(found)

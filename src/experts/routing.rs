@@ -246,8 +246,9 @@ impl<W: Write> Writer<W> {
         for (ids, group) in pass.ids.iter().zip(&self.header.groups) {
             let rows = ids.len() / usize::from(group.used);
             bytes.extend_from_slice(&(rows as u32).to_le_bytes());
-            ids.iter()
-                .for_each(|id| bytes.extend_from_slice(&id.to_le_bytes()));
+            for id in ids {
+                bytes.extend_from_slice(&id.to_le_bytes());
+            }
         }
         Ok(())
     }
