@@ -254,7 +254,7 @@ impl LlamaOracle {
             true => Kernels::Fastest,
             false => width.kernels(),
         };
-        // A state can be behind the text, and takes what it lacks first.
+        // A state can lack the end of the text, which is then computed first.
         let (batch, first) = match &mut self.read {
             Read::Cells(branches) => (branches.batch(tree, &mut self.run)?, 0),
             Read::State(state) => state.batch(tree, &mut self.run)?,
