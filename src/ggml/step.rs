@@ -117,7 +117,7 @@ impl Step<'_> {
         };
         match node.op {
             sys::GGML_OP_MUL_MAT => {
-                let ty = u32::try_from(first.type_).ok().and_then(GgmlType::from_id);
+                let ty = GgmlType::from_id(first.type_);
                 second.ne[1] > 1 && !ty.is_some_and(GgmlType::has_one_kernel)
             }
             // Keys are the second source; their length is given in whole runs of cells.

@@ -102,9 +102,9 @@ impl Branches {
             token.logits = true;
         }
         let decoded = on.decode(&batch, piece.len(), kernels);
-        padding
-            .iter()
-            .for_each(|token| on.run.forget(token.sequences[0], 0));
+        for token in &padding {
+            on.run.forget(token.sequences[0], 0);
+        }
         decoded
     }
 

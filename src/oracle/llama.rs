@@ -231,41 +231,25 @@ impl LlamaOracle {
         Bytes((kv + states + logits + (32 << 20)) as u64)
     }
 
-    /// Computes `tree`, and writes down its logits. Nothing of a pass that failed is kept.
+    /// Computes `tree`, of no more tokens at a time than the run takes, and writes down its logits.
     fn compute(
         &mut self,
         tree: &TokenTree,
         width: WidthClass,
         logits: &mut Logits,
-    ) -> Result<(), OracleError> {
-        let computed = self.compute_pieces(tree, width, logits);
-        if computed.is_err() {
-            match &mut self.read {
-                Read::Cells(branches) => branches.drop_uncommitted(&mut self.run),
-                Read::State(state) => state.has_failed(),
-            }
-        }
-        computed
-    }
-
-    /// The same, of no more tokens at a time than the run takes.
-    fn compute_pieces(
-        &mut self,
-        tree: &TokenTree,
-        width: WidthClass,
-        logits: &mut Logits,
-    ) -> Result<(), OracleError> {
+    ) -> Result<PassCost, OracleError> {
         let least = self.least(tree, width);
         let kernels = match self.trees().round() {
             // Nobody counts on the same bits.
             true => Kernels::Fastest,
             false => width.kernels(),
         };
-        // A state can be behind the text, and takes what it lacks first.
+        // A state can lack the end of the text, which is then computed first.
         let (batch, first) = match &mut self.read {
             Read::Cells(branches) => (branches.batch(tree, &mut self.run)?, 0),
             Read::State(state) => state.batch(tree, &mut self.run)?,
         };
+        let (began, [stall_before, demand_before]) = (Instant::now(), self.stalls());
         let rows = logits.nodes().iter().map(|node| first + node);
         let rows: Vec<_> = rows.enumerate().collect();
         let mut start = 0;
@@ -281,7 +265,23 @@ impl LlamaOracle {
             }
             start = places.end;
         }
-        Ok(())
+        let [stall, demand] = self.stalls();
+        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Ok(PassCost {
+            wall_us: us(began.elapsed()),
+            stall_us: us(stall.saturating_sub(stall_before)),
+            demand_us: us(demand.saturating_sub(demand_before)),
+            stream_us: self.run.river().map_or(0, |river| river.lap_us()),
+            threads: self.run.run.take_threads_used(),
+        })
+    }
+
+    /// Nothing of a pass that failed is kept.
+    fn has_failed(&mut self) {
+        match &mut self.read {
+            Read::Cells(branches) => branches.drop_uncommitted(&mut self.run),
+            Read::State(state) => state.has_failed(),
+        }
     }
 }
 
@@ -323,22 +323,15 @@ impl Oracle for LlamaOracle {
             }
             .into());
         }
-        let began = Instant::now();
-        let [stall_before, demand_before] = self.stalls();
         let mut logits = Logits::for_tree(tree, self.n_vocab, &self.logits);
-        self.compute(tree, width, &mut logits)?;
-        let [stall, demand] = self.stalls();
-        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let computed = self.compute(tree, width, &mut logits);
+        if computed.is_err() {
+            self.has_failed();
+        }
         Ok(PassOutput {
             logits,
             hidden: None,
-            cost: PassCost {
-                wall_us: us(began.elapsed()),
-                stall_us: us(stall.saturating_sub(stall_before)),
-                demand_us: us(demand.saturating_sub(demand_before)),
-                stream_us: self.run.river().map_or(0, |river| river.lap_us()),
-                threads: self.run.run.take_threads_used(),
-            },
+            cost: computed?,
         })
     }
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Every token uses the layers' other weights, and a few of the experts: a byte of the former is
-//! worth more. But first comes what lets a prompt be read in wide passes, since one over 63 tokens
+//! used more often. But first comes what lets a prompt be read in wide passes, since one over 63 tokens
 //! reads hardly more than one over 16.
 
 use crate::experts::{ExpertPlan, Mixture};

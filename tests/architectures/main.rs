@@ -45,6 +45,9 @@ use tiny_model::{END, Tiny};
 /// Tokens of an answer.
 const TOKENS: usize = 16;
 
+/// How often a session looks at a text that is not typed on before it surely does nothing with it.
+const MOST_LOOKS: usize = 100;
+
 /// Longer than the windows of the models.
 const PROMPT: &str = "hello, hello: a prompt that is longer than a window";
 const SECOND: &str = "and one more";
@@ -445,7 +448,7 @@ impl Typist {
         for edit in edits.into_iter().chain([insert(rest), insert("!?")]) {
             let before = self.edits();
             self.tell(client, edit);
-            self.rest(before);
+            self.rest(client, before);
         }
         let start = prompt.chars().count();
         let end = start + 2;
@@ -466,7 +469,7 @@ impl Typist {
 
     /// Lets virtual time pass, more than any typist's pause whenever the session shows something
     /// new, until it has seen more edits than `before` and begun an answer to the prompt as it is.
-    fn rest(&self, before: u64) {
+    fn rest(&self, client: &Client, before: u64) {
         let hub = self.engine.hub();
         let has_begun = || {
             let s = hub.snapshot();
@@ -474,8 +477,13 @@ impl Typist {
                 && s.prefill.prompt_tokens > 0
                 && s.prefill.ready_tokens == s.prefill.prompt_tokens
         };
+        let mut looks = 0;
         while self.edits() == before || !has_begun() {
             assert!(!self.engine.has_ended(), "the session ended");
+            if hub.snapshot().phase == Phase::Composing {
+                looks += 1;
+            }
+            assert!(looks < MOST_LOOKS, "no answer is begun: {:?}", told(client));
             self.clock.advance(2_000_000);
             hub.changed().recv().unwrap();
         }
@@ -485,6 +493,16 @@ impl Typist {
 fn insert(text: &str) -> Edit {
     let (text, paste) = (text.to_owned(), false);
     Edit::Insert { text, paste }
+}
+
+/// What a session has told its user so far.
+fn told(client: &Client) -> Vec<String> {
+    let events = client.events().try_iter();
+    let notices = events.filter_map(|event| match event {
+        Event::Notice(notice) => Some(notice.to_string()),
+        _ => None,
+    });
+    notices.collect()
 }
 
 /// The text of the next answer.

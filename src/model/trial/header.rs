@@ -54,6 +54,10 @@ const WITHOUT_ROPE: [&str; 20] = [
 const MOST_LAYERS: u64 = 512;
 const MOST_ELEMENTS: u64 = 1 << 22;
 
+/// Elements that ggml takes at once of a head of RWKV's where vectors are the longest. Of a smaller
+/// head it reads, and writes, past the end.
+const WKV_STEP: u64 = 64;
+
 /// Architectures whose models turn a text into numbers, and have no other output.
 const EMBEDDERS: [&str; 11] = [
     "bert",
@@ -130,6 +134,10 @@ pub(super) fn check(gguf: &Gguf) -> Result<(), TrialError> {
         if let Some(x) = scalar(gguf.f32(&key)).filter(least) {
             return Err(wrong(format!("{key} is {x}, not a small positive number")));
         }
+    }
+    let key = key("wkv.head_size");
+    if let Some(n) = scalar(gguf.u64(&key)).filter(|&n| n == 0 || !n.is_multiple_of(WKV_STEP)) {
+        return Err(wrong(format!("{key} is {n}, not a multiple of {WKV_STEP}")));
     }
     rope(gguf, arch, wrong)?;
     vocabulary(gguf, wrong)
