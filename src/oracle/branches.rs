@@ -107,7 +107,7 @@ impl Branches {
                 });
             }
             for (sequence, &leaf) in (1..).zip(&leaves) {
-                on.run.share(0, sequence, 0, self.len);
+                on.run.share(0, sequence, 0, self.len)?;
                 tree.ancestry(leaf).for_each(|node| of[node].push(sequence));
                 self.leaves = sequence;
             }
@@ -122,7 +122,10 @@ impl Branches {
         if let Some(&last) = path.last()
             && self.sequence_of[last] != 0
         {
-            on.run.share(self.sequence_of[last], 0, self.len, len);
+            // Without these cells the next pass has an order of positions that llama.cpp refuses.
+            if let Err(error) = on.run.share(self.sequence_of[last], 0, self.len, len) {
+                tracing::error!(%error, "cells were not shared");
+            }
         }
         self.len = len;
         self.drop_uncommitted(on);

@@ -209,29 +209,57 @@ impl LlamaOracle {
 
     /// Memory of the context, apart from the weights: an estimate from the model's shape.
     pub fn context_bytes(outline: &Outline, ctx_tokens: usize, max_nodes: usize) -> Bytes {
+        // Numbers of a file, which may be any.
+        let product = |factors: &[usize]| {
+            let factors = factors.iter().map(|&n| n as u64);
+            factors.fold(1, u64::saturating_mul)
+        };
         let width = WidthClass::BATCH.max;
         let cells = (ctx_tokens + width).next_multiple_of(CELL_RUN);
-        let kv = cells * outline.n_layer * outline.kv_width * 2 * 2;
-        let states = state::SEQUENCES * outline.state_len * 4;
+        let kv = product(&[cells, outline.n_layer, outline.kv_width, 2 * 2]);
+        let states = product(&[state::SEQUENCES, outline.state_len, 4]);
         // llama.cpp sets aside scratch memory for the logits of every token of a batch, and memory
         // for one row of results a sequence; a pass returns a copy of those.
         let copied = max_nodes.min(WidthClass::BATCH.max);
-        let logits = (width + branches::SEQUENCES + copied) * outline.n_vocab * 4;
-        Bytes((kv + states + logits + (32 << 20)) as u64)
+        let logits = product(&[width + branches::SEQUENCES + copied, outline.n_vocab, 4]);
+        let parts = [kv, states, logits, 32 << 20];
+        Bytes(parts.into_iter().fold(0, u64::saturating_add))
     }
 
-    /// Computes `tree`: the place of its first node in the batch. Nothing of a pass that failed is
-    /// kept.
-    fn compute(&mut self, tree: &TokenTree, width: WidthClass) -> Result<usize, OracleError> {
+    /// A state has one text: a chain alone goes into it.
+    fn check_form(&self, tree: &TokenTree) -> Result<(), OracleError> {
+        let nodes = tree.nodes();
+        let is_chain = (0..nodes.len()).all(|i| nodes[i].parent == i.checked_sub(1));
+        match self.read {
+            Read::State(_) if !is_chain => Err(OracleError::TooWide {
+                nodes: nodes.len(),
+                min: 1,
+                max: 1,
+            }),
+            Read::State(_) | Read::Cells(_) => Ok(()),
+        }
+    }
+
+    /// Computes `tree`: the place of its first node in the batch, when the pass itself began, and
+    /// what had been waited for until then. Nothing of a pass that failed is kept.
+    fn compute(
+        &mut self,
+        tree: &TokenTree,
+        width: WidthClass,
+    ) -> Result<(usize, Instant, Duration), OracleError> {
         let least = self.least(tree, width);
-        let computed = match &mut self.read {
-            Read::Cells(branches) => branches
-                .batch(tree, least, &mut self.run)
-                .and_then(|batch| self.run.decode(&batch).map(|()| 0)),
-            Read::State(state) => state
-                .batch(tree, &mut self.run)
-                .and_then(|(batch, first)| self.run.decode(&batch).map(|()| first)),
+        let batch = match &mut self.read {
+            Read::Cells(branches) => {
+                let batch = branches.batch(tree, least, &mut self.run);
+                batch.map(|batch| (batch, 0))
+            }
+            Read::State(state) => state.batch(tree, &mut self.run),
         };
+        let (began, stall_before) = (Instant::now(), self.stall());
+        let computed = batch.and_then(|(batch, first)| {
+            self.run.decode(&batch)?;
+            Ok((first, began, stall_before))
+        });
         if computed.is_err() {
             self.has_failed();
         }
@@ -284,9 +312,8 @@ impl Oracle for LlamaOracle {
             }
             .into());
         }
-        let began = Instant::now();
-        let stall_before = self.stall();
-        let first = self.compute(tree, width)?;
+        self.check_form(tree)?;
+        let (first, began, stall_before) = self.compute(tree, width)?;
         let mut logits = Logits::for_tree(tree, self.n_vocab, &self.logits);
         for (row, node) in logits.nodes().to_vec().into_iter().enumerate() {
             match self.run.run.logits(first + node) {
@@ -329,6 +356,13 @@ impl Oracle for LlamaOracle {
         match &mut self.read {
             Read::Cells(branches) => branches.truncate(len, &mut self.run),
             Read::State(state) => state.truncate(len, &mut self.run),
+        }
+    }
+
+    fn ready(&self, len: usize) -> usize {
+        match &self.read {
+            Read::Cells(branches) => len.min(branches.len),
+            Read::State(state) => state.ready(len),
         }
     }
 
