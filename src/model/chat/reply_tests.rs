@@ -102,7 +102,9 @@ fn channels_are_told_by_control_tokens_alone() {
     ));
     let reads = |said: &[TokenId]| {
         let mut reply = Reply::after(&form, &Bytes.cut("A:"), None);
-        said.iter().for_each(|&token| reply.push(token));
+        for &token in said {
+            reply.push(token);
+        }
         reply.finish();
         (
             reply.thought().to_owned(),

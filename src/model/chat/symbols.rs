@@ -73,7 +73,7 @@ pub(super) fn text_of(names: &ControlNames, pattern: &[Symbol]) -> String {
         match symbol {
             Symbol::Byte(byte) => bytes.push(byte),
             Symbol::Control(token) => {
-                bytes.extend(names.name_of(token).unwrap_or_default().bytes())
+                bytes.extend(names.name_of(token).unwrap_or_default().bytes());
             }
         }
     }
