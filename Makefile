@@ -63,9 +63,9 @@ bench-trees: models ## as root: token trees of every size and llama.cpp, 2 hours
 	@benches/trees/trees.py > /dev/null
 	benches/trees/trees.py --open60
 
-architectures: models ## what every architecture does, with small random models: docs/architectures.md (ARCHITECTURES=a,b prints those alone)
+architectures: models ## what every architecture does, with small random models: docs/architectures.md (10 minutes)
 	@"$(nmos)" models pull smollm2-135m
-	UPDATE_EXPECTED=1 cargo test --release $(locked) --test architectures -- --nocapture
+	ARCHITECTURES=all cargo test --release $(locked) --test architectures
 
 fuzz-headers: build ## damaged model headers against plan and run, in 128 MiB (cases=20000, seed=1)
 	fuzz/headers.py "$(nmos)" --cases $(or $(cases),20000) --seed $(or $(seed),1) --keep "$(cache)/nmos/headers-failed"

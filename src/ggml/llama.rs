@@ -361,13 +361,20 @@ impl<H: Interrupts> LlamaRun<H> {
     }
 
     /// Makes positions `[from, to)` of one sequence those of another as well.
-    pub fn share(&mut self, source: i32, target: i32, from: usize, to: usize) {
+    ///
+    /// # Errors
+    /// llama.cpp's reason; what the other holds is unknown then.
+    pub fn share(
+        &mut self,
+        source: i32,
+        target: i32,
+        from: usize,
+        to: usize,
+    ) -> Result<(), LlamaError> {
         let end = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         let context = self.context.0.as_ptr();
         // SAFETY: the context is alive, and both sequences are its own (see `RunOptions`).
         let words = unsafe { guard::nmos_guard_share(context, source, target, end(from), end(to)) };
-        if let Err(why) = words.check() {
-            tracing::error!(why, source, target, "cells were not shared");
-        }
+        words.check().map_err(LlamaError::Decode)
     }
 }

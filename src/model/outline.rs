@@ -174,14 +174,18 @@ fn state_len(gguf: &Gguf, arch: &str, layers: &[TensorInfo]) -> usize {
     let (wkv, kda) = (key("wkv.head_size"), key("kda.head_dim"));
     let of_layer = if wkv > 0 {
         // The last token, twice as a rule, and a square for each head.
-        width * (2 + wkv)
+        width.saturating_mul(wkv.saturating_add(2))
     } else if recalled > 0 {
-        width * recalled
+        width.saturating_mul(recalled)
     } else if kda > 0 {
-        heads * kda * (3 * convolved + kda)
+        let of_head = convolved.saturating_mul(3).saturating_add(kda);
+        heads.saturating_mul(kda).saturating_mul(of_head)
     } else {
         let (inner, state) = (key("ssm.inner_size"), key("ssm.state_size"));
-        convolved * (inner + 2 * key("ssm.group_count") * state) + inner * state
+        let groups = key("ssm.group_count").saturating_mul(2);
+        let width = inner.saturating_add(groups.saturating_mul(state));
+        let convolution = convolved.saturating_mul(width);
+        convolution.saturating_add(inner.saturating_mul(state))
     };
     let parts = ["ssm_", "shortconv.", "time_mix_"];
     let recurs = |tensor: &&TensorInfo| parts.iter().any(|part| tensor.name.contains(part));
@@ -190,5 +194,5 @@ fn state_len(gguf: &Gguf, arch: &str, layers: &[TensorInfo]) -> usize {
         .filter(recurs)
         .map(TensorInfo::layer)
         .collect();
-    recurrent.len() * of_layer
+    recurrent.len().saturating_mul(of_layer)
 }

@@ -85,12 +85,6 @@ impl Branches {
             }
             _ => Vec::new(),
         };
-        if on.experts().is_some() {
-            for token in &padding {
-                on.run
-                    .share(piece[0].sequences[0], token.sequences[0], 0, token.position);
-            }
-        }
         let mut batch = [piece, &padding].concat();
         // llama.cpp computes the last layer and the head only for tokens that want logits:
         // these make a batch of their own, which must be of the same width class.
@@ -101,7 +95,19 @@ impl Branches {
         for token in batch.iter_mut().rev().filter(|t| !t.logits).take(missing) {
             token.logits = true;
         }
-        let decoded = on.decode(&batch, piece.len(), kernels);
+        let mut shared = Ok(());
+        if on.experts().is_some() {
+            let mut padding = padding
+                .iter()
+                .map(|token| (token.sequences[0], token.position));
+            shared = padding.try_for_each(|(sequence, end)| {
+                on.run.share(piece[0].sequences[0], sequence, 0, end)
+            });
+        }
+        let decoded = match shared {
+            Ok(()) => on.decode(&batch, piece.len(), kernels),
+            Err(error) => Err(error.into()),
+        };
         for token in &padding {
             on.run.forget(token.sequences[0], 0);
         }
@@ -136,7 +142,7 @@ impl Branches {
                 });
             }
             for (sequence, &leaf) in (1..).zip(&leaves) {
-                on.run.share(0, sequence, 0, self.len);
+                on.run.share(0, sequence, 0, self.len)?;
                 tree.ancestry(leaf).for_each(|node| of[node].push(sequence));
                 self.leaves = sequence;
             }
@@ -151,7 +157,10 @@ impl Branches {
         if let Some(&last) = path.last()
             && self.sequence_of[last] != 0
         {
-            on.run.share(self.sequence_of[last], 0, self.len, len);
+            // Without these cells the next pass has an order of positions that llama.cpp refuses.
+            if let Err(error) = on.run.share(self.sequence_of[last], 0, self.len, len) {
+                tracing::error!(%error, "cells were not shared");
+            }
         }
         self.len = len;
         self.drop_uncommitted(on);

@@ -220,15 +220,35 @@ impl LlamaOracle {
 
     /// Memory of the context, apart from the weights: an estimate from the model's shape.
     pub fn context_bytes(outline: &Outline, ctx_tokens: usize, max_nodes: usize) -> Bytes {
+        // Numbers of a file, which may be any.
+        let product = |factors: &[usize]| {
+            let factors = factors.iter().map(|&n| n as u64);
+            factors.fold(1, u64::saturating_mul)
+        };
         let width = WidthClass::BATCH.max;
         let cells = (ctx_tokens + width).next_multiple_of(CELL_RUN);
-        let kv = cells * outline.n_layer * outline.kv_width * 2 * 2;
-        let states = state::SEQUENCES * outline.state_len * 4;
+        let kv = product(&[cells, outline.n_layer, outline.kv_width, 2 * 2]);
+        let states = product(&[state::SEQUENCES, outline.state_len, 4]);
         // llama.cpp sets aside scratch memory for the logits of every token of a batch, and memory
         // for one row of results a sequence; a pass returns a copy of those.
         let copied = max_nodes.min(WidthClass::BATCH.max);
-        let logits = (width + branches::SEQUENCES + copied) * outline.n_vocab * 4;
-        Bytes((kv + states + logits + (32 << 20)) as u64)
+        let logits = product(&[width + branches::SEQUENCES + copied, outline.n_vocab, 4]);
+        let parts = [kv, states, logits, 32 << 20];
+        Bytes(parts.into_iter().fold(0, u64::saturating_add))
+    }
+
+    /// A state has one text: a chain alone goes into it.
+    fn check_form(&self, tree: &TokenTree) -> Result<(), OracleError> {
+        let nodes = tree.nodes();
+        let is_chain = (0..nodes.len()).all(|i| nodes[i].parent == i.checked_sub(1));
+        match self.read {
+            Read::State(_) if !is_chain => Err(OracleError::TooWide {
+                nodes: nodes.len(),
+                min: 1,
+                max: 1,
+            }),
+            Read::State(_) | Read::Cells(_) => Ok(()),
+        }
     }
 
     /// Computes `tree`, of no more tokens at a time than the run takes, and writes down its logits.
@@ -323,6 +343,7 @@ impl Oracle for LlamaOracle {
             }
             .into());
         }
+        self.check_form(tree)?;
         let mut logits = Logits::for_tree(tree, self.n_vocab, &self.logits);
         let computed = self.compute(tree, width, &mut logits);
         if computed.is_err() {
@@ -354,6 +375,13 @@ impl Oracle for LlamaOracle {
         match &mut self.read {
             Read::Cells(branches) => branches.truncate(len, &mut self.run),
             Read::State(state) => state.truncate(len, &mut self.run),
+        }
+    }
+
+    fn ready(&self, len: usize) -> usize {
+        match &self.read {
+            Read::Cells(branches) => len.min(branches.len),
+            Read::State(state) => state.ready(len),
         }
     }
 

@@ -241,6 +241,12 @@ pub trait Oracle {
     /// Forgets committed tokens from position `len` on.
     fn truncate(&mut self, len: usize);
 
+    /// How many tokens need not be read again where the first `len` are kept: all, where each has
+    /// a place of its own in the cache.
+    fn ready(&self, len: usize) -> usize {
+        len.min(self.len())
+    }
+
     /// Bytes read from disk for weights so far; zero for a resident model.
     fn bytes_read(&self) -> u64 {
         0

@@ -43,7 +43,7 @@ pub(super) trait Sequences {
     fn clear(&mut self, sequence: i32);
 
     /// Makes an empty sequence a copy of another, which has read `len` tokens.
-    fn copy(&mut self, source: i32, target: i32, len: usize);
+    fn copy(&mut self, source: i32, target: i32, len: usize) -> Result<(), Self::Error>;
 
     /// Has sequence 0, which has read `from` tokens, read these.
     fn read(&mut self, tokens: &[i32], from: usize) -> Result<(), Self::Error>;
@@ -56,8 +56,8 @@ impl Sequences for FedRun {
         self.run.forget(sequence, 0);
     }
 
-    fn copy(&mut self, source: i32, target: i32, len: usize) {
-        self.run.share(source, target, 0, len);
+    fn copy(&mut self, source: i32, target: i32, len: usize) -> Result<(), OracleError> {
+        Ok(self.run.share(source, target, 0, len)?)
     }
 
     fn read(&mut self, tokens: &[i32], from: usize) -> Result<(), OracleError> {
@@ -90,6 +90,8 @@ pub(super) struct State {
     read: Option<usize>,
     /// How many tokens each copy has read; sequence `i + 1` is copy `i`.
     copies: [Option<usize>; COPIES],
+    /// Whether the last pass was of more than one token.
+    was_wide: bool,
 }
 
 impl State {
@@ -104,21 +106,22 @@ impl State {
         self.tokens.len()
     }
 
-    /// The batch that computes `tree`, which begins with what is owed: so many tokens.
+    /// How many tokens are not read again where the first `len` are kept.
+    pub(super) fn ready(&self, len: usize) -> usize {
+        let kept = self
+            .read
+            .into_iter()
+            .chain(self.copies.into_iter().flatten());
+        kept.filter(|&read| read <= len).max().unwrap_or(0)
+    }
+
+    /// The batch that computes `tree`, a chain, which begins with what is owed: so many tokens.
     pub(super) fn batch(
         &mut self,
         tree: &TokenTree,
         on: &mut FedRun,
     ) -> Result<(Vec<BatchToken>, usize), OracleError> {
         let nodes = tree.nodes();
-        let is_chain = (0..nodes.len()).all(|i| nodes[i].parent == i.checked_sub(1));
-        if !is_chain {
-            return Err(OracleError::TooWide {
-                nodes: nodes.len(),
-                min: 1,
-                max: 1,
-            });
-        }
         let from = self.prepare(nodes.len(), on)?;
         let owed = &self.tokens[from..];
         let n = owed.len();
@@ -133,55 +136,63 @@ impl State {
     /// Makes sequence 0 ready for a pass of `n` tokens, and says how many it has read: what is
     /// committed beyond that is to be read with these.
     fn prepare<S: Sequences>(&mut self, n: usize, on: &mut S) -> Result<usize, S::Error> {
-        let mut read = self.settle(on);
+        let mut read = self.settle(on)?;
         let owed = self.tokens.len() - read;
         let late = owed > MOST_OWED || owed + n > WIDEST;
         if late {
-            // Unknown for as long as it reads.
-            self.read = None;
-            for tokens in self.tokens[read..].chunks(WIDEST) {
-                on.read(tokens, read)?;
-                read += tokens.len();
+            while read < self.tokens.len() {
+                // Copied between, so that what fails or is given up on the way is not all lost.
+                self.keep(read, on)?;
+                let to = (read + WIDEST).min(self.tokens.len());
+                // Unknown for as long as it reads.
+                self.read = None;
+                on.read(&self.tokens[read..to], read)?;
+                read = to;
+                self.read = Some(read);
             }
-            self.read = Some(read);
         }
-        // A pass of one token is kept as a rule.
-        if read == self.tokens.len() && (late || n > 1) {
-            self.keep(read, on);
+        // A pass of one token is kept as a rule, and many follow: the first is where the prompt
+        // ends, which is gone back to when the next turn begins.
+        let may_go_back = late || n > 1 || self.was_wide;
+        if read == self.tokens.len() && may_go_back {
+            self.keep(read, on)?;
         }
+        self.was_wide = n > 1;
         Ok(read)
     }
 
     /// Sees to it that sequence 0 has read nothing but committed tokens; returns how many.
-    fn settle(&mut self, on: &mut impl Sequences) -> usize {
+    fn settle<S: Sequences>(&mut self, on: &mut S) -> Result<usize, S::Error> {
         self.passed.clear();
         if let Some(read) = self.read.filter(|&read| read <= self.tokens.len()) {
-            return read;
+            return Ok(read);
         }
         on.clear(0);
         let copies = (1..).zip(self.copies);
         let best = copies.filter_map(|(sequence, len)| Some((len?, sequence)));
         let read = match best.max() {
             Some((len, sequence)) => {
-                on.copy(sequence, 0, len);
+                on.copy(sequence, 0, len)?;
                 len
             }
             None => 0,
         };
         self.read = Some(read);
-        read
+        Ok(read)
     }
 
     /// Copies sequence 0, which has read so many tokens, so that it can be gone back to.
-    fn keep(&mut self, read: usize, on: &mut impl Sequences) {
+    fn keep<S: Sequences>(&mut self, read: usize, on: &mut S) -> Result<(), S::Error> {
         if read == 0 || self.copies.contains(&Some(read)) {
-            return;
+            return Ok(());
         }
         let place = self.place_for(read);
         let sequence = 1 + place as i32;
         on.clear(sequence);
-        on.copy(0, sequence, read);
+        self.copies[place] = None;
+        on.copy(0, sequence, read)?;
         self.copies[place] = Some(read);
+        Ok(())
     }
 
     /// The place of the copy that a new one after `read` tokens is kept for: one that is free, or
@@ -256,12 +267,13 @@ mod tests {
             self.held[sequence as usize].clear();
         }
 
-        fn copy(&mut self, source: i32, target: i32, len: usize) {
+        fn copy(&mut self, source: i32, target: i32, len: usize) -> Result<(), Self::Error> {
             let source = self.held[source as usize].clone();
             assert_eq!(source.len(), len, "a state has no part");
             let target = &mut self.held[target as usize];
             assert!(target.is_empty());
             *target = source;
+            Ok(())
         }
 
         fn read(&mut self, tokens: &[i32], from: usize) -> Result<(), Self::Error> {
@@ -333,6 +345,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_next_turn_without_the_thought_reads_no_prompt_again() {
+        let (mut state, mut on) = (State::new(), Recurrent::default());
+        for width in [60, 60, 50] {
+            pass(&mut state, &mut on, &vec![1; width]);
+            state.commit(width);
+        }
+        for _ in 0..600 {
+            pass(&mut state, &mut on, &[2]);
+            state.commit(1);
+        }
+        assert_eq!(
+            (state.ready(771), state.ready(770), state.ready(169)),
+            (770, 770, 120)
+        );
+        state.truncate(170, &mut on);
+        pass(&mut state, &mut on, &[3; 20]);
+        assert_eq!(on.late, 0);
+        assert_eq!(on.held[0].len(), 190);
     }
 
     #[test]

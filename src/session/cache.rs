@@ -51,6 +51,11 @@ impl Cache {
         common_prefix(&self.tokens, prompt)
     }
 
+    /// How many leading tokens of `prompt` are not read again where the rest is forgotten.
+    pub(super) fn ready(&self, prompt: &[TokenId]) -> usize {
+        self.oracle.ready(self.common(prompt))
+    }
+
     /// Lets passes be given up: see [`Oracle::give_up_when`].
     pub(super) fn give_up_when(&mut self, outdated: Option<GiveUp>) {
         self.oracle.give_up_when(outdated);

@@ -53,7 +53,16 @@ impl Engine {
                 return None;
             }
         };
-        let (all, ready) = (whole.len(), self.decoder.cache.common(&whole));
+        let begun = match submitted.origin {
+            Origin::Typed => self.composition.take_begun(&whole),
+            Origin::Request(_) => None,
+        };
+        let (all, cache) = (whole.len(), &self.decoder.cache);
+        let ready = match begun {
+            // It goes on from where it is.
+            Some(_) => cache.common(&whole),
+            None => cache.ready(&whole),
+        };
         submitted.figures.prompt_tokens = all;
         submitted.figures.ready_tokens = ready;
         self.hub.update(|s| {
@@ -61,10 +70,6 @@ impl Engine {
             s.prefill.ready_tokens = ready;
             s.accept = AcceptView::default();
         });
-        let begun = match submitted.origin {
-            Origin::Typed => self.composition.take_begun(&whole),
-            Origin::Request(_) => None,
-        };
         let answer = match begun {
             Some(begun) => *begun,
             None => {

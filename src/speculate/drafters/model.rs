@@ -311,7 +311,7 @@ impl ModelDrafter {
             let Some(free) = self.ends.iter().position(Option::is_none) else {
                 return Ok(());
             };
-            self.run.share(id(of_parent), id(free), 0, position);
+            self.run.share(id(of_parent), id(free), 0, position)?;
             free
         };
         self.ends[sequence] = Some(position + 1);
