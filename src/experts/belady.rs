@@ -66,6 +66,12 @@ impl Eviction for Belady {
         }
     }
 
+    fn came(&mut self, id: ExpertId) {
+        // Of the uses that are to come none is known to be its first.
+        let next = NEVER;
+        self.here[self.starts[id.group] + id.expert] = Some(Here { id, next });
+    }
+
     fn left(&mut self, expert: ExpertId) {
         self.here[self.starts[expert.group] + expert.expert] = None;
     }

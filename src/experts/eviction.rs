@@ -26,6 +26,15 @@ pub trait Eviction {
     /// for the first time in this pass.
     fn used(&mut self, group: usize, uses: &[Use]);
 
+    /// `expert` is in memory before anything has used it.
+    fn came(&mut self, expert: ExpertId);
+
+    /// How long it is expected to take until `expert` is used, in any unit: where memory is free,
+    /// those that are used soonest are read first.
+    fn wait(&self, _expert: ExpertId) -> f32 {
+        0.0
+    }
+
     /// `expert` has left memory.
     fn left(&mut self, expert: ExpertId);
 

@@ -163,13 +163,21 @@ impl Eviction for Intent {
         });
     }
 
+    fn came(&mut self, id: ExpertId) {
+        self.here[self.starts[id.group] + id.expert] = Some(id);
+    }
+
+    fn wait(&self, expert: ExpertId) -> f32 {
+        self.rates.wait(expert)
+    }
+
     fn left(&mut self, expert: ExpertId) {
         self.here[self.starts[expert.group] + expert.expert] = None;
     }
 
     fn victim(&self, may_go: &dyn Fn(ExpertId) -> bool) -> Option<ExpertId> {
         let here = self.here.iter().flatten().filter(|&&id| may_go(id));
-        let waits = here.map(|&id| (id, self.rates.wait(id)));
+        let waits = here.map(|&id| (id, self.wait(id)));
         waits
             .max_by(|(_, a), (_, b)| a.total_cmp(b))
             .map(|(id, _)| id)

@@ -75,6 +75,21 @@ impl Lru {
         self.newest = number;
     }
 
+    /// Puts one that is not here before the oldest.
+    fn touch_least(&mut self, expert: ExpertId) {
+        let number = self.number(expert);
+        self.links[number] = Link {
+            is_here: true,
+            older: NONE,
+            newer: self.oldest,
+        };
+        match self.links.get_mut(self.oldest) {
+            Some(link) => link.older = number,
+            None => self.newest = number,
+        }
+        self.oldest = number;
+    }
+
     fn unlink(&mut self, number: usize) {
         let Link { older, newer, .. } = self.links[number];
         match self.links.get_mut(older) {
@@ -90,6 +105,10 @@ impl Lru {
 }
 
 impl Eviction for Lru {
+    fn came(&mut self, expert: ExpertId) {
+        self.touch_least(expert);
+    }
+
     fn used(&mut self, _group: usize, uses: &[Use]) {
         for of in uses {
             self.touch(of.id);

@@ -41,7 +41,7 @@ pub struct ExpertCounts {
     /// Experts that were here when a pass asked for them, and those that were not.
     pub hits: u64,
     pub misses: u64,
-    /// Read from the disk.
+    /// Read from the disk for the misses.
     pub bytes: u64,
     /// See [`Eviction::window`].
     pub evict_window: f64,
@@ -173,7 +173,8 @@ impl ExpertStore {
             .iter()
             .all(|&expert| self.make_place(table.group, expert));
         let came = if fits {
-            self.read(table.group, &missing, read)
+            let read = self.read(table.group, &missing, read);
+            read.map(|bytes| self.counts.bytes += bytes)
         } else {
             Err(ExpertError::TooMany {
                 layer: self.groups[table.group].layer,
@@ -185,6 +186,72 @@ impl ExpertStore {
             self.give_up(table.group, &missing);
         }
         came
+    }
+
+    /// Reads, where memory is free, the experts that are expected to be used soonest: some
+    /// `bytes`, or one expert. Nobody leaves for them. Whether there may be more to read.
+    ///
+    /// # Errors
+    /// A failed read; none of these is here then.
+    pub fn fill(
+        &mut self,
+        bytes: usize,
+        read: impl FnOnce(&[Demand<'_>]) -> Result<(), RiverError>,
+    ) -> Result<bool, ExpertError> {
+        let Some((group, first)) = self.soonest(None) else {
+            return Ok(false);
+        };
+        let (mut coming, mut pages) = (Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(expert) = next {
+            let own = self.groups[group].own_pages(expert);
+            if self.used_pages + own > self.budget_pages {
+                break;
+            }
+            self.used_pages += own;
+            pages += own;
+            self.groups[group].states[expert.number()].is_here = true;
+            self.eviction.came(ExpertId {
+                group,
+                expert: expert.number(),
+            });
+            coming.push(expert);
+            next = match pages * BLOCK < bytes {
+                true => self.soonest(Some(group)).map(|(_, expert)| expert),
+                false => None,
+            };
+        }
+        if coming.is_empty() {
+            return Ok(false);
+        }
+        coming.sort_unstable();
+        let came = self.read(group, &coming, read);
+        if came.is_err() {
+            self.give_up(group, &coming);
+        }
+        came.map(|_| true)
+    }
+
+    /// The expert, of those that are not here, that is expected to be used soonest, in one group
+    /// or in all: where that is unknown, those of the lowest numbers in all groups.
+    fn soonest(&self, group: Option<usize>) -> Option<(usize, ExpertIdx)> {
+        let groups = self.groups.iter().enumerate();
+        let groups = groups.filter(|(number, _)| group.is_none_or(|group| group == *number));
+        let absent = groups.flat_map(|(number, group)| {
+            let experts = group.tables[0].table.all();
+            let absent = experts.filter(|expert| !group.states[expert.number()].is_here);
+            absent.map(move |expert| (number, expert))
+        });
+        absent.min_by(|&(a_group, a), &(b_group, b)| {
+            let wait = |group, expert: ExpertIdx| {
+                self.eviction.wait(ExpertId {
+                    group,
+                    expert: expert.number(),
+                })
+            };
+            let by_wait = wait(a_group, a).total_cmp(&wait(b_group, b));
+            by_wait.then((a, a_group).cmp(&(b, b_group)))
+        })
     }
 
     /// The experts that `ids` name, each once, in the order of the file.
@@ -232,14 +299,13 @@ impl ExpertStore {
         group: usize,
         missing: &[ExpertIdx],
         read: impl FnOnce(&[Demand<'_>]) -> Result<(), RiverError>,
-    ) -> Result<(), ExpertError> {
+    ) -> Result<u64, ExpertError> {
         let tables = self.groups[group].tables.iter();
         // A table at a time, as they lie in the file.
         let demands: Vec<_> = tables.flat_map(|table| table.demands(missing)).collect();
         let bytes: usize = demands.iter().map(|demand| demand.into.len()).sum();
         read(&demands)?;
-        self.counts.bytes += bytes as u64;
-        Ok(())
+        Ok(bytes as u64)
     }
 
     /// After a failed read: `missing` are not here, nor are those that share a page with them,
@@ -435,6 +501,37 @@ mod tests {
         store.hold(second, &[3, 4], 2, |d| model.read(d)).unwrap();
         assert_eq!(store.bytes(), Bytes(3 * 16384));
         assert!(!model.is_right(&store, 0, 1) && model.is_right(&store, 0, 2));
+    }
+
+    #[test]
+    fn free_memory_is_filled_and_what_is_filled_is_right() {
+        let model = Model::new(8, [8192, 5000], 100);
+        let budget = Bytes(9 * 16384);
+        let mut store = model.store(budget);
+        assert!(store.fill(1, |_| Err(failed())).is_err());
+        assert_eq!(store.bytes(), Bytes(0));
+        while store.fill(1, |demands| model.read(demands)).unwrap() {}
+        assert!(store.bytes() <= budget && store.bytes().0 + 2 * 16384 > budget.0);
+        assert_eq!((pages_taken(&store) * BLOCK) as u64, store.bytes().0);
+        let mut layers = [0_usize; 2];
+        for (group, n) in layers.iter_mut().enumerate() {
+            for expert in (0..8).filter(|&expert| store.groups[group].states[expert].is_here) {
+                assert!(model.is_right(&store, group, expert));
+                *n += 1;
+            }
+        }
+        assert!(layers[0].abs_diff(layers[1]) <= 1, "{layers:?}");
+        store.begin_pass();
+        let table = TableIdx { group: 0, table: 1 };
+        store
+            .hold(table, &[0, 1], 2, |_| panic!("they are here"))
+            .unwrap();
+        let counts = store.counts();
+        assert_eq!((counts.hits, counts.misses, counts.bytes), (2, 0, 0));
+        store.computed();
+        // Of those that nothing has used, some make place.
+        store.hold(table, &[7], 1, |d| model.read(d)).unwrap();
+        assert!(model.is_right(&store, 0, 0) && model.is_right(&store, 0, 7));
     }
 
     #[test]

@@ -65,8 +65,14 @@ impl FedRun {
         }
     }
 
-    /// Decodes, in a mixture with the bits of `kernels`. Rows after the first `tokens` are padding. Where that fails, what the sequences of
-    /// `batch` hold from its tokens on is undefined.
+    /// See [`Oracle::use_idle_time`](super::Oracle::use_idle_time).
+    pub(super) fn use_idle_time(&self) -> Result<bool, OracleError> {
+        let feed = self.feed.as_ref();
+        feed.map_or(Ok(false), |feed| feed.borrow_mut().use_idle_time())
+    }
+
+    /// Decodes, in a mixture with the bits of `kernels`. Rows after the first `tokens` are padding.
+    /// Where that fails, what the sequences of `batch` hold from its tokens on is undefined.
     pub(super) fn decode(
         &mut self,
         batch: &[BatchToken],

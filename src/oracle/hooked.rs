@@ -52,6 +52,10 @@ use std::sync::Arc;
 /// Bytes of what stays that are read at a time.
 const CHUNK: usize = 1 << 20;
 
+/// Bytes of experts that are read at a time while nothing is asked for: some milliseconds, after
+/// which a key is heard.
+const FILL_BYTES: usize = 8 << 20;
+
 /// From so many rows on a matrix is multiplied by ggml's tiled kernels, also one expert's.
 const TILED_ROWS: usize = WidthClass::BATCH.min;
 
@@ -245,6 +249,17 @@ impl Feed {
             experts.evict_by(guide.eviction);
             self.recorder = guide.recorder;
         }
+    }
+
+    /// Reads a few experts between passes, where memory for them is free. Whether there may be more
+    /// to read.
+    pub(super) fn use_idle_time(&mut self) -> Result<bool, OracleError> {
+        let Some(experts) = &mut self.experts else {
+            return Ok(false);
+        };
+        self.supply.river().begin_pass()?;
+        let supply = &mut self.supply;
+        Ok(experts.fill(FILL_BYTES, |demands| supply.fetch(demands))?)
     }
 
     /// To be called before each pass, which is to have the bits of these kernels: where its tokens

@@ -356,6 +356,10 @@ impl Oracle for LlamaOracle {
         })
     }
 
+    fn use_idle_time(&mut self) -> Result<bool, OracleError> {
+        self.run.use_idle_time()
+    }
+
     fn give_up_when(&mut self, outdated: Option<GiveUp>) {
         // llama.cpp does not say how much of a graph is done.
         self.run.run.end_when(

@@ -235,6 +235,15 @@ pub trait Oracle {
     /// wanted: for drafters that read them. An oracle need not have them.
     fn keep_hidden(&mut self, _wanted: bool) {}
 
+    /// Does a few milliseconds of what later passes would have to wait for, while none is wanted.
+    /// Whether there may be more to do.
+    ///
+    /// # Errors
+    /// What a pass would fail with as well.
+    fn use_idle_time(&mut self) -> Result<bool, OracleError> {
+        Ok(false)
+    }
+
     /// Keeps the nodes of `path` (parents first) of the last pass, prunes the rest.
     fn commit(&mut self, path: &[NodeIdx]);
 

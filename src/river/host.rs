@@ -28,6 +28,14 @@ struct Taken {
 }
 
 impl HostSupply {
+    /// See [`River::fetch`].
+    ///
+    /// # Errors
+    /// As [`River::fetch`].
+    pub fn fetch(&mut self, demands: &[Demand<'_>]) -> Result<(), RiverError> {
+        self.river.fetch(demands)
+    }
+
     /// Opens the model's files, sets up memory as the plan says, and starts to read.
     ///
     /// # Errors

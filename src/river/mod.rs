@@ -255,6 +255,21 @@ impl River {
     /// If a destination does not fit its slice.
     pub fn demand(&mut self, demands: &[Demand<'_>]) -> Result<(), RiverError> {
         let began = Instant::now();
+        let read = self.fetch(demands);
+        let waited = began.elapsed();
+        self.waits.stall += waited;
+        self.waits.demands += waited;
+        read
+    }
+
+    /// The same between passes, for what no pass waits for yet.
+    ///
+    /// # Errors
+    /// As [`River::demand`].
+    ///
+    /// # Panics
+    /// As [`River::demand`].
+    pub fn fetch(&mut self, demands: &[Demand<'_>]) -> Result<(), RiverError> {
         let _held = self.ring.hold();
         let files = &self.files;
         let reader = self
@@ -263,9 +278,6 @@ impl River {
         let reading = self.counters.reading_since(Instant::now());
         let read = reader.read(files, demands);
         drop(reading);
-        let waited = began.elapsed();
-        self.waits.stall += waited;
-        self.waits.demands += waited;
         if read.is_err() {
             // Dropping the queue waits for what may still be in flight.
             self.demands = None;

@@ -56,6 +56,17 @@ impl Cache {
         self.oracle.ready(self.common(prompt))
     }
 
+    /// See [`Oracle::use_idle_time`]. What fails is told by the pass that needs it.
+    pub(super) fn use_idle_time(&mut self) -> bool {
+        match self.oracle.use_idle_time() {
+            Ok(more) => more,
+            Err(error) => {
+                tracing::warn!(%error, "nothing is read ahead");
+                false
+            }
+        }
+    }
+
     /// Lets passes be given up: see [`Oracle::give_up_when`].
     pub(super) fn give_up_when(&mut self, outdated: Option<GiveUp>) {
         self.oracle.give_up_when(outdated);

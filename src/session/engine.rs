@@ -192,9 +192,13 @@ impl Engine {
     /// Does what the state says. Break: the session is to end.
     fn act(&mut self) -> ControlFlow<()> {
         match take(&mut self.state) {
+            State::Idle if self.decoder.cache.use_idle_time() => ControlFlow::Continue(()),
             State::Idle => self.wait(None),
             State::Composing => {
                 self.show_cadence();
+                if self.decoder.cache.use_idle_time() {
+                    return ControlFlow::Continue(());
+                }
                 let look_after = self.composition.look_after(self.clock.now_us());
                 self.wait(Some(look_after))
             }
