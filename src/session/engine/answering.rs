@@ -26,16 +26,18 @@ impl Engine {
         if !self.tell(asked, RequestEvent::Submitted { prompt }) {
             return None;
         }
-        let (whole, notice) = match &mut submitted.origin {
-            Origin::Typed => (
-                self.composition.whole(&submitted.prompt),
-                self.composition.conversation.take_notice(),
-            ),
-            Origin::Request(conversation) => (
-                conversation.tokens(&submitted.prompt),
-                conversation.take_notice(),
-            ),
+        let (whole, notice, answers) = match &mut submitted.origin {
+            Origin::Typed => {
+                let whole = self.composition.whole(&submitted.prompt);
+                let conversation = &mut self.composition.conversation;
+                (whole, conversation.take_notice(), conversation.answers())
+            }
+            Origin::Request(conversation) => {
+                let whole = conversation.tokens(&submitted.prompt);
+                (whole, conversation.take_notice(), conversation.answers())
+            }
         };
+        let rules = submitted.rules.reading(answers);
         if let Some(notice) = notice {
             self.notice(Notice::Template(notice));
         }
@@ -68,7 +70,7 @@ impl Engine {
             Some(begun) => *begun,
             None => {
                 let label = submitted.label.map(|(label, _)| label);
-                Answer::new(whole, label, Arc::clone(&submitted.rules))
+                Answer::new(whole, label, rules)
             }
         };
         let mut turn = Turn::new(submitted, answer);
@@ -119,8 +121,8 @@ impl Engine {
     /// Says how an answer ended.
     pub(super) fn finish(&mut self, mut turn: Turn) {
         self.say_text(&mut turn);
-        // A prompt without an answer is no turn: it is given back to be asked again.
-        if matches!(turn.origin, Origin::Typed) && !turn.tokens().is_empty() {
+        // A prompt without an answer is no turn: front-ends give it back to be asked again.
+        if matches!(turn.origin, Origin::Typed) && turn.shows_anything() {
             self.composition.conversation.push(&model::Turn {
                 user: take(&mut turn.prompt),
                 answer: turn.tokens().to_vec(),
