@@ -17,7 +17,7 @@ use super::report::{FAILED, Usage};
 use crate::config::Settings;
 use crate::session::{self, Client, EngineOptions, Event, Request, RequestEvent, SessionEnded};
 use crate::telemetry::{AnswerEnd, AnswerStats, see_log};
-use crate::tui::{clean, think_cut};
+use crate::tui::{clean, think_cut, tokens};
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use crossbeam_channel::{Receiver, select};
@@ -295,18 +295,32 @@ fn finish<O: Write, E: Write>(
 /// What a reader of the answer alone would not know of it.
 fn remarks(stats: &AnswerStats, ctx_tokens: usize) -> Vec<String> {
     let mut remarks: Vec<_> = think_cut(stats).into_iter().collect();
-    let only_thought = stats.text.is_empty() && stats.thinking_tokens > 0;
-    match stats.end {
-        AnswerEnd::Length if only_thought => remarks.push(format!(
-            "all of the {} tokens were thought: -n allows more, --think-budget ends thoughts sooner",
-            stats.tokens
-        )),
-        AnswerEnd::ContextFull => remarks.push(format!(
+    let is_empty = stats.tokens > 0 && stats.text.trim().is_empty();
+    let thought = match stats.thinking_tokens {
+        0 => String::new(),
+        n => format!(" after {} of thinking", tokens(n)),
+    };
+    remarks.extend(match stats.end {
+        AnswerEnd::ContextFull => Some(format!(
             "the answer is cut off: with the prompt it fills the context of {ctx_tokens} tokens, \
              which --ctx sets"
         )),
-        _ => {}
-    }
+        _ if !is_empty => None,
+        AnswerEnd::Length => {
+            let sooner = match (stats.thinking_tokens, stats.think_cut) {
+                (n @ 1.., None) => format!(", a --think-budget below {n} ends thoughts sooner"),
+                _ => String::new(),
+            };
+            Some(format!(
+                "there is no answer: the limit of {} was reached{thought}; -n allows more{sooner}",
+                tokens(stats.tokens)
+            ))
+        }
+        AnswerEnd::EndOfText | AnswerEnd::StopString => {
+            Some(format!("there is no answer: the model ended it{thought}"))
+        }
+        AnswerEnd::Stopped => Some(format!("there is no answer: it was stopped{thought}")),
+    });
     remarks
 }
 

@@ -45,7 +45,7 @@ pub(crate) use chat::Pieces;
 pub(crate) use chat::Reply;
 pub use chat::{
     AnswerForm, ChatError, ChatTemplate, Conversation, NO_TEMPLATE, TemplateError, TemplateSource,
-    Think, Turn, stored_template,
+    Think, ThinkOff, Turn, stored_template,
 };
 pub use gguf::{Gguf, GgufError, TensorInfo};
 pub use kind::FileKind;

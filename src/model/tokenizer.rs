@@ -330,6 +330,11 @@ impl TextStream {
         }
     }
 
+    /// Whether the bytes so far end within a character.
+    pub fn is_within_character(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// What is left at the end: a replacement character for a cut one.
     pub fn finish(&mut self) -> String {
         if std::mem::take(&mut self.pending).is_empty() {

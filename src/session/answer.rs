@@ -32,6 +32,7 @@ use crate::vocabulary::Label;
 use std::sync::Arc;
 
 /// How an answer's tokens are chosen, and where it ends.
+#[derive(Clone)]
 pub(super) struct Rules {
     pub sampler: Sampler,
     answers: Arc<AnswerForm>,
@@ -54,6 +55,17 @@ impl Rules {
             endless: params.fixed_length,
             max_tokens: params.max_tokens.max(1),
             think_budget: params.think_budget,
+        }
+    }
+
+    /// The same for answers of this form: another where the chat template has failed.
+    pub(super) fn reading(self: &Arc<Self>, answers: &Arc<AnswerForm>) -> Arc<Self> {
+        match Arc::ptr_eq(&self.answers, answers) {
+            true => Arc::clone(self),
+            false => Arc::new(Self {
+                answers: Arc::clone(answers),
+                ..Self::clone(self)
+            }),
         }
     }
 

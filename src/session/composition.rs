@@ -182,9 +182,14 @@ impl Composition {
         Some(Work::Answer(answer))
     }
 
+    /// An answer to the prompt that was rendered last.
     fn new_answer(&self, whole: Vec<TokenId>) -> Answer {
         let label = self.label.map(|(label, _)| label);
-        Answer::new(whole, label, Arc::clone(&self.rules))
+        Answer::new(
+            whole,
+            label,
+            self.rules.reading(self.conversation.answers()),
+        )
     }
 
     /// Reads what more typing will not change of the `whole` prompt, where there is enough of it.

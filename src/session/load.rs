@@ -95,14 +95,10 @@ pub(super) fn load(
         system::local_time(),
     )?
     .with_ends(&index.named_ends()?)
-    .with_thinking(options.think);
+    .with_thinking(options.think, &options.system);
     notices.extend(template.notices(&options.system));
-    let answers = template.answers();
-    if options.think_budget.is_some() && answers.has_thoughts() && !answers.can_cut_thoughts() {
-        notices.push(
-            "the vocabulary cannot write what closes a thought: --think-budget changes nothing"
-                .to_owned(),
-        );
+    if options.think_budget.is_some() {
+        notices.extend(template.budget_notice().map(str::to_owned));
     }
     backlog.listen()?;
     let draft_device = placement.draft_device();

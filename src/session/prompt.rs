@@ -9,7 +9,7 @@
 //! Each keystroke renders the conversation once for the prompt itself. What else is asked of it is
 //! known until the turns change ([`Known`]), or until another word begins.
 
-use crate::model::{ChatTemplate, Conversation, TextError, Turn};
+use crate::model::{AnswerForm, ChatTemplate, Conversation, TextError, Turn};
 use crate::prefix::common_prefix;
 use crate::units::TokenId;
 use std::sync::Arc;
@@ -49,6 +49,11 @@ impl Prompt {
     /// A character that the vocabulary has no token for.
     pub(super) fn whole(&mut self, text: &str) -> Result<Vec<TokenId>, TextError> {
         self.conversation.tokens(text)
+    }
+
+    /// What an answer to the prompt that was rendered last looks like.
+    pub(super) fn answers(&self) -> &Arc<AnswerForm> {
+        self.conversation.answers()
     }
 
     /// The tokens of the prompt that more typing at its end will not change: those of the

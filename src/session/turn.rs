@@ -260,6 +260,12 @@ impl Turn {
         self.answer.reply().text()
     }
 
+    /// Whether anything of its answer can be shown: a thought or text.
+    pub(super) fn shows_anything(&self) -> bool {
+        let reply = self.answer.reply();
+        !reply.thought().is_empty() || !reply.text().is_empty()
+    }
+
     /// The answer's tokens.
     pub(super) fn tokens(&self) -> &[TokenId] {
         self.answer.tokens()

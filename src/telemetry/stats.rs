@@ -19,8 +19,8 @@ pub struct AnswerStats {
     pub tokens: u64,
     /// Of those, tokens of thoughts.
     pub thinking_tokens: u64,
-    /// Tokens of thoughts after which one was closed by force, as was asked for: the answer is the
-    /// oracle's under that rule. Null where none was.
+    /// Tokens of thoughts after which one was closed by force, as was asked for: the answer follows
+    /// from that. Null where none was.
     pub think_cut: Option<u64>,
     /// Answer tokens after those shown first (what was decoded before Enter is shown at once)
     /// over the time since then; null where none came later.

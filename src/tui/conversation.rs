@@ -310,6 +310,38 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_of_the_answer_stays_whatever_becomes_of_the_thought() {
+        let mut talk = Conversation::default();
+        let lines: String = (0..40).map(|n| format!("line {n}\n")).collect();
+        talk.push(turn(&lines));
+        let last = talk.last_turn().unwrap();
+        last.thought = "First this.\n\tThen that.\n".repeat(3);
+        last.thought_tokens = 9;
+        talk.layout(30, 5);
+        talk.scroll(-20);
+        let first = |talk: &mut Conversation| {
+            talk.layout(30, 5);
+            talk.visible().next().unwrap().text.clone()
+        };
+        let top = first(&mut talk);
+        talk.last_turn().unwrap().thought_tokens = 1_000_000;
+        assert_eq!(first(&mut talk), top, "a growing count");
+        talk.toggle_thoughts();
+        assert_eq!(first(&mut talk), top, "shown");
+        talk.toggle_thoughts();
+        assert_eq!(first(&mut talk), top, "folded");
+        // Every row can be gone to.
+        talk.toggle_thoughts();
+        for row in (0..20).rev() {
+            talk.layout(30, 5);
+            let (top, ..) = talk.position();
+            talk.scroll(row - top as isize);
+            talk.layout(30, 5);
+            assert_eq!(talk.position().0, row as usize);
+        }
+    }
+
+    #[test]
     fn thoughts_are_folded_until_they_are_asked_for() {
         let mut talk = Conversation::default();
         talk.push(turn(""));

@@ -48,7 +48,7 @@ pub use prompt::{clean, clean_line};
 pub use recording::Recording;
 pub use replay::Player;
 pub use term::give_back as give_terminal_back;
-pub use text::{count, fit, think_cut};
+pub use text::{count, fit, think_cut, tokens};
 pub use theme::{ColorDepth, ThemeError, ThemeLoader};
 pub use wrap::wrap_line;
 

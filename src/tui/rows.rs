@@ -1,6 +1,8 @@
 //! The rows of one entry of the conversation: prompt, thought, answer, figures.
 //!
-//! Invariant: a row's place counts bytes of its entry, so that it is the same at any width.
+//! Invariant: a row's place counts bytes of its entry, so that it is the same at any width. A
+//! thought's bytes count where it is folded, too. Of a line about it only its end does: its length
+//! changes.
 
 use super::conversation::{Item, Turn, TurnState};
 use super::text::{think_cut, tokens};
@@ -63,15 +65,18 @@ fn thought(rows: &mut Rows, turn: &Turn, width: usize, shown: bool) {
     let tokens = tokens(turn.thought_tokens);
     let under_way = matches!(turn.state, TurnState::Streaming) && turn.answer.is_empty();
     match under_way {
-        true => rows.line(RowKind::Thinking, &format!("thinking, {tokens}")),
-        false => rows.line(RowKind::Thought, &format!("thought, {tokens}")),
+        true => rows.remark(RowKind::Thinking, &format!("thinking, {tokens}")),
+        false => rows.remark(RowKind::Thought, &format!("thought, {tokens}")),
     }
-    if shown {
-        let text = turn.thought.trim_end();
-        rows.wrapped(text, width.saturating_sub(2), |_| RowKind::ThoughtText);
+    match shown {
+        true => {
+            let text = turn.thought.trim_end();
+            rows.wrapped(text, width.saturating_sub(2), |_| RowKind::ThoughtText);
+        }
+        false => rows.skip(turn.thought.trim_end()),
     }
     if !turn.answer.is_empty() {
-        rows.line(RowKind::Blank, "");
+        rows.remark(RowKind::Blank, "");
     }
 }
 
@@ -122,17 +127,29 @@ struct Rows {
 impl Rows {
     /// A line that is a row as it is.
     fn line(&mut self, kind: RowKind, text: &str) {
+        self.remark(kind, text);
+        self.at += text.len();
+    }
+
+    /// The same for a line whose length changes: of its bytes only its end counts.
+    fn remark(&mut self, kind: RowKind, text: &str) {
         self.rows.push(Row {
             kind,
             text: text.to_owned(),
             at: self.at,
         });
-        self.at += text.len() + 1;
+        self.at += 1;
+    }
+
+    /// Counts text that has no rows.
+    fn skip(&mut self, text: &str) {
+        let lines = text.split('\n').map(shown);
+        self.at += lines.map(|line| line.len() + 1).sum::<usize>();
     }
 
     fn wrapped(&mut self, text: &str, width: usize, mut kind: impl FnMut(&str) -> RowKind) {
         for line in text.split('\n') {
-            let line = line.trim_end_matches('\r').replace('\t', TAB);
+            let line = shown(line);
             let kind = kind(&line);
             let at = self.at;
             self.rows
@@ -144,6 +161,11 @@ impl Rows {
             self.at += line.len() + 1;
         }
     }
+}
+
+/// A line as it is shown.
+fn shown(line: &str) -> String {
+    line.trim_end_matches('\r').replace('\t', TAB)
 }
 
 /// A Markdown heading: one to six signs, then a space.

@@ -44,7 +44,7 @@ pub fn tokens(n: u64) -> String {
 pub fn think_cut(stats: &AnswerStats) -> Option<String> {
     let after = tokens(stats.think_cut?);
     Some(format!(
-        "thinking cut at {after}: the oracle's answer under that rule"
+        "thinking was cut after {after} (--think-budget); the answer follows from that"
     ))
 }
 

@@ -3,8 +3,10 @@
 
 use crate::chat_vocabulary::{Model, Vocabulary, time};
 use crate::gguf_builder::Builder;
-use nmos::model::{ChatTemplate, Conversation, Gguf, TemplateSource, Turn, stored_template};
+use nmos::model::{ChatTemplate, Conversation, Gguf, TemplateSource, Think, Turn, stored_template};
 use nmos::units::TokenId;
+use std::path::Path;
+use std::sync::Arc;
 
 const SYSTEM: &str = "Be brief.";
 
@@ -160,6 +162,93 @@ fn thoughts_are_taken_out_and_the_rest_keeps_its_tokens() {
     assert!(!prompt.contains("hm"), "{prompt}");
 }
 
+fn of_data(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/templates");
+    std::fs::read_to_string(folder.join(name)).expect(name)
+}
+
+#[test]
+fn what_marks_an_answers_text_is_in_the_next_prompt_once() {
+    let turns = |answer: &str| {
+        format!(
+            "{{% for m in messages %}}{{% if m.role == 'user' %}}U:{{{{ m.content }}}}{{% else %}}A:{answer}~{{% endif %}}{{% endfor %}}{{% if add_generation_prompt %}}A:{{% endif %}}{{# <think> <answer> #}}"
+        )
+    };
+    let answer_alone = turns(
+        "{% if '<answer>' in m.content and '</answer>' in m.content %}{{ m.content.split('<answer>')[-1].split('</answer>')[0] }}{% else %}{{ m.content }}{% endif %}",
+    );
+    let command = of_data("command-r7b.jinja");
+    let names = of_data("control-tokens.txt");
+    let model = Model::new(&Vocabulary {
+        space_prefix: false,
+        controls: names
+            .lines()
+            .filter(|n| {
+                n.contains("_TOKEN|") || n.contains("_RESPONSE|") || n.contains("_THINKING|")
+            })
+            .map(str::to_owned)
+            .collect(),
+        ..Vocabulary::default()
+    });
+    let tagged = "<think>hm</think><answer>It.";
+    for (source, said, right) in [
+        // The template takes out all but the text, if the text is closed.
+        (&answer_alone, tagged, "A:It.~U:x"),
+        (&answer_alone, "<think>hm", "A:\n~U:x"),
+        // It takes out the thought alone.
+        (
+            &turns("{{ m.content.split('</think>')[-1] }}"),
+            tagged,
+            "A:It.~U:x",
+        ),
+        // It takes out nothing.
+        (
+            &turns("{{ m.content }}"),
+            tagged,
+            "A:<think>hm</think><answer>It.</answer>~U:x",
+        ),
+        // It writes a header of its own.
+        (
+            &turns("<answer>{{ m.content }}</answer>"),
+            tagged,
+            "A:<answer>It.</answer>~U:x",
+        ),
+        (
+            &command,
+            "<|START_THINKING|>hm<|END_THINKING|><|START_RESPONSE|>It.",
+            "[<|CHATBOT_TOKEN|>][<|START_RESPONSE|>]It.[<|END_RESPONSE|>][<|END_OF_TURN_TOKEN|>]",
+        ),
+    ] {
+        let mut conversation = Conversation::new(model.template(Some(source)), "");
+        conversation.push(&Turn {
+            user: "hi".into(),
+            answer: model.said(said),
+        });
+        let prompt = model.show(&conversation.tokens("x").expect("tokens"));
+        assert!(prompt.contains(right), "{source}\n{prompt}");
+    }
+}
+
+#[test]
+fn a_switch_is_looked_for_in_prompts_as_they_will_be() {
+    let model = Model::new(&Vocabulary::default());
+    // It turns thinking on in a system text of its own alone.
+    let granite = of_data("granite-3.3.jinja");
+    for (system, asks, words) in [
+        ("", true, ""),
+        (SYSTEM, false, "only without a system text"),
+    ] {
+        let template = model.template(Some(&granite));
+        let template = template.with_thinking(Think::On, system);
+        let notices = template.notices(system).join("\n");
+        assert!(notices.contains(words), "{notices}");
+        assert_eq!(notices.is_empty(), words.is_empty());
+        let mut conversation = Conversation::new(template, system);
+        let prompt = model.show(&conversation.tokens("hi").expect("tokens"));
+        assert_eq!(prompt.contains("Think▁first."), asks, "{prompt}");
+    }
+}
+
 #[test]
 fn a_template_that_no_list_knows_is_rendered() {
     let model = Model::new(&Vocabulary::default());
@@ -280,6 +369,33 @@ fn a_template_that_fails_on_one_conversation_says_so_once() {
     conversation.tokens("bad again").unwrap();
     assert_eq!(conversation.take_notice(), None);
     assert_eq!(conversation.tokens("good").unwrap(), good);
+}
+
+#[test]
+fn what_was_wished_for_is_wished_of_the_form_that_serves_instead() {
+    let model = Model::new(&Vocabulary {
+        controls: ["<think>", "</think>"].map(str::to_owned).to_vec(),
+        ..Vocabulary::default()
+    });
+    let picky = format!(
+        "{{% if 'bad' in messages[-1].content %}}{{{{ raise_exception('no') }}}}{{% endif %}}{CHATML}{{% if enable_thinking is defined and not enable_thinking %}}<think></think>{{% endif %}}"
+    );
+    let end = TokenId(3 + i32::from(b'!'));
+    let template = model.template(Some(&picky));
+    let template = template.with_ends(&[end]).with_thinking(Think::Off, "");
+    assert_eq!(template.notices(""), [""; 0]);
+    let mut conversation = Conversation::new(template, "");
+    conversation.tokens("good").unwrap();
+    let own = Arc::clone(conversation.answers());
+    conversation.tokens("bad").unwrap();
+    let notice = conversation.take_notice().expect("a notice");
+    assert!(notice.contains("cannot turn thinking off"), "{notice}");
+    assert!(!Arc::ptr_eq(&own, conversation.answers()));
+    for answers in [&own, conversation.answers()] {
+        assert!(answers.ends().contains(&end));
+    }
+    conversation.tokens("good").unwrap();
+    assert!(Arc::ptr_eq(&own, conversation.answers()));
 }
 
 #[test]

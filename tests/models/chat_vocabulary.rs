@@ -89,6 +89,28 @@ impl Model {
         ChatTemplate::new(&self.tokenizer, own, None, time()).expect("a template")
     }
 
+    /// Tokens of what a model says, letter by letter, in which names of control tokens are those.
+    /// Of a vocabulary that puts no space before texts.
+    pub fn said(&self, text: &str) -> Vec<TokenId> {
+        let control = |text: &str| {
+            let named = |(_, name): &(usize, &String)| {
+                name.starts_with("<|") && text.starts_with(name.as_str())
+            };
+            let found = self.names.iter().enumerate().find(named);
+            found.map(|(id, name)| (TokenId(id as i32), name.len()))
+        };
+        let (mut tokens, mut rest) = (Vec::new(), text);
+        while let Some(c) = rest.chars().next() {
+            let (token, len) = control(rest).unwrap_or_else(|| {
+                let cut = self.tokenizer.text(&rest[..c.len_utf8()]);
+                (cut.expect("a token")[0], c.len_utf8())
+            });
+            tokens.push(token);
+            rest = &rest[len..];
+        }
+        tokens
+    }
+
     /// Tokens by name, joined; those of bytes as the byte.
     pub fn show(&self, tokens: &[TokenId]) -> String {
         let name = |token: &TokenId| match self.names[token.0 as usize].as_str() {

@@ -65,6 +65,25 @@ fn named(b: Builder) -> Builder {
 }
 
 #[test]
+fn what_turning_thinking_off_does_is_said() {
+    let place = Place::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/templates");
+    for (name, says) in [
+        ("gpt-oss", "kept short by --think off"),
+        ("qwen3", "turned off by --think off"),
+        ("deepseek-r1", "cannot be turned off"),
+    ] {
+        let template = std::fs::read_to_string(folder.join(format!("{name}.jinja")));
+        let template = template.expect(name);
+        let with = |b: Builder| b.text("tokenizer.chat_template", &template);
+        let path = place.write("tiny.gguf", &Tiny::default().build_with(with));
+        let text = place.text(&path, &[]);
+        let words: Vec<_> = text.split_whitespace().collect();
+        assert!(words.join(" ").contains(says), "{says}:\n{text}");
+    }
+}
+
+#[test]
 fn everything_is_said_in_lines_of_80_columns() {
     let place = Place::new();
     let path = place.write("tiny.gguf", &Tiny::default().build_with(named));

@@ -175,6 +175,49 @@ fn a_thought_that_the_prompt_opens_is_one() {
 }
 
 #[test]
+fn a_prompt_whose_answer_shows_nothing_is_no_turn() {
+    let model = Scripted {
+        says: &[":", "<think>", "</think>", "</s>"],
+        more: &TAGS,
+        template: Some(STRIPS),
+        ..Scripted::default()
+    }
+    .write();
+    let session = Session::new(options(&model));
+    let first = session.ask("hi").stats;
+    assert_eq!((first.text.as_str(), first.tokens), ("", 2));
+    let second = session.ask("hi").stats;
+    assert_eq!(second.prompt_tokens, first.prompt_tokens);
+    session.end();
+}
+
+#[test]
+fn the_form_that_serves_instead_has_ends_of_its_own() {
+    let picky = "{# <|assistant|> <|user|> </s> #}{% if 'bad' in messages[-1].content %}{{ raise_exception('no') }}{% endif %}{% for m in messages %}{{ m.content }}:{% endfor %}";
+    let model = Scripted {
+        says: &["<0x0A>", "Y", "e", "<|user|>", "z"],
+        more: &[("<|user|>", NORMAL)],
+        template: Some(picky),
+        ..Scripted::default()
+    }
+    .write();
+    for anticipate in [false, true] {
+        let session = Session::new(EngineOptions {
+            anticipate,
+            ..options(&model)
+        });
+        for _ in 0..2 {
+            let heard = session.ask("bad");
+            assert_eq!(
+                (heard.text.as_str(), heard.stats.end),
+                ("Ye", AnswerEnd::StopString)
+            );
+        }
+        session.end();
+    }
+}
+
+#[test]
 fn channels_are_thoughts_and_answers() {
     let harmony = "{% for m in messages %}{% if m.role == 'assistant' %}{% if '<|channel|>' in m.content %}{{ raise_exception('channels are not content') }}{% endif %}{% if loop.last and m.thinking %}<|start|>assistant<|channel|>analysis<|message|>{{ m.thinking }}<|end|>{% endif %}<|start|>assistant<|channel|>final<|message|>{{ m.content }}<|end|>{% else %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|start|>assistant{% endif %}";
     let model = |says: &'static [&'static str]| {
@@ -193,6 +236,14 @@ fn channels_are_thoughts_and_answers() {
                 ("final", NORMAL),
             ],
             template: Some(harmony),
+            // As OpenAI's generation settings have it, this is an end, and closes thoughts as well.
+            entries: &|b, id| {
+                b.raw(
+                    "tokenizer.ggml.eog_token_ids",
+                    9,
+                    &numbers(&[id("<|end|>")]),
+                )
+            },
             ..Scripted::default()
         }
         .write()
@@ -304,12 +355,30 @@ fn without_a_switch_the_templates_own_empty_thought_does() {
         template: Some("{% for m in messages %}{{ m.content }}:{% endfor %}"),
         ..Scripted::default()
     };
-    for (think, words) in [(Think::Off, ""), (Think::On, "nothing is known")] {
+    for (think, think_budget, words) in [
+        (Think::Off, None, ""),
+        (Think::On, None, "nothing is known"),
+        (Think::Auto, Some(5), "--think-budget changes nothing"),
+    ] {
         let (heard, notices) = ask(EngineOptions {
             think,
+            think_budget,
             ..options(&plain.write())
         });
         assert_eq!(heard.text, "Ok");
+        assert!(notices.join("\n").contains(words), "{notices:?}");
+        assert_eq!(notices.is_empty(), words.is_empty());
+    }
+}
+
+#[test]
+fn turning_thinking_on_says_where_nothing_does() {
+    let opens = STRIPS.replace("A:{% endif %}", "A:<think>{% endif %}");
+    for (template, words) in [(STRIPS, "no switch for thinking"), (&opens, "")] {
+        let (_, notices) = ask(EngineOptions {
+            think: Think::On,
+            ..options(&thinker(template))
+        });
         assert!(notices.join("\n").contains(words), "{notices:?}");
         assert_eq!(notices.is_empty(), words.is_empty());
     }
@@ -429,7 +498,10 @@ fn run_prints_the_answer_alone_unless_thoughts_are_asked_for() {
     assert_eq!(shown, "<think>\nhm.\n</think>\n\nYes!\n");
     let (text, err) = out(&["--think-budget", "1", "hi"]);
     assert_eq!(text, "Yes!\n");
-    assert!(err.contains("thinking cut at 1 token:"), "{err}");
+    assert!(
+        err.contains("thinking was cut after 1 token (--think-budget)"),
+        "{err}"
+    );
     let (json, _) = out(&["--think-budget", "1", "--json", "hi"]);
     let object: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(

@@ -175,7 +175,8 @@ fn thoughts_are_left_out_unless_asked_for() {
     let ran = run(engine(thoughtful), false, &crossbeam_channel::never());
     ran.result.unwrap();
     assert_eq!(ran.out, "A bus.\n");
-    let cut = "note: thinking cut at 4 tokens: the oracle's answer under that rule\n";
+    let cut =
+        "note: thinking was cut after 4 tokens (--think-budget); the answer follows from that\n";
     assert_eq!(ran.err, cut);
     let never = crossbeam_channel::never();
     let ran = run_with(engine(thoughtful), false, true, &never);
@@ -210,11 +211,98 @@ fn a_thought_without_an_answer_is_closed() {
     let ran = run_with(engine, false, true, &crossbeam_channel::never());
     ran.result.unwrap();
     assert_eq!(ran.out, "<think>\nHm\n</think>\n");
-    assert!(
-        ran.err.contains("all of the 2 tokens were thought"),
-        "{}",
-        ran.err
+    assert_eq!(
+        ran.err,
+        "note: there is no answer: the limit of 2 tokens was reached after 2 tokens of thinking; \
+         -n allows more, a --think-budget below 2 ends thoughts sooner\n"
     );
+}
+
+#[test]
+fn every_answer_without_text_is_explained_in_one_remark() {
+    use AnswerEnd::*;
+    let cut = "thinking was cut after 1 token (--think-budget); the answer follows from that";
+    for (tokens, thinking_tokens, think_cut, text, end, right) in [
+        (
+            40,
+            39,
+            None,
+            "",
+            Length,
+            vec![
+                "there is no answer: the limit of 40 tokens was reached after 39 tokens of \
+                 thinking; -n allows more, a --think-budget below 39 ends thoughts sooner",
+            ],
+        ),
+        (
+            1,
+            0,
+            None,
+            "",
+            Length,
+            vec!["there is no answer: the limit of 1 token was reached; -n allows more"],
+        ),
+        (
+            3,
+            1,
+            Some(1),
+            " \n",
+            Length,
+            vec![
+                cut,
+                "there is no answer: the limit of 3 tokens was reached after 1 token of thinking; \
+                 -n allows more",
+            ],
+        ),
+        (
+            5,
+            4,
+            None,
+            "",
+            EndOfText,
+            vec!["there is no answer: the model ended it after 4 tokens of thinking"],
+        ),
+        (
+            2,
+            0,
+            None,
+            "",
+            StopString,
+            vec!["there is no answer: the model ended it"],
+        ),
+        (
+            2,
+            1,
+            None,
+            "",
+            Stopped,
+            vec!["there is no answer: it was stopped after 1 token of thinking"],
+        ),
+        (
+            2,
+            1,
+            None,
+            "",
+            ContextFull,
+            vec![
+                "the answer is cut off: with the prompt it fills the context of 64 tokens, which \
+                 --ctx sets",
+            ],
+        ),
+        (4, 1, Some(1), "So.", EndOfText, vec![cut]),
+        (4, 1, None, "So.", Length, vec![]),
+        (0, 0, None, "", EndOfText, vec![]),
+    ] {
+        let stats = AnswerStats {
+            tokens,
+            thinking_tokens,
+            think_cut,
+            text: text.into(),
+            end,
+            ..AnswerStats::default()
+        };
+        assert_eq!(remarks(&stats, 64), right, "{stats:?}");
+    }
 }
 
 #[test]

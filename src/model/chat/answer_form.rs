@@ -2,7 +2,7 @@
 
 use super::ends::Ends;
 use super::marks::ControlNames;
-use super::symbols::{Pattern, Pieces, Symbol, pattern, symbols_of, tokens_of};
+use super::symbols::{Marker, Pattern, Pieces, Symbol, pattern, symbols_of, tokens_of};
 use super::thinking::Markers;
 use crate::units::TokenId;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub struct AnswerForm {
     pub(super) pieces: Arc<dyn Pieces>,
     /// Tokens that end an answer.
     ends: Vec<TokenId>,
-    /// What else ends it, wherever it is.
+    /// What else ends it, wherever in its text it is.
     pub(super) stops: Vec<Pattern>,
     pub(super) thoughts: Option<Thoughts>,
 }
@@ -22,10 +22,12 @@ pub struct AnswerForm {
 #[derive(Clone)]
 pub(super) struct Thoughts {
     /// Each begins a thought.
-    pub opens: Vec<Pattern>,
+    pub opens: Vec<Marker>,
     pub close: Pattern,
     /// What may come before the answer's own text.
-    pub headers: Vec<Pattern>,
+    pub headers: Vec<Marker>,
+    /// What ends a text that such a header began.
+    pub stops: Vec<Pattern>,
     /// What closes a thought that has become too long; none where the vocabulary cannot say it.
     pub closing: Vec<TokenId>,
 }
@@ -44,13 +46,21 @@ impl Thoughts {
         if !said.windows(close.len()).any(|part| part == close) {
             closing.clear();
         }
-        let patterns = |texts: &[&str]| texts.iter().map(|text| pattern(names, text)).collect();
+        let marker = |text: &&str| Marker::new(names, text, markers.after_parameters);
         Self {
-            opens: patterns(markers.opens),
+            opens: markers.opens.iter().map(marker).collect(),
             close,
-            headers: patterns(markers.headers),
+            headers: markers.headers.iter().map(marker).collect(),
+            stops: markers.stops.iter().map(|s| pattern(names, s)).collect(),
             closing,
         }
+    }
+
+    /// Whether what closes a thought is a header of the answer's text as well.
+    pub(super) fn closes_with_header(&self) -> bool {
+        self.headers
+            .iter()
+            .any(|header| header.is_only(&self.close))
     }
 }
 
@@ -67,7 +77,10 @@ impl AnswerForm {
             let first = thoughts.as_ref().and_then(|t| t.close.first());
             first == Some(&Symbol::Control(*token))
         };
-        let (closing, ends): (Vec<_>, Vec<_>) = ends.tokens.into_iter().partition(closes);
+        let mut tokens = ends.tokens;
+        tokens.sort_unstable();
+        tokens.dedup();
+        let (closing, ends): (Vec<_>, Vec<_>) = tokens.into_iter().partition(closes);
         stops.extend(
             closing
                 .into_iter()
@@ -82,15 +95,6 @@ impl AnswerForm {
         }
     }
 
-    /// The same with tokens that end an answer besides.
-    #[must_use]
-    pub(super) fn with_ends(mut self, more: impl IntoIterator<Item = TokenId>) -> Self {
-        self.ends.extend(more);
-        self.ends.sort_unstable();
-        self.ends.dedup();
-        self
-    }
-
     /// Tokens that end an answer.
     pub fn ends(&self) -> &[TokenId] {
         &self.ends
@@ -99,6 +103,12 @@ impl AnswerForm {
     /// Whether anything ends an answer but its length.
     pub fn has_end(&self) -> bool {
         !self.ends.is_empty() || !self.stops.is_empty()
+    }
+
+    /// All texts that may end one, also those that need a header.
+    pub(super) fn all_stops(&self) -> impl Iterator<Item = &Pattern> {
+        let of_headers = self.thoughts.iter().flat_map(|thoughts| &thoughts.stops);
+        self.stops.iter().chain(of_headers)
     }
 
     /// Whether thoughts are recognised.
@@ -136,8 +146,18 @@ impl AnswerForm {
 
     /// Of a vocabulary without control tokens, in which `<think>` and `</think>` mark thoughts.
     pub(crate) fn of_texts(pieces: Arc<dyn Pieces>, stops: &[&str], closing: &str) -> Self {
+        Self::of_markers(pieces, Markers::common(), stops, closing)
+    }
+
+    /// The same where thoughts have these marks.
+    pub(super) fn of_markers(
+        pieces: Arc<dyn Pieces>,
+        markers: &Markers,
+        stops: &[&str],
+        closing: &str,
+    ) -> Self {
         let names = ControlNames::new(Vec::new());
-        let thoughts = Thoughts::new(&*pieces, &names, Markers::common(), closing);
+        let thoughts = Thoughts::new(&*pieces, &names, markers, closing);
         let ends = Ends {
             tokens: Vec::new(),
             stops: stops.iter().map(|stop| (*stop).to_owned()).collect(),

@@ -4,7 +4,7 @@
 use super::builtin::{self, BuiltIn};
 use super::jinja::{Jinja, TemplateError};
 use super::marks::ControlNames;
-use super::{ChatError, Form, Manners, NO_TEMPLATE, TemplateSource};
+use super::{ChatError, Form, NO_TEMPLATE, TemplateSource};
 use crate::model::tokenizer::Tokenizer;
 use chrono::NaiveDateTime;
 use std::path::PathBuf;
@@ -18,15 +18,15 @@ pub(super) struct Chooser<'a> {
 }
 
 impl Chooser<'_> {
-    pub(super) fn asked(&self, asked: &str) -> Result<(Form, Manners, TemplateSource), ChatError> {
+    pub(super) fn asked(&self, asked: &str) -> Result<(Form, TemplateSource), ChatError> {
         if asked == NO_TEMPLATE {
-            return Ok((Form::Plain, Manners::PLAIN, TemplateSource::Plain));
+            return Ok((Form::Plain, TemplateSource::Plain));
         }
         let names = builtin::names();
         if names.iter().any(|name| name == asked)
-            && let Some((form, manners)) = self.guessed(asked)
+            && let Some(form) = self.guessed(asked)
         {
-            return Ok((form, manners, TemplateSource::Named(asked.to_owned())));
+            return Ok((form, TemplateSource::Named(asked.to_owned())));
         }
         let path = PathBuf::from(asked);
         match std::fs::read_to_string(&path) {
@@ -36,53 +36,52 @@ impl Chooser<'_> {
                 names,
             }),
             Ok(text) => match self.jinja(&text) {
-                Ok((form, manners)) => Ok((form, manners, TemplateSource::File(path))),
+                Ok(form) => Ok((form, TemplateSource::File(path))),
                 Err(why) => Err(ChatError::Unusable { path, why }),
             },
         }
     }
 
-    pub(super) fn own(&self, own: &str) -> (Form, Manners, TemplateSource) {
+    pub(super) fn own(&self, own: &str) -> (Form, TemplateSource) {
         if own.trim().is_empty() {
-            return (Form::Plain, Manners::PLAIN, TemplateSource::Empty);
+            return (Form::Plain, TemplateSource::Empty);
         }
         // Some files hold no template, but the name of a form.
         let name = own.trim();
         if builtin::names().iter().any(|known| known == name)
-            && let Some((form, manners)) = self.guessed(name)
+            && let Some(form) = self.guessed(name)
         {
-            return (form, manners, TemplateSource::Named(name.to_owned()));
+            return (form, TemplateSource::Named(name.to_owned()));
         }
         let why = match self.jinja(own) {
-            Ok((form, manners)) => return (form, manners, TemplateSource::Own),
+            Ok(form) => return (form, TemplateSource::Own),
             Err(why) => why,
         };
-        if let Some((form, manners)) = self.guessed(own) {
-            return (form, manners, TemplateSource::Guessed { why });
+        if let Some(form) = self.guessed(own) {
+            return (form, TemplateSource::Guessed { why });
         }
         let name = self.by_vocabulary();
-        let (form, manners) = self.named(name);
-        (form, manners, TemplateSource::Replaced { why, name })
+        (self.named(name), TemplateSource::Replaced { why, name })
     }
 
-    fn jinja(&self, source: &str) -> Result<(Form, Manners), TemplateError> {
+    fn jinja(&self, source: &str) -> Result<Form, TemplateError> {
         let ends = self.tokenizer.begin_and_end_names();
         let jinja = Jinja::new(source, ends, self.names, self.now)?;
         let form = Form::Jinja(Box::new(jinja));
-        let manners = form.try_out()?;
-        Ok((form, manners))
+        form.try_out()?;
+        Ok(form)
     }
 
     /// The built-in form of this name, or the one that a template looks like.
-    pub(super) fn guessed(&self, name_or_template: &str) -> Option<(Form, Manners)> {
+    pub(super) fn guessed(&self, name_or_template: &str) -> Option<Form> {
         let form = Form::BuiltIn(BuiltIn::new(name_or_template)?);
-        let manners = form.try_out().ok()?;
-        Some((form, manners))
+        form.try_out().ok()?;
+        Some(form)
     }
 
     /// A form that llama.cpp has for sure; where it has not, plain text.
-    pub(super) fn named(&self, name: &str) -> (Form, Manners) {
-        self.guessed(name).unwrap_or((Form::Plain, Manners::PLAIN))
+    pub(super) fn named(&self, name: &str) -> Form {
+        self.guessed(name).unwrap_or(Form::Plain)
     }
 
     pub(super) fn by_vocabulary(&self) -> &'static str {

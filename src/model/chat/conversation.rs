@@ -5,11 +5,11 @@
 
 use super::marks::{AnswerToken, MarkedAnswer, mark};
 use super::pieces::{Answer, Assembler, Memo};
+use super::protocol::Protocol;
 use super::reply::Reply;
-use super::switch::{Switched, with_block};
 use super::symbols::tokens_of;
 use super::thinking::Past;
-use super::{ChatTemplate, Form, Manners, Message, Turn};
+use super::{AnswerForm, ChatTemplate, Form, Message, Turn};
 use crate::model::TextError;
 use crate::units::TokenId;
 use std::sync::Arc;
@@ -21,8 +21,9 @@ pub struct Conversation {
     system: String,
     turns: Vec<Said>,
     memo: Memo,
-    /// Serves conversations that the template fails on.
-    instead: Option<(Form, Manners)>,
+    /// Serves prompts that the template fails on, and whether it served the last one.
+    instead: Option<Arc<Protocol>>,
+    is_replaced: bool,
     notice: Option<String>,
 }
 
@@ -44,6 +45,7 @@ impl Conversation {
             turns: Vec::new(),
             memo: Memo::default(),
             instead: None,
+            is_replaced: false,
             notice: None,
         }
     }
@@ -53,32 +55,43 @@ impl Conversation {
     /// # Errors
     /// A character that the vocabulary has no token for.
     pub fn tokens(&mut self, text: &str) -> Result<Vec<TokenId>, TextError> {
-        let user = mark(&self.template.names, text);
-        let template = &self.template;
-        let failed = match self.render(&template.form, &template.manners, &user) {
+        let template = Arc::clone(&self.template);
+        let user = mark(&template.names, text);
+        let failed = match self.render(&template.protocol, &user) {
             Ok(rendered) => {
-                let rendered = self.without_thinking(rendered);
-                return self.assemble(&rendered, None);
+                self.is_replaced = false;
+                return self.assemble(&template.protocol, &rendered);
             }
             Err(why) => why,
         };
-        let (form, manners) = match self.instead.take() {
-            Some(instead) => instead,
+        self.is_replaced = true;
+        let instead = match &self.instead {
+            Some(instead) => Arc::clone(instead),
             None => {
+                let instead = Arc::new(template.instead());
+                let but = instead.switched.notice().map(|but| format!("; {but}"));
                 self.notice = Some(format!(
                     "the chat template fails on this conversation ({failed}); a built-in form \
-                     is used instead (--chat-template chooses another)"
+                     is used instead (--chat-template chooses another){}",
+                    but.unwrap_or_default()
                 ));
-                self.template.instead()
+                Arc::clone(self.instead.insert(instead))
             }
         };
-        let rendered = self
-            .render(&form, &manners, &user)
-            // Plain text never fails.
-            .unwrap_or(user);
-        let tokens = self.assemble(&rendered, Some(&manners));
-        self.instead = Some((form, manners));
-        tokens
+        // Plain text never fails.
+        let rendered = self.render(&instead, &user).unwrap_or(user);
+        self.assemble(&instead, &rendered)
+    }
+
+    /// What an answer to the last prompt looks like.
+    pub fn answers(&self) -> &Arc<AnswerForm> {
+        &self.protocol().answers
+    }
+
+    /// What served the last prompt.
+    fn protocol(&self) -> &Protocol {
+        let instead = self.instead.as_deref().filter(|_| self.is_replaced);
+        instead.unwrap_or(&self.template.protocol)
     }
 
     /// What went wrong with the template, once.
@@ -88,21 +101,22 @@ impl Conversation {
 
     /// Adds a finished turn. What is done with its thought is the template's to say.
     pub fn push(&mut self, turn: &Turn) {
-        let thinking = &self.template.thinking;
-        let markers = match thinking.markers {
-            Some(markers) if !turn.answer.is_empty() => markers,
-            _ => return self.add(&turn.user, &turn.answer, None),
-        };
-        let past = thinking.past;
+        if turn.answer.is_empty() {
+            return self.add(&turn.user, &turn.answer, None);
+        }
         // Its prompt, by which an answer that begins within a thought is told from others.
         let prompt = self.tokens(&turn.user).unwrap_or_default();
-        let mut reply = Reply::after(self.template.answers(), &prompt, None);
+        let protocol = self.protocol();
+        let Some(markers) = protocol.markers else {
+            return self.add(&turn.user, &turn.answer, None);
+        };
+        let mut reply = Reply::after(&protocol.answers, &prompt, None);
         let opened = reply.is_thinking();
         turn.answer.iter().for_each(|&token| reply.push(token));
         reply.finish();
-        match past {
+        match protocol.past {
             Past::AsSaid => {
-                // The template looks for whole thoughts, whoever wrote their ends.
+                // The template looks for whole thoughts and answers, whoever wrote their ends.
                 let mut answer = Vec::new();
                 if opened {
                     answer.extend(self.tokens_of(&format!("{}\n", markers.open())));
@@ -110,6 +124,9 @@ impl Conversation {
                 answer.extend(&turn.answer);
                 if reply.is_thinking() {
                     answer.extend(self.tokens_of(markers.written_closing()));
+                }
+                if reply.is_thinking() || reply.has_header() {
+                    answer.extend(self.tokens_of(markers.stop()));
                 }
                 self.add(&turn.user, &answer, None);
             }
@@ -156,29 +173,15 @@ impl Conversation {
         tokens_of(&self.template.tokenizer, &self.template.names, marker)
     }
 
-    /// A prompt whose answer is to have no thought, where the template does not see to it.
-    fn without_thinking(&self, prompt: String) -> String {
-        let thinking = &self.template.thinking;
-        match (&thinking.switched, thinking.markers) {
-            (Switched::EmptyBlock(block), Some(markers)) => {
-                with_block(&prompt, markers.open(), block)
-            }
-            _ => prompt,
-        }
-    }
-
     /// Forgets all turns.
     pub fn clear(&mut self) {
         self.turns.clear();
         self.instead = None;
+        self.is_replaced = false;
     }
 
-    fn render(
-        &self,
-        form: &Form,
-        manners: &Manners,
-        user: &str,
-    ) -> Result<String, super::TemplateError> {
+    fn render(&self, protocol: &Protocol, user: &str) -> Result<String, super::TemplateError> {
+        let Protocol { form, manners, .. } = protocol;
         // Without a place of its own the system text goes before the first prompt; a model that
         // only continues texts is told nothing.
         let chats = !matches!(form, Form::Plain);
@@ -206,18 +209,15 @@ impl Conversation {
             "user",
             if self.turns.is_empty() { &first } else { user },
         ));
-        form.render(&messages, true)
+        let prompt = form.render(&messages, true)?;
+        Ok(protocol.without_thinking(prompt))
     }
 
-    fn assemble(
-        &mut self,
-        rendered: &str,
-        manners: Option<&Manners>,
-    ) -> Result<Vec<TokenId>, TextError> {
+    fn assemble(&mut self, protocol: &Protocol, rendered: &str) -> Result<Vec<TokenId>, TextError> {
         let assembler = Assembler {
             tokenizer: &self.template.tokenizer,
             names: &self.template.names,
-            lead: &manners.unwrap_or(&self.template.manners).lead,
+            lead: &protocol.manners.lead,
         };
         let answers = self.turns.iter().map(|turn| &turn.answer);
         assembler.tokens(rendered, answers, &mut self.memo)

@@ -15,7 +15,7 @@
 //! later conversation is said once, and the form that would have been used instead serves it.
 //!
 //! The way back is here as well: `reply` reads an answer's tokens, by what `ends` and `thinking`
-//! find out of the form.
+//! find out of the form. `protocol` keeps the form and all that was found out of it together.
 
 mod answer_form;
 mod builtin;
@@ -25,6 +25,7 @@ mod ends;
 mod jinja;
 mod marks;
 mod pieces;
+mod protocol;
 mod reply;
 #[cfg(test)]
 mod reply_tests;
@@ -39,26 +40,24 @@ pub use conversation::Conversation;
 pub use jinja::TemplateError;
 pub(crate) use reply::Reply;
 pub use stored::stored_template;
-pub use switch::Think;
+pub use switch::{Think, ThinkOff};
 #[cfg(test)]
 pub(crate) use symbols::Pieces;
 
 use super::tokenizer::Tokenizer;
 use crate::units::TokenId;
-use answer_form::Thoughts;
 use builtin::BuiltIn;
 use chooser::Chooser;
 use chrono::NaiveDateTime;
-use ends::Ends;
 use jinja::{Jinja, Message};
 use marks::ControlNames;
 use minijinja::Value;
+use protocol::{Protocol, Wishes};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use switch::{Switched, switch};
 use symbols::text_of;
-use thinking::{Markers, Past};
+use thinking::Markers;
 
 /// Asks for no template: what is typed is continued.
 pub const NO_TEMPLATE: &str = "none";
@@ -170,21 +169,11 @@ struct Manners {
 pub struct ChatTemplate {
     tokenizer: Tokenizer,
     names: Arc<ControlNames>,
-    form: Form,
-    manners: Manners,
+    protocol: Protocol,
+    wishes: Wishes,
     source: TemplateSource,
     /// The file's template, by which another form is chosen where this one fails.
     own: Option<String>,
-    answers: Arc<AnswerForm>,
-    thinking: Thinking,
-}
-
-/// What is known of a model's thinking.
-struct Thinking {
-    /// How thoughts are marked; `None` where no known format is recognised.
-    markers: Option<&'static Markers>,
-    past: Past,
-    switched: Switched,
 }
 
 impl ChatTemplate {
@@ -205,38 +194,20 @@ impl ChatTemplate {
             names: &names,
             now,
         };
-        let (form, manners, source) = match (asked, own) {
+        let (form, source) = match (asked, own) {
             (Some(asked), _) => chooser.asked(asked)?,
             (None, Some(own)) => chooser.own(own),
             (None, None) => {
                 let name = chooser.by_vocabulary();
-                let (form, manners) = chooser.named(name);
-                (form, manners, TemplateSource::Absent(name))
+                (chooser.named(name), TemplateSource::Absent(name))
             }
         };
-        let markers = form.markers(tokenizer, &names);
-        let mut ends = Ends::new(tokenizer, &names, &form);
-        ends.stops.extend(
-            markers
-                .iter()
-                .flat_map(|m| m.stops)
-                .map(ToString::to_string),
-        );
-        let thoughts = markers
-            .map(|markers| Thoughts::new(tokenizer, &names, markers, &markers.closing(&form)));
-        let pieces = Arc::new(tokenizer.clone());
-        let answers = AnswerForm::new(pieces, &names, ends, thoughts);
+        let wishes = Wishes::default();
         Ok(Self {
+            protocol: Protocol::new(form, tokenizer, &names, &wishes),
             tokenizer: tokenizer.clone(),
-            thinking: Thinking {
-                markers,
-                past: markers.map_or(Past::AsSaid, |markers| markers.past(&form)),
-                switched: Switched::AsIs,
-            },
-            answers: Arc::new(answers),
             names,
-            form,
-            manners,
+            wishes,
             source,
             own: own.map(str::to_owned),
         })
@@ -245,27 +216,41 @@ impl ChatTemplate {
     /// The same for a file that names more tokens that end an answer than its vocabulary is known
     /// to have.
     #[must_use]
-    pub fn with_ends(mut self, named: &[TokenId]) -> Self {
+    pub fn with_ends(self, named: &[TokenId]) -> Self {
         let known = named.iter().copied().filter(|token| {
             usize::try_from(token.0).is_ok_and(|index| index < self.tokenizer.n_vocab())
         });
-        self.answers = Arc::new(AnswerForm::clone(&self.answers).with_ends(known));
-        self
+        let wishes = Wishes {
+            ends: known.collect(),
+            ..self.wishes.clone()
+        };
+        self.wishing(wishes)
     }
 
-    /// The same with thinking turned on or off, as far as the template can.
+    /// The same with thinking turned on or off, as far as the template can in conversations that
+    /// begin with this system text.
     #[must_use]
-    pub fn with_thinking(mut self, wanted: Think) -> Self {
-        self.thinking.switched = switch(&mut self.form, self.thinking.markers, wanted);
-        if let Ok(manners) = self.form.try_out() {
-            self.manners = manners;
+    pub fn with_thinking(self, think: Think, system: &str) -> Self {
+        let wishes = Wishes {
+            think,
+            has_system: !system.is_empty(),
+            ..self.wishes.clone()
+        };
+        self.wishing(wishes)
+    }
+
+    fn wishing(self, wishes: Wishes) -> Self {
+        let form = self.protocol.form;
+        Self {
+            protocol: Protocol::new(form, &self.tokenizer, &self.names, &wishes),
+            wishes,
+            ..self
         }
-        self
     }
 
     /// What its answers look like.
     pub fn answers(&self) -> &Arc<AnswerForm> {
-        &self.answers
+        &self.protocol.answers
     }
 
     pub fn source(&self) -> &TemplateSource {
@@ -274,39 +259,34 @@ impl ChatTemplate {
 
     /// Whether it is a chat's, but has no place for a system text.
     pub fn is_without_system(&self) -> bool {
-        !matches!(self.form, Form::Plain) && !self.manners.system
+        !matches!(self.protocol.form, Form::Plain) && !self.protocol.manners.system
     }
 
     /// Whether it has a place for a system text.
     pub fn takes_system(&self) -> bool {
-        self.manners.system
+        self.protocol.manners.system
     }
 
     /// What begins a thought and what ends it, where that is known.
     pub fn thought_marks(&self) -> Option<(&'static str, &'static str)> {
-        let markers = self.thinking.markers?;
+        let markers = self.protocol.markers?;
         Some((markers.open(), markers.close))
     }
 
-    /// Whether the prompt can ask for an answer without a thought.
-    #[must_use]
-    pub fn can_turn_thinking_off(mut self) -> bool {
-        let markers = self.thinking.markers;
-        match switch(&mut self.form, markers, Think::Off) {
-            Switched::AsIs | Switched::ByVariable | Switched::EmptyBlock(_) => true,
-            Switched::Little | Switched::CannotTurnOff | Switched::CannotThink => false,
-        }
+    /// What asking for an answer without a thought does.
+    pub fn think_off(self) -> ThinkOff {
+        self.with_thinking(Think::Off, "").protocol.switched.off()
     }
 
-    /// Texts that end an answer, as its tokens do.
+    /// Texts that end an answer, as its tokens do; some only one that a marker began.
     pub fn stop_texts(&self) -> Vec<String> {
-        let stops = self.answers.stops.iter();
+        let stops = self.answers().all_stops();
         stops.map(|stop| text_of(&self.names, stop)).collect()
     }
 
     /// Whether it can tell the model of tools.
     pub fn takes_tools(&self) -> bool {
-        matches!(&self.form, Form::Jinja(jinja) if jinja.reads("tools"))
+        matches!(&self.protocol.form, Form::Jinja(jinja) if jinja.reads("tools"))
     }
 
     /// What a user of this model with this system text should know.
@@ -335,8 +315,8 @@ impl ChatTemplate {
                     .to_owned(),
             );
         }
-        notices.extend(self.thinking.switched.notice().map(str::to_owned));
-        if !self.answers.has_end() {
+        notices.extend(self.protocol.switched.notice().map(str::to_owned));
+        if !self.answers().has_end() {
             notices.push(
                 "the model has no token that ends an answer: its answers end by length \
                  (--max-tokens)"
@@ -346,19 +326,34 @@ impl ChatTemplate {
         notices
     }
 
-    /// The form that serves where this one has failed.
-    fn instead(&self) -> (Form, Manners) {
+    /// What a user who limits thoughts should know.
+    pub fn budget_notice(&self) -> Option<&'static str> {
+        let answers = self.answers();
+        match (answers.has_thoughts(), answers.can_cut_thoughts()) {
+            (true, true) => None,
+            (true, false) => Some(
+                "the vocabulary cannot write what closes a thought: --think-budget changes nothing",
+            ),
+            (false, _) => {
+                Some("nothing is known of how this model thinks: --think-budget changes nothing")
+            }
+        }
+    }
+
+    /// What serves where the form of this one has failed.
+    fn instead(&self) -> Protocol {
         let chooser = Chooser {
             tokenizer: &self.tokenizer,
             names: &self.names,
             now: NaiveDateTime::default(),
         };
-        match &self.form {
+        let form = match &self.protocol.form {
             Form::Jinja(_) => chooser
                 .guessed(self.own.as_deref().unwrap_or_default())
                 .unwrap_or_else(|| chooser.named(chooser.by_vocabulary())),
-            Form::BuiltIn(_) | Form::Plain => (Form::Plain, Manners::PLAIN),
-        }
+            Form::BuiltIn(_) | Form::Plain => Form::Plain,
+        };
+        Protocol::new(form, &self.tokenizer, &self.names, &self.wishes)
     }
 }
 
@@ -399,6 +394,9 @@ impl Form {
 
     /// Tries a short conversation.
     fn try_out(&self) -> Result<Manners, TemplateError> {
+        if matches!(self, Self::Plain) {
+            return Ok(Manners::PLAIN);
+        }
         let (system, user, answer, next) = (
             Message::new("system", PROBES.system),
             Message::new("user", PROBES.user),

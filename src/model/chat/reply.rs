@@ -11,13 +11,18 @@
 //!
 //! Markers are shown in neither. An opening counts only where an answer or its next part begins:
 //! who writes about `<think>` does not think. Where the prompt itself ends with an opening, the
-//! answer begins within the thought.
+//! answer begins within the thought. In a thought only what closes it counts, and what ends a
+//! format's answers (`</answer>`) only in a text that its header (`<answer>`) began: others may
+//! write about it.
 //!
-//! A thought of as many tokens as are allowed is closed by force: [`Reply::forced`] then says what
-//! has to come next, and goes on saying so until the closing is complete.
+//! Thoughts that have taken as many tokens as are allowed, all together, are closed by force:
+//! [`Reply::forced`] then says what has to come next, and goes on saying so until the closing is
+//! complete. After that no other thought begins: a model that opens one writes text.
 
 use super::answer_form::{AnswerForm, Thoughts};
-use super::symbols::{Pattern, Symbol, find, held_back, leading_space, symbols_of, trimmed_end};
+use super::symbols::{
+    Found, Pattern, Symbol, find, held_back, leading_space, symbols_of, trimmed_end,
+};
 use crate::model::TextStream;
 use crate::units::TokenId;
 use std::sync::Arc;
@@ -27,6 +32,10 @@ const OPENING_TOKENS: usize = 64;
 
 /// Most tokens that a character is divided among.
 const CHARACTER_TOKENS: usize = 5;
+
+/// Most tokens by which a cut is put off, since the thought is being closed or a character is not
+/// complete: no marker has more.
+const PUT_OFF_TOKENS: usize = 32;
 
 /// What the symbols now are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +50,7 @@ enum Part {
 #[derive(Clone)]
 pub(crate) struct Reply {
     form: Arc<AnswerForm>,
-    /// Most tokens of a thought.
+    /// Most tokens of thoughts.
     budget: Option<usize>,
     /// No marker ends it.
     endless: bool,
@@ -61,6 +70,8 @@ pub(crate) struct Reply {
     thought_tokens: Option<usize>,
     /// Symbols before the answer's own text.
     text_at: Option<usize>,
+    /// The text has begun with a header.
+    has_header: bool,
     /// Symbols before the stop that has come.
     stopped_at: Option<usize>,
     /// Tokens of the closing that have been forced, and of the thought before it.
@@ -71,7 +82,11 @@ pub(crate) struct Reply {
 impl Reply {
     /// One that begins after `prompt`.
     pub(crate) fn after(form: &Arc<AnswerForm>, prompt: &[TokenId], budget: Option<usize>) -> Self {
-        let (part, thought_tokens) = part_after(form, prompt);
+        let Begun {
+            part,
+            thought_tokens,
+            has_header,
+        } = Begun::after(form, prompt);
         Self {
             form: Arc::clone(form),
             budget: budget.filter(|_| form.can_cut_thoughts()),
@@ -86,6 +101,7 @@ impl Reply {
             thought_at: 0,
             thought_tokens,
             text_at: None,
+            has_header,
             stopped_at: None,
             forcing: None,
             cut_at: None,
@@ -121,8 +137,22 @@ impl Reply {
     }
 
     fn is_too_long(&self) -> bool {
-        let budget = self.budget.unwrap_or(usize::MAX);
-        self.part == Part::Thought && self.thinking_tokens() >= budget
+        let Some(budget) = self.budget.filter(|_| self.part == Part::Thought) else {
+            return false;
+        };
+        // What is pending may be the start of a closing.
+        let first = self
+            .token_ends
+            .partition_point(|&end| end <= self.thought_at);
+        let whole = self.token_ends.partition_point(|&end| end <= self.passed);
+        let tokens = self.thought_tokens.unwrap_or(0) + whole.saturating_sub(first);
+        let is_clear = self.pending.is_empty() && !self.chars.is_within_character();
+        let most = if is_clear {
+            budget
+        } else {
+            budget.saturating_add(PUT_OFF_TOKENS)
+        };
+        tokens >= most
     }
 
     /// The same where only its length ends the answer.
@@ -142,7 +172,9 @@ impl Reply {
     /// The answer ends here: what was held back is shown.
     pub(crate) fn finish(&mut self) {
         if self.stopped_at.is_none() {
-            if self.part == Part::Between && leading_space(&self.pending) < self.pending.len() {
+            // A header's control tokens are no text, nor is what follows them.
+            let begun = &self.pending[leading_space(&self.pending)..];
+            if self.part == Part::Between && matches!(begun, [Symbol::Byte(_), ..]) {
                 self.begin_text();
             }
             self.release(self.pending.len());
@@ -164,6 +196,11 @@ impl Reply {
     /// Whether a thought is open.
     pub(crate) fn is_thinking(&self) -> bool {
         self.part == Part::Thought
+    }
+
+    /// Whether a header began the answer's own text.
+    pub(super) fn has_header(&self) -> bool {
+        self.has_header
     }
 
     /// Tokens of thoughts, without what opens and closes them.
@@ -205,31 +242,27 @@ impl Reply {
     /// Takes what is pending as far as it is clear. False: no more of it is.
     fn advance(&mut self) -> bool {
         let form = Arc::clone(&self.form);
-        let stops = form.stops.iter().filter(|_| !self.endless);
         match (self.part, &form.thoughts) {
             (Part::Between, Some(thoughts)) => self.pass_marker(thoughts),
             (Part::Between, None) => {
                 self.begin_text();
                 true
             }
-            (Part::Thought, Some(Thoughts { close, .. })) => {
-                // What closes a thought may be what ends an answer elsewhere.
-                let ends = |stop: &&Pattern| !close.starts_with(stop) && !stop.starts_with(close);
-                let patterns: Vec<_> = std::iter::once(close).chain(stops.filter(ends)).collect();
-                match self.release_up_to(&patterns) {
-                    Some((at, 0)) => {
-                        self.end_thought(at);
-                        self.take(close.len());
-                        true
-                    }
-                    Some((at, _)) => self.stop(at),
-                    None => false,
+            (Part::Thought, Some(Thoughts { close, .. })) => match self.release_up_to(&[close]) {
+                Some(at) => {
+                    self.end_thought(at);
+                    self.take(close.len());
+                    true
                 }
-            }
+                None => false,
+            },
             (Part::Thought, None) | (Part::Text, _) => {
-                let patterns: Vec<_> = stops.collect();
-                match self.release_up_to(&patterns) {
-                    Some((at, _)) => self.stop(at),
+                let of_header = form.thoughts.iter().filter(|_| self.has_header);
+                let of_header = of_header.flat_map(|thoughts| &thoughts.stops);
+                let stops = form.stops.iter().chain(of_header);
+                let stops: Vec<_> = stops.filter(|_| !self.endless).collect();
+                match self.release_up_to(&stops) {
+                    Some(at) => self.stop(at),
                     None => false,
                 }
             }
@@ -242,30 +275,39 @@ impl Reply {
         let rest = &self.pending[space..];
         let opens = thoughts.opens.iter().map(|open| (open, Part::Thought));
         let headers = thoughts.headers.iter().map(|header| (header, Part::Text));
-        let markers: Vec<_> = opens.chain(headers).collect();
-        let longer =
-            |(marker, _): &&(&Pattern, Part)| marker.len() > rest.len() && marker.starts_with(rest);
-        if markers.iter().any(|marker| longer(&marker)) {
+        let found: Vec<_> = opens
+            .chain(headers)
+            .map(|(marker, begins)| (marker.find(rest), begins))
+            .collect();
+        if found.iter().any(|&(found, _)| found == Found::Open) {
             return false;
         }
-        let here = markers.iter().filter(|(m, _)| rest.starts_with(m));
-        match here.max_by_key(|(m, _)| m.len()) {
-            Some(&(marker, Part::Thought)) => {
-                self.take(space + marker.len());
+        let here = found.iter().filter_map(|&(found, begins)| match found {
+            Found::Whole(len) => Some((len, begins)),
+            Found::No | Found::Open => None,
+        });
+        match here.max_by_key(|&(len, _)| len) {
+            Some((len, Part::Thought)) => {
+                self.take(space + len);
+                if self.cut_at.is_some() {
+                    return true;
+                }
                 self.part = Part::Thought;
                 self.thought_at = self.passed;
                 if !self.thought.is_empty() {
                     self.thought.push_str("\n\n");
                 }
             }
-            Some((marker, _)) => {
-                self.take(space + marker.len());
+            Some((len, _)) => {
+                self.take(space + len);
+                self.has_header = true;
                 self.begin_text();
             }
             None => {
                 // Space at the start of an answer is its own, that after a thought is a marker's.
                 if self.thought_tokens.is_some() {
                     self.take(space);
+                    self.has_header = thoughts.closes_with_header();
                 }
                 self.begin_text();
             }
@@ -297,11 +339,11 @@ impl Reply {
 
     /// Shows what is pending up to the first of the patterns, and says where that is, in symbols of
     /// all; or up to what may be the start of one.
-    fn release_up_to(&mut self, patterns: &[&Pattern]) -> Option<(usize, usize)> {
+    fn release_up_to(&mut self, patterns: &[&Pattern]) -> Option<usize> {
         match find(&self.pending, patterns) {
-            Some((at, number)) => {
+            Some(at) => {
                 self.release(at);
-                Some((self.passed, number))
+                Some(self.passed)
             }
             None => {
                 let held = held_back(&self.pending, patterns);
@@ -398,24 +440,41 @@ impl Reply {
     }
 }
 
-/// What an answer to `prompt` begins with, and the tokens of the thought that the prompt ends with.
-fn part_after(form: &AnswerForm, prompt: &[TokenId]) -> (Part, Option<usize>) {
-    let Some(thoughts) = &form.thoughts else {
-        return (Part::Text, None);
-    };
-    let tail = &prompt[prompt.len().saturating_sub(OPENING_TOKENS)..];
-    let symbols = symbols_of(&*form.pieces, tail);
-    let ends_with = |patterns: &[Pattern]| {
+/// What an answer begins with.
+struct Begun {
+    part: Part,
+    /// Of the thought that the prompt ends with.
+    thought_tokens: Option<usize>,
+    has_header: bool,
+}
+
+impl Begun {
+    fn after(form: &AnswerForm, prompt: &[TokenId]) -> Self {
+        let begun = |part| Self {
+            part,
+            thought_tokens: None,
+            has_header: false,
+        };
+        let Some(thoughts) = &form.thoughts else {
+            return begun(Part::Text);
+        };
+        let tail = &prompt[prompt.len().saturating_sub(OPENING_TOKENS)..];
+        let symbols = symbols_of(&*form.pieces, tail);
         let end = trimmed_end(&symbols);
-        patterns.iter().any(|p| end.ends_with(trimmed_end(p)))
-    };
-    if ends_with(&thoughts.opens) {
-        (Part::Thought, None)
-    } else if ends_with(&thoughts.headers) {
-        (Part::Text, None)
-    } else if ends_with(std::slice::from_ref(&thoughts.close)) {
-        (Part::Between, Some(0))
-    } else {
-        (Part::Between, None)
+        if thoughts.opens.iter().any(|open| open.ends(end)) {
+            begun(Part::Thought)
+        } else if end.ends_with(&thoughts.close) {
+            Self {
+                thought_tokens: Some(0),
+                ..begun(Part::Between)
+            }
+        } else if thoughts.headers.iter().any(|header| header.ends(end)) {
+            Self {
+                has_header: true,
+                ..begun(Part::Text)
+            }
+        } else {
+            begun(Part::Between)
+        }
     }
 }

@@ -42,6 +42,12 @@ fn form(stops: &[&str]) -> Arc<AnswerForm> {
     Arc::new(AnswerForm::of_texts(Arc::new(Bytes), stops, closing))
 }
 
+fn push_all(reply: &mut Reply, tokens: &[TokenId]) {
+    for &token in tokens {
+        reply.push(token);
+    }
+}
+
 /// What becomes of an answer whose text comes byte by byte.
 fn read(prompt: &str, said: &str, stops: &[&str]) -> Reply {
     let mut reply = Reply::after(&form(stops), &Bytes.cut(prompt), None);
@@ -78,8 +84,101 @@ fn thoughts_are_told_from_what_is_said() {
 }
 
 #[test]
-fn channels_are_told_by_control_tokens_alone() {
-    let controls = ["<|start|>", "<|channel|>", "<|message|>", "<|end|>"];
+fn what_ends_an_answer_in_a_tag_ends_no_other() {
+    let markers = Markers::with_answer_tags();
+    let form = AnswerForm::of_markers(
+        Arc::new(Bytes),
+        markers,
+        &["<end>"],
+        markers.written_closing(),
+    );
+    let form = Arc::new(form);
+    for (prompt, said, thought, text, stops) in [
+        // A header began the text, in the answer or in the prompt.
+        ("A:", "<answer>It.</answer>x", "", "It.", true),
+        (
+            "A:",
+            "<think>hm</think><answer>It.</answer>x",
+            "hm",
+            "It.",
+            true,
+        ),
+        ("A:<answer>", "It.</answer>x", "", "It.", true),
+        // None did: these are what somebody asked for.
+        ("A:", "<a>x</answer>y", "", "<a>x</answer>y", false),
+        (
+            "A:",
+            "<think>hm</think><a>x</answer>y",
+            "hm",
+            "<a>x</answer>y",
+            false,
+        ),
+        // A thought may be about them, and about what ends any answer.
+        (
+            "A:",
+            "<think>h</answer>i<end>j</think><answer>Y</answer>",
+            "h</answer>i<end>j",
+            "Y",
+            true,
+        ),
+        ("A:", "<think>hm</think>Y<end>x", "hm", "Y", true),
+    ] {
+        let mut reply = Reply::after(&form, &Bytes.cut(prompt), None);
+        push_all(&mut reply, &Bytes.cut(said));
+        let has_stopped = reply.has_stopped();
+        reply.finish();
+        assert_eq!(
+            (reply.thought(), reply.text(), has_stopped),
+            (thought, text, stops),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_closing_that_is_a_header_as_well_is_one() {
+    let markers = Markers::of_final_responses();
+    let form = AnswerForm::of_markers(Arc::new(Bytes), markers, &[], markers.written_closing());
+    let form = Arc::new(form);
+    let opening = markers.open();
+    for (prompt, said, text) in [
+        (
+            "A:".to_owned(),
+            format!("{opening}\nhm\n[BEGIN FINAL RESPONSE]\nY\n[END FINAL RESPONSE]x"),
+            "Y\n",
+        ),
+        (
+            format!("A:{opening}\n"),
+            "hm\n[BEGIN FINAL RESPONSE]Y[END FINAL RESPONSE]x".to_owned(),
+            "Y",
+        ),
+        (
+            "A:[BEGIN FINAL RESPONSE]\n".to_owned(),
+            "Y[END FINAL RESPONSE]x".to_owned(),
+            "Y",
+        ),
+        (
+            "A:".to_owned(),
+            "Y[END FINAL RESPONSE]x".to_owned(),
+            "Y[END FINAL RESPONSE]x",
+        ),
+    ] {
+        let mut reply = Reply::after(&form, &Bytes.cut(&prompt), None);
+        push_all(&mut reply, &Bytes.cut(&said));
+        reply.finish();
+        assert_eq!(reply.text(), text, "{said}");
+    }
+}
+
+/// The harmony format, in which control tokens have numbers from 1000 on.
+fn channels() -> (ControlNames, Arc<AnswerForm>) {
+    let controls = [
+        "<|start|>",
+        "<|channel|>",
+        "<|message|>",
+        "<|end|>",
+        "<|constrain|>",
+    ];
     let names = ControlNames::new(
         controls
             .map(str::to_owned)
@@ -91,20 +190,46 @@ fn channels_are_told_by_control_tokens_alone() {
     let markers = Markers::of_channels();
     let thoughts = Thoughts::new(&Bytes, &names, markers, markers.written_closing());
     let ends = Ends {
-        tokens: vec![TokenId(1003)],
+        tokens: vec![TokenId(1003), TokenId(1003)],
         stops: Vec::new(),
     };
-    let form = Arc::new(AnswerForm::new(
-        Arc::new(Bytes),
-        &names,
-        ends,
-        Some(thoughts),
-    ));
+    let form = AnswerForm::new(Arc::new(Bytes), &names, ends, Some(thoughts));
+    (names, Arc::new(form))
+}
+
+#[test]
+fn headers_may_have_parameters() {
+    let (names, form) = channels();
+    for (said, thought, text) in [
+        ("<|channel|>final <|constrain|>json<|message|>{}", "", "{}"),
+        (
+            "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|end|>\
+             <|start|>assistant<|channel|>final<|message|>It.",
+            "{}",
+            "It.",
+        ),
+        // A limit came within the header.
+        ("<|channel|>final <|constrain|>js", "", ""),
+        ("<|channel|>fin", "", ""),
+    ] {
+        let mut reply = Reply::after(&form, &Bytes.cut("A:"), None);
+        push_all(&mut reply, &tokens_of(&Bytes, &names, said));
+        reply.finish();
+        assert_eq!((reply.thought(), reply.text()), (thought, text), "{said}");
+    }
+    let endless = format!("<|channel|>final {}", "x".repeat(400));
+    let mut reply = Reply::after(&form, &[], None);
+    push_all(&mut reply, &tokens_of(&Bytes, &names, &endless));
+    assert!(reply.text().ends_with("xxx"), "no header goes on for ever");
+}
+
+#[test]
+fn channels_are_told_by_control_tokens_alone() {
+    let (names, form) = channels();
+    assert_eq!(form.ends(), [], "it closes thoughts as well");
     let reads = |said: &[TokenId]| {
         let mut reply = Reply::after(&form, &Bytes.cut("A:"), None);
-        for &token in said {
-            reply.push(token);
-        }
+        push_all(&mut reply, said);
         reply.finish();
         (
             reply.thought().to_owned(),
@@ -201,6 +326,77 @@ fn a_thought_of_all_its_tokens_is_closed() {
     assert_eq!(String::from_utf8(text).unwrap(), right);
     assert_eq!((reply.thought().trim_end(), reply.text()), ("abc", "def"));
     assert_eq!((reply.thinking_tokens(), reply.cut_at()), (3, Some(3)));
+}
+
+/// What is said by somebody who says `said`, and is interrupted by what is forced.
+fn said_under(budget: usize, said: &[u8]) -> (String, Reply) {
+    let mut reply = Reply::after(&form(&[]), &[], Some(budget));
+    let mut all = Vec::new();
+    for &byte in said {
+        while let Some(forced) = reply.forced() {
+            reply.push(forced);
+            all.push(forced.0 as u8);
+        }
+        reply.push(TokenId(byte.into()));
+        all.push(byte);
+    }
+    reply.finish();
+    (String::from_utf8_lossy(&all).into_owned(), reply)
+}
+
+#[test]
+fn a_cut_waits_for_a_closing_and_for_a_character() {
+    let closing = "\n</think>\n\n";
+    for (budget, said, all, text, cut) in [
+        // It is being closed when its tokens are used up.
+        (4, "<think>abc</think>Y".to_owned(), None, "Y", None),
+        (4, "<think>abc</thx".to_owned(), None, "", None),
+        (
+            4,
+            "<think>abc</txY".to_owned(),
+            Some(format!("<think>abc</tx{closing}Y")),
+            "Y",
+            Some(7),
+        ),
+        // Not within a character.
+        (
+            1,
+            "<think>\u{e9}Y".to_owned(),
+            Some(format!("<think>\u{e9}{closing}Y")),
+            "Y",
+            Some(2),
+        ),
+        // Nobody puts it off for ever.
+        (
+            1,
+            format!("<think>{}Y", "<".repeat(40)),
+            Some(format!(
+                "<think>{}{closing}{}Y",
+                "<".repeat(34),
+                "<".repeat(6)
+            )),
+            "<<<<<<Y",
+            Some(34),
+        ),
+    ] {
+        let (whole, reply) = said_under(budget, said.as_bytes());
+        assert_eq!(whole, all.unwrap_or_else(|| said.clone()));
+        assert_eq!((reply.text(), reply.cut_at()), (text, cut), "{said}");
+    }
+}
+
+#[test]
+fn no_thought_begins_after_one_that_was_cut() {
+    let (whole, reply) = said_under(1, b"<think>ab<think><think>c");
+    assert!(whole.starts_with("<think>a\n</think>\n\nb"), "{whole}");
+    assert_eq!(reply.text(), "b<think><think>c");
+    let (whole, reply) = said_under(1, b"<think>a<think><think>c");
+    assert_eq!(whole.matches("</think>").count(), 1, "{whole}");
+    assert_eq!((reply.text(), reply.thinking_tokens()), ("c", 1));
+    // The budget is for all thoughts together.
+    let (whole, reply) = said_under(3, b"<think>ab</think><think>cdY");
+    assert!(whole.ends_with("<think>c\n</think>\n\ndY"), "{whole}");
+    assert_eq!((reply.text(), reply.cut_at()), ("dY", Some(3)));
 }
 
 proptest! {

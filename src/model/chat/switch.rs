@@ -91,10 +91,24 @@ pub(super) enum Switched {
     Little,
     /// The prompt ends with a thought without a word.
     EmptyBlock(String),
+    /// There is a switch, which conversations that begin with a system text do not have.
+    OnlyWithoutSystem,
     /// There is no switch.
     CannotTurnOff,
+    CannotTurnOn,
     /// Nothing is known of any thinking.
     CannotThink,
+}
+
+/// What asking for an answer without a thought does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThinkOff {
+    /// Nothing is thought.
+    Silences,
+    /// Less is thought.
+    Shortens,
+    Nothing,
 }
 
 impl Switched {
@@ -106,70 +120,112 @@ impl Switched {
                 "the model's chat template cannot turn thinking off: the model is told to think \
                  as little as it can",
             ),
+            Self::OnlyWithoutSystem => Some(
+                "the model's chat template turns thinking on and off only without a system text: \
+                 --think changes nothing (--system \"\" leaves that text out)",
+            ),
             Self::CannotTurnOff => Some(
-                "the model's chat template cannot turn thinking off: --think off changes nothing \
-                 (--think-budget 0 ends thoughts as they begin)",
+                "the model's chat template cannot turn thinking off: where the model thinks, \
+                 --think off changes nothing (--think-budget 0 ends thoughts as they begin)",
+            ),
+            Self::CannotTurnOn => Some(
+                "the model's chat template has no switch for thinking: --think on changes nothing",
             ),
             Self::CannotThink => {
                 Some("nothing is known of how this model thinks: --think on changes nothing")
             }
         }
     }
+
+    /// What it means where thinking was to be turned off.
+    pub(super) fn off(&self) -> ThinkOff {
+        match self {
+            Self::AsIs | Self::ByVariable | Self::EmptyBlock(_) => ThinkOff::Silences,
+            Self::Little => ThinkOff::Shortens,
+            Self::OnlyWithoutSystem
+            | Self::CannotTurnOff
+            | Self::CannotTurnOn
+            | Self::CannotThink => ThinkOff::Nothing,
+        }
+    }
 }
 
-/// Turns the thinking of `form` on or off as far as that can be done.
-pub(super) fn switch(form: &mut Form, markers: Option<&Markers>, wanted: Think) -> Switched {
+/// Turns the thinking of `form` on or off as far as that can be done, in conversations that begin
+/// with a system text or do not.
+pub(super) fn switch(
+    form: &mut Form,
+    markers: Option<&Markers>,
+    wanted: Think,
+    has_system: bool,
+) -> Switched {
     let on = match wanted {
         Think::Auto => return Switched::AsIs,
         Think::On => true,
         Think::Off => false,
     };
-    for Switch {
-        name,
-        on: on_value,
-        off: off_value,
-        silences,
-    } in SWITCHES
-    {
-        // gpt-oss writes any effort that it is told, also one that does not exist.
-        let is_harmony = markers.is_some_and(|m| m.open().starts_with("<|channel|>"));
-        if name == "reasoning_effort" && silences == is_harmony {
-            continue;
-        }
-        let with_on = prompt_with(form, name, on_value);
-        let with_off = prompt_with(form, name, off_value);
-        if with_on.is_none() || with_off.is_none() || with_on == with_off {
-            continue;
-        }
-        form.set(name, Some(if on { on_value } else { off_value }.into()));
-        return match on || silences {
+    // gpt-oss writes any effort that it is told, also one that does not exist.
+    let is_harmony = markers.is_some_and(|m| m.open().starts_with("<|channel|>"));
+    let fits =
+        |switch: &&Switch| switch.name != "reasoning_effort" || switch.silences != is_harmony;
+    let switches: Vec<_> = SWITCHES.iter().filter(fits).collect();
+    let found = switches.iter().find(|s| s.works(form, has_system));
+    if let Some(switch) = found {
+        let value = if on { switch.on } else { switch.off };
+        form.set(switch.name, Some(value.into()));
+        return match on || switch.silences {
             true => Switched::ByVariable,
             false => Switched::Little,
         };
     }
+    if !on && let Some(block) = markers.and_then(|markers| markers.empty_block(form)) {
+        return Switched::EmptyBlock(block);
+    }
+    if has_system && switches.iter().any(|s| s.works(form, false)) {
+        return Switched::OnlyWithoutSystem;
+    }
     match (markers, on) {
-        (Some(_), true) => Switched::AsIs,
+        (Some(markers), true) if opens_a_thought(form, markers) => Switched::AsIs,
+        (Some(_), true) => Switched::CannotTurnOn,
         (None, true) => Switched::CannotThink,
+        (Some(_), false) => Switched::CannotTurnOff,
         (None, false) => Switched::AsIs,
-        (Some(markers), false) => match markers.empty_block(form) {
-            Some(block) => Switched::EmptyBlock(block),
-            None => Switched::CannotTurnOff,
-        },
+    }
+}
+
+impl Switch {
+    /// Whether prompts differ by it.
+    fn works(&self, form: &mut Form, has_system: bool) -> bool {
+        let on = prompt_with(form, self.name, self.on, has_system);
+        let off = prompt_with(form, self.name, self.off, has_system);
+        on.is_some() && off.is_some() && on != off
     }
 }
 
 /// A short prompt with the variable of this value. None is left.
-fn prompt_with(form: &mut Form, name: &'static str, value: Setting) -> Option<String> {
+fn prompt_with(
+    form: &mut Form,
+    name: &'static str,
+    value: Setting,
+    has_system: bool,
+) -> Option<String> {
     form.set(name, Some(value.into()));
     let messages = [
         Message::new("system", PROBES.system),
         Message::new("user", PROBES.user),
     ];
-    let whole = form.render(&messages, true);
-    // A template without a place for a system text may have the switch all the same.
-    let prompt = whole.or_else(|_| form.render(&messages[1..], true));
+    // A template without a place for a system text gets none.
+    let with_system = has_system.then(|| form.render(&messages, true).ok());
+    let prompt = with_system
+        .flatten()
+        .or_else(|| form.render(&messages[1..], true).ok());
     form.set(name, None);
-    prompt.ok()
+    prompt
+}
+
+/// Whether every prompt ends with the start of a thought.
+fn opens_a_thought(form: &Form, markers: &Markers) -> bool {
+    let prompt = form.render(&[Message::new("user", PROBES.user)], true);
+    prompt.is_ok_and(|prompt| prompt.trim_end().ends_with(markers.open()))
 }
 
 /// The prompt with `block` in the place of an opening that it ends with, or after it.

@@ -18,6 +18,70 @@ pub(super) enum Symbol {
 /// A marker.
 pub(super) type Pattern = Vec<Symbol>;
 
+/// Most symbols of a header's parameters: more than any published one has.
+const PARAMETER_SYMBOLS: usize = 256;
+
+/// A marker that begins a part of an answer. Before its tail there may be parameters, as in
+/// `<|channel|>final <|constrain|>json<|message|>`.
+#[derive(Clone)]
+pub(super) struct Marker {
+    head: Pattern,
+    /// Without symbols where the marker takes no parameters.
+    tail: Pattern,
+}
+
+/// Whether a marker is at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    No,
+    /// It depends on what follows.
+    Open,
+    /// It is, in so many symbols.
+    Whole(usize),
+}
+
+impl Marker {
+    /// `text` as a marker, which takes parameters before `tail` if it ends with that.
+    pub(super) fn new(names: &ControlNames, text: &str, tail: Option<&str>) -> Self {
+        let (head, tail) = tail
+            .and_then(|tail| Some((text.strip_suffix(tail)?, tail)))
+            .unwrap_or((text, ""));
+        Self {
+            head: pattern(names, head),
+            tail: pattern(names, tail),
+        }
+    }
+
+    /// Whether it is at the start.
+    pub(super) fn find(&self, symbols: &[Symbol]) -> Found {
+        let Some(rest) = symbols.strip_prefix(self.head.as_slice()) else {
+            return match self.head.starts_with(symbols) {
+                true => Found::Open,
+                false => Found::No,
+            };
+        };
+        if self.tail.is_empty() {
+            return Found::Whole(self.head.len());
+        }
+        match find(rest, &[&self.tail]) {
+            Some(at) => Found::Whole(self.head.len() + at + self.tail.len()),
+            None if rest.len() < PARAMETER_SYMBOLS => Found::Open,
+            None => Found::No,
+        }
+    }
+
+    /// Whether symbols without white space at the end end with it.
+    pub(super) fn ends(&self, symbols: &[Symbol]) -> bool {
+        let whole = [self.head.as_slice(), &self.tail].concat();
+        symbols.ends_with(trimmed_end(&whole))
+    }
+
+    /// Whether it is this pattern, without parameters.
+    pub(super) fn is_only(&self, pattern: &[Symbol]) -> bool {
+        self.head == pattern && self.tail.is_empty()
+    }
+}
+
 /// What of a vocabulary answers are read by.
 pub(crate) trait Pieces: Send + Sync {
     /// The bytes of a token's text; `None` for a control token.
@@ -95,14 +159,10 @@ fn is_space(symbol: Symbol) -> bool {
     matches!(symbol, Symbol::Byte(byte) if byte.is_ascii_whitespace())
 }
 
-/// The first place at which one of the patterns is, the longest of those there, and its number.
-pub(super) fn find(symbols: &[Symbol], patterns: &[&Pattern]) -> Option<(usize, usize)> {
-    (0..symbols.len()).find_map(|at| {
-        let here = patterns.iter().enumerate();
-        here.filter(|(_, p)| symbols[at..].starts_with(p))
-            .max_by_key(|(_, p)| p.len())
-            .map(|(number, _)| (at, number))
-    })
+/// The first place at which one of the patterns is.
+pub(super) fn find(symbols: &[Symbol], patterns: &[&Pattern]) -> Option<usize> {
+    let here = |at: &usize| patterns.iter().any(|p| symbols[*at..].starts_with(p));
+    (0..symbols.len()).find(here)
 }
 
 /// How many symbols at the end may be the start of a pattern.

@@ -27,7 +27,9 @@ pub(super) struct Markers {
     pub close: &'static str,
     /// What may come before the answer's own text.
     pub headers: &'static [&'static str],
-    /// What ends an answer that has such a header.
+    /// What opens and headers end with, where parameters may come before that.
+    pub after_parameters: Option<&'static str>,
+    /// What ends an answer that has such a header, and no other; the first is what models write.
     pub stops: &'static [&'static str],
     /// What closes a thought where the template shows no closing.
     closing: &'static str,
@@ -44,6 +46,7 @@ const fn tags(
         opens: open,
         close,
         headers: &[],
+        after_parameters: None,
         stops: &[],
         closing,
     }
@@ -66,6 +69,7 @@ static FORMATS: [Markers; 13] = [
             "<|channel|>final<|message|>",
             "<|start|>assistant<|channel|>final<|message|>",
         ],
+        after_parameters: Some("<|message|>"),
         stops: &[],
         closing: "<|end|><|start|>assistant<|channel|>final<|message|>",
     },
@@ -98,6 +102,7 @@ static FORMATS: [Markers; 13] = [
     // Apriel.
     Markers {
         known_by: &["Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"],
+        headers: &["[BEGIN FINAL RESPONSE]"],
         stops: &["[END FINAL RESPONSE]"],
         ..tags(
             &["Here are my reasoning steps:"],
@@ -163,6 +168,19 @@ impl Markers {
         &FORMATS[0]
     }
 
+    /// Those in which what closes a thought begins the answer.
+    #[cfg(test)]
+    pub(super) fn of_final_responses() -> &'static Self {
+        let found = FORMATS.iter().find(|m| m.close.starts_with("[BEGIN"));
+        found.unwrap_or_else(|| unreachable!("Apriel's"))
+    }
+
+    /// Those of an answer in a tag of its own.
+    #[cfg(test)]
+    pub(super) fn with_answer_tags() -> &'static Self {
+        &FORMATS[FORMATS.len() - 2]
+    }
+
     /// The format that the template's text, or else the vocabulary, is for.
     pub(super) fn recognise(
         source: Option<&str>,
@@ -185,14 +203,34 @@ impl Markers {
         self.opens[0]
     }
 
+    /// What ends an answer that has a header, as models write it; empty where nothing does.
+    pub(super) fn stop(&self) -> &'static str {
+        self.stops.first().copied().unwrap_or_default()
+    }
+
+    /// How many marks of an answer's own text there are.
+    fn answer_marks(&self, text: &str) -> usize {
+        let marks = self.headers.iter().chain(self.stops);
+        marks.map(|mark| text.matches(mark).count()).sum()
+    }
+
+    /// Whether a header is right before the probe's answer.
+    fn has_header(&self, text: &str) -> bool {
+        let before = text.split(PROBES.answer).next().unwrap_or_default();
+        self.headers
+            .iter()
+            .any(|header| before.trim_end().ends_with(header))
+    }
+
     /// Tries what the form does with the thought of an earlier answer.
     pub(super) fn past(&self, form: &Form) -> Past {
         let said = format!(
-            "{}\n{}\n{}{}",
+            "{}\n{}\n{}{}{}",
             self.open(),
             PROBES.thought,
             self.written_closing(),
-            PROBES.answer
+            PROBES.answer,
+            self.stop(),
         );
         let earlier = |answer| {
             let messages = [
@@ -204,9 +242,14 @@ impl Markers {
             text.filter(|text| text.contains(PROBES.answer))
         };
         let thinks = |text: &String| text.contains(PROBES.thought);
+        let plain = earlier(Message::new("assistant", PROBES.answer)).unwrap_or_default();
         let as_said = earlier(Message::new("assistant", &said));
-        if as_said.as_ref().is_some_and(|text| !thinks(text)) {
-            return Past::AsSaid;
+        if let Some(text) = as_said.as_ref().filter(|text| !thinks(text)) {
+            // It may take out the thought alone, and leave what is around the answer.
+            return match self.answer_marks(text) > self.answer_marks(&plain) {
+                true => Past::TextOnly,
+                false => Past::AsSaid,
+            };
         }
         // A field that the template reads is in the last answer, if in none before it.
         let reads = |field: &&'static str| {
@@ -218,6 +261,8 @@ impl Markers {
         };
         match (FIELDS.into_iter().find(reads), as_said) {
             (Some(field), _) => Past::Field(field),
+            // The thought would be within what the form writes around the answer.
+            (None, Some(_)) if self.has_header(&plain) => Past::TextOnly,
             (None, Some(_)) => Past::AsSaid,
             (None, None) => Past::TextOnly,
         }

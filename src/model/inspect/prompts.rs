@@ -1,6 +1,6 @@
 //! How a model is asked and answers: its template, what ends an answer, how thoughts are marked.
 
-use crate::model::chat::{ChatTemplate, TemplateSource, stored_template};
+use crate::model::chat::{ChatTemplate, TemplateSource, ThinkOff, stored_template};
 use crate::model::gguf::Gguf;
 use crate::model::tokenizer::Tokenizer;
 use chrono::NaiveDateTime;
@@ -35,8 +35,8 @@ pub struct Prompts {
 pub struct ThinkingMarks {
     pub opens: &'static str,
     pub closes: &'static str,
-    /// A prompt can ask for an answer without a thought.
-    pub can_be_off: bool,
+    /// What `--think off` does.
+    pub think_off: ThinkOff,
 }
 
 /// A token, as the vocabulary writes it.
@@ -80,7 +80,7 @@ impl Prompts {
                 .map(|(opens, closes)| ThinkingMarks {
                     opens,
                     closes,
-                    can_be_off: template.can_turn_thinking_off(),
+                    think_off: template.think_off(),
                 }),
         }
     }

@@ -69,11 +69,11 @@ fn thinking_by_hand(prompt: &[TokenId], rules: &Rules, budget: usize) -> Vec<Tok
         Text,
     }
     let mut text = prompt.to_vec();
-    let (mut part, mut thought) = (Part::Thought, 0);
+    let (mut part, mut thought, mut is_cut) = (Part::Thought, 0, false);
     while text.len() < prompt.len() + rules.max_tokens {
         if part == Part::Thought && thought >= budget {
             text.extend([2, 1, 2, 2].map(TokenId));
-            part = Part::Between;
+            (part, is_cut) = (Part::Between, true);
             continue;
         }
         let token = rules
@@ -82,6 +82,8 @@ fn thinking_by_hand(prompt: &[TokenId], rules: &Rules, budget: usize) -> Vec<Tok
         text.push(token);
         part = match (part, token) {
             (Part::Thought, CLOSE) | (Part::Between, TokenId(2)) => Part::Between,
+            // After a cut no other thought begins.
+            (Part::Between, OPEN) if is_cut => Part::Between,
             (Part::Between, OPEN) => Part::Thought,
             (Part::Thought, _) => {
                 thought += 1;

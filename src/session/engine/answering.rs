@@ -27,16 +27,18 @@ impl Engine {
         if !self.tell(asked, RequestEvent::Submitted { prompt }) {
             return None;
         }
-        let (whole, notice) = match &mut submitted.origin {
-            Origin::Typed => (
-                self.composition.whole(&submitted.prompt),
-                self.composition.conversation.take_notice(),
-            ),
-            Origin::Request(conversation) => (
-                conversation.tokens(&submitted.prompt),
-                conversation.take_notice(),
-            ),
+        let (whole, notice, answers) = match &mut submitted.origin {
+            Origin::Typed => {
+                let whole = self.composition.whole(&submitted.prompt);
+                let conversation = &mut self.composition.conversation;
+                (whole, conversation.take_notice(), conversation.answers())
+            }
+            Origin::Request(conversation) => {
+                let whole = conversation.tokens(&submitted.prompt);
+                (whole, conversation.take_notice(), conversation.answers())
+            }
         };
+        let rules = submitted.rules.reading(answers);
         if let Some(notice) = notice {
             self.notice(Notice::Template(notice));
         }
@@ -74,7 +76,7 @@ impl Engine {
             Some(begun) => *begun,
             None => {
                 let label = submitted.label.map(|(label, _)| label);
-                Answer::new(whole, label, Arc::clone(&submitted.rules))
+                Answer::new(whole, label, rules)
             }
         };
         if let Some(experts) = &mut self.experts {
@@ -140,8 +142,8 @@ impl Engine {
         if let Some(error) = unrecorded.flatten() {
             self.notice(Notice::Recording(Arc::new(error)));
         }
-        // A prompt without an answer is no turn: it is given back to be asked again.
-        if matches!(turn.origin, Origin::Typed) && !turn.tokens().is_empty() {
+        // A prompt without an answer is no turn: front-ends give it back to be asked again.
+        if matches!(turn.origin, Origin::Typed) && turn.shows_anything() {
             self.composition.conversation.push(&model::Turn {
                 user: take(&mut turn.prompt),
                 answer: turn.tokens().to_vec(),

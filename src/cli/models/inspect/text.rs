@@ -1,6 +1,7 @@
 //! The report in lines for people: a label, and what is to be said of it, in 80 columns.
 
 use super::{OnThisMachine, Report};
+use crate::model::ThinkOff;
 use crate::model::inspect::{Context, ModelFacts, Prompts, TensorLine, Vocabulary, Weights};
 use crate::tui::{clean_line, count, fit, wrap_line};
 use crate::units::Bytes;
@@ -151,9 +152,10 @@ fn prompts(of: &Prompts, out: &mut impl Write) -> io::Result<()> {
     field(out, "", &takes)?;
     match &of.thinking {
         Some(marks) => {
-            let off = match marks.can_be_off {
-                true => "turned off by --think off",
-                false => "cannot be turned off",
+            let off = match marks.think_off {
+                ThinkOff::Silences => "turned off by --think off",
+                ThinkOff::Shortens => "kept short by --think off",
+                ThinkOff::Nothing => "cannot be turned off",
             };
             let (opens, closes) = (quoted(marks.opens), quoted(marks.closes));
             let text = format!("between {opens} and {closes}; {off}");
