@@ -29,9 +29,12 @@ pub trait Eviction {
     /// `expert` is in memory before anything has used it.
     fn came(&mut self, expert: ExpertId);
 
-    /// How long it is expected to take until `expert` is used, in any unit: where memory is free,
-    /// those that are used soonest are read first.
-    fn wait(&self, _expert: ExpertId) -> f32 {
+    /// Free memory is about to be filled: [`Eviction::rarity`] is asked for.
+    fn before_fill(&mut self) {}
+
+    /// How rarely `expert` is expected to be used, in any unit: where memory is free, those that
+    /// are used most are read first.
+    fn rarity(&self, _expert: ExpertId) -> f32 {
         0.0
     }
 

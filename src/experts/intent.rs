@@ -96,7 +96,7 @@ impl Intent {
         link.with(|shared| shared.uses.experts = vec![0.0; profile.experts()]);
         let mut labels = Labels::new(profile.experts());
         labels.learn(&profile);
-        Self {
+        let mut intent = Self {
             starts: starts.collect(),
             here: vec![None; profile.experts()],
             rates: Rates::new(&experts, used),
@@ -104,16 +104,18 @@ impl Intent {
             profile,
             link,
             used,
-        }
+        };
+        // What is read before the first pass is what the profile says.
+        intent.take_news();
+        intent
     }
 
     pub fn link(&self) -> IntentLink {
         self.link.clone()
     }
-}
 
-impl Eviction for Intent {
-    fn begin_pass(&mut self) {
+    /// Takes what came over the link since the last time: lessons, and what the scout says now.
+    fn take_news(&mut self) {
         let (probabilities, lessons) = self.link.with(|shared| {
             let lessons = std::mem::take(&mut shared.lessons);
             (shared.probabilities.take(), lessons)
@@ -139,6 +141,12 @@ impl Eviction for Intent {
             };
             self.rates.set_prior((0..profile.experts()).map(rate));
         }
+    }
+}
+
+impl Eviction for Intent {
+    fn begin_pass(&mut self) {
+        self.take_news();
     }
 
     fn used(&mut self, group: usize, uses: &[Use]) {
@@ -167,8 +175,12 @@ impl Eviction for Intent {
         self.here[self.starts[id.group] + id.expert] = Some(id);
     }
 
-    fn wait(&self, expert: ExpertId) -> f32 {
-        self.rates.wait(expert)
+    fn before_fill(&mut self) {
+        self.take_news();
+    }
+
+    fn rarity(&self, expert: ExpertId) -> f32 {
+        self.rates.tokens_between(expert)
     }
 
     fn left(&mut self, expert: ExpertId) {
@@ -177,7 +189,7 @@ impl Eviction for Intent {
 
     fn victim(&self, may_go: &dyn Fn(ExpertId) -> bool) -> Option<ExpertId> {
         let here = self.here.iter().flatten().filter(|&&id| may_go(id));
-        let waits = here.map(|&id| (id, self.wait(id)));
+        let waits = here.map(|&id| (id, self.rates.wait(id)));
         waits
             .max_by(|(_, a), (_, b)| a.total_cmp(b))
             .map(|(id, _)| id)
@@ -259,6 +271,28 @@ mod tests {
         }
         let corrected = labels(&mut intent);
         assert!(corrected[2] > 0.8, "{corrected:?}");
+    }
+
+    #[test]
+    fn before_anything_is_used_the_labels_profile_decides() {
+        for (label, first) in Label::ALL.into_iter().zip([0, 2, 4]) {
+            let mut intent = Intent::new(&header(), profile());
+            intent.link().set_guess(Some((label, 0.98)));
+            intent.before_fill();
+            let all = (0..2).flat_map(|group| (0..8).map(move |expert| ExpertId { group, expert }));
+            let is_its = |id: &ExpertId| (first..first + 2).contains(&id.expert);
+            let (its, others): (Vec<_>, Vec<_>) = all.partition(is_its);
+            for id in its.iter().chain(&others) {
+                intent.came(*id);
+            }
+            let rarest = its.iter().map(|&id| intent.rarity(id)).fold(0.0, f32::max);
+            assert!(others.iter().all(|&id| intent.rarity(id) > rarest));
+            for _ in &others {
+                let victim = intent.victim(&|_| true).unwrap();
+                assert!(!is_its(&victim), "{victim:?}");
+                intent.left(victim);
+            }
+        }
     }
 
     #[test]

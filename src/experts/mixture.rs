@@ -22,6 +22,8 @@ pub struct ExpertPlan {
     pub bytes: Bytes,
     /// What all of them take. Where that fits, each is read once.
     pub all: Bytes,
+    /// Page tables under the addresses of all of them: those that were once needed stay.
+    pub page_tables: Bytes,
     /// Most tokens that can be computed together: the experts that they choose in a layer are all
     /// here at a time. Wider passes are computed in pieces.
     pub widest: usize,
@@ -32,13 +34,13 @@ pub struct ExpertPlan {
 }
 
 impl ExpertPlan {
-    /// With the page tables under them, eight bytes a page, which count as the process's memory.
+    /// With the page tables, which count as the process's memory.
     pub fn memory(&self) -> Bytes {
-        Bytes(self.bytes.0 + self.bytes.0 / PAGE_TABLE)
+        Bytes(self.bytes.0 + self.page_tables.0)
     }
 }
 
-/// A page of page tables is for so many pages of memory.
+/// A page of page tables is for the addresses of so many pages of memory.
 const PAGE_TABLE: u64 = BLOCK as u64 / 8;
 
 impl Mixture {
@@ -73,6 +75,13 @@ impl Mixture {
         Bytes(self.groups.iter().map(|group| group.bytes().0).sum())
     }
 
+    /// Page tables under all addresses of tables. Their ends may need one more each.
+    fn page_tables(&self) -> Bytes {
+        let tables: usize = self.groups.iter().map(|group| group.tables.len()).sum();
+        let pages = self.bytes().0.div_ceil(BLOCK as u64 * PAGE_TABLE) + tables as u64;
+        Bytes(pages * BLOCK as u64)
+    }
+
     /// The most memory that the experts take which `tokens` tokens choose in a layer.
     fn least(&self, tokens: usize) -> Bytes {
         let of_group = |group: &ExpertGroup| {
@@ -93,14 +102,15 @@ impl Mixture {
 
     /// The plan where experts and their page tables have `memory`.
     pub fn plan(&self, memory: Bytes, widest: usize) -> ExpertPlan {
-        let all = self.bytes();
-        let pages = memory.0 / (BLOCK as u64 + 8);
+        let (all, page_tables) = (self.bytes(), self.page_tables());
+        let pages = memory.saturating_sub(page_tables).0 / BLOCK as u64;
         let bytes = Bytes(pages * BLOCK as u64).min(all);
         let predicted_hit_rate = self.predicted_hit_rate(bytes);
         let missed = self.token_bytes().0 as f64 * (1.0 - predicted_hit_rate);
         ExpertPlan {
             bytes,
             all,
+            page_tables,
             widest,
             predicted_hit_rate,
             predicted_token_bytes: Bytes(missed as u64),
@@ -109,13 +119,12 @@ impl Mixture {
 
     /// The plan where all of them fit.
     pub fn plan_for_all(&self, widest: usize) -> ExpertPlan {
-        self.plan(Bytes(self.bytes().0 * 2), widest)
+        self.plan(Bytes(self.bytes().0 + self.page_tables().0), widest)
     }
 
     /// The least memory, page tables with it, in which `tokens` tokens can be computed together.
     pub fn least_memory(&self, tokens: usize) -> Bytes {
-        let pages = self.least(tokens).0 / BLOCK as u64;
-        Bytes(pages * (BLOCK as u64 + 8))
+        Bytes(self.least(tokens).0 + self.page_tables().0)
     }
 
     /// The part of a token's experts that will be here, expected of experts used with some
@@ -177,10 +186,12 @@ mod tests {
     #[test]
     fn page_tables_are_a_part_of_the_memory() {
         let mixture = mixture();
+        // Of a little more than a megabyte, and one for each of 8 tables.
+        assert_eq!(mixture.page_tables(), Bytes(9 * 4096));
         for memory in [1_000_000, 500_000, 100_000] {
             let plan = mixture.plan(Bytes(memory), 63);
-            let more = plan.bytes.0 + BLOCK as u64;
-            assert!(plan.memory() <= Bytes(memory) && more + more / 512 > memory);
+            assert!(plan.memory() <= Bytes(memory));
+            assert!(plan.memory().0 + BLOCK as u64 > memory);
         }
         let least = mixture.least_memory(3);
         assert_eq!(mixture.plan(least, 3).bytes, mixture.least(3));

@@ -116,12 +116,17 @@ impl Rates {
         }
     }
 
+    /// Tokens from one use of `id` to the next, as expected now.
+    pub fn tokens_between(&self, id: ExpertId) -> f32 {
+        let rate = self.experts[self.groups[id.group].start + id.expert].rate(&self.weights);
+        1.0 / rate.max(LEAST_RATE)
+    }
+
     /// Tokens until `id` is expected to be used.
     pub fn wait(&self, id: ExpertId) -> f32 {
         let after = id.group as f32 - self.at as f32;
         let next = if id.group > self.at { 0.0 } else { 1.0 };
-        let rate = self.experts[self.groups[id.group].start + id.expert].rate(&self.weights);
-        1.0 / rate.max(LEAST_RATE) + next + after / self.groups.len() as f32
+        self.tokens_between(id) + next + after / self.groups.len() as f32
     }
 }
 

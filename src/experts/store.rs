@@ -56,6 +56,8 @@ pub struct ExpertStore {
     held: Vec<ExpertId>,
     /// Number of the pass at hand.
     pass: u64,
+    /// Free memory could not be filled since the last pass.
+    fill_failed: bool,
     counts: ExpertCounts,
 }
 
@@ -77,6 +79,7 @@ impl ExpertStore {
             eviction,
             held: Vec::new(),
             pass: 0,
+            fill_failed: false,
             counts: ExpertCounts::default(),
         })
     }
@@ -109,6 +112,7 @@ impl ExpertStore {
     /// To be called before each pass.
     pub fn begin_pass(&mut self) {
         self.pass += 1;
+        self.fill_failed = false;
         self.eviction.begin_pass();
     }
 
@@ -188,8 +192,9 @@ impl ExpertStore {
         came
     }
 
-    /// Reads, where memory is free, the experts that are expected to be used soonest: some
-    /// `bytes`, or one expert. Nobody leaves for them. Whether there may be more to read.
+    /// Reads, where memory is free, the experts that are expected to be used most: some `bytes`,
+    /// or one expert. Nobody leaves for them. Whether there may be more to read; after a failed
+    /// read there is not, until a pass has begun.
     ///
     /// # Errors
     /// A failed read; none of these is here then.
@@ -198,7 +203,11 @@ impl ExpertStore {
         bytes: usize,
         read: impl FnOnce(&[Demand<'_>]) -> Result<(), RiverError>,
     ) -> Result<bool, ExpertError> {
-        let Some((group, first)) = self.soonest(None) else {
+        if self.fill_failed {
+            return Ok(false);
+        }
+        self.eviction.before_fill();
+        let Some((group, first)) = self.most_used(None) else {
             return Ok(false);
         };
         let (mut coming, mut pages) = (Vec::new(), 0);
@@ -217,7 +226,7 @@ impl ExpertStore {
             });
             coming.push(expert);
             next = match pages * BLOCK < bytes {
-                true => self.soonest(Some(group)).map(|(_, expert)| expert),
+                true => self.most_used(Some(group)).map(|(_, expert)| expert),
                 false => None,
             };
         }
@@ -227,14 +236,15 @@ impl ExpertStore {
         coming.sort_unstable();
         let came = self.read(group, &coming, read);
         if came.is_err() {
+            self.fill_failed = true;
             self.give_up(group, &coming);
         }
         came.map(|_| true)
     }
 
-    /// The expert, of those that are not here, that is expected to be used soonest, in one group
-    /// or in all: where that is unknown, those of the lowest numbers in all groups.
-    fn soonest(&self, group: Option<usize>) -> Option<(usize, ExpertIdx)> {
+    /// The expert, of those that are not here, that is expected to be used most, in one group or in
+    /// all: where that is unknown, those of the lowest numbers in all groups.
+    fn most_used(&self, group: Option<usize>) -> Option<(usize, ExpertIdx)> {
         let groups = self.groups.iter().enumerate();
         let groups = groups.filter(|(number, _)| group.is_none_or(|group| group == *number));
         let absent = groups.flat_map(|(number, group)| {
@@ -243,14 +253,14 @@ impl ExpertStore {
             absent.map(move |expert| (number, expert))
         });
         absent.min_by(|&(a_group, a), &(b_group, b)| {
-            let wait = |group, expert: ExpertIdx| {
-                self.eviction.wait(ExpertId {
+            let rarity = |group, expert: ExpertIdx| {
+                self.eviction.rarity(ExpertId {
                     group,
                     expert: expert.number(),
                 })
             };
-            let by_wait = wait(a_group, a).total_cmp(&wait(b_group, b));
-            by_wait.then((a, a_group).cmp(&(b, b_group)))
+            let by_rarity = rarity(a_group, a).total_cmp(&rarity(b_group, b));
+            by_rarity.then((a, a_group).cmp(&(b, b_group)))
         })
     }
 
@@ -510,6 +520,8 @@ mod tests {
         let mut store = model.store(budget);
         assert!(store.fill(1, |_| Err(failed())).is_err());
         assert_eq!(store.bytes(), Bytes(0));
+        assert!(!store.fill(1, |_| panic!("it failed")).unwrap());
+        store.begin_pass();
         while store.fill(1, |demands| model.read(demands)).unwrap() {}
         assert!(store.bytes() <= budget && store.bytes().0 + 2 * 16384 > budget.0);
         assert_eq!((pages_taken(&store) * BLOCK) as u64, store.bytes().0);

@@ -262,6 +262,21 @@ impl River {
         read
     }
 
+    /// Waits for the first shard that is to stay and has not been read yet; false where there is
+    /// none.
+    ///
+    /// # Errors
+    /// A read that failed.
+    pub fn wait_for_one_that_stays(&self) -> Result<bool, RiverError> {
+        let stays = (0..).map(ShardIdx).zip(&self.plan.pinned);
+        let mut stays = stays.filter(|(_, pinned)| **pinned).map(|(shard, _)| shard);
+        let Some(shard) = stays.find(|&shard| !self.ring.is_ready(shard, true)) else {
+            return Ok(false);
+        };
+        self.ring.wait_pinned(shard)?;
+        Ok(true)
+    }
+
     /// The same between passes, for what no pass waits for yet.
     ///
     /// # Errors
