@@ -246,6 +246,15 @@ pub fn mixture(layers: u32, experts: u32) -> Snapshot {
     snapshot.engine.oracle = "Qwen3-30B-A3B".into();
     snapshot.engine.form = Some(OracleForm::Hooked);
     snapshot.engine.draft = None;
+    snapshot.memory.budget = Bytes::mib(10_240);
+    snapshot.memory.rss = Bytes::mib(9_830);
+    snapshot.memory.rss_peak = Bytes::mib(9_902);
+    snapshot.memory.owners = vec![
+        ("program, vocabulary, draft", Bytes::mib(140)),
+        ("weights that stay", Bytes::mib(980)),
+        ("experts", Bytes::mib(8_192)),
+        ("context", Bytes::mib(720)),
+    ];
     snapshot.kv = KvView::default();
     snapshot.shards = (0..layers)
         .map(|layer| ShardView {
@@ -257,8 +266,11 @@ pub fn mixture(layers: u32, experts: u32) -> Snapshot {
             in_use: layer == 9,
         })
         .collect();
-    // Any pattern that is no stripe.
-    let mixed = |layer: u32, expert: u32| (layer * 131 + expert * 71).wrapping_mul(40_503) >> 7;
+    // Without a pattern.
+    let mixed = |layer: u32, expert: u32| {
+        let x = (layer * 1009 + expert).wrapping_mul(0x9E37_79B1);
+        (x ^ x >> 15).wrapping_mul(0x85EB_CA77) >> 16
+    };
     let state = |layer, expert| match mixed(layer, expert) % 32 {
         0 => ExpertState::Hit,
         1 => ExpertState::Missed,
@@ -276,6 +288,7 @@ pub fn mixture(layers: u32, experts: u32) -> Snapshot {
         bytes: (tokens * 384 - hits) * 2_300_000,
         simulated_lru_hits,
     };
+    snapshot.queue = QueueView::default();
     snapshot.experts = ExpertsView {
         rows: (0..layers).map(row).collect(),
         budget: Bytes::mib(8192),

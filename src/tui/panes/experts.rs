@@ -5,11 +5,11 @@
 //!  L1   ▄ · █ ▄ ◆ · ·
 //!  hits ▃▅▅▆▇▆▇           a column a pass
 //!  hits 57%  pred. ~55%  plain LRU 42% simulated
-//!  · not here 5  ▄ here 4  █ hit 2  ◆ missed 2
+//!  █ hit now 2  ◆ missed now 2  ▄ RAM 5  · disk 5
 //! ```
 //!
-//! Where there are more experts than cells, a cell represents several of them, of one layer or of
-//! neighbouring ones, and the legend says how many. Such a cell shows what the last pass asked for,
+//! The last pass is now. Where there are more experts than cells, a cell represents several of them,
+//! of one layer or of neighbouring ones, and the legend says how many. Such a cell shows what the last pass asked for,
 //! before all a miss, since few of them are asked for at a time; else where most of them are.
 
 use super::pane::{Column, Draw, Pane, Rows, Seat, Section};
@@ -28,8 +28,8 @@ pub const PANE: Pane = Pane {
     draw: Draw::Inside { info, draw },
     seat: Some(Seat {
         medium: Some(Constraint::Min(6)),
-        column: Column::Left,
-        share: 6,
+        column: Column::Right,
+        share: 8,
         needs: None,
     }),
     section: Some(Section {
@@ -50,10 +50,10 @@ const STATES: [ExpertState; 4] = [
 
 const fn name(state: ExpertState) -> &'static str {
     match state {
-        ExpertState::Absent => "not here",
-        ExpertState::Here => "here",
-        ExpertState::Hit => "hit",
-        ExpertState::Missed => "missed",
+        ExpertState::Absent => "disk",
+        ExpertState::Here => "RAM",
+        ExpertState::Hit => "hit now",
+        ExpertState::Missed => "missed now",
     }
 }
 
@@ -75,7 +75,7 @@ fn info(ctx: &Ctx<'_>) -> Line<'static> {
     }
     Line::from(vec![
         ctx.span(Role::Value, experts.held.to_string()),
-        ctx.span(Role::Muted, format!(" of {}", experts.budget)),
+        ctx.span(Role::Muted, format!(" of {} budget", experts.budget)),
     ])
 }
 
@@ -106,7 +106,21 @@ fn shown(experts: &ExpertsView) -> (ExpertTally, &'static str) {
 
 fn draw_section(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let rows = &ctx.snap.experts.rows;
-    draw_map(buf, area, ctx, rows, Scale::of(rows, area));
+    let scale = Scale::of(rows, area);
+    if let Some(words) = scale.words()
+        && area.height > 3
+    {
+        // The last row says what a cell is.
+        let map = Rect {
+            height: area.height - 1,
+            ..area
+        };
+        draw_map(buf, map, ctx, rows, Scale::of(rows, map));
+        let words = Scale::of(rows, map).words().unwrap_or(words);
+        let line = Line::from(ctx.span(Role::Muted, words));
+        return lines(buf, below(area, map.height), [line]);
+    }
+    draw_map(buf, area, ctx, rows, scale);
 }
 
 fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
@@ -120,10 +134,17 @@ fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
             "This model has no experts that are read when tokens choose them.",
         );
     }
-    // How far the map is cut down decides what the legend says, which can take a row of it.
-    let guess = Parts::of(area, rows.len(), 2);
-    let legend = legend(ctx, area.width, Scale::of(rows, guess.map));
-    let parts = Parts::of(area, rows.len(), legend.len() as u16);
+    // How far the map is cut down decides what the legend says, which takes rows from the map.
+    let mut legend_rows = 1;
+    let (parts, legend) = loop {
+        let parts = Parts::of(area, rows.len(), legend_rows);
+        let legend = legend(ctx, area.width, Scale::of(rows, parts.map));
+        let needed = u16::try_from(legend.len()).unwrap_or(u16::MAX);
+        if needed <= legend_rows {
+            break (parts, legend);
+        }
+        legend_rows = needed;
+    };
     draw_map(buf, parts.map, ctx, rows, Scale::of(rows, parts.map));
     draw_passes(buf, parts.graph, ctx);
     lines(buf, parts.figures, figures(ctx, area.width));
@@ -147,12 +168,18 @@ impl Parts {
         let (figures, legend, graph) = match area.height {
             0..=1 => (0, 0, 0),
             2..=3 => (1, 0, 0),
-            4..=7 => (1, legend.min(1), 0),
+            4..=5 => (1, legend.min(1), 0),
+            6..=7 => (1, legend.min(2), 0),
             _ => (2, legend, 1),
         };
         let free = area.height.saturating_sub(figures + legend);
         let layers = u16::try_from(layers).unwrap_or(u16::MAX);
         let map = free.saturating_sub(graph).min(layers);
+        // Rows of as many layers each.
+        let map = match map {
+            0 => 0,
+            _ => layers.div_ceil(layers.div_ceil(map)),
+        };
         let graph = (free - map).min(Self::GRAPH);
         // What is left separates the two.
         let gap = free - map - graph;
@@ -194,6 +221,16 @@ impl Scale {
             experts,
             layers: layers.max(1),
             columns: columns.clamp(1, 3) as u16,
+        }
+    }
+
+    /// What a cell is, where it is more than one expert.
+    fn words(self) -> Option<String> {
+        match (self.experts, self.layers) {
+            (1, 1) => None,
+            (experts, 1) => Some(format!("cell: {experts} experts")),
+            (1, layers) => Some(format!("cell: {layers} layers")),
+            (experts, layers) => Some(format!("cell: {experts} experts x {layers} layers")),
         }
     }
 }
@@ -257,7 +294,7 @@ fn draw_passes(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     for (x, pass) in (graph.x..).zip(recent.iter().skip(recent.len() - shown)) {
         let share = pass.hit_rate().unwrap_or(0.0);
         // A pass without a hit is a pass too.
-        column(buf, graph, x, share.max(0.02), ctx, Role::ExpertHit);
+        column(buf, graph, x, share.max(0.02), ctx, Role::Bar);
     }
 }
 
@@ -285,7 +322,8 @@ fn figures(ctx: &Ctx<'_>, width: u16) -> [Line<'static>; 2] {
             ctx.span(Role::Muted, " a token"),
         ],
         vec![predicted(experts.predicted_token_bytes.to_string())],
-        vec![ctx.span(Role::Muted, format!("in {of}"))],
+        vec![ctx.span(Role::Muted, of)],
+        ctx.pair("all experts", experts.all.to_string()).to_vec(),
     ];
     [ctx.joined(hits, width), ctx.joined(bytes, width)]
 }
@@ -293,27 +331,19 @@ fn figures(ctx: &Ctx<'_>, width: u16) -> [Line<'static>; 2] {
 fn legend(ctx: &Ctx<'_>, width: u16, scale: Scale) -> Vec<Line<'static>> {
     let rows = &ctx.snap.experts.rows;
     let states = || rows.iter().flat_map(|row| &row.experts);
-    let mut entries: Vec<Vec<Span<'static>>> = STATES
-        .into_iter()
-        .map(|state| {
-            let (glyph, style) = look(ctx, state);
-            let count = states().filter(|of| **of == state).count() as u64;
-            vec![
-                Span::styled(glyph, style),
-                ctx.span(Role::Muted, format!(" {} ", name(state))),
-                ctx.span(Role::Value, text::count(count)),
-            ]
-        })
-        .collect();
-    let of_cell = match (scale.experts, scale.layers) {
-        (1, 1) => None,
-        (experts, 1) => Some(format!("a cell is {experts} experts")),
-        (1, layers) => Some(format!("a cell is {layers} layers")),
-        (experts, layers) => Some(format!("a cell is {experts} experts of {layers} layers")),
+    let entry = |state| {
+        let (glyph, style) = look(ctx, state);
+        let count = states().filter(|of| **of == state).count() as u64;
+        vec![
+            Span::styled(glyph, style),
+            ctx.span(Role::Muted, format!(" {} ", name(state))),
+            ctx.span(Role::Value, text::count(count)),
+        ]
     };
-    let of_cell = of_cell.map(|text| vec![ctx.span(Role::Muted, text)]);
-    entries.extend(of_cell);
-    flowed(entries, width)
+    let cell = scale.words();
+    let cell = cell.map(|words| vec![ctx.span(Role::Muted, words)]);
+    let entries = cell.into_iter().chain(STATES.map(entry));
+    flowed(entries.collect(), width)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pane::panes! {
     Answer => answer;
     /// The condensed telemetry of a small screen; zoomed, all of the telemetry.
     Overview => overview;
-    /// Of a mixture alone: see [`ModelKind`].
+    /// Of a mixture, in place of the cache's pages: see [`ModelKind`].
     Experts => experts;
     Shards => shards;
     Queue => queue;

@@ -79,7 +79,7 @@ pub enum Rows {
 pub enum ModelKind {
     Dense,
     /// Experts come and go: their map is what there is to see. Shards are the dense parts, most of
-    /// which stay, and llama.cpp keeps the cache, of which nothing is known.
+    /// which stay, and llama.cpp keeps the cache, which has no pages.
     Mixture,
 }
 
@@ -93,13 +93,16 @@ impl ModelKind {
 
     /// Whether `pane` concerns such a model.
     fn has(self, pane: PaneId) -> bool {
-        self == Self::Mixture || pane != PaneId::Experts
+        let other = match self {
+            Self::Dense => PaneId::Experts,
+            Self::Mixture => PaneId::Kv,
+        };
+        pane != other
     }
 
     /// Whether it also does where there is no space for all: on a medium screen, in the overview.
     pub fn has_foremost(self, pane: PaneId) -> bool {
-        let makes_way = matches!(pane, PaneId::Shards | PaneId::Kv);
-        self.has(pane) && !(self == Self::Mixture && makes_way)
+        self.has(pane) && !(self == Self::Mixture && pane == PaneId::Shards)
     }
 }
 
