@@ -6,7 +6,7 @@ use crate::common::{least_in, max_diff, same_bits, tokens, turn};
 use crate::program;
 use crate::tiny_mixture::{Arch, TinyMixture};
 use nmos::experts::routing::{PassKind, Reader, Record};
-use nmos::experts::{ExpertPlan, Mixture};
+use nmos::experts::{ExpertCounts, ExpertPlan, Mixture};
 use nmos::ggml::bare::BareModel;
 use nmos::ggml::llama::{self, Load};
 use nmos::ggml::{self, GgmlType};
@@ -269,10 +269,10 @@ fn what_is_shown_of_experts_is_what_is_counted() {
         (some(70, 30), 1, WidthClass::NARROW),
     ] {
         for text in text.chunks(width) {
-            read(&mut oracle, text, 1.max(width.min(2)), class);
+            read(&mut oracle, text, width.min(2), class);
             tokens += text.len() as u64;
             let (shown, counts) = (hub.snapshot().experts, oracle.experts().unwrap());
-            assert_eq!(shown.total, counts.since(&Default::default(), tokens));
+            assert_eq!(shown.total, counts.since(&ExpertCounts::default(), tokens));
             let last = *shown.recent.back().unwrap();
             let states = || shown.rows.iter().flat_map(|row| &row.experts);
             let n = |state| states().filter(|of| **of == state).count() as u64;

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The last pass is now. Where there are more experts than cells, a cell represents several of them,
-//! of one layer or of neighbouring ones, and the legend says how many. Such a cell shows what the last pass asked for,
-//! before all a miss, since few of them are asked for at a time; else where most of them are.
+//! of one layer or of neighbouring ones, and the legend says how many. Such a cell shows whether most
+//! of those hit which the last pass asked for, if it did for any; else where most of them are.
 
 use super::pane::{Column, Draw, Pane, Rows, Seat, Section};
 use super::{Ctx, below, column, empty, flowed, lines};
@@ -106,21 +106,17 @@ fn shown(experts: &ExpertsView) -> (ExpertTally, &'static str) {
 
 fn draw_section(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
     let rows = &ctx.snap.experts.rows;
-    let scale = Scale::of(rows, area);
-    if let Some(words) = scale.words()
-        && area.height > 3
-    {
-        // The last row says what a cell is.
-        let map = Rect {
-            height: area.height - 1,
-            ..area
-        };
-        draw_map(buf, map, ctx, rows, Scale::of(rows, map));
-        let words = Scale::of(rows, map).words().unwrap_or(words);
-        let line = Line::from(ctx.span(Role::Muted, words));
-        return lines(buf, below(area, map.height), [line]);
-    }
-    draw_map(buf, area, ctx, rows, scale);
+    // The last row says what a cell is, where it is several.
+    let is_cut = area.height > 3 && Scale::of(rows, area).words().is_some();
+    let map = Rect {
+        height: area.height - u16::from(is_cut),
+        ..area
+    };
+    let scale = Scale::of(rows, map);
+    draw_map(buf, map, ctx, rows, scale);
+    let words = scale.words().filter(|_| is_cut);
+    let words = words.map(|words| Line::from(ctx.span(Role::Muted, words)));
+    lines(buf, below(area, map.height), words);
 }
 
 fn draw(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
@@ -262,10 +258,12 @@ fn cell(experts: impl Iterator<Item = ExpertState>) -> ExpertState {
         counts[state as usize] += 1;
     }
     let of = |state: ExpertState| counts[state as usize];
-    if of(ExpertState::Missed) > 0 {
-        ExpertState::Missed
-    } else if of(ExpertState::Hit) > 0 {
-        ExpertState::Hit
+    let (hits, misses) = (of(ExpertState::Hit), of(ExpertState::Missed));
+    if hits + misses > 0 {
+        match misses >= hits {
+            true => ExpertState::Missed,
+            false => ExpertState::Hit,
+        }
     } else if of(ExpertState::Here) > of(ExpertState::Absent) {
         ExpertState::Here
     } else {
@@ -404,6 +402,7 @@ mod tests {
         use ExpertState::{Absent, Here, Hit, Missed};
         for (experts, shown) in [
             (&[Absent, Here, Hit, Missed][..], Missed),
+            (&[Missed, Hit, Hit], Hit),
             (&[Here, Here, Hit], Hit),
             (&[Here, Here, Absent], Here),
             (&[Here, Absent], Absent),

@@ -163,7 +163,7 @@ fn bar(ctx: &Ctx<'_>, share: f64, width: u16, role: Role) -> [Span<'static>; 2] 
 }
 
 /// Groups of spans in as many lines as they need, with space between those of one line.
-fn flowed<'s>(groups: Vec<Vec<Span<'s>>>, width: u16) -> Vec<Line<'s>> {
+fn flowed(groups: Vec<Vec<Span<'_>>>, width: u16) -> Vec<Line<'_>> {
     let mut lines = vec![Line::default()];
     for group in groups {
         let group = Line::from(group);
