@@ -32,6 +32,8 @@ pub(super) struct State {
     pub is_held: bool,
     /// The last pass that used it.
     pub pass: u64,
+    /// It was not here when that pass first asked for it.
+    pub was_missed: bool,
 }
 
 impl Group {

@@ -28,9 +28,11 @@
 //! Which expert leaves is decided behind [`Eviction`]: by age ([`Lru`]), or by what the text at hand
 //! is about ([`Intent`]), for which a [`Profile`] is learnt. [`replay`] says how often each would
 //! have hit on a [`routing`] that was recorded. [`Mixture`] says what can be said from a
-//! file's header, for the planner.
+//! file's header, for the planner. [`ExpertBoard`] shows what comes and goes, and how often plain LRU
+//! would have hit.
 
 mod belady;
+mod board;
 mod eviction;
 mod group;
 mod guide;
@@ -46,9 +48,11 @@ mod rates;
 mod recorder;
 pub mod replay;
 pub mod routing;
+mod shadow;
 mod store;
 
 pub use belady::Belady;
+pub use board::ExpertBoard;
 pub use eviction::{Eviction, ExpertId, Use};
 pub use guide::ExpertGuide;
 pub use intent::{Intent, IntentLink};

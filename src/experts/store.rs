@@ -1,10 +1,12 @@
 //! All experts of a model: who is here, who is held, and who makes place for whom.
 
 use super::eviction::{Eviction, ExpertId, Use};
-use super::group::{Group, Table};
+use super::group::{Group, State, Table};
 use super::pages::{ExpertGroup, neighbours};
+use super::shadow::{Asked, ShadowLru};
 use crate::io::{BLOCK, Region};
 use crate::river::{Demand, ExpertIdx, NoSuchExpert, RiverError};
+use crate::telemetry::{ExpertRow, ExpertState};
 use crate::units::Bytes;
 
 /// A table of a group.
@@ -41,6 +43,8 @@ pub struct ExpertCounts {
     /// Experts that were here when a pass asked for them, and those that were not.
     pub hits: u64,
     pub misses: u64,
+    /// Of the same experts, those that would have been here by plain LRU: simulated.
+    pub lru_hits: u64,
     /// Read from the disk for the misses.
     pub bytes: u64,
     /// See [`Eviction::window`].
@@ -59,6 +63,7 @@ pub struct ExpertStore {
     /// Free memory could not be filled since the last pass.
     fill_failed: bool,
     counts: ExpertCounts,
+    shadow: ShadowLru,
 }
 
 impl ExpertStore {
@@ -71,16 +76,19 @@ impl ExpertStore {
         budget: Bytes,
         eviction: Box<dyn Eviction>,
     ) -> std::io::Result<Self> {
+        let budget_pages = usize::try_from(budget.0).unwrap_or(usize::MAX) / BLOCK;
+        let shadow = ShadowLru::new(groups.clone(), budget_pages);
         let groups = groups.into_iter().map(Group::new);
         Ok(Self {
             groups: groups.collect::<Result<_, _>>()?,
-            budget_pages: usize::try_from(budget.0).unwrap_or(usize::MAX) / BLOCK,
+            budget_pages,
             used_pages: 0,
             eviction,
             held: Vec::new(),
             pass: 0,
             fill_failed: false,
             counts: ExpertCounts::default(),
+            shadow,
         })
     }
 
@@ -99,6 +107,7 @@ impl ExpertStore {
 
     pub fn counts(&self) -> ExpertCounts {
         ExpertCounts {
+            lru_hits: self.shadow.hits(),
             evict_window: self.eviction.window(),
             ..self.counts
         }
@@ -107,6 +116,26 @@ impl ExpertStore {
     /// Memory that is taken now.
     pub fn bytes(&self) -> Bytes {
         Bytes((self.used_pages * BLOCK) as u64)
+    }
+
+    /// Of each group, where its experts are and what the last pass found.
+    pub fn rows(&self) -> Vec<ExpertRow> {
+        let groups = self.groups.iter();
+        let rows = groups.map(|group| ExpertRow {
+            layer: group.layer,
+            experts: group.states.iter().map(|state| self.shown(state)).collect(),
+        });
+        rows.collect()
+    }
+
+    fn shown(&self, state: &State) -> ExpertState {
+        // No expert was used in a pass before the first.
+        match (state.pass == self.pass && self.pass > 0, state.is_here) {
+            (true, _) if state.was_missed => ExpertState::Missed,
+            (true, _) => ExpertState::Hit,
+            (false, true) => ExpertState::Here,
+            (false, false) => ExpertState::Absent,
+        }
     }
 
     /// To be called before each pass.
@@ -139,6 +168,7 @@ impl ExpertStore {
     ) -> Result<(), ExpertError> {
         let chosen = self.chosen(table, ids)?;
         let (mut missing, mut uses) = (Vec::new(), Vec::new());
+        let mut asked = Vec::with_capacity(chosen.len());
         for &expert in &chosen {
             let id = ExpertId {
                 group: table.group,
@@ -151,11 +181,13 @@ impl ExpertStore {
             let is_first = state.pass != self.pass;
             if is_first {
                 state.pass = self.pass;
+                state.was_missed = !state.is_here;
                 match state.is_here {
                     true => self.counts.hits += 1,
                     false => self.counts.misses += 1,
                 }
             }
+            asked.push(Asked { expert, is_first });
             if is_first || !state.is_here {
                 let of_tokens = &ids[..counted.min(ids.len())];
                 let its = of_tokens.iter().filter(|&&id| id == expert.number() as i32);
@@ -167,6 +199,9 @@ impl ExpertStore {
                 self.held.push(id);
             }
         }
+        let groups = &self.groups;
+        let is_held = |id: ExpertId| groups[id.group].states[id.expert].is_held;
+        self.shadow.hold(table.group, &asked, &is_held);
         if !uses.is_empty() {
             self.eviction.used(table.group, &uses);
         }
@@ -476,6 +511,94 @@ mod tests {
                 store.computed();
             }
         }
+    }
+
+    proptest! {
+        /// Which the real store evicts by in these tests. Several tables ask for the same experts,
+        /// and steps are computed together.
+        #[test]
+        fn the_simulated_lru_hits_as_often_as_the_real_one(
+            sizes in prop::array::uniform2(1usize..12_000),
+            gap in 1u64..5_000,
+            tokens in 0usize..4,
+            steps in prop::collection::vec(
+                (
+                    0usize..2, 0usize..2, any::<bool>(), any::<bool>(),
+                    prop::collection::vec(0i32..9, 1..4),
+                ),
+                1..80,
+            ),
+        ) {
+            let model = Model::new(9, sizes, gap);
+            let least: u64 = ExpertGroup::all(&model.tensors).iter().map(|g| g.most(4).0).sum();
+            let mut store = model.store(Bytes(least + (tokens * BLOCK) as u64));
+            store.begin_pass();
+            for (group, table, begins, is_computed, ids) in steps {
+                if begins {
+                    store.begin_pass();
+                }
+                let before = store.counts();
+                let at = TableIdx { group, table };
+                let held = store.hold(at, &ids, ids.len(), |demands| model.read(demands));
+                if held.is_err() {
+                    // More was held than there is memory for: the pass has ended.
+                    return Ok(());
+                }
+                let counts = store.counts();
+                prop_assert_eq!(counts.lru_hits, counts.hits);
+                let rows = store.rows();
+                let states = || rows.iter().flat_map(|row| &row.experts);
+                let n = |state| states().filter(|of| **of == state).count() as u64;
+                if begins {
+                    prop_assert_eq!(n(ExpertState::Hit), counts.hits - before.hits);
+                    prop_assert_eq!(n(ExpertState::Missed), counts.misses - before.misses);
+                }
+                if is_computed {
+                    store.computed();
+                }
+            }
+        }
+    }
+
+    /// One that evicts the expert with the highest number.
+    struct Highest(std::collections::BTreeSet<ExpertId>);
+
+    impl Eviction for Highest {
+        fn used(&mut self, _group: usize, uses: &[Use]) {
+            self.0.extend(uses.iter().map(|of| of.id));
+        }
+
+        fn left(&mut self, expert: ExpertId) {
+            self.0.remove(&expert);
+        }
+
+        fn victim(&self, may_go: &dyn Fn(ExpertId) -> bool) -> Option<ExpertId> {
+            self.0.iter().rev().copied().find(|&id| may_go(id))
+        }
+
+        fn window(&self) -> f64 {
+            1.0
+        }
+    }
+
+    #[test]
+    fn another_eviction_hits_otherwise_than_the_simulated_lru() {
+        let model = Model::new(4, [8192, 8192], 4096);
+        let mut store = model.store(Bytes(2 * 16384));
+        store.evict_by(Box::new(Highest(std::collections::BTreeSet::new())));
+        for id in [0, 1, 2, 0, 3, 0] {
+            store.begin_pass();
+            let table = TableIdx { group: 0, table: 0 };
+            store.hold(table, &[id], 1, |d| model.read(d)).unwrap();
+            store.computed();
+        }
+        let counts = store.counts();
+        assert_eq!((counts.hits, counts.misses, counts.lru_hits), (2, 4, 1));
+        use ExpertState::{Absent, Here, Hit};
+        let rows = store.rows();
+        assert_eq!(rows[0].experts[..], [Hit, Absent, Absent, Here]);
+        assert_eq!((rows[0].layer, rows[1].layer), (0, 1));
+        assert_eq!(rows[1].experts[..], [Absent; 4]);
     }
 
     #[test]

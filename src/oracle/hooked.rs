@@ -28,8 +28,8 @@
 use super::pass_rows::PassRows;
 use super::{OpenError, OracleError, WidthClass};
 use crate::experts::{
-    ExpertCounts, ExpertGroup, ExpertGuide, ExpertPlan, ExpertStore, Lru, Mixture, Recorder,
-    TableIdx,
+    ExpertBoard, ExpertCounts, ExpertGroup, ExpertGuide, ExpertPlan, ExpertStore, Lru, Mixture,
+    Recorder, TableIdx,
 };
 use crate::ggml::Kernels;
 use crate::ggml::bare::{BareModel, WeightIdx};
@@ -107,6 +107,7 @@ pub(super) struct Feed {
     tables: Vec<RowTable>,
     /// In a mixture.
     experts: Option<ExpertStore>,
+    board: Option<ExpertBoard>,
     /// Experts that a token uses in a layer.
     used: usize,
     recorder: Option<Rc<RefCell<Recorder>>>,
@@ -171,9 +172,11 @@ impl Feed {
                 homes[weight.0] = Some(Home::Experts(table));
                 Ok(weight)
             })?;
-            Ok::<_, OpenError>((store, plan.widest))
+            let board = ExpertBoard::new(Arc::clone(hub), &store, &plan);
+            Ok::<_, OpenError>((store, (board, plan.widest)))
         });
-        let (experts, widest) = experts.transpose()?.unzip();
+        let (experts, shown) = experts.transpose()?.unzip();
+        let (board, widest) = shown.unzip();
         let homes = homes
             .into_iter()
             .zip((0..).map(WeightIdx))
@@ -200,6 +203,7 @@ impl Feed {
             weights,
             tables,
             experts,
+            board,
             used,
             recorder: None,
             rows: PassRows::default(),
@@ -295,6 +299,9 @@ impl Feed {
         self.let_go();
         if let Some(experts) = &mut self.experts {
             experts.computed();
+            if let Some(board) = &mut self.board {
+                board.pass_ended(experts, self.rows.tokens());
+            }
         }
         for table in &self.tables {
             table.region.discard();

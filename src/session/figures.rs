@@ -3,6 +3,7 @@
 use super::cache::Cache;
 use crate::experts::ExpertCounts;
 use crate::oracle::Oracle;
+use crate::telemetry::ExpertTally;
 
 /// Counters as they were when the prompt began, and what has become known since.
 #[derive(Debug, Default)]
@@ -37,10 +38,7 @@ pub(super) struct Counted {
 /// last pass.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ExpertUse {
-    pub hits: u64,
-    pub misses: u64,
-    pub bytes: u64,
-    pub tokens: u64,
+    pub tally: ExpertTally,
     pub evict_window: f64,
 }
 
@@ -104,10 +102,7 @@ impl Figures {
     pub(super) fn experts(&self, oracle: &dyn Oracle, tokens: u64) -> Option<ExpertUse> {
         let ((before, first), now) = (self.decoding?, oracle.experts()?);
         Some(ExpertUse {
-            hits: now.hits - before.hits,
-            misses: now.misses - before.misses,
-            bytes: now.bytes - before.bytes,
-            tokens: tokens.saturating_sub(first),
+            tally: now.since(&before, tokens.saturating_sub(first)),
             evict_window: now.evict_window,
         })
     }

@@ -16,7 +16,7 @@ use super::event::RequestEvent;
 use super::figures::{Figures, Times, rate};
 use super::request::{RequestError, RequestId};
 use crate::model::Conversation;
-use crate::oracle::WidthClass;
+use crate::oracle::{Oracle, WidthClass};
 use crate::system;
 use crate::telemetry::{AnswerEnd, AnswerStats, HISTORY, Hub, PassView};
 use crate::units::{Micros, TokenId};
@@ -181,14 +181,16 @@ impl Turn {
     }
 
     /// Shows how the answer goes.
-    pub(super) fn show(&self, hub: &Hub) {
+    pub(super) fn show(&self, hub: &Hub, oracle: &dyn Oracle) {
         let (answer, times) = (&self.answer, self.times);
         let tokens = answer.tokens().len() as u64;
+        let experts = self.figures.experts(oracle, tokens);
         hub.update(|s| {
             if let Some(width) = answer.width() {
                 s.engine.width_class = (width.min, width.max);
             }
             s.speculation.clone_from(&answer.speculation);
+            s.experts.answer = experts.map(|experts| experts.tally);
             let a = &mut s.accept;
             a.recent.clone_from(&self.recent);
             (a.tokens, a.passes) = (tokens, answer.passes);
@@ -234,8 +236,9 @@ impl Turn {
             stall_ms: cache.stall_ms(),
             prefetch_hit_rate: ratio(counted.hits, counted.hits + counted.misses)
                 .filter(|_| cache.oracle().streams()),
-            expert_hit_rate: experts.and_then(|e| ratio(e.hits, e.hits + e.misses)),
-            expert_bytes_per_token: experts.and_then(|e| ratio(e.bytes, e.tokens)),
+            expert_hit_rate: experts.and_then(|e| e.tally.hit_rate()),
+            expert_lru_hit_rate: experts.and_then(|e| e.tally.simulated_lru_hit_rate()),
+            expert_bytes_per_token: experts.and_then(|e| e.tally.bytes_per_token()),
             expert_evict_window: experts.map(|e| e.evict_window),
             rss_peak_bytes: system::rss_peak().map(|b| b.0),
             threads_least: Some(cache.threads().least).filter(|&n| n > 0),

@@ -3,7 +3,7 @@
 //! Owns the [`Hub`]: one [`Snapshot`] that the engine's threads keep up to date and a reader
 //! copies whenever it likes. What must not be missed is a `session::Event` instead.
 //! No logic but counting lives here. Everything in a snapshot is measured unless its name begins with
-//! `predicted`.
+//! `predicted` or `simulated`.
 //!
 //! ```text
 //!  engine thread --update()--> Snapshot <--snapshot()-- whoever draws (any rate)
@@ -11,11 +11,13 @@
 //!                              changed() wakes one waiting drawer, coalesced
 //! ```
 
+mod experts;
 mod log;
 mod snapshot;
 mod speculation;
 mod stats;
 
+pub use experts::{ExpertRow, ExpertState, ExpertTally, ExpertsView};
 pub use log::{log_file, log_is_at, see_log};
 pub use snapshot::*;
 pub use speculation::{

@@ -1,6 +1,6 @@
 //! The state of the engine at one instant, as its panes show it.
 
-use super::SpeculationView;
+use super::{ExpertsView, SpeculationView};
 use crate::units::Bytes;
 use crate::vocabulary::{Label, OracleForm, ShardPart};
 use std::collections::VecDeque;
@@ -15,6 +15,7 @@ pub struct Snapshot {
     pub engine: EngineView,
     pub memory: MemoryView,
     pub shards: Vec<ShardView>,
+    pub experts: ExpertsView,
     pub queue: QueueView,
     pub kv: KvView,
     pub accept: AcceptView,

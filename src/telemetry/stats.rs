@@ -46,6 +46,9 @@ pub struct AnswerStats {
     /// Experts that were in memory when a token of the answer asked for them; null where the model
     /// is no mixture whose experts come and go, or no token asked.
     pub expert_hit_rate: Option<f64>,
+    /// Of the same experts, those that would have been in memory if the least recently used had
+    /// always left: simulated; null likewise.
+    pub expert_lru_hit_rate: Option<f64>,
     /// Of experts, for a token of the answer; null likewise.
     pub expert_bytes_per_token: Option<f64>,
     /// The part of the experts in memory, the oldest, among which the one that leaves is chosen by

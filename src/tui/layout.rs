@@ -9,8 +9,11 @@
 //!  | prompt              |    | prompt   | scout    |    | prompt | memory |     |
 //!  +--------footer-------+    +--------footer-------+    +---------footer--------+
 //! ```
+//!
+//! A mixture whose experts come and go has their map in place of `kv`, and of `shards` on any but a
+//! full screen.
 
-use super::panes::{PaneId, telemetry, telemetry_column};
+use super::panes::{ModelKind, PaneId, telemetry, telemetry_column};
 use ratatui::layout::{Constraint, Layout as Split, Position, Rect, Size};
 
 /// The least size that shows anything useful.
@@ -30,10 +33,11 @@ pub struct Layout {
 
 impl Layout {
     /// The layout of a screen, or `None` if it is smaller than [`MIN_SIZE`].
-    /// `prompt_rows` gives the rows that the prompt wants at a width.
+    /// `model` decides which panes there are; `prompt_rows` gives the rows that the prompt wants at a width.
     pub fn new(
         screen: Rect,
         zoom: Option<PaneId>,
+        model: ModelKind,
         prompt_rows: impl Fn(u16) -> usize,
     ) -> Option<Self> {
         if screen.width < MIN_SIZE.width || screen.height < MIN_SIZE.height {
@@ -59,8 +63,10 @@ impl Layout {
                 .areas(body);
                 vec![(PaneId::Prompt, prompt), (pane, top)]
             }
-            None if screen.width >= 160 && screen.height >= 48 => full(body, prompt_height),
-            None if screen.width >= 110 && screen.height >= 34 => medium(body, prompt_height),
+            None if screen.width >= 160 && screen.height >= 48 => full(body, model, prompt_height),
+            None if screen.width >= 110 && screen.height >= 34 => {
+                medium(body, model, prompt_height)
+            }
             None => compact(body, prompt_height),
         };
         Some(Self {
@@ -107,21 +113,29 @@ fn compact(body: Rect, prompt_height: impl Fn(u16, u16) -> u16) -> Vec<(PaneId, 
     ]
 }
 
-fn medium(body: Rect, prompt_height: impl Fn(u16, u16) -> u16) -> Vec<(PaneId, Rect)> {
+fn medium(
+    body: Rect,
+    model: ModelKind,
+    prompt_height: impl Fn(u16, u16) -> u16,
+) -> Vec<(PaneId, Rect)> {
     let side = (body.width * 42 / 100).clamp(48, 64);
     let [left, right] =
         Split::horizontal([Constraint::Fill(1), Constraint::Length(side)]).areas(body);
     let mut panes = talk(left, &prompt_height, 8);
-    panes.extend(telemetry_column(right));
+    panes.extend(telemetry_column(right, model));
     panes
 }
 
-fn full(body: Rect, prompt_height: impl Fn(u16, u16) -> u16) -> Vec<(PaneId, Rect)> {
+fn full(
+    body: Rect,
+    model: ModelKind,
+    prompt_height: impl Fn(u16, u16) -> u16,
+) -> Vec<(PaneId, Rect)> {
     let side = (body.width * 27 / 100).clamp(46, 72);
     let [left, right] =
         Split::horizontal([Constraint::Fill(1), Constraint::Length(2 * side)]).areas(body);
     let mut panes = talk(left, &prompt_height, 12);
-    panes.extend(telemetry(right));
+    panes.extend(telemetry(right, model));
     panes
 }
 
@@ -139,7 +153,11 @@ mod tests {
     use super::*;
 
     fn at(width: u16, height: u16, zoom: Option<PaneId>) -> Option<Layout> {
-        Layout::new(Rect::new(0, 0, width, height), zoom, |_| 3)
+        of(width, height, zoom, ModelKind::Dense)
+    }
+
+    fn of(width: u16, height: u16, zoom: Option<PaneId>, model: ModelKind) -> Option<Layout> {
+        Layout::new(Rect::new(0, 0, width, height), zoom, model, |_| 3)
     }
 
     #[test]
@@ -154,24 +172,41 @@ mod tests {
             (400, 120),
         ] {
             for zoom in [None, Some(PaneId::Prompt), Some(PaneId::Kv)] {
-                let layout = at(width, height, zoom).unwrap();
-                let cells: u32 = layout.panes.iter().map(|(_, r)| r.area()).sum();
-                assert_eq!(
-                    cells,
-                    u32::from(width) * u32::from(height - 2),
-                    "{width}x{height} {zoom:?}"
-                );
-                for (pane, area) in &layout.panes {
-                    assert!(
-                        area.width >= 28 && area.height >= 4,
-                        "{width}x{height} {pane:?} {area}"
+                for model in [ModelKind::Dense, ModelKind::Mixture] {
+                    let layout = of(width, height, zoom, model).unwrap();
+                    let cells: u32 = layout.panes.iter().map(|(_, r)| r.area()).sum();
+                    assert_eq!(
+                        cells,
+                        u32::from(width) * u32::from(height - 2),
+                        "{width}x{height} {zoom:?} {model:?}"
                     );
-                    assert_eq!(layout.hit(area.x, area.bottom() - 1), Some(*pane));
+                    for (pane, area) in &layout.panes {
+                        assert!(
+                            area.width >= 28 && area.height >= 4,
+                            "{width}x{height} {pane:?} {area}"
+                        );
+                        assert_eq!(layout.hit(area.x, area.bottom() - 1), Some(*pane));
+                    }
                 }
             }
         }
         assert_eq!(at(59, 40, None), None);
         assert_eq!(at(80, 17, None), None);
+    }
+
+    #[test]
+    fn experts_have_a_pane_where_they_come_and_go() {
+        for (width, height, has_shards) in [(120, 40, false), (200, 60, true)] {
+            let dense = of(width, height, None, ModelKind::Dense).unwrap();
+            assert_eq!(dense.area(PaneId::Experts), None);
+            let mixture = of(width, height, None, ModelKind::Mixture).unwrap();
+            assert!(mixture.area(PaneId::Experts).unwrap().height >= 10);
+            assert_eq!(mixture.area(PaneId::Shards).is_some(), has_shards);
+            assert_eq!(mixture.area(PaneId::Kv), None);
+            for pane in [PaneId::Shards, PaneId::Kv] {
+                assert!(dense.area(pane).is_some());
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::app::App;
 use super::layout::{Layout, MIN_SIZE};
-use super::panes::{self, PaneId};
+use super::panes::{self, ModelKind, PaneId};
 use super::theme::Role;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -16,7 +16,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, app: &mut App) {
         .style(Role::Text)
         .patch(Style::new().bg(app.theme.background));
     buf.set_style(area, base);
-    let Some(layout) = Layout::new(area, app.zoom, |width| app.prompt.rows(width)) else {
+    let model = ModelKind::of(app.shown());
+    let rows = |width| app.prompt.rows(width);
+    let Some(layout) = Layout::new(area, app.zoom, model, rows) else {
         return too_small(buf, area, app);
     };
     // A pane that this size does not show cannot keep the focus.

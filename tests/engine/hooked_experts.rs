@@ -6,7 +6,7 @@ use crate::common::{least_in, max_diff, same_bits, tokens, turn};
 use crate::program;
 use crate::tiny_mixture::{Arch, TinyMixture};
 use nmos::experts::routing::{PassKind, Reader, Record};
-use nmos::experts::{ExpertPlan, Mixture};
+use nmos::experts::{ExpertCounts, ExpertPlan, Mixture};
 use nmos::ggml::bare::BareModel;
 use nmos::ggml::llama::{self, Load};
 use nmos::ggml::{self, GgmlType};
@@ -15,7 +15,7 @@ use nmos::oracle::{
     HookedOptions, LlamaOracle, Oracle, OracleError, PassOutput, TokenTree, TreeNode, WidthClass,
 };
 use nmos::river::{Plan, ReadSizes, catalogue_by_layer};
-use nmos::telemetry::Hub;
+use nmos::telemetry::{ExpertState, ExpertTally, Hub};
 use nmos::units::{Bytes, TokenId};
 use std::cell::Cell;
 use std::fs::File;
@@ -23,6 +23,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// A mixture in a file of its own.
@@ -55,6 +56,11 @@ impl Written {
 
     /// With memory for so many bytes of layers more than they must have.
     fn hooked(&self, experts: Option<ExpertPlan>, layers: Bytes) -> LlamaOracle {
+        self.shown(experts, layers, &Hub::new())
+    }
+
+    /// The same, which shows on `hub` what it does.
+    fn shown(&self, experts: Option<ExpertPlan>, layers: Bytes, hub: &Arc<Hub>) -> LlamaOracle {
         let gguf = Gguf::open(&self.path).unwrap();
         let mut outline = Outline::from_gguf(&gguf).unwrap();
         let bare = BareModel::open(gguf.path()).unwrap();
@@ -68,7 +74,7 @@ impl Written {
             experts,
             read_sizes: ReadSizes::default(),
         };
-        LlamaOracle::hooked(bare, &gguf, &outline, options, &Hub::new()).unwrap()
+        LlamaOracle::hooked(bare, &gguf, &outline, options, hub).unwrap()
     }
 
     /// llama.cpp over the whole model.
@@ -241,6 +247,53 @@ fn padding_needs_no_experts_of_its_own_and_a_tree_is_computed_in_pieces() {
 }
 
 #[test]
+fn what_is_shown_of_experts_is_what_is_counted() {
+    let _turn = turn();
+    let written = Written::new(&TinyMixture::of(Arch::Qwen3Moe));
+    let mixture = written.mixture();
+    let half = Bytes(mixture.bytes().0 / 2);
+    let plan = mixture.plan(half, 2);
+    let hub = Hub::new();
+    let mut oracle = written.shown(Some(plan), Bytes::mib(64), &hub);
+    let shown = hub.snapshot().experts;
+    let layers: Vec<_> = shown.rows.iter().map(|row| row.layer).collect();
+    assert_eq!(layers, [0, 1, 2, 3]);
+    assert_eq!((shown.budget, shown.all), (plan.bytes, plan.all));
+    assert_eq!(
+        (shown.held, shown.total),
+        (Bytes(0), ExpertTally::default())
+    );
+    let (mut before, mut tokens) = (oracle.experts().unwrap(), 0);
+    for (text, width, class) in [
+        (some(5, 40), 20, WidthClass::BATCH),
+        (some(70, 30), 1, WidthClass::NARROW),
+    ] {
+        for text in text.chunks(width) {
+            read(&mut oracle, text, width.min(2), class);
+            tokens += text.len() as u64;
+            let (shown, counts) = (hub.snapshot().experts, oracle.experts().unwrap());
+            assert_eq!(shown.total, counts.since(&ExpertCounts::default(), tokens));
+            let last = *shown.recent.back().unwrap();
+            let states = || shown.rows.iter().flat_map(|row| &row.experts);
+            let n = |state| states().filter(|of| **of == state).count() as u64;
+            assert_eq!(
+                (n(ExpertState::Hit), n(ExpertState::Missed)),
+                (last.hits, last.misses)
+            );
+            assert!(shown.held <= shown.budget && shown.held.0 > 0);
+            if width == 1 {
+                assert_eq!(last, counts.since(&before, 1));
+            }
+            before = counts;
+        }
+    }
+    // An oracle that no one guides evicts by LRU.
+    let counts = oracle.experts().unwrap();
+    assert!(counts.hits > 0 && counts.misses > 64, "{counts:?}");
+    assert_eq!(counts.lru_hits, counts.hits);
+}
+
+#[test]
 fn a_failed_read_of_experts_ends_the_pass_and_the_next_one_goes_on_from_there() {
     let _turn = turn();
     let written = Written::new(&TinyMixture::of(Arch::GptOss));
@@ -368,6 +421,8 @@ fn a_mixture_says_the_same_in_any_memory_and_stays_within_it() {
         );
         assert_eq!(stats["text"], text, "{more} MiB above the least");
         assert!(peak <= ram.0, "{peak} of {ram}");
+        let lru = stats["expert_lru_hit_rate"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&lru), "{lru}");
         assert!(stats["expert_bytes_per_token"].as_f64().unwrap() > 0.0);
         assert_eq!(stats["expert_evict_window"].as_f64(), Some(1.0));
         let plan = json(&nmos("plan", &written, ram, &[], None));

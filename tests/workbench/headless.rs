@@ -166,6 +166,7 @@ pub fn streamed() -> Snapshot {
             ],
         },
         shards,
+        experts: ExpertsView::default(),
         queue: QueueView {
             next: vec![
                 item(33, 12.0, 0.0),
@@ -237,6 +238,71 @@ pub fn streamed() -> Snapshot {
             ready_tokens: 118,
         },
     }
+}
+
+/// A mixture of so many layers and experts, in whose memory half of them fit, in an answer.
+pub fn mixture(layers: u32, experts: u32) -> Snapshot {
+    let mut snapshot = streamed();
+    snapshot.engine.oracle = "Qwen3-30B-A3B".into();
+    snapshot.engine.form = Some(OracleForm::Hooked);
+    snapshot.engine.draft = None;
+    snapshot.memory.budget = Bytes::mib(10_240);
+    snapshot.memory.rss = Bytes::mib(9_830);
+    snapshot.memory.rss_peak = Bytes::mib(9_902);
+    snapshot.memory.owners = vec![
+        ("program, vocabulary, draft", Bytes::mib(140)),
+        ("weights that stay", Bytes::mib(980)),
+        ("experts", Bytes::mib(8_192)),
+        ("context", Bytes::mib(720)),
+    ];
+    snapshot.kv = KvView::default();
+    snapshot.shards = (0..layers)
+        .map(|layer| ShardView {
+            layer: Some(layer),
+            part: ShardPart::Whole,
+            bytes: Bytes::mib(14),
+            residency: Residency::Ram,
+            pinned: true,
+            in_use: layer == 9,
+        })
+        .collect();
+    // Without a pattern.
+    let mixed = |layer: u32, expert: u32| {
+        let x = (layer * 1009 + expert).wrapping_mul(0x9E37_79B1);
+        (x ^ x >> 15).wrapping_mul(0x85EB_CA77) >> 16
+    };
+    let state = |layer, expert| match mixed(layer, expert) % 32 {
+        0 => ExpertState::Hit,
+        1 => ExpertState::Missed,
+        of if of % 2 == 0 => ExpertState::Here,
+        _ => ExpertState::Absent,
+    };
+    let row = |layer| ExpertRow {
+        layer,
+        experts: (0..experts).map(|expert| state(layer, expert)).collect(),
+    };
+    let tally = |tokens, hits, simulated_lru_hits| ExpertTally {
+        tokens,
+        hits,
+        misses: tokens * 384 - hits,
+        bytes: (tokens * 384 - hits) * 2_300_000,
+        simulated_lru_hits,
+    };
+    snapshot.queue = QueueView::default();
+    snapshot.experts = ExpertsView {
+        rows: (0..layers).map(row).collect(),
+        budget: Bytes::mib(8192),
+        held: Bytes::mib(8188),
+        all: Bytes::mib(16_384),
+        recent: (0..40)
+            .map(|i| tally(1, [60, 140, 220, 250, 218, 310, 280][i % 7], 160))
+            .collect(),
+        answer: Some(tally(100, 21_888, 16_128)),
+        total: tally(340, 60_000, 50_000),
+        predicted_hit_rate: 0.75,
+        predicted_token_bytes: Bytes::mib(210),
+    };
+    snapshot
 }
 
 pub const ANSWER: &str = "Merging walks both slices with one index each and takes the smaller head:\n\n\

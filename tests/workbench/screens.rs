@@ -4,7 +4,8 @@
 //! With `NMOS_SHOTS=DIR` the same screens are written there as PNG, to be looked at.
 
 use crate::headless::{
-    ANSWER, answered, app, asked, fatal, key, loader, of, press, render, streamed, text, type_text,
+    ANSWER, answered, app, asked, fatal, key, loader, mixture, of, press, render, streamed, text,
+    type_text,
 };
 use nmos::session::{Event as EngineEvent, Notice, RequestEvent};
 use nmos::telemetry::*;
@@ -170,6 +171,69 @@ fn answer_done() {
 }
 
 #[test]
+fn a_mixture_of_experts() {
+    check("mixture", || {
+        let mut app = asked();
+        app.engine(of(RequestEvent::Text(ANSWER[..260].into())), 0);
+        app.set_snapshot(mixture(48, 128));
+        app
+    });
+}
+
+/// Of a few experts a cell is one, in any theme; of many, it says how many.
+#[test]
+fn the_map_of_experts_says_what_a_cell_is() {
+    for (layers, experts, words) in [
+        (8, 24, "◆ missed now"),
+        (60, 384, "cell: 6 experts x"),
+        (12, 128, "cell: 2 experts "),
+    ] {
+        let mut app = answered();
+        app.set_snapshot(mixture(layers, experts));
+        let pane = zoomed(&mut app, "experts", 80, 24);
+        assert!(pane.contains(words), "{pane}");
+        let is_one = layers == 8;
+        assert_eq!(!pane.contains("cell:"), is_one, "{pane}");
+        insta::assert_snapshot!(format!("pane_experts_{layers}x{experts}"), pane);
+    }
+}
+
+#[test]
+fn states_of_experts_differ_without_colour() {
+    let mut app = App::new(Keymap::default(), loader(), "ascii").unwrap();
+    app.set_snapshot(mixture(8, 24));
+    let screen = text(&render(&mut app, 200, 60));
+    for words in ["# hit now ", "x missed now ", "o RAM ", ". disk "] {
+        assert!(screen.contains(words), "{words}:\n{screen}");
+    }
+    assert!(screen.is_ascii(), "{screen}");
+}
+
+#[test]
+fn a_dense_model_has_no_pane_of_experts() {
+    let mut app = answered();
+    for (width, height) in [(80, 24), (120, 40), (200, 60)] {
+        let screen = text(&render(&mut app, width, height));
+        assert!(!screen.contains("experts"), "{screen}");
+    }
+}
+
+#[test]
+fn before_the_first_answer_the_map_shows_all_passes() {
+    let mut app = answered();
+    let mut snapshot = mixture(48, 128);
+    snapshot.experts.answer = None;
+    app.set_snapshot(snapshot.clone());
+    let pane = zoomed(&mut app, "experts", 120, 40);
+    assert!(pane.contains("all passes"), "{pane}");
+    snapshot.experts.total = ExpertTally::default();
+    snapshot.experts.recent.clear();
+    app.set_snapshot(snapshot);
+    let pane = text(&render(&mut app, 120, 40));
+    assert!(pane.contains("hits -  pred. ~75%  plain LRU -"), "{pane}");
+}
+
+#[test]
 fn resident_model() {
     check("resident", || {
         let mut app = asked();
@@ -312,6 +376,24 @@ fn part(buffer: &Buffer, area: Rect) -> String {
         alone[position] = buffer[position].clone();
     }
     text(&alone)
+}
+
+/// The pane of this title, zoomed on a screen of that size. A large screen has all panes: the
+/// focus goes through them until it is there.
+fn zoomed(app: &mut App, title: &str, width: u16, height: u16) -> String {
+    for _ in 0..16 {
+        render(app, 200, 60);
+        press(app, KeyCode::Tab);
+        if app.focus.pane().title == title {
+            break;
+        }
+    }
+    press(app, KeyCode::Char('z'));
+    let buffer = render(app, width, height);
+    let (_, area) = app.layout.panes[1];
+    let pane = part(&buffer, area);
+    assert!(pane.contains(&format!(" {title} ")), "{title}:\n{pane}");
+    pane
 }
 
 /// Each pane at the size that a small terminal gives it when it is zoomed.

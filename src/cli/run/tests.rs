@@ -327,6 +327,7 @@ fn json_is_one_object_with_the_contracts_fields() {
         "stall_ms",
         "prefetch_hit_rate",
         "expert_hit_rate",
+        "expert_lru_hit_rate",
         "expert_bytes_per_token",
         "expert_evict_window",
         "rss_peak_bytes",

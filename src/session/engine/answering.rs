@@ -71,6 +71,7 @@ impl Engine {
             s.prefill.prompt_tokens = all;
             s.prefill.ready_tokens = ready;
             s.accept = AcceptView::default();
+            s.experts.answer = None;
         });
         let answer = match begun {
             Some(begun) => *begun,
@@ -130,7 +131,7 @@ impl Engine {
                 turn.stop();
             }
         }
-        turn.show(&self.hub);
+        turn.show(&self.hub, self.decoder.cache.oracle());
     }
 
     /// Says how an answer ended.

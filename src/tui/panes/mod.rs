@@ -10,6 +10,7 @@
 mod accept;
 mod answer;
 mod cadence;
+mod experts;
 pub mod footer;
 pub mod help;
 mod input;
@@ -23,7 +24,7 @@ mod shards;
 pub mod status;
 mod tree;
 
-pub use pane::{Pane, telemetry, telemetry_column};
+pub use pane::{ModelKind, Pane, telemetry, telemetry_column};
 
 use super::theme::{Role, Theme};
 use super::wrap::wrap_line;
@@ -38,6 +39,8 @@ pane::panes! {
     Answer => answer;
     /// The condensed telemetry of a small screen; zoomed, all of the telemetry.
     Overview => overview;
+    /// Of a mixture, in place of the cache's pages: see [`ModelKind`].
+    Experts => experts;
     Shards => shards;
     Queue => queue;
     Memory => memory;
@@ -157,6 +160,25 @@ fn bar(ctx: &Ctx<'_>, share: f64, width: u16, role: Role) -> [Span<'static>; 2] 
         ctx.span(role, glyphs.bar.repeat(filled)),
         ctx.span(Role::BarRest, glyphs.bar_rest.repeat(width - filled)),
     ]
+}
+
+/// Groups of spans in as many lines as they need, with space between those of one line.
+fn flowed(groups: Vec<Vec<Span<'_>>>, width: u16) -> Vec<Line<'_>> {
+    let mut lines = vec![Line::default()];
+    for group in groups {
+        let group = Line::from(group);
+        let used = lines.last().map_or(0, Line::width);
+        if used > 0 && used + 2 + group.width() > usize::from(width) {
+            lines.push(Line::default());
+        }
+        if let Some(line) = lines.last_mut() {
+            if line.width() > 0 {
+                line.push_span(Span::raw("  "));
+            }
+            line.spans.extend(group.spans);
+        }
+    }
+    lines
 }
 
 /// Draws lines one under another, as many as fit.

@@ -2,7 +2,7 @@
 //! row or two. Zoomed, the panes themselves.
 
 use super::pane::{Draw, Pane, Rows, Section};
-use super::{Ctx, PaneId, frame, telemetry};
+use super::{Ctx, ModelKind, PaneId, frame, telemetry};
 use crate::tui::app::App;
 use crate::tui::theme::Role;
 use ratatui::buffer::Buffer;
@@ -21,7 +21,7 @@ const TALL_ROWS: u16 = 20;
 
 fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
     if app.zoom.is_some() {
-        for (pane, area) in telemetry(area) {
+        for (pane, area) in telemetry(area, ModelKind::of(app.shown())) {
             pane.pane().draw(buf, area, app, false);
         }
         return;
@@ -35,9 +35,11 @@ fn draw(buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
 }
 
 fn draw_sections(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>) {
+    let model = ModelKind::of(ctx.snap);
     let sections = || {
         PaneId::ALL
             .iter()
+            .filter(|id| model.has_foremost(**id))
             .filter_map(|id| id.pane().section.as_ref())
     };
     let rows = |section: &Section| match section.rows {

@@ -2,6 +2,7 @@
 //! [`super`] lists them, and layouts, the overview and drawing follow from that.
 
 use super::{Ctx, PaneId, frame};
+use crate::telemetry::Snapshot;
 use crate::tui::app::App;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -73,6 +74,38 @@ pub enum Rows {
     Rest(u16),
 }
 
+/// What the model is, as far as it decides which panes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelKind {
+    Dense,
+    /// Experts come and go: their map is what there is to see. Shards are the dense parts, most of
+    /// which stay, and llama.cpp keeps the cache, which has no pages.
+    Mixture,
+}
+
+impl ModelKind {
+    pub fn of(snap: &Snapshot) -> Self {
+        match snap.experts.rows.is_empty() {
+            true => Self::Dense,
+            false => Self::Mixture,
+        }
+    }
+
+    /// Whether `pane` concerns such a model.
+    fn has(self, pane: PaneId) -> bool {
+        let other = match self {
+            Self::Dense => PaneId::Experts,
+            Self::Mixture => PaneId::Kv,
+        };
+        pane != other
+    }
+
+    /// Whether it also does where there is no space for all: on a medium screen, in the overview.
+    pub fn has_foremost(self, pane: PaneId) -> bool {
+        self.has(pane) && !(self == Self::Mixture && pane == PaneId::Shards)
+    }
+}
+
 impl Pane {
     /// Draws it into `area`, from what the workbench shows.
     pub fn draw(&self, buf: &mut Buffer, area: Rect, app: &mut App, focused: bool) {
@@ -109,13 +142,14 @@ macro_rules! panes {
 pub(super) use panes;
 
 /// The panes of a medium screen's telemetry, one under another.
-pub fn telemetry_column(area: Rect) -> Vec<(PaneId, Rect)> {
-    let heights = seats().filter_map(|(pane, seat)| Some((pane, seat.medium?)));
+pub fn telemetry_column(area: Rect, model: ModelKind) -> Vec<(PaneId, Rect)> {
+    let seats = seats(model).filter(|(pane, _)| model.has_foremost(*pane));
+    let heights = seats.filter_map(|(pane, seat)| Some((pane, seat.medium?)));
     stacked(area, &heights.collect::<Vec<_>>())
 }
 
 /// All panes of telemetry in two columns.
-pub fn telemetry(area: Rect) -> Vec<(PaneId, Rect)> {
+pub fn telemetry(area: Rect, model: ModelKind) -> Vec<(PaneId, Rect)> {
     // Lists take what they need where there are rows to give away, and pictures the rest.
     let height = |seat: &Seat| match seat.needs {
         Some(rows) if area.height >= AMPLE_ROWS => Constraint::Length(rows),
@@ -124,15 +158,15 @@ pub fn telemetry(area: Rect) -> Vec<(PaneId, Rect)> {
     let halves = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas::<2>(area);
     let mut panes = Vec::new();
     for (half, column) in halves.into_iter().zip([Column::Left, Column::Right]) {
-        let of_column = seats().filter(|(_, seat)| seat.column == column);
+        let of_column = seats(model).filter(|(_, seat)| seat.column == column);
         let heights = of_column.map(|(pane, seat)| (pane, height(seat)));
         panes.extend(stacked(half, &heights.collect::<Vec<_>>()));
     }
     panes
 }
 
-fn seats() -> impl Iterator<Item = (PaneId, &'static Seat)> {
-    let all = PaneId::ALL.iter();
+fn seats(model: ModelKind) -> impl Iterator<Item = (PaneId, &'static Seat)> {
+    let all = PaneId::ALL.iter().filter(move |id| model.has(**id));
     all.filter_map(|id| Some((*id, id.pane().seat.as_ref()?)))
 }
 
@@ -148,11 +182,12 @@ mod tests {
 
     #[test]
     fn one_section_takes_what_the_others_leave() {
-        let sections = PaneId::ALL
-            .iter()
-            .filter_map(|id| id.pane().section.as_ref());
-        let rest = sections.filter(|section| matches!(section.rows, Rows::Rest(_)));
-        assert_eq!(rest.count(), 1);
+        for model in [ModelKind::Dense, ModelKind::Mixture] {
+            let panes = PaneId::ALL.iter().filter(|id| model.has_foremost(**id));
+            let sections = panes.filter_map(|id| id.pane().section.as_ref());
+            let rest = sections.filter(|section| matches!(section.rows, Rows::Rest(_)));
+            assert_eq!(rest.count(), 1, "{model:?}");
+        }
     }
 
     #[test]

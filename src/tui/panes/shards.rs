@@ -314,20 +314,5 @@ fn legend(buf: &mut Buffer, area: Rect, ctx: &Ctx<'_>, per_cell: usize) {
         Span::styled(glyph, style),
         ctx.span(Role::Muted, " in use"),
     ]);
-    // As many lines as are needed, each filled with what fits.
-    let mut lines: Vec<Line<'_>> = vec![Line::default()];
-    for entry in entries {
-        let entry = Line::from(entry);
-        let used = lines.last().map_or(0, Line::width);
-        if used > 0 && used + 2 + entry.width() > usize::from(area.width) {
-            lines.push(Line::default());
-        }
-        if let Some(line) = lines.last_mut() {
-            if line.width() > 0 {
-                line.push_span(Span::raw("  "));
-            }
-            line.spans.extend(entry.spans);
-        }
-    }
-    super::lines(buf, area, lines);
+    super::lines(buf, area, super::flowed(entries, area.width));
 }

@@ -61,6 +61,10 @@ roles! {
     ShardPinned => "shard-pinned";
     ShardVram => "shard-vram";
     ShardInUse => "shard-in-use";
+    ExpertAbsent => "expert-absent";
+    ExpertHere => "expert-here";
+    ExpertHit => "expert-hit";
+    ExpertMissed => "expert-missed";
     KvUnmapped => "kv-unmapped";
     KvMapped => "kv-mapped";
     Accepted => "accepted";
