@@ -80,6 +80,20 @@ impl ShadowLru {
         }
     }
 
+    /// Free memory has been filled with `expert`; here too, where it is free here.
+    pub(super) fn came(&mut self, group: usize, expert: ExpertIdx) {
+        let own = self.own_pages(group, expert);
+        let is_here = &mut self.is_here[group][expert.number()];
+        if !*is_here && self.used_pages + own <= self.budget_pages {
+            *is_here = true;
+            self.used_pages += own;
+            self.lru.came(ExpertId {
+                group,
+                expert: expert.number(),
+            });
+        }
+    }
+
     fn bring(&mut self, group: usize, expert: ExpertIdx, is_held: &dyn Fn(ExpertId) -> bool) {
         loop {
             let own = self.own_pages(group, expert);
