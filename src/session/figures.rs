@@ -41,7 +41,6 @@ pub(super) struct ExpertUse {
     pub misses: u64,
     pub bytes: u64,
     pub tokens: u64,
-    pub evict_window: f64,
 }
 
 /// When an answer's text was shown.
@@ -108,7 +107,6 @@ impl Figures {
             misses: now.misses - before.misses,
             bytes: now.bytes - before.bytes,
             tokens: tokens.saturating_sub(first),
-            evict_window: now.evict_window,
         })
     }
 

@@ -236,7 +236,6 @@ impl Turn {
                 .filter(|_| cache.oracle().streams()),
             expert_hit_rate: experts.and_then(|e| ratio(e.hits, e.hits + e.misses)),
             expert_bytes_per_token: experts.and_then(|e| ratio(e.bytes, e.tokens)),
-            expert_evict_window: experts.map(|e| e.evict_window),
             rss_peak_bytes: system::rss_peak().map(|b| b.0),
             threads_least: Some(cache.threads().least).filter(|&n| n > 0),
             threads_most: Some(cache.threads().most).filter(|&n| n > 0),

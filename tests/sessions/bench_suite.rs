@@ -446,7 +446,6 @@ fn every_field_of_the_contract_is_there_and_unknown_ones_are_null() {
         "prefetch_hit_rate",
         "expert_hit_rate",
         "expert_bytes_per_token",
-        "expert_evict_window",
         "rss_peak_bytes",
         "scout_label",
         "scout_confidence",
