@@ -46,7 +46,9 @@ pub struct BenchArgs {
     /// Also run each trace cold, with all work starting at Enter, and compare
     #[arg(long)]
     pub baseline: bool,
-    /// Write down which experts of a mixture are used, for `nmos experts replay`; no text
+    /// Write down which experts of a mixture each token uses, for `nmos experts replay`. From these
+    /// ids of all layers whoever has the model can find the text again by trying, so that the file
+    /// is readable by its owner alone
     #[arg(long, value_name = "FILE")]
     pub record_routing: Option<PathBuf>,
     /// Write the whole report to this file

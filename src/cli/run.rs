@@ -34,7 +34,9 @@ pub struct RunArgs {
     pub prompt: String,
     #[command(flatten)]
     pub answer: AnswerFlags,
-    /// Write down which experts of a mixture are used, for `nmos experts replay`; no text
+    /// Write down which experts of a mixture each token uses, for `nmos experts replay`. From these
+    /// ids of all layers whoever has the model can find the text again by trying, so that the file
+    /// is readable by its owner alone
     #[arg(long, value_name = "FILE")]
     pub record_routing: Option<PathBuf>,
     /// Print one JSON object with the answer and its figures instead of the text

@@ -80,10 +80,6 @@ impl Eviction for Belady {
         let here = self.here.iter().flatten().filter(|here| may_go(here.id));
         here.max_by_key(|here| here.next).map(|here| here.id)
     }
-
-    fn window(&self) -> f64 {
-        1.0
-    }
 }
 
 #[cfg(test)]

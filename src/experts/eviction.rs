@@ -43,8 +43,4 @@ pub trait Eviction {
 
     /// The expert to give up next, of those in memory that `may_go`; none where none may.
     fn victim(&self, may_go: &dyn Fn(ExpertId) -> bool) -> Option<ExpertId>;
-
-    /// The part of the experts in memory, the oldest, among which it chooses by more than age: 0
-    /// for one that goes by age alone.
-    fn window(&self) -> f64;
 }

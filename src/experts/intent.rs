@@ -194,10 +194,6 @@ impl Eviction for Intent {
             .max_by(|(_, a), (_, b)| a.total_cmp(b))
             .map(|(id, _)| id)
     }
-
-    fn window(&self) -> f64 {
-        1.0
-    }
 }
 
 #[cfg(test)]

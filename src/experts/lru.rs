@@ -130,10 +130,6 @@ impl Eviction for Lru {
             .find(|&number| may_go(self.id(number)))
             .map(|number| self.id(number))
     }
-
-    fn window(&self) -> f64 {
-        0.0
-    }
 }
 
 #[cfg(test)]

@@ -88,8 +88,6 @@ impl Cost {
 pub struct Replayed {
     pub prompts: Cost,
     pub answers: Cost,
-    /// See [`Eviction::window`]; at the end.
-    pub window: f64,
 }
 
 /// The budget is less than a token needs.
@@ -285,7 +283,6 @@ impl Trace {
                 store.compute(piece, cost);
             }
         }
-        found.window = store.eviction.window();
         Ok(found)
     }
 }

@@ -47,8 +47,6 @@ pub struct ExpertCounts {
     pub lru_hits: u64,
     /// Read from the disk for the misses.
     pub bytes: u64,
-    /// See [`Eviction::window`].
-    pub evict_window: f64,
 }
 
 /// See the module's text.
@@ -108,7 +106,6 @@ impl ExpertStore {
     pub fn counts(&self) -> ExpertCounts {
         ExpertCounts {
             lru_hits: self.shadow.hits(),
-            evict_window: self.eviction.window(),
             ..self.counts
         }
     }

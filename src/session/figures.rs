@@ -39,7 +39,6 @@ pub(super) struct Counted {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ExpertUse {
     pub tally: ExpertTally,
-    pub evict_window: f64,
 }
 
 /// When an answer's text was shown.
@@ -103,7 +102,6 @@ impl Figures {
         let ((before, first), now) = (self.decoding?, oracle.experts()?);
         Some(ExpertUse {
             tally: now.since(&before, tokens.saturating_sub(first)),
-            evict_window: now.evict_window,
         })
     }
 

@@ -45,7 +45,8 @@ pub struct EngineOptions {
     /// Answers depend on model, prompt and sampling alone, also where that takes longer.
     pub exact: bool,
     pub sampling: Sampling,
-    /// Where to write down which experts of a mixture are used.
+    /// Where to write down which experts of a mixture are used. Who has the model can find the text
+    /// again from that, by trying.
     pub record_routing: Option<PathBuf>,
 }
 

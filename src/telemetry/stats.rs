@@ -51,9 +51,6 @@ pub struct AnswerStats {
     pub expert_lru_hit_rate: Option<f64>,
     /// Of experts, for a token of the answer; null likewise.
     pub expert_bytes_per_token: Option<f64>,
-    /// The part of the experts in memory, the oldest, among which the one that leaves is chosen by
-    /// more than its age; null likewise.
-    pub expert_evict_window: Option<f64>,
     pub rss_peak_bytes: Option<u64>,
     /// Fewest and most threads of the CPU that passes were computed with: fewer than asked for
     /// where other programs have the cores. Null where no pass was computed there.

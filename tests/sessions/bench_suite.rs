@@ -447,7 +447,6 @@ fn every_field_of_the_contract_is_there_and_unknown_ones_are_null() {
         "expert_hit_rate",
         "expert_lru_hit_rate",
         "expert_bytes_per_token",
-        "expert_evict_window",
         "rss_peak_bytes",
         "scout_label",
         "scout_confidence",

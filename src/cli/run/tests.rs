@@ -329,7 +329,6 @@ fn json_is_one_object_with_the_contracts_fields() {
         "expert_hit_rate",
         "expert_lru_hit_rate",
         "expert_bytes_per_token",
-        "expert_evict_window",
         "rss_peak_bytes",
         "scout_label",
         "scout_confidence",

@@ -1,4 +1,8 @@
-//! Recorded routing: which experts each token used, and nothing of the text.
+//! Recorded routing: which experts each token used.
+//!
+//! It holds no text. But ids of all layers' experts are much like a fingerprint of each token: who
+//! has the model can find the text again by trying tokens one after another. A recording is to be
+//! kept as safe as the text; sessions write it for its owner alone.
 //!
 //! ```text
 //!  header   0   8  "nmosrout"
@@ -18,8 +22,8 @@
 //!                   alone whose logits are wanted), and of each of these, in the router's order,
 //!                   ids u16
 //!
-//!  turn's   0   1  0x54, after the last pass of an answer
-//!  end      1   1  what the answer was, as above
+//!  turn's   0   1  0x54, after the last pass of an answer, or of a prompt that got none
+//!  end      1   1  what the answer was, as above; 255 where the prompt was given up or failed
 //! ```
 //!
 //! A file that was cut off ends with the last record that is whole ([`Reader::is_cut_off`]).
@@ -40,7 +44,8 @@ use std::io;
 
 /// Most tokens of a pass.
 pub const MOST_TOKENS: u32 = 1 << 16;
-const MAGIC: &[u8; 8] = b"nmosrout";
+/// A recording begins with it.
+pub(super) const MAGIC: &[u8; 8] = b"nmosrout";
 const VERSION: u16 = 1;
 const PASS: u8 = 0x50;
 const TURN_END: u8 = 0x54;
@@ -87,7 +92,8 @@ pub struct RoutedPass {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     Pass(RoutedPass),
-    /// A prompt has been answered, with an answer that was so.
+    /// A prompt has been answered, with an answer that was so; `None` where it was given up or
+    /// failed, so that nothing is to be learnt of it.
     TurnEnd(Option<Label>),
 }
 
@@ -100,6 +106,8 @@ pub enum RoutingError {
     Write(#[source] io::Error),
     #[error("this is no recording of routing")]
     NoRecording,
+    #[error("the file holds something that is no recording, and is left as it is: name another")]
+    Occupied,
     #[error("the recording is of version {0}, and this program reads version {VERSION}")]
     Version(u16),
     #[error("its header is damaged: {0}")]
@@ -119,6 +127,8 @@ pub enum HeaderFault {
     Experts { layer: u32, experts: u16, used: u16 },
     #[error("the experts of layer {layer} are of {bytes} bytes")]
     Bytes { layer: u32, bytes: u64 },
+    #[error("its layers have {0} experts in all, and at most {MOST_EXPERTS} are possible")]
+    TooMany(u64),
 }
 
 /// What is wrong about a record.
@@ -141,6 +151,8 @@ pub enum RecordFault {
     Shape,
 }
 
+/// Of all layers. Memory in proportion to them is needed to replay a recording.
+const MOST_EXPERTS: u64 = 1 << 17;
 /// No expert is larger.
 const MOST_EXPERT_BYTES: u64 = 1 << 40;
 
@@ -161,6 +173,11 @@ impl Header {
             if !(1..=MOST_EXPERT_BYTES).contains(&bytes) {
                 return Err(HeaderFault::Bytes { layer, bytes });
             }
+        }
+        let groups = self.groups.iter();
+        let experts: u64 = groups.map(|group| u64::from(group.experts)).sum();
+        if experts > MOST_EXPERTS {
+            return Err(HeaderFault::TooMany(experts));
         }
         Ok(())
     }
@@ -333,6 +350,33 @@ mod tests {
         assert!(with(head + 2, 7).contains("its label is 7"));
         assert!(with(head + 7, 2).contains("layer 1 computes 2 of 1 tokens"));
         assert!(with(head + 11, 8).contains("layer 1 has 8 experts, and a token uses expert 8"));
+    }
+
+    #[test]
+    fn a_header_of_more_experts_than_a_model_has_is_refused() {
+        let mut header = header();
+        header.groups[0].experts = u16::MAX;
+        let groups = |n| Header {
+            groups: vec![header.groups[0]; n],
+            ..header.clone()
+        };
+        Writer::new(Vec::new(), groups(2)).unwrap();
+        let refused = Writer::new(Vec::new(), groups(3)).unwrap_err();
+        assert!(refused.to_string().contains("196605 experts"), "{refused}");
+        // A file of a megabyte that would have needed 4 GB for each figure of an expert.
+        let mut bytes = written(&[])[..44].to_vec();
+        bytes[10..12].copy_from_slice(&u16::MAX.to_le_bytes());
+        let group = written(&[])[44..60].to_vec();
+        for _ in 0..u16::MAX {
+            bytes.extend_from_slice(&group);
+            let at = bytes.len() - 12;
+            bytes[at..at + 2].copy_from_slice(&u16::MAX.to_le_bytes());
+        }
+        let refused = Reader::new(&bytes[..]).unwrap_err();
+        assert!(
+            matches!(refused, RoutingError::Header(HeaderFault::TooMany(_))),
+            "{refused}"
+        );
     }
 
     #[test]

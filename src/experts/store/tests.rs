@@ -204,10 +204,6 @@ impl Eviction for Highest {
     fn victim(&self, may_go: &dyn Fn(ExpertId) -> bool) -> Option<ExpertId> {
         self.0.iter().rev().copied().find(|&id| may_go(id))
     }
-
-    fn window(&self) -> f64 {
-        1.0
-    }
 }
 
 #[test]
