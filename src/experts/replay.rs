@@ -45,7 +45,7 @@ pub enum Policy {
     Lru,
     /// See [`Intent`].
     Intent,
-    /// The optimum: see [`Belady`].
+    /// The most hits that are possible for experts of equal size: see [`Belady`].
     Belady,
 }
 
@@ -56,7 +56,7 @@ impl Policy {
         match self {
             Self::Lru => "LRU",
             Self::Intent => "by intent",
-            Self::Belady => "optimum",
+            Self::Belady => "Belady's",
         }
     }
 }
@@ -88,8 +88,6 @@ impl Cost {
 pub struct Replayed {
     pub prompts: Cost,
     pub answers: Cost,
-    /// See [`Eviction::window`]; at the end.
-    pub window: f64,
 }
 
 /// The budget is less than a token needs.
@@ -267,8 +265,9 @@ impl Trace {
             let pass = match record {
                 Record::Pass(pass) => pass,
                 Record::TurnEnd(label) => {
-                    if let Some(label) = *label {
-                        link.learn(label);
+                    match *label {
+                        Some(label) => drop(link.learn(label)),
+                        None => link.forget(),
                     }
                     continue;
                 }
@@ -285,7 +284,6 @@ impl Trace {
                 store.compute(piece, cost);
             }
         }
-        found.window = store.eviction.window();
         Ok(found)
     }
 }
