@@ -7,10 +7,11 @@
 //!
 //! ```text
 //!   0   8  "nmosexpp"
-//!   8   2  version, 1                                     integers and floats little-endian
+//!   8   2  version, 2                                     integers and floats little-endian
 //!  10   2  groups, n
 //!  12  32  ModelKey
-//!  44  2n  experts of each group
+//!  44   4  how often it was written, u32
+//!  48  2n  experts of each group
 //!       8  tokens f32, largest rate f32         for CODE, CHAT, DOCS in turn, and so are
 //!       e  levels: rate = largest x (level / top)^2, a byte each; where that would be more than
 //!          64 KiB, four bits each, the first of two in the low half
@@ -18,7 +19,8 @@
 //! ```
 //!
 //! Invariants: rates are from 0 to 1; what is read from a file was checked whole. A level is
-//! rounded up as often as its rate lies above it, so that small changes are not lost in rounding.
+//! rounded up as often as its rate lies above it, so that small changes are not lost in rounding;
+//! it does so otherwise each time that the file is written.
 //! Units: tokens.
 
 use super::model_key::ModelKey;
@@ -27,14 +29,14 @@ use crate::vocabulary::Label;
 use sha2::{Digest, Sha256};
 
 /// Most bytes of a file.
-const MOST_BYTES: usize = 64 << 10;
+pub(super) const MOST_BYTES: usize = 64 << 10;
 /// Older tokens give way beyond so many, of a label.
 const MOST_TOKENS: f32 = 65_536.0;
 /// Until so many tokens were seen, every expert counts as used alike.
 const DOUBT_TOKENS: f32 = 64.0;
 const MAGIC: &[u8; 8] = b"nmosexpp";
-const VERSION: u16 = 1;
-const HEADER_BYTES: usize = 44;
+const VERSION: u16 = 2;
+const HEADER_BYTES: usize = 48;
 const CHECK_BYTES: usize = 8;
 const LABELS: usize = Label::ALL.len();
 
@@ -65,6 +67,8 @@ pub struct Profile {
     /// Experts of each group.
     groups: Vec<u16>,
     labels: [Rates; LABELS],
+    /// How often the file that it is from had been written.
+    writes: u32,
     /// Of each expert, were all of its group used alike.
     even: Vec<f32>,
 }
@@ -92,6 +96,7 @@ impl Profile {
             key,
             groups: groups.to_vec(),
             labels: [none(), none(), none()],
+            writes: 0,
             even,
         }
     }
@@ -150,17 +155,20 @@ impl Profile {
             for (own, other) in self.labels.iter_mut().zip(&other.labels) {
                 own.add(other);
             }
+            self.writes = self.writes.max(other.writes);
         }
     }
 
     /// As a file has it; `None` for a model that no file is large enough for.
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
         let depth = Depth::of(&self.groups)?;
+        let writes = self.writes.wrapping_add(1);
         let mut bytes = Vec::new();
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&u16::try_from(self.groups.len()).ok()?.to_le_bytes());
         bytes.extend_from_slice(&self.key.0);
+        bytes.extend_from_slice(&writes.to_le_bytes());
         for experts in &self.groups {
             bytes.extend_from_slice(&experts.to_le_bytes());
         }
@@ -168,7 +176,7 @@ impl Profile {
             let largest = label.rates.iter().copied().fold(0.0, f32::max);
             bytes.extend_from_slice(&label.tokens.to_le_bytes());
             bytes.extend_from_slice(&largest.to_le_bytes());
-            depth.write(label, largest, &mut bytes);
+            depth.write(&label.rates, largest, writes, &mut bytes);
         }
         let check = Sha256::digest(&bytes);
         bytes.extend_from_slice(&check[..CHECK_BYTES]);
@@ -199,7 +207,7 @@ impl Profile {
         let shape = shape
             .chunks_exact(2)
             .map(|b| u16::from_le_bytes([b[0], b[1]]));
-        if head[12..HEADER_BYTES] != self.key.0 || !shape.eq(self.groups.iter().copied()) {
+        if head[12..44] != self.key.0 || !shape.eq(self.groups.iter().copied()) {
             return Err(ProfileFault::OtherModel);
         }
         let depth = Depth::of(&self.groups).ok_or(damaged)?;
@@ -209,6 +217,7 @@ impl Profile {
             return Err(damaged);
         }
         let mut found = self.clone();
+        found.writes = u32::from_le_bytes([head[44], head[45], head[46], head[47]]);
         for label in &mut found.labels {
             let (own, after) = rest.split_at(8 + each);
             rest = after;
@@ -270,17 +279,18 @@ impl Depth {
         }
     }
 
-    fn write(self, label: &Rates, largest: f32, out: &mut Vec<u8>) {
+    /// `writes` has another value each time, so that the same rate is rounded up and down.
+    fn write(self, rates: &[f32], largest: f32, writes: u32, out: &mut Vec<u8>) {
         let level = |(number, rate): (usize, &f32)| {
             let exact = (rate / largest.max(f32::MIN_POSITIVE)).sqrt() * self.top();
             let below = exact.floor();
             // Between two levels: by chance, in proportion to the rates, so that the mean is right.
             let (low, high) = (below * below, (below + 1.0) * (below + 1.0));
             let part = (exact * exact - low) / (high - low);
-            let up = part > chance(number, label.tokens);
+            let up = part > chance(number, writes);
             (below + f32::from(u8::from(up))).min(self.top()) as u8
         };
-        let mut levels = label.rates.iter().enumerate().map(level);
+        let mut levels = rates.iter().enumerate().map(level);
         match self {
             Self::Eight => out.extend(levels),
             Self::Four => {
@@ -302,8 +312,8 @@ impl Depth {
 
 /// From 0 to 1, the same for the same arguments, and without a pattern (the finaliser of
 /// SplitMix64).
-fn chance(number: usize, tokens: f32) -> f32 {
-    let mut x = (number as u64) << 32 | u64::from(tokens.to_bits());
+fn chance(number: usize, writes: u32) -> f32 {
+    let mut x = (number as u64) << 32 | u64::from(writes);
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((x ^ x >> 31) >> 40) as f32 / (1u64 << 24) as f32
@@ -360,6 +370,21 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_of_the_most_tokens_goes_on_learning() {
+        let mut profile = empty();
+        profile.learn(Label::Code, &uses(MOST_TOKENS, &[0]));
+        for _ in 0..400 {
+            let mut next = empty();
+            next.learn(Label::Code, &uses(200.0, &[1]));
+            next.merge(&profile);
+            profile = empty().read(&next.to_bytes().unwrap()).unwrap();
+        }
+        assert_eq!(profile.tokens(Label::Code), MOST_TOKENS);
+        let [old, new] = [0, 1].map(|number| profile.rate(Label::Code, number));
+        assert!(old < 0.4 && new > 0.6, "{old} {new}");
+    }
+
+    #[test]
     fn a_file_stays_small_for_the_largest_of_models() {
         for (groups, experts) in [(48, 128), (48, 512), (61, 384)] {
             let key = ModelKey::of(b"large");
@@ -385,10 +410,10 @@ mod tests {
         let other = Profile::new(ModelKey::of(b"a model"), &[4, 8], 2);
         assert_eq!(other.read(&bytes), Err(ProfileFault::OtherModel));
         let mut newer = bytes[..bytes.len() - CHECK_BYTES].to_vec();
-        newer[8] = 2;
+        newer[8] = 3;
         let check = Sha256::digest(&newer);
         newer.extend_from_slice(&check[..CHECK_BYTES]);
-        assert_eq!(empty().read(&newer), Err(ProfileFault::Version(2)));
+        assert_eq!(empty().read(&newer), Err(ProfileFault::Version(3)));
     }
 
     proptest! {

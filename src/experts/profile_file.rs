@@ -4,10 +4,10 @@
 //! lock, the file is read again, what is new is added, and the result takes its place at once.
 
 use super::model_key::ModelKey;
-use super::profile::{Profile, ProfileFault};
+use super::profile::{MOST_BYTES, Profile, ProfileFault};
 use crate::system::cache::write_atomic;
-use std::fs::File;
-use std::io;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Why there is no profile to go by, or why it was not kept.
@@ -27,6 +27,16 @@ pub enum ProfileError {
     TooLarge,
 }
 
+/// What became of what was learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Added {
+    /// It is in the file.
+    Kept,
+    /// Another program is writing: to be tried again later.
+    Busy,
+}
+
 /// Where the profile of a model is in the cache directory.
 pub fn path(cache: &Path, model: ModelKey) -> PathBuf {
     let name = model.0[..8].iter().map(|byte| format!("{byte:02x}"));
@@ -40,7 +50,7 @@ pub fn path(cache: &Path, model: ModelKey) -> PathBuf {
 /// A file that cannot be read, and one that is damaged, of another version or of another model.
 /// `empty` does in its place, once that was said.
 pub fn load(path: &Path, empty: &Profile) -> Result<Option<Profile>, ProfileError> {
-    let bytes = match std::fs::read(path) {
+    let bytes = match read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
@@ -56,11 +66,11 @@ pub fn load(path: &Path, empty: &Profile) -> Result<Option<Profile>, ProfileErro
 }
 
 /// Adds what was `learnt` since the file was read to what it holds now. A file that cannot be
-/// used gives way.
+/// used gives way. Does not wait for other programs.
 ///
 /// # Errors
 /// The system's own; the old content is then still there.
-pub fn add(path: &Path, learnt: &Profile) -> Result<(), ProfileError> {
+pub fn add(path: &Path, learnt: &Profile) -> Result<Added, ProfileError> {
     let failed = |source| ProfileError::Write {
         path: path.to_owned(),
         source,
@@ -70,9 +80,13 @@ pub fn add(path: &Path, learnt: &Profile) -> Result<(), ProfileError> {
     }
     // A file of its own, since the profile's is replaced.
     let lock = File::create(path.with_extension("lock")).map_err(failed)?;
-    lock.lock().map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(Added::Busy),
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
     let mut profile = learnt.clone();
-    match std::fs::read(path) {
+    match read(path) {
         Ok(bytes) => {
             if let Ok(kept) = learnt.read(&bytes) {
                 profile.merge(&kept);
@@ -82,7 +96,16 @@ pub fn add(path: &Path, learnt: &Profile) -> Result<(), ProfileError> {
         Err(source) => return Err(failed(source)),
     }
     let bytes = profile.to_bytes().ok_or(ProfileError::TooLarge)?;
-    write_atomic(path, &bytes).map_err(failed)
+    write_atomic(path, &bytes).map_err(failed)?;
+    Ok(Added::Kept)
+}
+
+/// All of a profile's file; of a larger one so much that it is seen to be none.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -113,7 +136,9 @@ mod tests {
                 let path = &path;
                 scope.spawn(move || {
                     for _ in 0..10 {
-                        add(path, &learnt(100.0, used)).unwrap();
+                        while add(path, &learnt(100.0, used)).unwrap() == Added::Busy {
+                            std::thread::yield_now();
+                        }
                     }
                 });
             }
@@ -136,11 +161,36 @@ mod tests {
             words.contains("model.profile") && words.contains("damaged"),
             "{words}"
         );
-        add(&path, &learnt(100.0, 1)).unwrap();
+        assert_eq!(add(&path, &learnt(100.0, 1)).unwrap(), Added::Kept);
         assert_eq!(
             load(&path, &empty()).unwrap().unwrap().tokens(Label::Code),
             100.0
         );
+    }
+
+    #[test]
+    fn nobody_waits_for_a_file_that_another_program_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.profile");
+        let other = File::create(path.with_extension("lock")).unwrap();
+        other.lock().unwrap();
+        assert_eq!(add(&path, &learnt(100.0, 1)).unwrap(), Added::Busy);
+        assert!(load(&path, &empty()).unwrap().is_none());
+        drop(other);
+        assert_eq!(add(&path, &learnt(100.0, 1)).unwrap(), Added::Kept);
+    }
+
+    #[test]
+    fn a_large_file_is_not_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.profile");
+        let sparse = File::create(&path).unwrap();
+        sparse.set_len(1 << 30).unwrap();
+        assert_eq!(read(&path).unwrap().len(), MOST_BYTES + 1);
+        assert!(matches!(
+            load(&path, &empty()),
+            Err(ProfileError::Unusable { .. })
+        ));
     }
 
     #[test]

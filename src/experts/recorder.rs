@@ -1,19 +1,26 @@
 //! Writes down which experts passes use, as they are computed.
 //!
 //! ```text
-//!  session:  reads --begin_pass--chose*--end_pass--> a pass's record       end_turn
+//!  session:  reads --begin_pass--chose*--end_pass--> a pass's record       end_turn, give_up
 //!            kind, label          a layer's ids       a failed pass leaves none
 //! ```
+//!
+//! Who has the model can find the text of a recording again by trying, so that its file is
+//! readable by its owner alone. A file that holds something else is not written over.
 //!
 //! A step after the router's names its ids once for each table of a layer: the first table of a
 //! layer that is asked for in a pass counts.
 
-use super::routing::{Header, PassKind, Record, RoutedPass, RoutingError, Writer};
+use super::routing::{Header, MAGIC, PassKind, Record, RoutedPass, RoutingError, Writer};
 use super::store::TableIdx;
 use crate::vocabulary::Label;
-use std::fs::File;
-use std::io::BufWriter;
+use std::fs::{File, Permissions};
+use std::io::{self, BufWriter, Read, Seek};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// Read and written by its owner alone.
+const MODE: u32 = 0o600;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -25,6 +32,8 @@ pub struct Recorder {
     label: Option<Label>,
     tokens: u32,
     groups: Vec<Chosen>,
+    /// Passes have been written since the last turn's end.
+    is_in_turn: bool,
     /// Why nothing more is written.
     failure: Option<RoutingError>,
     has_failed: bool,
@@ -47,17 +56,17 @@ pub struct RecordError {
 }
 
 impl Recorder {
-    /// Begins a file, in place of one that may be there.
+    /// Begins a file, in place of an earlier recording that may be there.
     ///
     /// # Errors
-    /// The system's own.
+    /// A file that holds something else, which stays as it is; and the system's own.
     pub fn create(path: &Path, header: Header) -> Result<Self, RecordError> {
         let failed = |source| RecordError {
             path: path.to_owned(),
             source,
         };
         let groups = vec![Chosen::default(); header.groups.len()];
-        let file = File::create(path).map_err(|error| failed(RoutingError::Write(error)))?;
+        let file = begin_file(path).map_err(failed)?;
         let writer = Writer::new(BufWriter::new(file), header).map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
@@ -66,6 +75,7 @@ impl Recorder {
             label: None,
             tokens: 0,
             groups,
+            is_in_turn: false,
             failure: None,
             has_failed: false,
         })
@@ -107,14 +117,40 @@ impl Recorder {
             ids: ids.collect(),
         };
         self.write(&Record::Pass(pass));
+        self.is_in_turn = true;
     }
 
     /// A prompt has been answered, with an answer that was so. All up to here is in the file then.
     ///
     /// # Errors
     /// Why nothing more is recorded, if so; once.
-    pub fn end_turn(&mut self, label: Option<Label>) -> Result<(), RecordError> {
+    pub fn end_turn(&mut self, label: Label) -> Result<(), RecordError> {
+        self.end(Some(label))
+    }
+
+    /// The text that was computed up to here has been given up, or could not be computed: nothing
+    /// is to be learnt of it.
+    ///
+    /// # Errors
+    /// See [`Self::end_turn`].
+    pub fn give_up(&mut self) -> Result<(), RecordError> {
+        match self.is_in_turn {
+            true => self.end(None),
+            false => Ok(()),
+        }
+    }
+
+    fn end(&mut self, label: Option<Label>) -> Result<(), RecordError> {
         self.write(&Record::TurnEnd(label));
+        self.is_in_turn = false;
+        self.flush()
+    }
+
+    /// All passes up to here are in the file then.
+    ///
+    /// # Errors
+    /// See [`Self::end_turn`].
+    pub fn flush(&mut self) -> Result<(), RecordError> {
         if !self.has_failed {
             let flushed = self.writer.flush();
             self.note(flushed);
@@ -139,6 +175,38 @@ impl Recorder {
             self.failure = Some(error);
         }
     }
+}
+
+/// Opens the file that a recording is written to, empty.
+fn begin_file(path: &Path) -> Result<File, RoutingError> {
+    let open = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(MODE)
+        .open(path);
+    let mut file = open.map_err(RoutingError::Write)?;
+    let found = file.metadata().map_err(RoutingError::Write)?;
+    // A pipe or a device has nothing to lose, and is not ours to close to others.
+    if found.is_file() {
+        if found.len() > 0 {
+            let mut head = [0; MAGIC.len()];
+            match file.read_exact(&mut head) {
+                Ok(()) if head == *MAGIC => {}
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                    return Err(RoutingError::Read(error));
+                }
+                Ok(()) | Err(_) => return Err(RoutingError::Occupied),
+            }
+        }
+        // One that was there may be readable by others.
+        file.set_permissions(Permissions::from_mode(MODE))
+            .and_then(|()| file.set_len(0))
+            .and_then(|()| file.rewind())
+            .map_err(RoutingError::Write)?;
+    }
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -185,7 +253,14 @@ mod tests {
         recorder.chose(table(0, 0), &[0, 1]);
         recorder.chose(table(1, 0), &[2, 3]);
         recorder.end_pass();
-        recorder.end_turn(Some(Label::Chat)).unwrap();
+        recorder.flush().unwrap();
+        recorder.end_turn(Label::Chat).unwrap();
+        recorder.give_up().unwrap();
+        recorder.begin_pass(1);
+        recorder.chose(table(0, 0), &[0, 1]);
+        recorder.chose(table(1, 0), &[2, 3]);
+        recorder.end_pass();
+        recorder.give_up().unwrap();
 
         let mut reader = Reader::new(File::open(&path).unwrap()).unwrap();
         let pass = |kind, label, tokens, ids: [&[u16]; 2]| {
@@ -200,11 +275,38 @@ mod tests {
             pass(PassKind::Prompt, Label::Docs, 2, [&[1, 2, 3, 4], &[5, 6]]),
             pass(PassKind::Answer, Label::Code, 1, [&[0, 1], &[2, 3]]),
             Record::TurnEnd(Some(Label::Chat)),
+            pass(PassKind::Answer, Label::Code, 1, [&[0, 1], &[2, 3]]),
+            Record::TurnEnd(None),
         ];
         for record in expected {
             assert_eq!(reader.record().unwrap(), Some(record));
         }
         assert_eq!(reader.record().unwrap(), None);
+    }
+
+    #[test]
+    fn only_an_earlier_recording_is_written_over_and_no_one_else_may_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("routing");
+        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        drop(Recorder::create(&path, header()).unwrap());
+        assert_eq!(mode(), 0o600);
+        let first = std::fs::read(&path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        drop(Recorder::create(&path, header()).unwrap());
+        assert_eq!((std::fs::read(&path).unwrap(), mode()), (first, 0o600));
+        std::fs::write(&path, b"").unwrap();
+        drop(Recorder::create(&path, header()).unwrap());
+
+        for other in [&b"GGUF and all of a model"[..], b"nmos"] {
+            std::fs::write(&path, other).unwrap();
+            let refused = Recorder::create(&path, header()).unwrap_err();
+            assert!(
+                matches!(refused.source, RoutingError::Occupied),
+                "{refused}"
+            );
+            assert_eq!(std::fs::read(&path).unwrap(), other);
+        }
     }
 
     #[test]
@@ -219,7 +321,7 @@ mod tests {
         recorder.chose(table(0, 0), &[1, 2]);
         recorder.chose(table(1, 0), &[1]);
         recorder.end_pass();
-        assert!(recorder.end_turn(None).is_err(), "no whole token");
-        assert!(recorder.end_turn(None).is_ok(), "said once");
+        assert!(recorder.end_turn(Label::Chat).is_err(), "no whole token");
+        assert!(recorder.end_turn(Label::Chat).is_ok(), "said once");
     }
 }

@@ -45,7 +45,7 @@ pub enum Policy {
     Lru,
     /// See [`Intent`].
     Intent,
-    /// The optimum: see [`Belady`].
+    /// The most hits that are possible for experts of equal size: see [`Belady`].
     Belady,
 }
 
@@ -56,7 +56,7 @@ impl Policy {
         match self {
             Self::Lru => "LRU",
             Self::Intent => "by intent",
-            Self::Belady => "optimum",
+            Self::Belady => "Belady's",
         }
     }
 }
@@ -265,8 +265,9 @@ impl Trace {
             let pass = match record {
                 Record::Pass(pass) => pass,
                 Record::TurnEnd(label) => {
-                    if let Some(label) = *label {
-                        link.learn(label);
+                    match *label {
+                        Some(label) => drop(link.learn(label)),
+                        None => link.forget(),
                     }
                     continue;
                 }

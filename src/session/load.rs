@@ -52,11 +52,11 @@ pub(super) fn load(
     let mixture = planner.oracle.mixture();
     let recording = options.record_routing.as_deref();
     let experts = match (&mixture, recording) {
-        (Some(mixture), _) => Some(Experts::open(mixture, index, recording)?),
+        (Some(mixture), _) => Some(Experts::open(mixture, index)),
         (None, Some(_)) => return Err(LoadError::NothingToRecord(index.path().to_owned()).into()),
         (None, None) => None,
     };
-    let (experts, guide, known) = match experts {
+    let (mut experts, mut guide, known) = match experts {
         Some((experts, guide, known)) => (Some(experts), Some(guide), known),
         None => (None, None, Vec::new()),
     };
@@ -72,6 +72,10 @@ pub(super) fn load(
         let bare_model = bare.as_ref().map(|bare| Arc::clone(bare.model()));
         let placement = planner.place()?;
         log(&placement);
+        // Not before: a start that is refused leaves an earlier recording as it is.
+        if let (Some(experts), Some(guide), Some(path)) = (&mut experts, &mut guide, recording) {
+            experts.record(path, guide)?;
+        }
         let oracle = placement.open_oracle(index, blueprint, bare, guide, hub)?;
         begin("vocabulary")?;
         let tokenizer = match (vocabulary, bare_model) {

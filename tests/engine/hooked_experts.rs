@@ -365,6 +365,8 @@ fn nmos(
     group: Option<&Group>,
 ) -> std::process::Output {
     let home: &Path = written.dir.path();
+    // Of each run alone: a profile that another one left changes what is read.
+    let cache = tempfile::tempdir_in(home).unwrap();
     command_in(group, env!("CARGO_BIN_EXE_nmos"))
         .args([command, "--json", "--draft", "none", "--vram", "0"])
         .args(["--threads", "2", "--ctx", "512"])
@@ -373,6 +375,7 @@ fn nmos(
         .arg(&written.path)
         .args(more)
         .env("HOME", home)
+        .env("NMOS_CACHE", cache.path())
         .stdin(Stdio::null())
         .output()
         .unwrap()
@@ -565,4 +568,33 @@ fn what_cannot_be_recorded_is_said_before_anything_is_computed() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("cannot record routing to"), "{said}");
+
+    let model = std::fs::read(&written.path).unwrap();
+    let output = answered(
+        &written,
+        &["--record-routing", written.path.to_str().unwrap()],
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("no recording, and is left as it is"),
+        "{said}"
+    );
+    assert!(std::fs::read(&written.path).unwrap() == model);
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_an_earlier_recording_as_it_is() {
+    let _turn = turn();
+    let written = small();
+    let recording = written.dir.path().join("routing");
+    let arguments = ["--record-routing", recording.to_str().unwrap()];
+    assert!(answered(&written, &arguments).status.success());
+    let kept = std::fs::read(&recording).unwrap();
+    let arguments = [arguments[0], arguments[1], "hello"];
+    let refused = nmos("run", &written, Bytes::mib(1), &arguments, None);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(least_in(&said) > Bytes::mib(1), "{said}");
+    assert_eq!(std::fs::read(&recording).unwrap(), kept);
 }

@@ -6,6 +6,7 @@ use crate::model;
 use crate::session::answer::Answer;
 use crate::session::decoder::StepError;
 use crate::session::event::{Notice, RequestEvent};
+use crate::session::experts::Experts;
 use crate::session::figures::Figures;
 use crate::session::request::RequestError;
 use crate::session::turn::{Origin, Submitted, Turn};
@@ -15,7 +16,20 @@ use std::sync::Arc;
 
 impl Engine {
     /// Begins to answer a prompt. `None`: it has no answer, and its client has been told.
-    pub(super) fn begin(&mut self, mut submitted: Submitted) -> Option<Turn> {
+    pub(super) fn begin(&mut self, submitted: Submitted) -> Option<Turn> {
+        let is_typed = matches!(submitted.origin, Origin::Typed);
+        let turn = self.turn_of(submitted);
+        // Passes before an answer are for a prompt that is typed: this one's, if it is that.
+        if is_typed != turn.is_some() {
+            self.give_up();
+        }
+        if turn.is_none() {
+            self.see_typed_next();
+        }
+        turn
+    }
+
+    fn turn_of(&mut self, mut submitted: Submitted) -> Option<Turn> {
         // What is read from now on is this prompt's, and no other's that waits or is being typed.
         self.composition.figures = Figures::default();
         self.queue
@@ -137,11 +151,25 @@ impl Engine {
     /// Says how an answer ended.
     pub(super) fn finish(&mut self, mut turn: Turn) {
         self.say_text(&mut turn);
-        let experts = self.experts.as_mut().filter(|_| turn.has_begun());
-        let answered = experts.map(|experts| experts.answered(&turn.prompt, turn.text()));
-        let (label, unrecorded) = answered.unzip();
-        if let Some(error) = unrecorded.flatten() {
-            self.notice(Notice::Recording(Arc::new(error)));
+        // A client may leave at the end: what it should know comes before.
+        if let Some(notice) = self.experts.as_mut().and_then(Experts::flush) {
+            self.notice(notice);
+        }
+        let failure = turn.take_failure();
+        let is_answered = turn.has_begun() && failure.is_none();
+        let end = match failure {
+            Some(error) => RequestEvent::Failed(error),
+            None => RequestEvent::Done(Box::new(turn.stats(&self.decoder))),
+        };
+        self.tell(turn.asked, end);
+        // The answer is looked at and the file is written when nobody waits any more.
+        if is_answered {
+            let experts = self.experts.as_mut();
+            let known = experts.map(|experts| experts.answered(&turn.prompt, turn.text()));
+            let known = known.into_iter().flatten();
+            known.for_each(|notice| self.notice(notice));
+        } else {
+            self.give_up();
         }
         // A prompt without an answer is no turn: front-ends give it back to be asked again.
         if matches!(turn.origin, Origin::Typed) && turn.shows_anything() {
@@ -150,16 +178,13 @@ impl Engine {
                 answer: turn.tokens().to_vec(),
             });
         }
-        let end = match turn.take_failure() {
-            Some(error) => RequestEvent::Failed(error),
-            None => RequestEvent::Done(Box::new(turn.stats(&self.decoder))),
-        };
-        self.tell(turn.asked, end);
-        // The file is written when nobody waits any more.
-        if let (Some(experts), Some(label)) = (&mut self.experts, label)
-            && let Err(error) = experts.learn(label)
-        {
-            self.notice(Notice::Profile(Arc::new(error)));
+        self.see_typed_next();
+    }
+
+    /// What has been computed since the last answer is of none.
+    pub(super) fn give_up(&mut self) {
+        if let Some(notice) = self.experts.as_mut().and_then(Experts::give_up) {
+            self.notice(notice);
         }
     }
 }

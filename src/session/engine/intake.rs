@@ -75,8 +75,14 @@ impl Engine {
         let now_us = self.clock.now_us();
         match self.composition.edit(event, sent_us, now_us) {
             Err(error) => self.notice(Notice::Edit(error)),
-            Ok(Edited::Empty) => self.notice(Notice::EmptyPrompt),
+            Ok(Edited::Empty) => {
+                self.deleted();
+                self.notice(Notice::EmptyPrompt);
+            }
             Ok(Edited::Text) => {
+                if self.composition.text().trim().is_empty() {
+                    self.deleted();
+                }
                 if !matches!(event.edit, Edit::Cursor { .. }) && self.scout.is_some() {
                     let text = self.composition.text().to_owned();
                     let view = self.look(&text).unwrap_or_default();
@@ -106,11 +112,29 @@ impl Engine {
         }
     }
 
+    /// Nothing is left of the prompt being typed, for which passes may have been computed.
+    fn deleted(&mut self) {
+        if !self.answers() {
+            self.give_up();
+        }
+    }
+
+    /// An answer is under way or next.
+    fn answers(&self) -> bool {
+        matches!(self.state, State::Answering(_)) || !self.queue.is_empty()
+    }
+
     /// Passes are for the prompt being typed, unless an answer is under way.
     fn see_typed(&mut self) {
-        let answers = matches!(self.state, State::Answering(_)) || !self.queue.is_empty();
-        if let (false, Some(experts)) = (answers, &mut self.experts) {
+        if let (false, Some(experts)) = (self.answers(), &mut self.experts) {
             experts.see(self.composition.label);
+        }
+    }
+
+    /// An answer has ended: the next passes are for what was typed meanwhile, if anything was.
+    pub(super) fn see_typed_next(&mut self) {
+        if !self.composition.text().is_empty() {
+            self.see_typed();
         }
     }
 
