@@ -78,6 +78,16 @@ impl IntentLink {
         })
     }
 
+    /// Nothing is learnt of what was used since [`Self::learn`] was last called.
+    pub fn forget(&self) {
+        self.with(|shared| {
+            if shared.uses.tokens > 0.0 {
+                shared.uses.tokens = 0.0;
+                shared.uses.experts.fill(0.0);
+            }
+        });
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Shared) -> T) -> T {
         act(&mut self.0.borrow_mut())
     }
