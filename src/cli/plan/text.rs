@@ -177,7 +177,13 @@ fn disk(report: &Report, out: &mut impl Write) -> io::Result<()> {
 fn passes(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
-        "\na pass reads {} (predicted)",
+        "\na {} reads {} (predicted)",
+        // Each token of a pass chooses experts of its own.
+        if report.experts.is_some() {
+            "token"
+        } else {
+            "pass"
+        },
         match report.predicted_bytes_a_pass {
             Bytes(0) => "nothing, since all weights stay".to_owned(),
             bytes => bytes.to_string(),
@@ -228,6 +234,14 @@ fn passes(report: &Report, out: &mut impl Write) -> io::Result<()> {
 
 /// Where the kernels are llama.cpp's choice, only what the disk allows is known.
 fn unknown(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    if let (Some(seconds), Some(_)) = (report.predicted_disk_s_a_pass, &report.experts) {
+        return writeln!(
+            out,
+            "that takes at least {seconds:.3} s (predicted), and computing is added to it: experts are \
+             read when they are chosen\ncompute: not known before the model runs, since llama.cpp's \
+             graph computes it"
+        );
+    }
     if let Some(seconds) = report.predicted_disk_s_a_pass {
         writeln!(
             out,
