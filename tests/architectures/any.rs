@@ -54,7 +54,7 @@ impl Architectures {
         }
         keys.extend(
             own.iter()
-                .filter(|(key, _)| *key != "is")
+                .filter(|(key, _)| !["is", "without"].contains(&key.as_str()))
                 .map(|(k, v)| (k.clone(), v.clone())),
         );
         let named = |key: String| match key.starts_with("xielu.") {
@@ -82,6 +82,15 @@ impl Architectures {
         // Some are wanted for every layer, by one name.
         let mut names = HashSet::new();
         wanted.retain(|tensor| names.insert(tensor.name.clone()));
+        let own = self.table("architectures")[arch].as_table().unwrap();
+        let without = own.get("without").and_then(Value::as_array);
+        let parts = without
+            .into_iter()
+            .flatten()
+            .map(|part| part.as_str().unwrap());
+        for part in parts {
+            wanted.retain(|tensor| !tensor.name.contains(part));
+        }
         let mut random = Random::default();
         let b = wanted.iter().fold(b, |b, tensor| {
             b.tensor_of(
