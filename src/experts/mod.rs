@@ -25,7 +25,7 @@
 //! leave. Units: pages of [`BLOCK`](crate::io::BLOCK) bytes within, [`Bytes`](crate::units::Bytes)
 //! outside.
 //!
-//! Which expert leaves is decided behind [`Eviction`]: by age ([`Lru`]), or by what the text at hand
+//! Which expert leaves is decided by an [`Eviction`]: by age ([`Lru`]), or by what the text at hand
 //! is about ([`Intent`]), for which a [`Profile`] is learnt. [`replay`] says how often each would
 //! have hit on a [`routing`] that was recorded. [`Mixture`] says what can be said from a
 //! file's header, for the planner. [`ExpertBoard`] shows what comes and goes, and how often plain LRU
