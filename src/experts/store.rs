@@ -58,8 +58,8 @@ pub struct ExpertStore {
     held: Vec<ExpertId>,
     /// Number of the pass at hand.
     pass: u64,
-    /// Free memory could not be filled since the last pass.
-    fill_failed: bool,
+    /// Nothing more fits, or could be read, since the last pass began.
+    is_filled: bool,
     counts: ExpertCounts,
     shadow: ShadowLru,
 }
@@ -84,7 +84,7 @@ impl ExpertStore {
             eviction,
             held: Vec::new(),
             pass: 0,
-            fill_failed: false,
+            is_filled: false,
             counts: ExpertCounts::default(),
             shadow,
         })
@@ -138,7 +138,7 @@ impl ExpertStore {
     /// To be called before each pass.
     pub fn begin_pass(&mut self) {
         self.pass += 1;
-        self.fill_failed = false;
+        self.is_filled = false;
         self.eviction.begin_pass();
     }
 
@@ -235,16 +235,14 @@ impl ExpertStore {
         bytes: usize,
         read: impl FnOnce(&[Demand<'_>]) -> Result<(), RiverError>,
     ) -> Result<bool, ExpertError> {
-        if self.fill_failed {
+        if self.is_filled {
             return Ok(false);
         }
         self.eviction.before_fill();
-        let Some((group, first)) = self.most_used(None) else {
-            return Ok(false);
-        };
+        let absent = self.absent();
+        let group = absent.first().map_or(0, |&(group, _)| group);
         let (mut coming, mut pages) = (Vec::new(), 0);
-        let mut next = Some(first);
-        while let Some(expert) = next {
+        for &(_, expert) in absent.iter().filter(|&&(of, _)| of == group) {
             let own = self.groups[group].own_pages(expert);
             if self.used_pages + own > self.budget_pages {
                 break;
@@ -257,12 +255,12 @@ impl ExpertStore {
                 expert: expert.number(),
             });
             coming.push(expert);
-            next = match pages * BLOCK < bytes {
-                true => self.most_used(Some(group)).map(|(_, expert)| expert),
-                false => None,
-            };
+            if pages * BLOCK >= bytes {
+                break;
+            }
         }
         if coming.is_empty() {
+            self.is_filled = true;
             return Ok(false);
         }
         coming.sort_unstable();
@@ -272,32 +270,43 @@ impl ExpertStore {
                 self.shadow.came(group, expert);
             }
         } else {
-            self.fill_failed = true;
+            self.is_filled = true;
             self.give_up(group, &coming);
         }
         came.map(|_| true)
     }
 
-    /// The expert, of those that are not here, that is expected to be used most, in one group or in
-    /// all: where that is unknown, those of the lowest numbers in all groups.
-    fn most_used(&self, group: Option<usize>) -> Option<(usize, ExpertIdx)> {
+    /// Whether [`ExpertStore::fill`] has nothing to do until a pass has begun.
+    pub fn is_filled(&self) -> bool {
+        self.is_filled
+    }
+
+    /// The experts that are not here, those that are expected to be used most first: where that is
+    /// unknown, the lowest numbers of all groups.
+    fn absent(&self) -> Vec<(usize, ExpertIdx)> {
         let groups = self.groups.iter().enumerate();
-        let groups = groups.filter(|(number, _)| group.is_none_or(|group| group == *number));
         let absent = groups.flat_map(|(number, group)| {
             let experts = group.tables[0].table.all();
             let absent = experts.filter(|expert| !group.states[expert.number()].is_here);
             absent.map(move |expert| (number, expert))
         });
-        absent.min_by(|&(a_group, a), &(b_group, b)| {
-            let rarity = |group, expert: ExpertIdx| {
-                self.eviction.rarity(ExpertId {
-                    group,
-                    expert: expert.number(),
-                })
-            };
-            let by_rarity = rarity(a_group, a).total_cmp(&rarity(b_group, b));
-            by_rarity.then((a, a_group).cmp(&(b, b_group)))
-        })
+        let rarity = |group, expert: ExpertIdx| {
+            self.eviction.rarity(ExpertId {
+                group,
+                expert: expert.number(),
+            })
+        };
+        let mut absent: Vec<_> = absent
+            .map(|(group, expert)| (rarity(group, expert), expert, group))
+            .collect();
+        absent.sort_unstable_by(|a, b| {
+            let by_rarity = a.0.total_cmp(&b.0);
+            by_rarity.then((a.1, a.2).cmp(&(b.1, b.2)))
+        });
+        absent
+            .into_iter()
+            .map(|(_, expert, group)| (group, expert))
+            .collect()
     }
 
     /// The experts that `ids` name, each once, in the order of the file.

@@ -258,7 +258,7 @@ impl Feed {
     /// Reads a few experts between passes, where memory for them is free. Whether there may be more
     /// to read.
     pub(super) fn use_idle_time(&mut self) -> Result<bool, OracleError> {
-        let Some(experts) = &mut self.experts else {
+        let Some(experts) = self.experts.as_mut().filter(|experts| !experts.is_filled()) else {
             return Ok(false);
         };
         let river = self.supply.river();
