@@ -82,6 +82,12 @@ impl Mixture {
         Bytes(pages * BLOCK as u64)
     }
 
+    /// How many tokens can choose all experts of any layer.
+    pub fn tokens_for_all(&self) -> usize {
+        let of_group = |group: &ExpertGroup| group.experts().div_ceil(self.used.max(1));
+        self.groups.iter().map(of_group).max().unwrap_or(0).max(1)
+    }
+
     /// The most memory that the experts take which `tokens` tokens choose in a layer.
     fn least(&self, tokens: usize) -> Bytes {
         let of_group = |group: &ExpertGroup| {

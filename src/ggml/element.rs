@@ -91,15 +91,20 @@ impl GgmlType {
     /// Whether the CPU's kernel for matrices of this type is the same for one token as for a few:
     /// for the others llama.cpp has hand-written kernels that differ.
     pub fn has_one_kernel(self) -> bool {
+        self.has_tiled_kernel() || matches!(self, Self::Q4_1 | Self::Q5_1)
+    }
+
+    /// Whether the CPU has another kernel for many rows, which it multiplies by in tiles.
+    pub fn has_tiled_kernel(self) -> bool {
         use GgmlType::{
-            IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS, Q2_K, Q3_K, Q4_1, Q4_K,
-            Q5_1, Q5_K, Q6_K,
+            IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K,
+            Q6_K,
         };
-        let same = [
-            Q4_1, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S,
-            IQ3_XXS, IQ3_S, IQ4_XS,
+        let tiled = [
+            Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S,
+            IQ4_XS,
         ];
-        same.contains(&self)
+        tiled.contains(&self)
     }
 
     /// Every type this build knows.

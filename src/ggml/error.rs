@@ -13,6 +13,8 @@ pub enum ComputeError {
     Status(i32),
     #[error("the compute backend cannot be started: {0}")]
     Start(&'static str),
+    #[error("llama.cpp's graph has {0}")]
+    Form(&'static str),
     #[error(
         "{device} has no {bytes} of memory left; give less with --vram, or none (--vram 0) to \
          compute without it"

@@ -13,14 +13,15 @@
 //! A weight that is used in a step must be in place when `before` returns, and stay until an
 //! `after` that comes later.
 //!
-//! A step can be kept from being computed with the others ([`Then::StopPlain`], [`Then::Skip`]):
+//! A step can be kept from being computed with the others ([`Then::StopPlain`], [`Then::StopTiled`],
+//! [`Then::Skip`]):
 //! its mark that it is to be computed is taken away meanwhile, and it is computed here, or not at
 //! all.
 
+use super::apart::StepsApart;
 use super::bare::BareModel;
 use super::crew::Crew;
 use super::error::ComputeError;
-use super::plain::PlainSteps;
 pub use super::step::{Reads, Step, Use};
 use llama_cpp_sys_2 as sys;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -51,6 +52,9 @@ pub enum Then {
     ///
     /// [`Kernels::Plain`]: super::Kernels::Plain
     StopPlain,
+    /// The same for a product with experts, which is computed with tiled kernels alone, however few
+    /// rows an expert has.
+    StopTiled,
     /// What comes before it is computed, and it is not; then [`Hook::after`].
     Skip,
 }
@@ -64,7 +68,7 @@ pub(super) struct Hooked {
     /// The step that is not computed with the others.
     apart: Cell<Option<Apart>>,
     /// What computes such steps.
-    plain: OnceCell<PlainSteps>,
+    steps: OnceCell<StepsApart>,
     /// Why one could not be.
     failure: Cell<Option<ComputeError>>,
 }
@@ -73,19 +77,27 @@ pub(super) struct Hooked {
 #[derive(Clone, Copy)]
 struct Apart {
     node: NonNull<sys::ggml_tensor>,
-    is_computed: bool,
+    by: Option<By>,
+}
+
+/// The kernels that compute such a step, where any do.
+#[derive(Clone, Copy)]
+enum By {
+    Plain,
+    Tiled,
 }
 
 impl Apart {
     fn new(node: NonNull<sys::ggml_tensor>, then: Then) -> Option<Self> {
-        let is_computed = match then {
+        let by = match then {
             Then::GoOn | Then::Stop => return None,
-            Then::StopPlain => true,
-            Then::Skip => false,
+            Then::StopPlain => Some(By::Plain),
+            Then::StopTiled => Some(By::Tiled),
+            Then::Skip => None,
         };
         // SAFETY: a node of llama.cpp's graph, of which nothing is computed now.
         unsafe { (*node.as_ptr()).flags &= !compute_flag() };
-        Some(Self { node, is_computed })
+        Some(Self { node, by })
     }
 
     /// Marks it again.
@@ -95,7 +107,8 @@ impl Apart {
     }
 }
 
-fn compute_flag() -> i32 {
+/// The mark of a step that is to be computed.
+pub(super) fn compute_flag() -> i32 {
     i32::try_from(sys::GGML_TENSOR_FLAG_COMPUTE).unwrap_or(0)
 }
 
@@ -106,7 +119,7 @@ impl Hooked {
             hook,
             taken: Cell::default(),
             apart: Cell::default(),
-            plain: OnceCell::new(),
+            steps: OnceCell::new(),
             failure: Cell::default(),
         }
     }
@@ -117,7 +130,7 @@ impl Hooked {
     /// # Errors
     /// Where there is no backend to be had.
     pub(super) fn compute_by(&self, crew: &Crew) -> Result<(), ComputeError> {
-        let _ = self.plain.set(PlainSteps::start(crew)?);
+        let _ = self.steps.set(StepsApart::start(crew)?);
         Ok(())
     }
 
@@ -127,8 +140,8 @@ impl Hooked {
 
     /// To be called before each decode, with the threads that compute it.
     pub(super) fn begin(&self, threads: i32) {
-        if let Some(plain) = self.plain.get() {
-            plain.set_threads(threads);
+        if let Some(steps) = self.steps.get() {
+            steps.set_threads(threads);
         }
     }
 
@@ -150,10 +163,15 @@ impl Hooked {
             return Ok(());
         };
         apart.restore();
-        match self.plain.get() {
-            // SAFETY: all that the node needs has been computed, and llama.cpp waits.
-            Some(plain) if apart.is_computed => unsafe { plain.compute(apart.node) },
-            _ => Ok(()),
+        let Some((steps, by)) = self.steps.get().zip(apart.by) else {
+            return Ok(());
+        };
+        // SAFETY: all that the node needs has been computed, and llama.cpp waits.
+        unsafe {
+            match by {
+                By::Plain => steps.compute_plain(apart.node),
+                By::Tiled => steps.compute_tiled(apart.node),
+            }
         }
     }
 

@@ -15,6 +15,7 @@
 
 pub mod abort;
 mod amx;
+mod apart;
 pub mod bare;
 mod barrier;
 mod compute;
@@ -34,7 +35,6 @@ pub mod model;
 mod ops;
 mod overrides;
 mod place;
-mod plain;
 mod share;
 mod step;
 mod stream;
@@ -45,6 +45,7 @@ pub mod wanted;
 mod words;
 
 pub use abort::on_abort;
+pub use apart::TILED_ROWS;
 pub use barrier::is_in_use as threads_yield;
 pub use compute::{Compute, Graph, Kernels};
 pub use crew::ThreadsUsed;

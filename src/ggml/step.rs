@@ -10,6 +10,9 @@ use std::ptr::NonNull;
 /// From so many cells on, attention of a single token is divided among threads.
 const SPLIT_CELLS: i64 = 512;
 
+/// From so many tokens on, attention is computed in tiles of them.
+const TILED_QUERIES: i64 = 64;
+
 /// One operation of a graph.
 pub struct Step<'a> {
     pub(super) node: NonNull<sys::ggml_tensor>,
@@ -126,6 +129,34 @@ impl Step<'_> {
         }
     }
 
+    /// Whether its sums have another order for so many tokens than for a few: attention of many.
+    pub fn differs_for_many(&self) -> bool {
+        // SAFETY: the node and its sources are alive during the callback.
+        let (node, queries) = unsafe {
+            let node = self.node.as_ref();
+            (
+                node,
+                NonNull::new(node.src[0]).map(|queries| queries.as_ref()),
+            )
+        };
+        let many = queries.is_some_and(|queries| queries.ne[1] >= TILED_QUERIES);
+        node.op == sys::GGML_OP_FLASH_ATTN_EXT && many
+    }
+
+    /// Whether it multiplies by matrices of which those with few rows have another kernel.
+    pub fn differs_by_rows(&self) -> bool {
+        // SAFETY: the node and its sources are alive during the callback.
+        let (op, stack) = unsafe {
+            let node = self.node.as_ref();
+            (
+                node.op,
+                NonNull::new(node.src[0]).map(|stack| stack.as_ref()),
+            )
+        };
+        let ty = stack.and_then(|stack| GgmlType::from_id(stack.type_));
+        op == sys::GGML_OP_MUL_MAT_ID && ty.is_some_and(GgmlType::has_tiled_kernel)
+    }
+
     /// The numbers of the matrices of `stack` that are multiplied by, if the step does that.
     fn matrices(&self, stack: NonNull<sys::ggml_tensor>) -> Option<Vec<i32>> {
         // SAFETY: the node and its sources are alive during the callback.
@@ -214,7 +245,7 @@ unsafe fn looks_past_the_end(node: &sys::ggml_tensor) -> Option<i32> {
 }
 
 /// A type of elements that can be looked at.
-trait Element: Copy {
+pub(super) trait Element: Copy {
     const TYPE: sys::ggml_type;
 }
 
@@ -231,7 +262,7 @@ impl Element for f32 {
 ///
 /// # Safety
 /// Its memory is the host's, and nobody writes it meanwhile.
-unsafe fn elements<T: Element>(tensor: &sys::ggml_tensor) -> Option<Vec<T>> {
+pub(super) unsafe fn elements<T: Element>(tensor: &sys::ggml_tensor) -> Option<Vec<T>> {
     // A view may not have followed yet where its whole was placed.
     let (data, offset) = match NonNull::new(tensor.view_src) {
         // SAFETY: a view's tensor lives as long as it does.

@@ -8,8 +8,8 @@
 //! and needs no experts of its own. A context of one sequence takes chains, and pads nothing.
 
 use super::fed_run::FedRun;
+use super::hooked::Bits;
 use super::{NodeIdx, OracleError, TokenTree, TreeNode, WidthClass};
-use crate::ggml::Kernels;
 use crate::ggml::llama::BatchToken;
 
 /// Most leaves of a tree. Sequence 0 is the committed text, and the last ones are padding.
@@ -63,12 +63,12 @@ impl Branches {
         Ok(nodes.map(token).collect())
     }
 
-    /// Decodes a piece of a batch, of which all before it has been decoded, with the bits of
-    /// `kernels` and in at least `least` tokens.
+    /// Decodes a piece of a batch, of which all before it has been decoded, with these `bits` and in
+    /// at least `least` tokens.
     pub(super) fn decode(
         &self,
         piece: &[BatchToken],
-        (kernels, least): (Kernels, usize),
+        (bits, least): (Bits, usize),
         on: &mut FedRun,
     ) -> Result<(), OracleError> {
         let padding = match (self.fork, piece.first()) {
@@ -105,7 +105,7 @@ impl Branches {
             });
         }
         let decoded = match shared {
-            Ok(()) => on.decode(&batch, piece.len(), kernels),
+            Ok(()) => on.decode(&batch, piece.len(), bits),
             Err(error) => Err(error.into()),
         };
         for token in &padding {

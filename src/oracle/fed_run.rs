@@ -1,10 +1,9 @@
 //! A context of llama.cpp's together with what feeds it weights, where these stream.
 
-use super::hooked::Feed;
+use super::hooked::{Bits, Feed};
 use super::pass_rows::PassRows;
 use super::{OracleError, WidthClass};
 use crate::experts::{ExpertCounts, ExpertGuide};
-use crate::ggml::Kernels;
 use crate::ggml::hook::Hook;
 use crate::ggml::llama::{BatchToken, Hooks, LlamaError, LlamaRun, RunOptions};
 use crate::ggml::model::Model;
@@ -71,17 +70,16 @@ impl FedRun {
         feed.map_or(Ok(false), |feed| feed.borrow_mut().use_idle_time())
     }
 
-    /// Decodes, in a mixture with the bits of `kernels`. Rows after the first `tokens` are padding.
+    /// Decodes, in a mixture with these `bits`. Rows after the first `tokens` are padding.
     /// Where that fails, what the sequences of `batch` hold from its tokens on is undefined.
     pub(super) fn decode(
         &mut self,
         batch: &[BatchToken],
         tokens: usize,
-        kernels: Kernels,
+        bits: Bits,
     ) -> Result<(), OracleError> {
         if let Some(feed) = &self.feed {
-            feed.borrow_mut()
-                .begin(PassRows::of(batch, tokens), kernels)?;
+            feed.borrow_mut().begin(PassRows::of(batch, tokens), bits)?;
         }
         let decoded = self.run.decode(batch).map_err(OracleError::from);
         let fed = match &self.feed {

@@ -19,8 +19,10 @@
 //! Choices are whole numbers, whatever else a graph does: so every step that makes such is
 //! computed at once, and experts that were held until then may leave. From [`TILED_ROWS`] rows of
 //! a pass for one expert on ggml has other kernels, so that a token's bits would depend on what
-//! others choose: such steps are computed with plain kernels. So are, in passes over a few tokens,
-//! those whose sums are others for one token: it need not be padded.
+//! others choose: such steps are computed apart, by the kernels that the pass's [`Bits`] are of. So
+//! are, in passes over a few tokens, those whose sums are others for one token, which need not be
+//! padded, and attention of many: a mixture's prompt is read in passes as wide as memory allows, since
+//! all of them read nearly the same experts.
 //!
 //! After a failed read the pass ends, and its result is thrown away; so it does after a choice among
 //! what are no numbers, which need not show in the result.
@@ -31,7 +33,7 @@ use crate::experts::{
     ExpertBoard, ExpertCounts, ExpertGroup, ExpertGuide, ExpertPlan, ExpertStore, Lru, Mixture,
     Recorder, TableIdx,
 };
-use crate::ggml::Kernels;
+use crate::ggml::TILED_ROWS;
 use crate::ggml::bare::{BareModel, WeightIdx};
 use crate::ggml::hook::{Hook, Reads as StepReads, Step, Then, Use};
 use crate::io::{Arena, Region, RowFile};
@@ -56,9 +58,6 @@ const CHUNK: usize = 1 << 20;
 /// some milliseconds, on a disk of 100 MB/s a tenth of a second.
 const FILL_BYTES: usize = 8 << 20;
 
-/// From so many rows on a matrix is multiplied by ggml's tiled kernels, also one expert's.
-const TILED_ROWS: usize = WidthClass::BATCH.min;
-
 /// Places of tensors that stay are whole multiples of this, in bytes.
 const ALIGNMENT: usize = 64;
 
@@ -74,6 +73,17 @@ pub struct HookedOptions {
     /// Memory for routed experts; `None`: for as many as there are.
     pub experts: Option<ExpertPlan>,
     pub read_sizes: ReadSizes,
+}
+
+/// Whose bits a pass over a mixture has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bits {
+    /// Of [`Kernels::Plain`](crate::ggml::Kernels::Plain), at any width.
+    Plain,
+    /// Of [`WidthClass::BATCH`]: of kernels for many rows, however few tokens choose an expert.
+    Batch,
+    /// Nobody counts on the same ones, but for experts.
+    Rounded,
 }
 
 /// Where a weight's bytes are.
@@ -114,8 +124,8 @@ pub(super) struct Feed {
     /// Of the pass at hand.
     rows: PassRows,
     widest: usize,
-    /// What the pass at hand is computed with.
-    kernels: Kernels,
+    /// Of the pass at hand.
+    bits: Bits,
     held: Option<ShardIdx>,
     failure: Option<OracleError>,
 }
@@ -207,8 +217,8 @@ impl Feed {
             used,
             recorder: None,
             rows: PassRows::default(),
-            widest: widest.unwrap_or(usize::MAX).clamp(1, WidthClass::BATCH.max),
-            kernels: Kernels::Fastest,
+            widest: widest.unwrap_or(WidthClass::BATCH.max).max(1),
+            bits: Bits::Rounded,
             held: None,
             failure: None,
         })
@@ -271,12 +281,10 @@ impl Feed {
         Ok(experts.fill(FILL_BYTES, |demands| supply.fetch(demands))?)
     }
 
-    /// To be called before each pass, which is to have the bits of these kernels: where its tokens
-    /// are few, most of llama.cpp's have those of [`Kernels::Plain`], and in a mixture the rest is
-    /// seen to here.
-    pub(super) fn begin(&mut self, rows: PassRows, kernels: Kernels) -> Result<(), OracleError> {
+    /// To be called before each pass. In a mixture it is seen to here that it has these `bits`.
+    pub(super) fn begin(&mut self, rows: PassRows, bits: Bits) -> Result<(), OracleError> {
         self.failure = None;
-        self.kernels = kernels;
+        self.bits = bits;
         self.rows = rows;
         if let Some(recorder) = &self.recorder {
             recorder.borrow_mut().begin_pass(rows.tokens());
@@ -345,7 +353,8 @@ impl Feed {
     /// Puts in place what `step` reads; says when the step must be computed.
     fn provide(&mut self, step: &Step<'_>) -> Result<Then, OracleError> {
         let mut then = match &self.experts {
-            Some(_) if self.kernels == Kernels::Plain && step.differs_for_one() => Then::StopPlain,
+            Some(_) if self.bits == Bits::Plain && step.differs_for_one() => Then::StopPlain,
+            Some(_) if step.differs_for_many() => Then::StopPlain,
             Some(_) if step.makes_numbers() => Then::Stop,
             _ => Then::GoOn,
         };
@@ -365,7 +374,10 @@ impl Feed {
                 }
                 (Home::Rows(_), _) => return Err(cannot("not rows of it")),
                 (Home::Experts(table), StepReads::Matrices(ids)) => {
-                    then = then.max(self.hold_experts(table, &ids)?);
+                    self.hold_experts(table, &ids)?;
+                    if step.differs_by_rows() {
+                        then = then.max(self.by_rows(ids));
+                    }
                 }
                 (Home::Experts(_), _) => return Err(cannot("not experts of it")),
                 (Home::Shard(shard), _) => {
@@ -394,7 +406,7 @@ impl Feed {
     }
 
     /// Sees to it that these experts are here until they have been computed with.
-    fn hold_experts(&mut self, table: TableIdx, ids: &[i32]) -> Result<Then, OracleError> {
+    fn hold_experts(&mut self, table: TableIdx, ids: &[i32]) -> Result<(), OracleError> {
         if let Some(experts) = &mut self.experts {
             let supply = &mut self.supply;
             let counted = self.rows.tokens_of(ids.len() / self.used) * self.used;
@@ -403,13 +415,20 @@ impl Feed {
                 recorder.borrow_mut().chose(table, &ids[..counted]);
             }
         }
-        let mut ids = ids.to_vec();
+        Ok(())
+    }
+
+    /// How the products with these experts are computed, where ggml chooses the kernel of each by
+    /// how often it is named.
+    fn by_rows(&self, mut ids: Vec<i32>) -> Then {
         ids.sort_unstable();
-        let rows = ids.chunk_by(|a, b| a == b).map(<[i32]>::len).max();
-        Ok(match rows {
-            Some(rows) if rows >= TILED_ROWS => Then::StopPlain,
+        let is_tiled = |run: &[i32]| run.len() >= TILED_ROWS;
+        let mut runs = ids.chunk_by(|a, b| a == b);
+        match self.bits {
+            Bits::Batch if !runs.all(is_tiled) => Then::StopTiled,
+            Bits::Plain | Bits::Rounded if runs.any(is_tiled) => Then::StopPlain,
             _ => Then::GoOn,
-        })
+        }
     }
 }
 

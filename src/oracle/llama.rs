@@ -11,7 +11,7 @@ mod cells;
 
 use super::branches::{self, Branches};
 use super::fed_run::FedRun;
-use super::hooked::{Feed, HookedOptions};
+use super::hooked::{Bits, Feed, HookedOptions};
 use super::logits::LogitPool;
 use super::state::{self, State};
 use super::{
@@ -45,6 +45,8 @@ pub struct LlamaOracle {
     n_vocab: usize,
     capacity: usize,
     max_nodes: usize,
+    /// Most tokens of a pass over a prompt.
+    prompt_width: usize,
     logits: LogitPool,
     /// See [`LlamaOracle::has_one_kernel`].
     one_kernel: bool,
@@ -121,6 +123,7 @@ impl LlamaOracle {
         hub: &Arc<Hub>,
     ) -> Result<Self, OpenError> {
         let model = Rc::new(model);
+        let model_takes_wide = !model.model().recurs() && !model.model().is_for_one_sequence();
         let HookedOptions {
             ctx_tokens,
             threads,
@@ -129,10 +132,22 @@ impl LlamaOracle {
             experts,
             ..
         } = setup;
+        let prompt_width = match &experts {
+            Some(experts) if model_takes_wide => experts.widest.max(WidthClass::BATCH.max),
+            _ => WidthClass::BATCH.max,
+        };
         let feed = Feed::start(&model, gguf, outline, plan, experts, reads, hub)?;
         let cells = Cells::new(model.model(), ctx_tokens);
-        let run = FedRun::hooked(feed, options(model.model(), cells.all, threads))?;
-        Ok(Self::with_run(run, cells.committed, max_nodes).knowing(gguf))
+        let options = RunOptions {
+            batch: prompt_width,
+            ..options(model.model(), cells.all, threads)
+        };
+        let run = FedRun::hooked(feed, options)?;
+        let oracle = Self::with_run(run, cells.committed, max_nodes).knowing(gguf);
+        Ok(Self {
+            prompt_width,
+            ..oracle
+        })
     }
 
     fn with_run(run: FedRun, ctx_tokens: usize, max_nodes: usize) -> Self {
@@ -146,6 +161,7 @@ impl LlamaOracle {
             run,
             capacity: ctx_tokens,
             max_nodes: max_nodes.min(WidthClass::BATCH.max),
+            prompt_width: WidthClass::BATCH.max,
             logits: LogitPool::default(),
             one_kernel: false,
         }
@@ -188,21 +204,46 @@ impl LlamaOracle {
         }
     }
 
-    /// Memory of a hooked oracle that is not for layers, by owner.
+    /// Memory of a hooked oracle that is not for layers, by owner, with passes over prompts of
+    /// `prompt_width` tokens.
     pub fn other_bytes(
         outline: &Outline,
         ctx_tokens: usize,
         max_nodes: usize,
+        prompt_width: usize,
     ) -> [(Owner, Bytes); 3] {
         let context = Self::context_bytes(outline, ctx_tokens, max_nodes);
+        let more = prompt_width.saturating_sub(WidthClass::BATCH.max);
+        let more = Self::scratch_of_token(outline, ctx_tokens).saturating_mul(more as u64);
         [
-            (Owner::Context, context),
+            (Owner::Context, Bytes(context.0.saturating_add(more))),
             (Owner::Head, Feed::resident_bytes(outline)),
             (
                 Owner::EmbeddingRows,
-                Feed::row_bytes(outline, WidthClass::BATCH.max),
+                Feed::row_bytes(outline, prompt_width.max(WidthClass::BATCH.max)),
             ),
         ]
+    }
+
+    /// Bytes of scratch memory that one more token of a wide pass over a mixture takes, at most.
+    /// Its logits are not among them: a wide pass has those of its last token.
+    fn scratch_of_token(outline: &Outline, ctx_tokens: usize) -> u64 {
+        let first = outline.experts.first().and_then(|table| table.layer());
+        let tables = outline.experts.iter().filter(|t| t.layer() == first);
+        // What each table gives, and what is made of that.
+        let experts = tables.clone().map(|t| 2 * t.dims[1]);
+        let experts = experts.fold(0, u64::saturating_add);
+        let width = tables.clone().map(|t| t.dims[0].max(t.dims[1])).max();
+        let width = width.unwrap_or(0);
+        // The rows of a product are copied where some are added (see `Bits::Batch`).
+        let copied = tables.clone().map(|t| t.dims[0].saturating_add(t.dims[1]));
+        let experts = experts.saturating_add(copied.max().unwrap_or(0));
+        let floats = experts
+            .saturating_mul(outline.experts_used.max(1) as u64)
+            .saturating_add(width.saturating_mul(16));
+        // A mask over all cells, as floats and as halves.
+        let cells = (ctx_tokens + CELL_RUN) as u64 * 6;
+        floats.saturating_mul(4).saturating_add(cells)
     }
 
     /// Where the layers are, if they stream.
@@ -259,10 +300,10 @@ impl LlamaOracle {
         logits: &mut Logits,
     ) -> Result<PassCost, OracleError> {
         let least = self.least(tree, width);
-        let kernels = match self.trees().round() {
-            // Nobody counts on the same bits.
-            true => Kernels::Fastest,
-            false => width.kernels(),
+        let bits = match (self.trees().round(), width.kernels()) {
+            (true, _) => Bits::Rounded,
+            (false, Kernels::Plain) => Bits::Plain,
+            (false, Kernels::Fastest) => Bits::Batch,
         };
         // A state can lack the end of the text, which is then computed first.
         let (batch, first) = match &mut self.read {
@@ -275,8 +316,8 @@ impl LlamaOracle {
         let mut start = 0;
         for piece in batch.chunks(self.run.widest()) {
             match &mut self.read {
-                Read::Cells(branches) => branches.decode(piece, (kernels, least), &mut self.run)?,
-                Read::State(_) => self.run.decode(piece, piece.len(), kernels)?,
+                Read::Cells(branches) => branches.decode(piece, (bits, least), &mut self.run)?,
+                Read::State(_) => self.run.decode(piece, piece.len(), bits)?,
             }
             let places = start..start + piece.len();
             for &(row, place) in rows.iter().filter(|(_, place)| places.contains(place)) {
@@ -334,8 +375,12 @@ impl Oracle for LlamaOracle {
         }
     }
 
+    fn prompt_width(&self) -> usize {
+        self.prompt_width
+    }
+
     fn pass(&mut self, tree: &TokenTree, width: WidthClass) -> Result<PassOutput, OracleError> {
-        check_width(tree, width, WidthClass::BATCH.max)?;
+        check_width(tree, width, self.prompt_width)?;
         if self.len() + tree.len() > self.capacity {
             return Err(CellsFull {
                 capacity: self.capacity,

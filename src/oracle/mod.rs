@@ -205,19 +205,24 @@ pub trait Oracle {
         Trees::Exact
     }
 
-    /// The class of passes over prompts: as wide as there is memory for in any case, where wide
-    /// ones cost little.
-    fn prompt_class(&self) -> WidthClass {
+    /// Most tokens of a pass over a prompt: as many as there is memory for in any case, where wide
+    /// passes cost little.
+    fn prompt_width(&self) -> usize {
         match self.trees() {
+            Trees::Exact | Trees::Chains | Trees::RoundedChains => WidthClass::BATCH.max,
+            Trees::Rounded => max_width(self.max_nodes()).min(WidthClass::DEVICE.max),
+        }
+    }
+
+    /// The class of passes over prompts.
+    fn prompt_class(&self) -> WidthClass {
+        let narrowest = match self.trees() {
             Trees::Exact | Trees::Chains => WidthClass::BATCH,
-            Trees::RoundedChains => WidthClass {
-                max: WidthClass::BATCH.max,
-                ..WidthClass::DEVICE
-            },
-            Trees::Rounded => WidthClass {
-                max: max_width(self.max_nodes()).min(WidthClass::DEVICE.max),
-                ..WidthClass::DEVICE
-            },
+            Trees::RoundedChains | Trees::Rounded => WidthClass::DEVICE,
+        };
+        WidthClass {
+            max: self.prompt_width(),
+            ..narrowest
         }
     }
 

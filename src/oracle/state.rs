@@ -18,8 +18,8 @@
 //! are the further apart the further back they are.
 
 use super::fed_run::FedRun;
+use super::hooked::Bits;
 use super::{OracleError, TokenTree, WidthClass};
-use crate::ggml::Kernels;
 use crate::ggml::llama::BatchToken;
 
 /// Copies that are kept.
@@ -64,7 +64,7 @@ impl Sequences for FedRun {
         let tokens = tokens.iter().map(|&token| (token, false));
         let batch = in_sequence(tokens, from);
         let mut pieces = batch.chunks(self.widest());
-        pieces.try_for_each(|piece| self.decode(piece, piece.len(), Kernels::Fastest))
+        pieces.try_for_each(|piece| self.decode(piece, piece.len(), Bits::Rounded))
     }
 }
 

@@ -18,7 +18,7 @@
 use super::footprint::Footprint;
 use super::vram::{DevicePlacement, VramTooSmall};
 use super::{DivisionError, Form, TooSmall, TreeSize, mixture};
-use crate::experts::Mixture;
+use crate::experts::{ExpertPlan, Mixture};
 use crate::ggml::Device;
 use crate::ledger::{Ledger, Owner};
 use crate::model::Blueprint;
@@ -55,6 +55,16 @@ const WIDE_ENOUGH: usize = 128;
 /// this part of it.
 const SHORT: u64 = 20;
 
+/// Tokens of a pass over a prompt in any case.
+const PASS: usize = WidthClass::BATCH.max;
+
+/// Tokens of the passes over a mixture's prompts that are tried beyond that, the most first: nearly
+/// all experts are used, and so read, in any of them.
+const PROMPT_WIDTHS: [usize; 3] = [512, 256, 128];
+
+/// What wide passes take may be this part of what experts have.
+const WIDE_PART: u64 = 16;
+
 /// What a division is computed from, apart from the model's shape.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
@@ -79,6 +89,13 @@ pub struct Division {
     pub ledger: Ledger,
     /// The device that computes, if one does.
     pub device: Option<DevicePlacement>,
+}
+
+/// How a mixture shares what is left for weights.
+struct WithExperts {
+    ledger: Ledger,
+    layers: Plan,
+    experts: ExpertPlan,
 }
 
 impl Division {
@@ -174,7 +191,7 @@ impl Divider<'_> {
             return vec![AUTO_NODES_SHORT, least];
         }
         let bytes = |nodes| -> u64 {
-            let others = self.others(nodes, self.sizes.device.is_some());
+            let others = self.others(nodes, self.sizes.device.is_some(), PASS);
             others.iter().map(|(_, bytes)| bytes.0).sum()
         };
         let affordable = |&nodes: &usize| (bytes(nodes) - bytes(least)) * SHORT <= self.sizes.ram.0;
@@ -224,20 +241,21 @@ impl Divider<'_> {
             ledger.predicted(Owner::Weights, self.sizes.tensors);
             Form::Resident
         } else {
-            for (owner, bytes) in self.others(max_nodes, device.is_some()) {
-                ledger.predicted(owner, bytes);
-            }
-            let free = ledger.free();
             let (plan, experts) = match (&device, &self.mixture) {
-                (Some(on), _) => {
-                    let plan = Plan::before_device(self.shards, &on.window.stays, free);
+                (None, Some(mixture)) => {
+                    let divided = self.with_experts(mixture, &ledger, max_nodes)?;
+                    ledger = divided.ledger;
+                    (divided.layers, Some(divided.experts))
+                }
+                (device, _) => {
+                    self.count_others(&mut ledger, max_nodes, device.is_some(), PASS);
+                    let free = ledger.free();
+                    let plan = match device {
+                        Some(on) => Plan::before_device(self.shards, &on.window.stays, free),
+                        None => Plan::new(self.shards, free),
+                    };
                     (plan.ok()?, None)
                 }
-                (None, Some(experts)) => {
-                    let (plan, experts) = mixture::divide(experts, self.shards, free)?;
-                    (plan, Some(experts))
-                }
-                (None, None) => (Plan::new(self.shards, free).ok()?, None),
             };
             ledger.predicted(Owner::PinnedWeights, Bytes(plan.pinned_bytes as u64));
             ledger.predicted(Owner::StreamedWeights, Bytes(plan.ring_bytes as u64));
@@ -260,6 +278,41 @@ impl Divider<'_> {
         })
     }
 
+    /// How a mixture shares what `ledger` leaves, with passes over prompts as wide as pays. `None`:
+    /// it is too little.
+    fn with_experts(
+        &self,
+        mixture: &Mixture,
+        ledger: &Ledger,
+        max_nodes: usize,
+    ) -> Option<WithExperts> {
+        let divided = |width: usize| {
+            let mut ledger = ledger.clone();
+            self.count_others(&mut ledger, max_nodes, false, width);
+            let (layers, experts) = mixture::divide(mixture, self.shards, ledger.free(), width)?;
+            Some(WithExperts {
+                ledger,
+                layers,
+                experts,
+            })
+        };
+        let narrow = divided(PASS)?;
+        let recurs = matches!(self.model, Blueprint::Graph(outline) if outline.state_len > 0);
+        // Where all experts stay, no pass reads them again.
+        if recurs || narrow.experts.bytes == narrow.experts.all {
+            return Some(narrow);
+        }
+        let most = Bytes(narrow.experts.bytes.0 / WIDE_PART);
+        let pays = |wide: &WithExperts, width| {
+            let scratch = narrow.ledger.free().saturating_sub(wide.ledger.free());
+            wide.experts.widest == width && scratch <= most
+        };
+        let wide = PROMPT_WIDTHS
+            .into_iter()
+            .find_map(|width| divided(width).filter(|wide| pays(wide, width)));
+        Some(wide.unwrap_or(narrow))
+    }
+
     /// What is held whatever the form and the number of nodes.
     fn before_weights(&self) -> Ledger {
         let Footprint {
@@ -280,8 +333,20 @@ impl Divider<'_> {
         ledger
     }
 
-    /// Memory that is not for shards, by owner.
-    fn others(&self, max_nodes: usize, on_device: bool) -> Vec<(Owner, Bytes)> {
+    fn count_others(&self, ledger: &mut Ledger, max_nodes: usize, on_device: bool, width: usize) {
+        for (owner, bytes) in self.others(max_nodes, on_device, width) {
+            ledger.predicted(owner, bytes);
+        }
+    }
+
+    /// Memory that is not for shards, by owner; a mixture's prompts are read in passes of
+    /// `prompt_width` tokens.
+    fn others(
+        &self,
+        max_nodes: usize,
+        on_device: bool,
+        prompt_width: usize,
+    ) -> Vec<(Owner, Bytes)> {
         let ctx_tokens = self.sizes.ctx_tokens;
         match self.model {
             Blueprint::Layers(layout) if on_device => {
@@ -291,14 +356,14 @@ impl Divider<'_> {
                 LayerOracle::other_bytes(layout, ctx_tokens, max_nodes).to_vec()
             }
             Blueprint::Graph(outline) => {
-                LlamaOracle::other_bytes(outline, ctx_tokens, max_nodes).to_vec()
+                LlamaOracle::other_bytes(outline, ctx_tokens, max_nodes, prompt_width).to_vec()
             }
         }
     }
 
     /// Says how little memory would be enough.
     fn too_small(&self, on_device: bool) -> TooSmall {
-        let others = self.others(self.least_nodes(), on_device);
+        let others = self.others(self.least_nodes(), on_device, PASS);
         let others: u64 = others.iter().map(|(_, bytes)| bytes.0).sum();
         let weights = match &self.mixture {
             Some(experts) => mixture::least(experts, self.shards),

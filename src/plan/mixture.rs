@@ -6,26 +6,29 @@
 //! ```
 //!
 //! Every token uses the layers' other weights, and a few of the experts: a byte of the former is
-//! used more often. But first comes what lets a prompt be read in wide passes, since one over 63 tokens
-//! reads hardly more than one over 16.
+//! used more often. But first comes what lets a prompt be read in wide passes, since one over 512 tokens
+//! reads hardly more than one over 63, and that hardly more than one over 16.
 
 use crate::experts::{ExpertPlan, Mixture};
-use crate::oracle::WidthClass;
 use crate::river::{Plan, Shard, total_bytes};
 use crate::units::Bytes;
 
-/// Divides `memory`; `None` where it is too little for one token.
+/// Divides `memory` for passes of at most `most` tokens; `None` where it is too little for one.
 pub(super) fn divide(
     mixture: &Mixture,
     shards: &[Shard],
     memory: Bytes,
+    most: usize,
 ) -> Option<(Plan, ExpertPlan)> {
     let layers = total_bytes(shards);
-    let (layers, widest) = (1..=WidthClass::BATCH.max).rev().find_map(|width| {
+    // More tokens than these choose no more experts than there are.
+    let enough = mixture.tokens_for_all().min(most);
+    let (layers, width) = (1..=enough).rev().find_map(|width| {
         let left = memory.0.checked_sub(mixture.least_memory(width).0)?;
         let plan = Plan::new(shards, Bytes(left).min(layers)).ok()?;
         Some((plan, width))
     })?;
+    let widest = if width == enough { most } else { width };
     let taken = Bytes((layers.pinned_bytes + layers.ring_bytes) as u64);
     let experts = mixture.plan(memory.saturating_sub(taken), widest);
     Some((layers, experts))
@@ -45,6 +48,8 @@ mod tests {
     use crate::model::TensorInfo;
     use crate::river::catalogue_by_layer;
     use proptest::prelude::*;
+
+    const MOST: usize = 63;
 
     /// A table, or a matrix where it has one expert.
     fn tensor(layer: usize, name: &str, experts: u64, bytes: u64, at: &mut u64) -> TensorInfo {
@@ -74,15 +79,15 @@ mod tests {
             let mixture = Mixture { groups: ExpertGroup::all(&tables), used };
             let shards = catalogue_by_layer(&matrices);
             let least = least(&mixture, &shards);
-            prop_assert!(divide(&mixture, &shards, Bytes(least.0 - 1)).is_none());
+            prop_assert!(divide(&mixture, &shards, Bytes(least.0 - 1), MOST).is_none());
             let memory = Bytes(least.0 + more);
-            let (plan, found) = divide(&mixture, &shards, memory).unwrap();
+            let (plan, found) = divide(&mixture, &shards, memory, MOST).unwrap();
             let taken = plan.pinned_bytes as u64 + plan.ring_bytes as u64 + found.memory().0;
             prop_assert!(taken <= memory.0, "{taken} of {memory:?}");
             prop_assert!(found.memory() >= mixture.least_memory(found.widest) || found.bytes == found.all);
             // Experts have more than they must only where the layers need no more.
             let spare = found.memory().0.saturating_sub(mixture.least_memory(found.widest).0);
-            prop_assert!(found.widest == WidthClass::BATCH.max || spare <= 3 * (layer_kib << 10) + (512 << 10) + mixture.least_memory(1).0);
+            prop_assert!(found.widest == MOST || spare <= 3 * (layer_kib << 10) + (512 << 10) + mixture.least_memory(1).0);
             if memory.0 >= total_bytes(&shards).0 + mixture.bytes().0 * 513 / 512 + 8192 {
                 prop_assert_eq!((found.bytes, plan.streamed_bytes), (found.all, 0));
             }

@@ -269,7 +269,8 @@ impl Answer {
         // Without a measured pass there is nothing to choose the answer's class by.
         let chooses = decoder.speculator.can_choose();
         let class = chooses.then(|| self.class(decoder));
-        match class.filter(|class| class.min == width.min) {
+        let fits = |class: &WidthClass| class.min == width.min && tree.len() <= class.max;
+        match class.filter(fits) {
             Some(class) => self.verify(tree, class, Seats::Guesses, decoder).map(Some),
             None => {
                 self.verify(tree, width, Seats::CertainOnly, decoder)?;

@@ -191,11 +191,13 @@ fn a_token_has_the_same_bits_whatever_others_choose() {
             ..TinyMixture::of(Arch::Qwen2Moe)
         };
         let written = Written::new(&tiny);
-        let mut oracle = written.hooked(None, Bytes::mib(64));
+        let plan = written.mixture().plan_for_all(WidthClass::WIDE.max);
+        let mut oracle = written.hooked(Some(plan), Bytes::mib(64));
+        assert_eq!(oracle.prompt_class(), WidthClass::WIDE);
         // Beyond the cells from which attention of one token is computed otherwise.
         let text = some(11, 630);
         for (class, widths) in [
-            (WidthClass::BATCH, &[63, 1, 8, 9, 17, 40][..]),
+            (WidthClass::WIDE, &[63, 1, 8, 9, 17, 40, 64, 200, 512][..]),
             (WidthClass::NARROW, &[7, 1, 2, 5][..]),
         ] {
             let mut rows = widths.iter().map(|&width| {
