@@ -209,24 +209,12 @@ impl Eviction for Intent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experts::ModelKey;
-    use crate::experts::routing::RoutedGroup;
-    use crate::units::Bytes;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
     /// Two layers of 8 experts, of which a token uses two.
     fn header() -> Header {
-        let group = |layer| RoutedGroup {
-            layer,
-            experts: 8,
-            used: 2,
-            expert_bytes: Bytes(100),
-        };
-        Header {
-            model: ModelKey::of(b"a model"),
-            groups: vec![group(0), group(1)],
-        }
+        Header::made_up(2, 8, 2)
     }
 
     fn profile() -> Profile {

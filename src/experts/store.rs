@@ -104,10 +104,7 @@ impl ExpertStore {
     }
 
     pub fn counts(&self) -> ExpertCounts {
-        ExpertCounts {
-            lru_hits: self.shadow.hits(),
-            ..self.counts
-        }
+        self.counts
     }
 
     /// Memory that is taken now.
@@ -198,7 +195,7 @@ impl ExpertStore {
         }
         let groups = &self.groups;
         let is_held = |id: ExpertId| groups[id.group].states[id.expert].is_held;
-        self.shadow.hold(table.group, &asked, &is_held);
+        self.counts.lru_hits += self.shadow.hold(table.group, &asked, &is_held);
         if !uses.is_empty() {
             self.eviction.used(table.group, &uses);
         }

@@ -163,22 +163,13 @@ impl Experts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experts::routing::{Reader, Record, RoutedGroup};
+    use crate::experts::routing::{Reader, Record};
     use crate::experts::{ExpertId, TableIdx, Use};
-    use crate::units::Bytes;
     use std::fs::File;
 
     /// One layer of 4 experts, of which a token uses one.
     fn header() -> Header {
-        Header {
-            model: ModelKey::of(b"a model"),
-            groups: vec![RoutedGroup {
-                layer: 0,
-                experts: 4,
-                used: 1,
-                expert_bytes: Bytes(100),
-            }],
-        }
+        Header::made_up(1, 4, 1)
     }
 
     fn experts(dir: &Path) -> (Experts, ExpertGuide) {
