@@ -33,6 +33,7 @@
 
 mod belady;
 mod board;
+mod earlier_use;
 mod eviction;
 mod group;
 mod guide;
@@ -53,6 +54,7 @@ mod store;
 
 pub use belady::Belady;
 pub use board::ExpertBoard;
+pub use earlier_use::EarlierUse;
 pub use eviction::{Eviction, ExpertId, Use};
 pub use guide::ExpertGuide;
 pub use intent::{Intent, IntentLink};

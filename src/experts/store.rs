@@ -221,8 +221,8 @@ impl ExpertStore {
         came
     }
 
-    /// Reads, where memory is free, the experts that are expected to be used most: some `bytes`,
-    /// or one expert. Nobody leaves for them. Whether there may be more to read; after a failed
+    /// Reads, where memory is free, the experts that are expected to be used most, if the eviction
+    /// knows of any: some `bytes`, or one expert. Nobody leaves for them. Whether there may be more to read; after a failed
     /// read there is not, until a pass has begun.
     ///
     /// # Errors
@@ -232,7 +232,8 @@ impl ExpertStore {
         bytes: usize,
         read: impl FnOnce(&[Demand<'_>]) -> Result<(), RiverError>,
     ) -> Result<bool, ExpertError> {
-        if self.is_filled {
+        if self.is_filled || !self.eviction.foresees() {
+            self.is_filled = true;
             return Ok(false);
         }
         self.eviction.before_fill();

@@ -105,7 +105,9 @@ pub(super) struct Feed {
     /// By shard: its weights, in the order of its tensors.
     weights: Vec<Vec<WeightIdx>>,
     tables: Vec<RowTable>,
-    /// In a mixture.
+    /// What an expert computes must not depend on how many tokens chose it.
+    is_mixture: bool,
+    /// In a mixture whose experts come and go one by one.
     experts: Option<ExpertStore>,
     board: Option<ExpertBoard>,
     /// Experts that a token uses in a layer.
@@ -202,6 +204,7 @@ impl Feed {
             homes,
             weights,
             tables,
+            is_mixture: outline.is_mixture(),
             experts,
             board,
             used,
@@ -240,6 +243,10 @@ impl Feed {
     /// Most different tokens of a pass, whose experts in a layer are all here at once.
     pub(super) fn widest(&self) -> usize {
         self.widest
+    }
+
+    pub(super) fn is_mixture(&self) -> bool {
+        self.is_mixture
     }
 
     /// What has been asked for of experts, in a mixture.
@@ -344,9 +351,9 @@ impl Feed {
 
     /// Puts in place what `step` reads; says when the step must be computed.
     fn provide(&mut self, step: &Step<'_>) -> Result<Then, OracleError> {
-        let mut then = match &self.experts {
-            Some(_) if self.kernels == Kernels::Plain && step.differs_for_one() => Then::StopPlain,
-            Some(_) if step.makes_numbers() => Then::Stop,
+        let mut then = match self.is_mixture {
+            true if self.kernels == Kernels::Plain && step.differs_for_one() => Then::StopPlain,
+            true if step.makes_numbers() => Then::Stop,
             _ => Then::GoOn,
         };
         let mut of_layer = None;
@@ -368,7 +375,7 @@ impl Feed {
                     then = then.max(self.hold_experts(table, &ids)?);
                 }
                 (Home::Experts(_), _) => return Err(cannot("not experts of it")),
-                (Home::Shard(shard), _) => {
+                (Home::Shard(shard), reads) => {
                     if of_layer.is_some_and(|other| other != shard) {
                         return Err(OracleError::Graph(format!(
                             "step {} of the graph reads weights of two layers",
@@ -380,11 +387,14 @@ impl Feed {
                     if !self.stays(shard) {
                         then = then.max(Then::Stop);
                     }
+                    if let (true, StepReads::Matrices(ids)) = (self.is_mixture, reads) {
+                        then = then.max(kernels_for(&ids));
+                    }
                 }
             }
         }
         // In a graph without experts the numbers may not be known yet.
-        if self.experts.is_some()
+        if self.is_mixture
             && let Some(number) = step.looks_past_the_end()
         {
             let step = step.name();
@@ -403,13 +413,18 @@ impl Feed {
                 recorder.borrow_mut().chose(table, &ids[..counted]);
             }
         }
-        let mut ids = ids.to_vec();
-        ids.sort_unstable();
-        let rows = ids.chunk_by(|a, b| a == b).map(<[i32]>::len).max();
-        Ok(match rows {
-            Some(rows) if rows >= TILED_ROWS => Then::StopPlain,
-            _ => Then::GoOn,
-        })
+        Ok(kernels_for(ids))
+    }
+}
+
+/// How a step is computed that multiplies by the experts that `ids` name.
+fn kernels_for(ids: &[i32]) -> Then {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    let rows = ids.chunk_by(|a, b| a == b).map(<[i32]>::len).max();
+    match rows {
+        Some(rows) if rows >= TILED_ROWS => Then::StopPlain,
+        _ => Then::GoOn,
     }
 }
 
@@ -429,9 +444,9 @@ impl Hook for Feed {
     fn after(&mut self, step: &Step<'_>) -> bool {
         if let Some(experts) = &mut self.experts {
             experts.computed();
-            if self.failure.is_none() && step.chose_among_no_numbers() {
-                self.failure = Some(OracleError::NoNumbers);
-            }
+        }
+        if self.is_mixture && self.failure.is_none() && step.chose_among_no_numbers() {
+            self.failure = Some(OracleError::NoNumbers);
         }
         self.failure.is_none()
     }

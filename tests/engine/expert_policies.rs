@@ -1,0 +1,129 @@
+//! Experts that come and go otherwise than by default.
+
+use crate::common::{least_in, turn};
+use crate::program;
+use crate::tiny_mixture::{Arch, TinyMixture};
+use crate::tiny_model::Tiny;
+use nmos::ggml::{self, GgmlType};
+use nmos::units::Bytes;
+use nmos::vocabulary::ExpertPolicy;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Output;
+use tempfile::TempDir;
+
+/// A model in a file of its own, and a home for `nmos` next to it.
+struct Home {
+    dir: TempDir,
+    model: PathBuf,
+}
+
+impl Home {
+    fn of(file: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let model = dir.path().join("model.gguf");
+        std::fs::write(&model, file).unwrap();
+        Self { dir, model }
+    }
+
+    /// With 6 layers of 32 experts, of which a token uses 4: 80 MB.
+    fn of_mixture() -> Self {
+        ggml::init().unwrap();
+        let tiny = TinyMixture {
+            layers: 6,
+            experts: 32,
+            used: 4,
+            ff: 512,
+            up_ty: GgmlType::Q8_0,
+            down_ty: GgmlType::Q8_0,
+            ty: GgmlType::Q8_0,
+            ..TinyMixture::of(Arch::Qwen2Moe)
+        };
+        Self::of(&tiny.build())
+    }
+
+    fn nmos(&self, command: &str, ram: Bytes, more: &[&str]) -> Output {
+        program::nmos(self.dir.path())
+            .env("NMOS_CACHE", self.dir.path().join("cache"))
+            .args([command, "--draft", "none", "--ctx", "512"])
+            .args(["--ram", &ram.0.to_string(), "--oracle"])
+            .arg(&self.model)
+            .args(more)
+            .output()
+            .unwrap()
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", said(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn an_answer_is_the_same_however_its_experts_come_and_go() {
+    let _turn = turn();
+    let home = Home::of_mixture();
+    // Long enough for kernels to be of several kinds, by how many tokens chose an expert.
+    let prompt = "hello ".repeat(40);
+    let run = |policy: ExpertPolicy, ram| {
+        let flag = ["--experts", policy.name()];
+        let more = [&flag[..], &["--json", "-n", "24", &prompt]].concat();
+        home.nmos("run", ram, &more)
+    };
+    let refused = run(ExpertPolicy::WholeLayers, Bytes::mib(1));
+    assert_eq!(refused.status.code(), Some(1));
+    let ram = Bytes(least_in(&said(&refused)).0 + Bytes::mib(8).0);
+    let all = ExpertPolicy::ALL.map(|policy| (policy, json(&run(policy, ram))));
+    let (_, default) = &all[0];
+    assert!(!default["text"].as_str().unwrap().is_empty());
+    for (policy, stats) in &all {
+        assert_eq!(stats["text"], default["text"], "{policy:?}");
+        let peak = stats["rss_peak_bytes"].as_u64().unwrap();
+        assert!(peak <= ram.0, "{policy:?}: {peak} of {ram}");
+        let one_by_one = *policy != ExpertPolicy::WholeLayers;
+        assert_eq!(
+            stats["expert_hit_rate"].is_number(),
+            one_by_one,
+            "{policy:?}"
+        );
+        match policy {
+            ExpertPolicy::ByLabel => assert!(stats["expert_policy"].is_null()),
+            other => assert_eq!(stats["expert_policy"], other.name()),
+        }
+        if *policy == ExpertPolicy::Lru {
+            assert_eq!(stats["expert_hit_rate"], stats["expert_lru_hit_rate"]);
+        }
+    }
+    let bytes = |of: usize| all[of].1["bytes_read"].as_u64().unwrap();
+    assert!(bytes(3) > 2 * bytes(0), "{} and {}", bytes(3), bytes(0));
+}
+
+#[test]
+fn what_has_no_experts_one_by_one_says_so() {
+    let _turn = turn();
+    let home = Home::of(&Tiny::default().build());
+    let run = |more: &[&str]| {
+        let more = [more, &["-n", "20", "--json", "hello hello"]].concat();
+        home.nmos("run", Bytes::mib(512), &more)
+    };
+    let stats = json(&run(&[]));
+    assert!(stats["expert_policy"].is_null());
+    let refused = run(&["--experts", "lru"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        said(&refused).contains("leave --experts out"),
+        "{}",
+        said(&refused)
+    );
+    let refused = run(&["--experts", "whole-layers", "--record-routing", "routing"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        said(&refused).contains("leave one of the two out"),
+        "{}",
+        said(&refused)
+    );
+}
