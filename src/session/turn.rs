@@ -240,6 +240,7 @@ impl Turn {
             expert_hit_rate: experts.and_then(|e| e.tally.hit_rate()),
             expert_lru_hit_rate: experts.and_then(|e| e.tally.simulated_lru_hit_rate()),
             expert_bytes_per_token: experts.and_then(|e| e.tally.bytes_per_token()),
+            expert_hit_rate_first16: answer.first_hit_rate(),
             expert_policy: policy,
             rss_peak_bytes: system::rss_peak().map(|b| b.0),
             threads_least: Some(cache.threads().least).filter(|&n| n > 0),

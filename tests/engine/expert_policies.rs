@@ -85,11 +85,11 @@ fn an_answer_is_the_same_however_its_experts_come_and_go() {
         let peak = stats["rss_peak_bytes"].as_u64().unwrap();
         assert!(peak <= ram.0, "{policy:?}: {peak} of {ram}");
         let one_by_one = *policy != ExpertPolicy::WholeLayers;
-        assert_eq!(
-            stats["expert_hit_rate"].is_number(),
-            one_by_one,
-            "{policy:?}"
-        );
+        for rate in ["expert_hit_rate", "expert_hit_rate_first16"] {
+            let rate = stats[rate].as_f64();
+            assert_eq!(rate.is_some(), one_by_one, "{policy:?}");
+            assert!((0.0..=1.0).contains(&rate.unwrap_or(0.0)));
+        }
         match policy {
             ExpertPolicy::ByLabel => assert!(stats["expert_policy"].is_null()),
             other => assert_eq!(stats["expert_policy"], other.name()),
@@ -111,7 +111,7 @@ fn what_has_no_experts_one_by_one_says_so() {
         home.nmos("run", Bytes::mib(512), &more)
     };
     let stats = json(&run(&[]));
-    assert!(stats["expert_policy"].is_null());
+    assert!(stats["expert_hit_rate_first16"].is_null() && stats["expert_policy"].is_null());
     let refused = run(&["--experts", "lru"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(
