@@ -1,5 +1,6 @@
 //! What a file's header says of a mixture of experts, for the planner.
 
+use super::hit_rate::PredictedFrom;
 use super::model_key::ModelKey;
 use super::pages::ExpertGroup;
 use super::routing::{Header, RoutedGroup};
@@ -29,6 +30,7 @@ pub struct ExpertPlan {
     pub widest: usize,
     /// The part of a token's experts that are here when they are asked for.
     pub predicted_hit_rate: f64,
+    pub predicted_from: PredictedFrom,
     /// What a token has read of the others.
     pub predicted_token_bytes: Bytes,
 }
@@ -106,14 +108,14 @@ impl Mixture {
         let pages = memory.saturating_sub(page_tables).0 / BLOCK as u64;
         let bytes = Bytes(pages * BLOCK as u64).min(all);
         let predicted_hit_rate = self.predicted_hit_rate(bytes);
-        let missed = self.token_bytes().0 as f64 * (1.0 - predicted_hit_rate);
         ExpertPlan {
             bytes,
             all,
             page_tables,
             widest,
             predicted_hit_rate,
-            predicted_token_bytes: Bytes(missed as u64),
+            predicted_from: PredictedFrom::Shape,
+            predicted_token_bytes: self.missed(predicted_hit_rate),
         }
     }
 

@@ -5,7 +5,8 @@ use super::draft_policy::{self, Speeds};
 use super::footprint::{DraftPlace, Footprint, tensor_bytes};
 use super::oracle_file::{OracleFile, read_headers};
 use super::{
-    DraftChoice, DraftRequest, Machine, Placement, PlacementError, PlanRequest, TreeSize, pairing,
+    DraftChoice, DraftRequest, Form, Machine, Placement, PlacementError, PlanRequest, TreeSize,
+    pairing,
 };
 use crate::experts::EarlierUse;
 use crate::model::Gguf;
@@ -125,7 +126,18 @@ impl<'a> Planner<'a> {
         let OracleFile {
             blueprint, shards, ..
         } = &self.oracle;
-        Ok(Division::new(&sizes, blueprint, shards)?)
+        let mut division = Division::new(&sizes, blueprint, shards)?;
+        let known = self
+            .experts
+            .as_ref()
+            .and_then(|known| known.profile.as_ref());
+        if let Form::Hooked { experts, .. } = &mut division.form
+            && let (Some(plan), Some(profile)) = (experts, known)
+            && let Some(mixture) = self.oracle.mixture()
+        {
+            mixture.predict_by(profile, plan);
+        }
+        Ok(division)
     }
 
     fn ctx_tokens(&self) -> usize {

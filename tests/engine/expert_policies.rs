@@ -1,12 +1,14 @@
-//! Experts that come and go otherwise than by default.
+//! Experts that come and go otherwise than by default, and what is predicted of those that do.
 
 use crate::common::{least_in, turn};
 use crate::program;
 use crate::tiny_mixture::{Arch, TinyMixture};
 use crate::tiny_model::Tiny;
+use nmos::experts::{Mixture, ModelKey, Profile, Uses, profile_file};
 use nmos::ggml::{self, GgmlType};
+use nmos::model::{Gguf, Outline};
 use nmos::units::Bytes;
-use nmos::vocabulary::ExpertPolicy;
+use nmos::vocabulary::{ExpertPolicy, Label};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Output;
@@ -51,6 +53,26 @@ impl Home {
             .args(more)
             .output()
             .unwrap()
+    }
+
+    /// Teaches that all labels' texts use these experts of a layer, and no others. Returns where
+    /// that is kept.
+    fn teach(&self, experts: &[usize]) -> PathBuf {
+        let gguf = Gguf::open(&self.model).unwrap();
+        let mixture = Mixture::of(&Outline::from_gguf(&gguf).unwrap()).unwrap();
+        let key = ModelKey::of_mixture(&gguf, &mixture.groups);
+        let mut profile = Profile::of(&mixture.routing_header(key));
+        let mut uses = Uses {
+            tokens: 4000.0,
+            experts: vec![0.0; profile.experts()],
+        };
+        for layer in uses.experts.chunks_mut(32) {
+            experts.iter().for_each(|&expert| layer[expert] = 4000.0);
+        }
+        profile.learn(Label::Chat, &uses);
+        let path = profile_file::path(&self.dir.path().join("cache"), key);
+        let _ = profile_file::add(&path, &profile).unwrap();
+        path
     }
 }
 
@@ -126,4 +148,37 @@ fn what_has_no_experts_one_by_one_says_so() {
         "{}",
         said(&refused)
     );
+}
+
+#[test]
+fn a_plan_says_what_a_hit_rate_is_predicted_from_whatever_the_profile_holds() {
+    let _turn = turn();
+    let home = Home::of_mixture();
+    let refused = home.nmos("plan", Bytes::mib(1), &[]);
+    let ram = Bytes(least_in(&said(&refused)).0 + Bytes::mib(8).0);
+    let plan = || {
+        let words = home.nmos("plan", ram, &[]);
+        let report = json(&home.nmos("plan", ram, &["--json"]));
+        let rate = report["experts"]["predicted_hit_rate"].as_f64().unwrap();
+        let from = report["experts"]["predicted_from"].as_str().unwrap();
+        let out = String::from_utf8_lossy(&words.stdout).into_owned();
+        (rate, from.to_owned(), out, said(&words))
+    };
+    let (shape, from, words, notes) = plan();
+    assert_eq!(from, "shape");
+    assert!(words.contains("(predicted from its shape)"), "{words}");
+    assert!(!notes.contains("profile"), "{notes}");
+
+    let profile = home.teach(&[1, 5, 9, 13]);
+    let (used, from, words, notes) = plan();
+    assert_eq!(from, "earlier_use");
+    assert!(words.contains("(predicted from earlier use)"), "{words}");
+    assert!(!notes.contains("profile"), "{notes}");
+    assert!(used > shape + 0.1, "{used} {shape}");
+
+    let kept = std::fs::read(&profile).unwrap();
+    std::fs::write(&profile, &kept[..kept.len() / 2]).unwrap();
+    let (damaged, from, _, notes) = plan();
+    assert_eq!((damaged, from.as_str()), (shape, "shape"));
+    assert_eq!(notes.matches("is not used").count(), 1, "{notes}");
 }
