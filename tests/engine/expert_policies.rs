@@ -67,7 +67,9 @@ impl Home {
             experts: vec![0.0; profile.experts()],
         };
         for layer in uses.experts.chunks_mut(32) {
-            experts.iter().for_each(|&expert| layer[expert] = 4000.0);
+            for &expert in experts {
+                layer[expert] = 4000.0;
+            }
         }
         profile.learn(Label::Chat, &uses);
         let path = profile_file::path(&self.dir.path().join("cache"), key);
