@@ -35,7 +35,10 @@ impl EarlierUse {
         let kept = path.as_deref().map(|path| profile_file::load(path, &empty));
         let (profile, fault) = match kept.transpose() {
             Ok(kept) => (kept.flatten(), None),
-            Err(fault) => (None, Some(fault)),
+            Err(fault) => {
+                tracing::warn!(%fault, "what experts were used is not known");
+                (None, Some(fault))
+            }
         };
         Self {
             header,
