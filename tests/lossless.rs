@@ -14,7 +14,7 @@ use nmos::session::{DrafterOptions, EngineOptions, Intent, Sampling};
 use nmos::telemetry::{AnswerStats, Phase, Snapshot};
 use nmos::typing::{Edit, Trace, TypingEvent, VirtualClock};
 use nmos::units::Bytes;
-use nmos::vocabulary::OracleForm;
+use nmos::vocabulary::{ExpertPolicy, OracleForm};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -53,6 +53,7 @@ fn options(ram: u64, draft: bool) -> EngineOptions {
         system: "You are a helpful assistant.".into(),
         anticipate: false,
         exact: true,
+        experts: ExpertPolicy::default(),
         record_routing: None,
         drafters: DrafterOptions::default(),
         sampling: greedy(),

@@ -8,7 +8,7 @@ use crate::model::store::Store;
 use crate::system::{self, CpuFacts, MemoryFacts};
 use crate::telemetry::{AnswerStats, Snapshot};
 use crate::units::Bytes;
-use crate::vocabulary::OracleForm;
+use crate::vocabulary::{ExpertPolicy, OracleForm};
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -158,6 +158,8 @@ pub struct Options {
     pub reader: Option<String>,
     pub scout: bool,
     pub temperature: f32,
+    /// How experts of a mixture came and went; null where that was as by default.
+    pub expert_policy: Option<ExpertPolicy>,
 }
 
 impl Options {

@@ -5,6 +5,7 @@
 //! run of a row gave and what goes on; the report is written whatever
 //! ended the benchmark, and says whether it is complete.
 
+use super::expert_flags::ExpertFlags;
 use super::invocation::{self, Invocation, engine_options, tell_wait};
 use super::progress::Progress;
 use super::report::FAILED;
@@ -46,11 +47,8 @@ pub struct BenchArgs {
     /// Also run each trace cold, with all work starting at Enter, and compare
     #[arg(long)]
     pub baseline: bool,
-    /// Write down which experts of a mixture each token uses, for `nmos experts replay`. From these
-    /// ids of all layers whoever has the model can find the text again by trying, so that the file
-    /// is readable by its owner alone
-    #[arg(long, value_name = "FILE")]
-    pub record_routing: Option<PathBuf>,
+    #[command(flatten)]
+    pub experts: ExpertFlags,
     /// Write the whole report to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -75,10 +73,9 @@ fn run(args: &BenchArgs, settings: &Settings, out: &mut impl Write) -> anyhow::R
     let engine_options = EngineOptions {
         max_tokens: args.tokens,
         fixed_length: true,
-        record_routing: args.record_routing.clone(),
         // Two runs can only be compared where nothing is left to chance.
         sampling: Sampling::default(),
-        ..engine_options(settings)?
+        ..args.experts.over(engine_options(settings)?)?
     };
     let mut err = io::stderr();
     let mut models = Vec::new();
@@ -149,6 +146,7 @@ fn options(args: &BenchArgs, engine: &EngineOptions) -> Options {
         limit: args.limit.map(Into::into),
         scout: engine.scout,
         temperature: engine.sampling.temperature,
+        expert_policy: engine.experts.unless_default(),
         ..Options::default()
     }
 }
@@ -252,8 +250,11 @@ impl<W: Write> Watch for Output<'_, W> {
         self.options.in_force(snapshot);
         let engine = &snapshot.engine;
         let draft = clean_line(engine.draft.as_deref().unwrap_or("none"));
+        let policy = self.options.expert_policy;
+        let experts = policy.map_or(String::new(), |of| format!("experts {}, ", of.name()));
         self.line(&format!(
-            "oracle {} ({}), draft {draft}, RAM {}, {} threads, {} tokens an answer, typed at {}x\n",
+            "oracle {} ({}), {experts}draft {draft}, RAM {}, {} threads, {} tokens an answer, typed at \
+             {}x\n",
             clean_line(&engine.oracle),
             engine.form.map_or("", OracleForm::name),
             snapshot.memory.budget,

@@ -12,6 +12,7 @@ mod args;
 mod bench;
 mod config;
 mod doctor;
+mod expert_flags;
 mod experts;
 mod flags;
 mod forge;

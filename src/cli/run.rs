@@ -10,6 +10,7 @@
 //!             '--- Ctrl-C: cancel ---'   a second Ctrl-C ends the process at once
 //! ```
 
+use super::expert_flags::ExpertFlags;
 use super::flags::AnswerFlags;
 use super::invocation::{Invocation, Run, engine_options, tell_wait};
 use super::progress::Progress;
@@ -22,7 +23,6 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use crossbeam_channel::{Receiver, select};
 use std::io::{self, IsTerminal, Read, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -34,11 +34,8 @@ pub struct RunArgs {
     pub prompt: String,
     #[command(flatten)]
     pub answer: AnswerFlags,
-    /// Write down which experts of a mixture each token uses, for `nmos experts replay`. From these
-    /// ids of all layers whoever has the model can find the text again by trying, so that the file
-    /// is readable by its owner alone
-    #[arg(long, value_name = "FILE")]
-    pub record_routing: Option<PathBuf>,
+    #[command(flatten)]
+    pub experts: ExpertFlags,
     /// Print one JSON object with the answer and its figures instead of the text
     #[arg(long)]
     pub json: bool,
@@ -59,8 +56,7 @@ fn run_once(args: &RunArgs, settings: &Settings, out: &mut io::Stdout) -> anyhow
     let prompt = prompt(args, io::stdin())?;
     let options = EngineOptions {
         draft_waits: true,
-        record_routing: args.record_routing.clone(),
-        ..engine_options(settings)?
+        ..args.experts.over(engine_options(settings)?)?
     };
     let request = Request::prompt(&options.system, prompt, options.params());
     let interrupts = interrupts()?;

@@ -32,6 +32,7 @@ pub use values::{Draft, LogFile, LogLevel, ModelName, Ram, Scout, Switch, Templa
 
 use crate::plan::DraftRequest;
 use crate::session::{DrafterOptions, EngineOptions, Sampling};
+use crate::vocabulary::ExpertPolicy;
 use row::Stack;
 use std::ffi::OsStr;
 use std::fmt;
@@ -184,6 +185,7 @@ impl Settings {
             think_budget: self.think_budget.value.tokens(),
             anticipate: true,
             exact: self.exact.value == Switch::On,
+            experts: ExpertPolicy::default(),
             record_routing: None,
             drafters: DrafterOptions {
                 recycle: self.recycle.value == Switch::On,

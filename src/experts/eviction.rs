@@ -29,6 +29,12 @@ pub trait Eviction {
     /// `expert` is in memory before anything has used it.
     fn came(&mut self, expert: ExpertId);
 
+    /// Whether it knows anything of experts that nothing has used: else none is read before it is
+    /// needed.
+    fn foresees(&self) -> bool {
+        false
+    }
+
     /// Free memory is about to be filled: [`Eviction::rarity`] is asked for.
     fn before_fill(&mut self) {}
 

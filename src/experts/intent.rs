@@ -11,7 +11,8 @@
 //!
 //! Whoever owns the text keeps an [`IntentLink`]: it says what the scout thinks, and, once the
 //! answer's own label is known, that the profile may learn from what was used. Without a scout the
-//! labels count alike until routing tells them apart.
+//! labels count alike until routing tells them apart. For comparison all labels can be taken for
+//! one, whatever the scout and the routing say ([`Intent::of_all_labels`]).
 //!
 //! Cost: what a layer used takes time in its experts, a victim in those of the model, a pass in
 //! these where the labels changed. Nothing is allocated, but to learn.
@@ -33,7 +34,8 @@ pub struct Intent {
     /// By that count: which expert is in memory.
     here: Vec<Option<ExpertId>>,
     rates: Rates,
-    labels: Labels,
+    /// None where all labels' profile is the prior of any text.
+    labels: Option<Labels>,
     profile: Profile,
     link: IntentLink,
     /// Experts that a token uses in a group.
@@ -96,6 +98,19 @@ impl IntentLink {
 impl Intent {
     /// With nothing in memory, of the groups in `header`, of which `profile` is as well.
     pub fn new(header: &Header, profile: Profile) -> Self {
+        let mut labels = Labels::new(profile.experts());
+        labels.learn(&profile);
+        Self::with(header, profile, Some(labels))
+    }
+
+    /// The same, which takes all labels for one: for comparison.
+    pub fn of_all_labels(header: &Header, profile: Profile) -> Self {
+        let mut intent = Self::with(header, profile, None);
+        intent.expect_any_label();
+        intent
+    }
+
+    fn with(header: &Header, profile: Profile, labels: Option<Labels>) -> Self {
         let (experts, used) = (header.experts(), header.used());
         let starts = experts.iter().scan(0, |all, experts| {
             let start = *all;
@@ -104,8 +119,6 @@ impl Intent {
         });
         let link = IntentLink::default();
         link.with(|shared| shared.uses.experts = vec![0.0; profile.experts()]);
-        let mut labels = Labels::new(profile.experts());
-        labels.learn(&profile);
         let mut intent = Self {
             starts: starts.collect(),
             here: vec![None; profile.experts()],
@@ -130,16 +143,23 @@ impl Intent {
             let lessons = std::mem::take(&mut shared.lessons);
             (shared.probabilities.take(), lessons)
         });
-        if !lessons.is_empty() {
-            for (label, uses) in lessons {
-                self.profile.learn(label, &uses);
+        let has_learnt = !lessons.is_empty();
+        for (label, uses) in lessons {
+            self.profile.learn(label, &uses);
+        }
+        let Some(labels) = &mut self.labels else {
+            if has_learnt {
+                self.expect_any_label();
             }
-            self.labels.learn(&self.profile);
+            return;
+        };
+        if has_learnt {
+            labels.learn(&self.profile);
         }
         if let Some(probabilities) = probabilities {
-            self.labels.set_scout(probabilities);
+            labels.set_scout(probabilities);
         }
-        if let Some(probabilities) = self.labels.changed() {
+        if let Some(probabilities) = labels.changed() {
             let profile = &self.profile;
             let rate = |number| -> f32 {
                 let of_label = |(label, p): (Label, f32)| p * profile.rate(label, number);
@@ -151,6 +171,13 @@ impl Intent {
             };
             self.rates.set_prior((0..profile.experts()).map(rate));
         }
+    }
+
+    /// The prior is what all labels' texts use.
+    fn expect_any_label(&mut self) {
+        let profile = &self.profile;
+        let rates = (0..profile.experts()).map(|number| profile.rate_of_all(number));
+        self.rates.set_prior(rates);
     }
 }
 
@@ -167,10 +194,12 @@ impl Eviction for Intent {
         self.rates.used(group, uses);
         let choices: u32 = uses.iter().map(|of| of.its).sum();
         let tokens = choices as f32 / self.used as f32;
-        if group == 0 {
-            self.labels.forget(tokens);
+        if let Some(labels) = &mut self.labels {
+            if group == 0 {
+                labels.forget(tokens);
+            }
+            labels.used(start, uses, tokens, self.starts.len());
         }
-        self.labels.used(start, uses, tokens, self.starts.len());
         self.link.with(|shared| {
             if group == 0 {
                 shared.uses.tokens += tokens;
@@ -183,6 +212,10 @@ impl Eviction for Intent {
 
     fn came(&mut self, id: ExpertId) {
         self.here[self.starts[id.group] + id.expert] = Some(id);
+    }
+
+    fn foresees(&self) -> bool {
+        true
     }
 
     fn before_fill(&mut self) {
@@ -209,24 +242,12 @@ impl Eviction for Intent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experts::ModelKey;
-    use crate::experts::routing::RoutedGroup;
-    use crate::units::Bytes;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
     /// Two layers of 8 experts, of which a token uses two.
     fn header() -> Header {
-        let group = |layer| RoutedGroup {
-            layer,
-            experts: 8,
-            used: 2,
-            expert_bytes: Bytes(100),
-        };
-        Header {
-            model: ModelKey::of(b"a model"),
-            groups: vec![group(0), group(1)],
-        }
+        Header::made_up(2, 8, 2)
     }
 
     fn profile() -> Profile {
@@ -258,7 +279,8 @@ mod tests {
     /// The part of the prior that is for each label.
     fn labels(intent: &mut Intent) -> [f32; 3] {
         pass(intent, [7, 7]);
-        intent.labels.changed().or(intent.labels.said()).unwrap()
+        let labels = intent.labels.as_mut().unwrap();
+        labels.changed().or(labels.said()).unwrap()
     }
 
     #[test]
@@ -299,6 +321,27 @@ mod tests {
                 intent.left(victim);
             }
         }
+    }
+
+    #[test]
+    fn all_labels_taken_for_one_are_expected_alike_whatever_the_scout_says() {
+        let mut intent = Intent::of_all_labels(&header(), profile());
+        let rarity = |intent: &Intent| {
+            [0, 2, 4, 7].map(|expert| intent.rarity(ExpertId { group: 1, expert }))
+        };
+        let [code, chat, docs, none] = rarity(&intent);
+        assert!(code == chat && chat == docs && docs < none);
+        intent.link().set_guess(Some((Label::ALL[0], 0.98)));
+        intent.before_fill();
+        assert_eq!(rarity(&intent), [code, chat, docs, none]);
+        // What is learnt of one label is expected of any text.
+        for _ in 0..5 {
+            pass(&mut intent, [6, 7]);
+        }
+        intent.link().learn(Label::ALL[2]);
+        let before = rarity(&intent);
+        intent.before_fill();
+        assert!(rarity(&intent)[3] < before[3]);
     }
 
     #[test]

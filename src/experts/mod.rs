@@ -33,9 +33,11 @@
 
 mod belady;
 mod board;
+mod earlier_use;
 mod eviction;
 mod group;
 mod guide;
+mod hit_rate;
 mod intent;
 mod labels;
 mod lru;
@@ -53,8 +55,10 @@ mod store;
 
 pub use belady::Belady;
 pub use board::ExpertBoard;
+pub use earlier_use::EarlierUse;
 pub use eviction::{Eviction, ExpertId, Use};
 pub use guide::ExpertGuide;
+pub use hit_rate::PredictedFrom;
 pub use intent::{Intent, IntentLink};
 pub use lru::Lru;
 pub use mixture::{ExpertPlan, Mixture};

@@ -124,6 +124,18 @@ impl Profile {
         (tokens * rates[number] + doubted) / (tokens + DOUBT_TOKENS)
     }
 
+    /// How many tokens it knows of all labels.
+    pub fn all_tokens(&self) -> f32 {
+        self.labels.iter().map(|label| label.tokens).sum()
+    }
+
+    /// The part of all labels' tokens that use the expert of this number.
+    pub fn rate_of_all(&self, number: usize) -> f32 {
+        let uses = self.labels.iter().map(|of| of.tokens * of.rates[number]);
+        let doubted = self.even[number] * DOUBT_TOKENS;
+        (uses.sum::<f32>() + doubted) / (self.all_tokens() + DOUBT_TOKENS)
+    }
+
     /// Learns of text with this label. Uses of a model of another shape are none of this one's.
     pub fn learn(&mut self, label: Label, uses: &Uses) {
         if uses.tokens <= 0.0 || uses.experts.len() != self.experts() {
@@ -345,6 +357,19 @@ mod tests {
         assert_eq!(read.rate(Label::Chat, 1), 0.25);
         assert_eq!(read.rate(Label::Chat, 9), 0.5);
         assert_eq!(read.tokens(Label::Code), 1000.0);
+    }
+
+    #[test]
+    fn all_labels_count_by_how_much_was_learnt_of_each() {
+        let mut profile = empty();
+        assert_eq!(profile.rate_of_all(1), 0.25);
+        profile.learn(Label::Code, &uses(3000.0, &[0, 1]));
+        profile.learn(Label::Docs, &uses(1000.0, &[1, 2]));
+        assert_eq!(profile.all_tokens(), 4000.0);
+        let rates = [0, 1, 2, 3].map(|number| profile.rate_of_all(number));
+        for (found, expected) in rates.into_iter().zip([0.75, 1.0, 0.25, 0.0]) {
+            assert!((found - expected).abs() < 0.02, "{rates:?}");
+        }
     }
 
     #[test]

@@ -211,22 +211,11 @@ fn begin_file(path: &Path) -> Result<File, RoutingError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model_key::ModelKey;
-    use super::super::routing::{Reader, RoutedGroup};
+    use super::super::routing::Reader;
     use super::*;
-    use crate::units::Bytes;
 
     fn header() -> Header {
-        let group = |layer| RoutedGroup {
-            layer,
-            experts: 8,
-            used: 2,
-            expert_bytes: Bytes(100),
-        };
-        Header {
-            model: ModelKey::of(b"a model"),
-            groups: vec![group(0), group(1)],
-        }
+        Header::made_up(2, 8, 2)
     }
 
     fn table(group: usize, table: usize) -> TableIdx {

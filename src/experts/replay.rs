@@ -373,7 +373,6 @@ impl<'a> Store<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model_key::ModelKey;
     use super::super::routing::Writer;
     use super::*;
     use crate::vocabulary::Label;
@@ -381,17 +380,7 @@ mod tests {
 
     /// Two layers of 12 experts of which a token uses two.
     fn trace(passes: &[(PassKind, usize, Vec<[u16; 2]>)]) -> Trace {
-        let group = |layer| RoutedGroup {
-            layer,
-            experts: 12,
-            used: 2,
-            expert_bytes: Bytes(100),
-        };
-        let header = Header {
-            model: ModelKey::of(b"a model"),
-            groups: vec![group(0), group(1)],
-        };
-        let mut writer = Writer::new(Vec::new(), header).unwrap();
+        let mut writer = Writer::new(Vec::new(), Header::made_up(2, 12, 2)).unwrap();
         let mut answered = None;
         for (kind, label, tokens) in passes {
             let label = Some(Label::ALL[*label]);

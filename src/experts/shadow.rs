@@ -20,7 +20,6 @@ pub(super) struct ShadowLru {
     lru: Lru,
     budget_pages: usize,
     used_pages: usize,
-    hits: u64,
 }
 
 /// An expert that tokens need.
@@ -41,24 +40,19 @@ impl ShadowLru {
             groups,
             budget_pages,
             used_pages: 0,
-            hits: 0,
         }
     }
 
-    /// Experts that would have been here when a pass asked for them.
-    pub(super) fn hits(&self) -> u64 {
-        self.hits
-    }
-
     /// Tokens need `asked` of `group`, in the order of the file, and at the same time all that
-    /// `is_held`.
+    /// `is_held`. Returns how many of those that count would have been here.
     pub(super) fn hold(
         &mut self,
         group: usize,
         asked: &[Asked],
         is_held: &dyn Fn(ExpertId) -> bool,
-    ) {
+    ) -> u64 {
         let (mut uses, mut missing) = (Vec::new(), Vec::new());
+        let mut hits = 0;
         for of in asked {
             let id = ExpertId {
                 group,
@@ -68,7 +62,7 @@ impl ShadowLru {
             if !is_here {
                 missing.push(of.expert);
             } else if of.is_first {
-                self.hits += 1;
+                hits += 1;
             }
             if of.is_first || !is_here {
                 uses.push(Use { id, its: 1 });
@@ -78,6 +72,7 @@ impl ShadowLru {
         for expert in missing {
             self.bring(group, expert, is_held);
         }
+        hits
     }
 
     /// Free memory has been filled with `expert`; here too, where it is free here.

@@ -104,10 +104,7 @@ impl ExpertStore {
     }
 
     pub fn counts(&self) -> ExpertCounts {
-        ExpertCounts {
-            lru_hits: self.shadow.hits(),
-            ..self.counts
-        }
+        self.counts
     }
 
     /// Memory that is taken now.
@@ -198,7 +195,7 @@ impl ExpertStore {
         }
         let groups = &self.groups;
         let is_held = |id: ExpertId| groups[id.group].states[id.expert].is_held;
-        self.shadow.hold(table.group, &asked, &is_held);
+        self.counts.lru_hits += self.shadow.hold(table.group, &asked, &is_held);
         if !uses.is_empty() {
             self.eviction.used(table.group, &uses);
         }
@@ -224,8 +221,8 @@ impl ExpertStore {
         came
     }
 
-    /// Reads, where memory is free, the experts that are expected to be used most: some `bytes`,
-    /// or one expert. Nobody leaves for them. Whether there may be more to read; after a failed
+    /// Reads, where memory is free, the experts that are expected to be used most, if the eviction
+    /// knows of any: some `bytes`, or one expert. Nobody leaves for them. Whether there may be more to read; after a failed
     /// read there is not, until a pass has begun.
     ///
     /// # Errors
@@ -235,7 +232,8 @@ impl ExpertStore {
         bytes: usize,
         read: impl FnOnce(&[Demand<'_>]) -> Result<(), RiverError>,
     ) -> Result<bool, ExpertError> {
-        if self.is_filled {
+        if self.is_filled || !self.eviction.foresees() {
+            self.is_filled = true;
             return Ok(false);
         }
         self.eviction.before_fill();

@@ -39,6 +39,21 @@ impl Blueprint {
         }
     }
 
+    /// Whether it has routed experts, whichever way these come and go.
+    pub fn is_mixture(&self) -> bool {
+        match self {
+            Self::Layers(_) => false,
+            Self::Graph(outline) => outline.is_mixture(),
+        }
+    }
+
+    /// Has experts come and go with their layer, all of them, whatever tokens choose.
+    pub fn keep_layers_whole(&mut self) {
+        if let Self::Graph(outline) = self {
+            outline.layers.append(&mut outline.experts);
+        }
+    }
+
     pub fn arch(&self) -> &str {
         match self {
             Self::Layers(layout) => layout.shape.arch.name(),

@@ -109,6 +109,11 @@ impl Outline {
         }
     }
 
+    /// Whether it has routed experts, also where they come and go with their layer.
+    pub fn is_mixture(&self) -> bool {
+        !self.experts.is_empty() || self.layers.iter().any(is_expert_table)
+    }
+
     /// Leaves out tensors that nobody uses.
     pub fn retain(&mut self, used: impl Fn(&str) -> bool) {
         let kinds = [

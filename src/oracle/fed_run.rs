@@ -52,6 +52,12 @@ impl FedRun {
         self.widest
     }
 
+    /// Whether it is a mixture over weights that are placed.
+    pub(super) fn is_mixture(&self) -> bool {
+        let feed = self.feed.as_ref();
+        feed.is_some_and(|feed| feed.borrow().is_mixture())
+    }
+
     /// What has been asked for of experts, in a mixture whose experts come and go.
     pub(super) fn experts(&self) -> Option<ExpertCounts> {
         self.feed.as_ref()?.borrow().experts()

@@ -115,7 +115,9 @@ pub(super) struct Feed {
     /// By shard: its weights, in the order of its tensors.
     weights: Vec<Vec<WeightIdx>>,
     tables: Vec<RowTable>,
-    /// In a mixture.
+    /// What an expert computes must not depend on how many tokens chose it.
+    is_mixture: bool,
+    /// In a mixture whose experts come and go one by one.
     experts: Option<ExpertStore>,
     board: Option<ExpertBoard>,
     /// Experts that a token uses in a layer.
@@ -212,6 +214,7 @@ impl Feed {
             homes,
             weights,
             tables,
+            is_mixture: outline.is_mixture(),
             experts,
             board,
             used,
@@ -250,6 +253,10 @@ impl Feed {
     /// Most different tokens of a pass, whose experts in a layer are all here at once.
     pub(super) fn widest(&self) -> usize {
         self.widest
+    }
+
+    pub(super) fn is_mixture(&self) -> bool {
+        self.is_mixture
     }
 
     /// What has been asked for of experts, in a mixture.
@@ -352,10 +359,10 @@ impl Feed {
 
     /// Puts in place what `step` reads; says when the step must be computed.
     fn provide(&mut self, step: &Step<'_>) -> Result<Then, OracleError> {
-        let mut then = match &self.experts {
-            Some(_) if self.bits == Bits::Plain && step.differs_for_one() => Then::StopPlain,
-            Some(_) if step.differs_for_many() => Then::StopPlain,
-            Some(_) if step.makes_numbers() => Then::Stop,
+        let mut then = match self.is_mixture {
+            true if self.bits == Bits::Plain && step.differs_for_one() => Then::StopPlain,
+            true if step.differs_for_many() => Then::StopPlain,
+            true if step.makes_numbers() => Then::Stop,
             _ => Then::GoOn,
         };
         let mut of_layer = None;
@@ -375,12 +382,10 @@ impl Feed {
                 (Home::Rows(_), _) => return Err(cannot("not rows of it")),
                 (Home::Experts(table), StepReads::Matrices(ids)) => {
                     self.hold_experts(table, &ids)?;
-                    if step.differs_by_rows() {
-                        then = then.max(self.by_rows(ids));
-                    }
+                    then = then.max(self.by_rows(step, ids));
                 }
                 (Home::Experts(_), _) => return Err(cannot("not experts of it")),
-                (Home::Shard(shard), _) => {
+                (Home::Shard(shard), reads) => {
                     if of_layer.is_some_and(|other| other != shard) {
                         return Err(OracleError::Graph(format!(
                             "step {} of the graph reads weights of two layers",
@@ -392,11 +397,14 @@ impl Feed {
                     if !self.stays(shard) {
                         then = then.max(Then::Stop);
                     }
+                    if let StepReads::Matrices(ids) = reads {
+                        then = then.max(self.by_rows(step, ids));
+                    }
                 }
             }
         }
         // In a graph without experts the numbers may not be known yet.
-        if self.experts.is_some()
+        if self.is_mixture
             && let Some(number) = step.looks_past_the_end()
         {
             let step = step.name();
@@ -420,7 +428,10 @@ impl Feed {
 
     /// How the products with these experts are computed, where ggml chooses the kernel of each by
     /// how often it is named.
-    fn by_rows(&self, mut ids: Vec<i32>) -> Then {
+    fn by_rows(&self, step: &Step<'_>, mut ids: Vec<i32>) -> Then {
+        if !step.differs_by_rows() {
+            return Then::GoOn;
+        }
         ids.sort_unstable();
         let is_tiled = |run: &[i32]| run.len() >= TILED_ROWS;
         let mut runs = ids.chunk_by(|a, b| a == b);
@@ -448,9 +459,9 @@ impl Hook for Feed {
     fn after(&mut self, step: &Step<'_>) -> bool {
         if let Some(experts) = &mut self.experts {
             experts.computed();
-            if self.failure.is_none() && step.chose_among_no_numbers() {
-                self.failure = Some(OracleError::NoNumbers);
-            }
+        }
+        if self.is_mixture && self.failure.is_none() && step.chose_among_no_numbers() {
+            self.failure = Some(OracleError::NoNumbers);
         }
         self.failure.is_none()
     }

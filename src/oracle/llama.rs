@@ -191,7 +191,7 @@ impl LlamaOracle {
 
     /// Fewest tokens of a pass in `width`.
     fn least(&self, tree: &TokenTree, width: WidthClass) -> usize {
-        if self.experts().is_some() {
+        if self.run.is_mixture() {
             // Steps that would be computed otherwise are computed with plain kernels.
             return width.min;
         }

@@ -228,7 +228,7 @@ impl Divider<'_> {
         // So is a mixture by llama.cpp's graph over weights that are placed: what an expert computes
         // must not depend on how many tokens chose it, which llama.cpp alone does not see to.
         let context = match self.model {
-            Blueprint::Graph(outline) if self.mixture.is_none() => {
+            Blueprint::Graph(outline) if !outline.is_mixture() => {
                 let ctx_tokens = self.sizes.ctx_tokens;
                 Some(LlamaOracle::context_bytes(outline, ctx_tokens, max_nodes))
             }

@@ -5,11 +5,14 @@ use super::draft_policy::{self, Speeds};
 use super::footprint::{DraftPlace, Footprint, tensor_bytes};
 use super::oracle_file::{OracleFile, read_headers};
 use super::{
-    DraftChoice, DraftRequest, Machine, Placement, PlacementError, PlanRequest, TreeSize, pairing,
+    DraftChoice, DraftRequest, Form, Machine, Placement, PlacementError, PlanRequest, TreeSize,
+    pairing,
 };
+use crate::experts::EarlierUse;
 use crate::model::Gguf;
 use crate::system;
 use crate::units::Bytes;
+use crate::vocabulary::ExpertPolicy;
 
 /// Everything that a placement is computed from: what is asked for, what the oracle's headers say,
 /// and what the machine has.
@@ -17,6 +20,8 @@ pub struct Planner<'a> {
     request: PlanRequest<'a>,
     pub oracle: OracleFile,
     pub machine: Machine,
+    /// What is known of the experts of a mixture, where these come and go one by one.
+    pub experts: Option<EarlierUse>,
 }
 
 impl<'a> Planner<'a> {
@@ -26,11 +31,17 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// A model that is absent or unsupported, and memory that cannot be had.
     pub fn open(request: PlanRequest<'a>) -> Result<Self, PlacementError> {
-        let (index, blueprint) = read_headers(request.oracle)?;
+        let (index, mut blueprint) = read_headers(request.oracle)?;
+        if request.experts == ExpertPolicy::WholeLayers {
+            blueprint.keep_layers_whole();
+        }
         let machine = Machine::measure(&request)?;
+        let oracle = OracleFile::admit(index, blueprint, machine.ram)?;
+        let mixture = oracle.mixture();
         Ok(Self {
-            oracle: OracleFile::admit(index, blueprint, machine.ram)?,
+            experts: mixture.map(|mixture| EarlierUse::find(&mixture, &oracle.index)),
             request,
+            oracle,
             machine,
         })
     }
@@ -115,7 +126,18 @@ impl<'a> Planner<'a> {
         let OracleFile {
             blueprint, shards, ..
         } = &self.oracle;
-        Ok(Division::new(&sizes, blueprint, shards)?)
+        let mut division = Division::new(&sizes, blueprint, shards)?;
+        let known = self
+            .experts
+            .as_ref()
+            .and_then(|known| known.profile.as_ref());
+        if let Form::Hooked { experts, .. } = &mut division.form
+            && let (Some(plan), Some(profile)) = (experts, known)
+            && let Some(mixture) = self.oracle.mixture()
+        {
+            mixture.predict_by(profile, plan);
+        }
+        Ok(division)
     }
 
     fn ctx_tokens(&self) -> usize {

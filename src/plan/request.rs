@@ -2,6 +2,7 @@
 
 use super::{TreeSize, Vram};
 use crate::units::Bytes;
+use crate::vocabulary::ExpertPolicy;
 use std::path::{Path, PathBuf};
 
 /// What a placement is to serve. Every default is resolved but those that the machine decides.
@@ -22,6 +23,8 @@ pub struct PlanRequest<'a> {
     pub tree: TreeSize,
     /// Answers depend on model, prompt and sampling alone, also where that takes longer.
     pub exact: bool,
+    /// How the experts of a mixture come and go.
+    pub experts: ExpertPolicy,
 }
 
 /// The draft that is wanted.

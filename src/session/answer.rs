@@ -19,6 +19,7 @@
 
 use super::cache::Cache;
 use super::decoder::{Decoder, StepError, failed};
+use super::figures::FirstExperts;
 use super::overlap::{ms_since, overlapped};
 use super::request::Params;
 use crate::model::{AnswerForm, Reply};
@@ -127,6 +128,7 @@ pub(super) struct Answer {
     pub nodes: u64,
     /// What these passes say of their guesses.
     pub speculation: SpeculationView,
+    first_experts: FirstExperts,
 }
 
 impl Answer {
@@ -146,6 +148,7 @@ impl Answer {
             trees: 0,
             nodes: 0,
             speculation: SpeculationView::default(),
+            first_experts: FirstExperts::default(),
         }
     }
 
@@ -185,6 +188,11 @@ impl Answer {
         }
     }
 
+    /// See [`FirstExperts::hit_rate`].
+    pub(super) fn first_hit_rate(&self) -> Option<f64> {
+        self.first_experts.hit_rate(self.tokens.len())
+    }
+
     /// One pass. Says what a pass that verified guesses looked like.
     ///
     /// # Errors
@@ -192,6 +200,16 @@ impl Answer {
     /// which is not asked again, the caller goes on; if it failed during a pass, the tokens of that
     /// pass are part of the answer.
     pub(super) fn step(&mut self, decoder: &mut Decoder) -> Result<Option<PassView>, StepError> {
+        let (known, before) = (self.tokens.len(), decoder.cache.oracle().experts());
+        let done = self.next_pass(decoder);
+        if !matches!(done, Err(StepError::Oracle(_))) {
+            let after = decoder.cache.oracle().experts();
+            self.first_experts.count_pass(known, before, after);
+        }
+        done
+    }
+
+    fn next_pass(&mut self, decoder: &mut Decoder) -> Result<Option<PassView>, StepError> {
         if self.end.is_some() {
             return Ok(None);
         }

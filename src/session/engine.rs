@@ -41,6 +41,7 @@ use crate::scout::HeuristicScout;
 use crate::system;
 use crate::telemetry::{Hub, Phase};
 use crate::typing::Clock;
+use crate::vocabulary::ExpertPolicy;
 use crossbeam_channel::RecvTimeoutError;
 use std::collections::VecDeque;
 use std::mem::take;
@@ -82,8 +83,10 @@ pub(super) struct Engine {
     draft: Option<DeferredDraft>,
     template: Arc<ChatTemplate>,
     scout: Option<HeuristicScout>,
-    /// In a mixture.
+    /// In a mixture whose experts come and go one by one.
     experts: Option<Experts>,
+    /// How they do, where reports are to say so.
+    policy: Option<ExpertPolicy>,
     composition: Composition,
     /// Whether to work before Enter.
     anticipate: bool,
@@ -113,6 +116,7 @@ impl Engine {
             template: loaded.template,
             scout: loaded.scout,
             experts: loaded.experts,
+            policy: options.experts.unless_default(),
             composition: Composition::new(conversation, rules),
             anticipate: options.anticipate,
             forget: false,

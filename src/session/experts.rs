@@ -6,18 +6,18 @@
 //!  an answer's own label           --> eviction learns what was used --> the profile in the cache
 //!  a prompt without an answer      --> what was used for it is forgotten
 //! ```
+//!
+//! Under plain LRU nothing but the recorder listens, and nothing is learnt. A profile is kept by
+//! label also where eviction takes all labels for one.
 
 use super::event::Notice;
-use super::load_error::WithCauses;
 use crate::experts::profile_file::{self, Added, ProfileError};
 use crate::experts::routing::{Header, PassKind};
 use crate::experts::{
-    ExpertGuide, Intent, IntentLink, Mixture, ModelKey, Profile, RecordError, Recorder,
+    EarlierUse, ExpertGuide, Intent, IntentLink, Lru, Profile, RecordError, Recorder,
 };
-use crate::model::Gguf;
 use crate::scout::label_of_answer;
-use crate::system::cache::cache_dir;
-use crate::vocabulary::Label;
+use crate::vocabulary::{ExpertPolicy, Label};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -25,7 +25,8 @@ use std::sync::Arc;
 
 /// See the module's text.
 pub(super) struct Experts {
-    intent: IntentLink,
+    /// To eviction by intent, if that is what decides.
+    intent: Option<IntentLink>,
     recorder: Option<Rc<RefCell<Recorder>>>,
     /// Where the profile is kept; none without a place for it.
     path: Option<PathBuf>,
@@ -37,37 +38,34 @@ pub(super) struct Experts {
 }
 
 impl Experts {
-    /// For the `mixture` in `index`, with what is known of it from earlier sessions. Also returns
-    /// what a user should know.
-    pub(super) fn open(mixture: &Mixture, index: &Gguf) -> (Self, ExpertGuide, Vec<String>) {
-        let key = ModelKey::of_mixture(index, &mixture.groups);
-        let header = mixture.routing_header(key);
-        let empty = Profile::of(&header);
-        let path = cache_dir().map(|dir| profile_file::path(&dir, key));
-        let mut notices = Vec::new();
-        let kept = path.as_deref().map(|path| profile_file::load(path, &empty));
-        let profile = match kept.transpose() {
-            Ok(kept) => kept.flatten(),
-            Err(error) => {
-                notices.push(WithCauses(&error).to_string());
-                None
-            }
+    /// For a mixture whose experts come and go by `policy`, with what is `known` of it.
+    pub(super) fn new(known: &EarlierUse, policy: ExpertPolicy) -> (Self, ExpertGuide) {
+        let header = known.header.clone();
+        let unkept = Profile::of(&header);
+        let profile = known.profile.clone().unwrap_or_else(|| unkept.clone());
+        let intent = match policy {
+            ExpertPolicy::ByLabel => Some(Intent::new(&header, profile)),
+            ExpertPolicy::AllLabels => Some(Intent::of_all_labels(&header, profile)),
+            // Of layers that come and go as a whole no expert leaves by itself.
+            ExpertPolicy::Lru | ExpertPolicy::WholeLayers => None,
         };
-        let intent = Intent::new(&header, profile.unwrap_or_else(|| empty.clone()));
         let experts = Self {
-            intent: intent.link(),
+            intent: intent.as_ref().map(Intent::link),
             recorder: None,
-            path,
-            unkept: empty,
-            header,
+            path: known.path.clone(),
+            unkept,
             label: None,
             kind: PassKind::Prompt,
+            header,
         };
         let guide = ExpertGuide {
-            eviction: Box::new(intent),
+            eviction: match intent {
+                Some(intent) => Box::new(intent),
+                None => Box::new(Lru::new(experts.header.experts())),
+            },
             recorder: None,
         };
-        (experts, guide, notices)
+        (experts, guide)
     }
 
     /// Routing is recorded to the file at `path`, from the first pass on, by whoever is handed
@@ -90,7 +88,9 @@ impl Experts {
     /// The scout's opinion of the text that passes are for from now on.
     pub(super) fn see(&mut self, guess: Option<(Label, f32)>) {
         self.label = guess.map(|(label, _)| label);
-        self.intent.set_guess(guess);
+        if let Some(intent) = &self.intent {
+            intent.set_guess(guess);
+        }
         self.tell_recorder();
     }
 
@@ -114,7 +114,9 @@ impl Experts {
     /// What has been computed since the last turn is of no answer: nothing is learnt of it.
     /// Returns, once, why nothing more is recorded.
     pub(super) fn give_up(&mut self) -> Option<Notice> {
-        self.intent.forget();
+        if let Some(intent) = &self.intent {
+            intent.forget();
+        }
         self.tell_end(Recorder::give_up)
     }
 
@@ -142,7 +144,10 @@ impl Experts {
     /// # Errors
     /// Why it is not kept for later sessions; once.
     fn learn(&mut self, label: Label) -> Result<(), ProfileError> {
-        let uses = self.intent.learn(label);
+        let Some(intent) = &self.intent else {
+            return Ok(());
+        };
+        let uses = intent.learn(label);
         let Some(path) = &self.path else {
             return Ok(());
         };
@@ -163,40 +168,19 @@ impl Experts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experts::routing::{Reader, Record, RoutedGroup};
-    use crate::experts::{ExpertId, TableIdx, Use};
-    use crate::units::Bytes;
+    use crate::experts::routing::{Reader, Record};
+    use crate::experts::{ExpertId, TableIdx, Use, Uses};
     use std::fs::File;
 
     /// One layer of 4 experts, of which a token uses one.
     fn header() -> Header {
-        Header {
-            model: ModelKey::of(b"a model"),
-            groups: vec![RoutedGroup {
-                layer: 0,
-                experts: 4,
-                used: 1,
-                expert_bytes: Bytes(100),
-            }],
-        }
+        Header::made_up(1, 4, 1)
     }
 
     fn experts(dir: &Path) -> (Experts, ExpertGuide) {
-        let unkept = Profile::of(&header());
-        let intent = Intent::new(&header(), unkept.clone());
-        let mut experts = Experts {
-            intent: intent.link(),
-            recorder: None,
-            path: Some(dir.join("model.profile")),
-            unkept,
-            header: header(),
-            label: None,
-            kind: PassKind::Prompt,
-        };
-        let mut guide = ExpertGuide {
-            eviction: Box::new(intent),
-            recorder: None,
-        };
+        let known = EarlierUse::of(header(), Some(dir.join("model.profile")));
+        assert!(known.fault.is_none());
+        let (mut experts, mut guide) = Experts::new(&known, ExpertPolicy::ByLabel);
         let recording = dir.join("routing");
         experts.record(&recording, &mut guide).unwrap();
         (experts, guide)
@@ -264,5 +248,87 @@ mod tests {
         pass(&mut guide, 2);
         assert!(experts.answered("A question", "An answer.").is_empty());
         assert_eq!(kept(&experts).tokens(Label::Chat), 2.0);
+    }
+
+    /// By this `policy`, after an earlier session whose code used expert 0 and whose chat used
+    /// expert 1, in text that the scout takes for code; all are in memory but expert 3, and expert
+    /// 2 has just been used.
+    fn seeing_code(dir: &Path, policy: ExpertPolicy) -> (Experts, ExpertGuide) {
+        let path = dir.join("model.profile");
+        let mut earlier = Profile::of(&header());
+        for (label, used, tokens) in [(Label::Code, 0, 2000.0), (Label::Chat, 1, 9000.0)] {
+            let mut experts = vec![0.0; 4];
+            experts[used] = tokens;
+            earlier.learn(label, &Uses { tokens, experts });
+        }
+        assert_eq!(profile_file::add(&path, &earlier).unwrap(), Added::Kept);
+        let known = EarlierUse::of(header(), Some(path));
+        let (mut experts, mut guide) = Experts::new(&known, policy);
+        experts.see(Some((Label::Code, 0.98)));
+        for expert in [0, 1, 2] {
+            guide.eviction.came(ExpertId { group: 0, expert });
+        }
+        guide.eviction.begin_pass();
+        let id = ExpertId {
+            group: 0,
+            expert: 2,
+        };
+        guide.eviction.used(0, &[Use { id, its: 1 }]);
+        (experts, guide)
+    }
+
+    fn victim(guide: &ExpertGuide, may_go: &[usize]) -> Option<usize> {
+        let may_go = |id: ExpertId| may_go.contains(&id.expert);
+        guide.eviction.victim(&may_go).map(|id| id.expert)
+    }
+
+    #[test]
+    fn the_scouts_label_says_who_leaves_but_where_all_labels_are_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let leaves = |policy| victim(&seeing_code(dir.path(), policy).1, &[0, 1]);
+        assert_eq!(leaves(ExpertPolicy::ByLabel), Some(1), "chat uses it");
+        assert_eq!(leaves(ExpertPolicy::AllLabels), Some(0), "chat was more");
+    }
+
+    #[test]
+    fn what_is_expected_most_is_read_while_nothing_is_asked_for_but_under_lru() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = |policy| {
+            let (_, guide) = seeing_code(dir.path(), policy);
+            let rarity = |expert| guide.eviction.rarity(ExpertId { group: 0, expert });
+            let first = [0, 1]
+                .into_iter()
+                .min_by(|&a, &b| rarity(a).total_cmp(&rarity(b)));
+            first.filter(|_| guide.eviction.foresees())
+        };
+        assert_eq!(first(ExpertPolicy::ByLabel), Some(0));
+        assert_eq!(first(ExpertPolicy::AllLabels), Some(1));
+        assert_eq!(first(ExpertPolicy::Lru), None);
+    }
+
+    #[test]
+    fn lru_goes_by_age_alone_and_learns_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut experts, mut guide) = seeing_code(dir.path(), ExpertPolicy::Lru);
+        let before = kept(&experts);
+        for expert in [1, 2, 0] {
+            let id = ExpertId { group: 0, expert };
+            guide.eviction.begin_pass();
+            guide.eviction.used(0, &[Use { id, its: 1 }]);
+        }
+        assert_eq!(victim(&guide, &[0, 1, 2]), Some(1));
+        assert!(experts.answered("A question", "An answer.").is_empty());
+        assert!(experts.give_up().is_none());
+        assert_eq!(kept(&experts), before);
+    }
+
+    #[test]
+    fn what_all_labels_taken_for_one_teach_is_kept_by_label() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut experts, _) = seeing_code(dir.path(), ExpertPolicy::AllLabels);
+        assert!(experts.answered("A question", "An answer.").is_empty());
+        let kept = kept(&experts);
+        assert_eq!(kept.tokens(Label::Chat), 9001.0);
+        assert_eq!(kept.tokens(Label::Code), 2000.0);
     }
 }

@@ -41,6 +41,33 @@ pub(super) struct ExpertUse {
     pub tally: ExpertTally,
 }
 
+/// What was asked of experts for an answer's first tokens, those left out that were known with the
+/// prompt's last pass. Unlike [`ExpertUse`], also before Enter.
+#[derive(Debug, Default)]
+pub(super) struct FirstExperts(ExpertTally);
+
+impl FirstExperts {
+    const TOKENS: usize = 16;
+
+    /// A pass went on with an answer of `known` tokens; counts were so `before` it and `after`.
+    pub(super) fn count_pass(
+        &mut self,
+        known: usize,
+        before: Option<ExpertCounts>,
+        after: Option<ExpertCounts>,
+    ) {
+        if let (1..Self::TOKENS, Some(before), Some(after)) = (known, before, after) {
+            self.0.add(&after.since(&before, 0));
+        }
+    }
+
+    /// The part that was in memory when it was asked for; `None` for a model without experts, and
+    /// while the answer has fewer `tokens`.
+    pub(super) fn hit_rate(&self, tokens: usize) -> Option<f64> {
+        self.0.hit_rate().filter(|_| tokens >= Self::TOKENS)
+    }
+}
+
 /// When an answer's text was shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
@@ -154,5 +181,28 @@ mod tests {
         assert_eq!(rate(0, None), None);
         let loaded = Times::at(Some(ready.after_loading(300_000)), 1_800_000, 32);
         assert_eq!(rate(32, Some(loaded)), Some(2.0));
+    }
+
+    #[test]
+    fn experts_of_the_first_tokens_are_those_that_passes_after_the_prompts_ask_for() {
+        let counts = |hits, misses| {
+            Some(ExpertCounts {
+                hits,
+                misses,
+                ..ExpertCounts::default()
+            })
+        };
+        let mut first = FirstExperts::default();
+        first.count_pass(0, counts(0, 0), counts(0, 100));
+        first.count_pass(1, counts(0, 100), counts(1, 103));
+        // Another prompt was read meanwhile.
+        first.count_pass(9, counts(50, 200), counts(52, 202));
+        assert_eq!(first.hit_rate(15), None);
+        first.count_pass(16, counts(52, 202), counts(152, 202));
+        assert_eq!(first.hit_rate(17), Some(3.0 / 8.0));
+
+        let mut without = FirstExperts::default();
+        without.count_pass(1, None, None);
+        assert_eq!(without.hit_rate(20), None);
     }
 }

@@ -3,7 +3,7 @@
 use super::deferred_draft::DeferredDraft;
 use super::experts::Experts;
 use super::intent_backlog::IntentBacklog;
-use super::load_error::{LoadError, Unloaded};
+use super::load_error::{LoadError, Unloaded, WithCauses};
 use super::options::EngineOptions;
 use super::overlap::{DraftCores, OnDevice};
 use crate::ledger::{Ledger, Owner};
@@ -15,6 +15,7 @@ use crate::speculate::{self, Sizing, Speculator};
 use crate::system;
 use crate::telemetry::{Hub, Phase};
 use crate::units::Bytes;
+use crate::vocabulary::ExpertPolicy;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
@@ -49,17 +50,16 @@ pub(super) fn load(
     let mut planner = Planner::open(options.plan_request())?;
     let bare = planner.oracle.bare.take();
     let (index, blueprint) = (&planner.oracle.index, &planner.oracle.blueprint);
-    let mixture = planner.oracle.mixture();
     let recording = options.record_routing.as_deref();
-    let experts = match (&mixture, recording) {
-        (Some(mixture), _) => Some(Experts::open(mixture, index)),
-        (None, Some(_)) => return Err(LoadError::NothingToRecord(index.path().to_owned()).into()),
-        (None, None) => None,
-    };
-    let (mut experts, mut guide, known) = match experts {
-        Some((experts, guide, known)) => (Some(experts), Some(guide), known),
-        None => (None, None, Vec::new()),
-    };
+    if let (None, Some(_)) = (&planner.experts, recording) {
+        return Err(LoadError::NothingToRecord(index.path().to_owned()).into());
+    }
+    if options.experts != ExpertPolicy::default() && !blueprint.is_mixture() {
+        return Err(LoadError::NoExperts(index.path().to_owned()).into());
+    }
+    let experts = planner.experts.as_ref();
+    let experts = experts.map(|known| Experts::new(known, options.experts));
+    let (mut experts, mut guide) = experts.unzip();
     // The oracle's weights start to load while the vocabulary does, so the memory that the latter
     // and the draft will hold is predicted, not measured.
     begin("oracle")?;
@@ -90,7 +90,11 @@ pub(super) fn load(
     let left_out = left_out.filter(|why| why.can_be_mended());
     let mut notices: Vec<String> = left_out.iter().map(ToString::to_string).collect();
     notices.extend(hooked_variant(&placement.form, blueprint));
-    notices.extend(known);
+    let unusable = planner
+        .experts
+        .as_ref()
+        .and_then(|known| known.fault.as_ref());
+    notices.extend(unusable.map(|fault| WithCauses(fault).to_string()));
     notices.extend(system::threads_notice(options.threads));
     let template = ChatTemplate::new(
         &tokenizer,

@@ -31,6 +31,8 @@ pub enum LoadError {
         .0.display()
     )]
     NothingToRecord(PathBuf),
+    #[error("{} has no experts that tokens choose among: leave --experts out", .0.display())]
+    NoExperts(PathBuf),
     /// The chat template that was asked for.
     #[error(transparent)]
     Template(#[from] ChatError),

@@ -5,6 +5,7 @@ use crate::model::Think;
 use crate::plan::{DraftRequest, PlanRequest, TreeSize, Vram};
 use crate::speculate::{DrafterOptions, Sampling, bytes_at_start};
 use crate::units::Bytes;
+use crate::vocabulary::ExpertPolicy;
 use std::path::PathBuf;
 
 /// How to run. Made by the command line from flags, environment, file and defaults.
@@ -45,6 +46,8 @@ pub struct EngineOptions {
     /// Answers depend on model, prompt and sampling alone, also where that takes longer.
     pub exact: bool,
     pub sampling: Sampling,
+    /// How the experts of a mixture come and go.
+    pub experts: ExpertPolicy,
     /// Where to write down which experts of a mixture are used. Who has the model can find the text
     /// again from that, by trying.
     pub record_routing: Option<PathBuf>,
@@ -63,6 +66,7 @@ impl EngineOptions {
             threads: self.threads,
             tree: self.tree,
             exact: self.exact,
+            experts: self.experts,
         }
     }
 

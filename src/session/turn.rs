@@ -20,7 +20,7 @@ use crate::oracle::{Oracle, WidthClass};
 use crate::system;
 use crate::telemetry::{AnswerEnd, AnswerStats, HISTORY, Hub, PassView};
 use crate::units::{Micros, TokenId};
-use crate::vocabulary::Label;
+use crate::vocabulary::{ExpertPolicy, Label};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -208,8 +208,9 @@ impl Turn {
         Some(first.saturating_sub(self.submitted_us) as f64 / 1e3)
     }
 
-    /// The answer's figures, when it has ended.
-    pub(super) fn stats(&self, decoder: &Decoder) -> AnswerStats {
+    /// The answer's figures, when it has ended; `policy` is how experts came and went, where that is
+    /// to be said.
+    pub(super) fn stats(&self, decoder: &Decoder, policy: Option<ExpertPolicy>) -> AnswerStats {
         let (cache, answer, times) = (&decoder.cache, &self.answer, self.times);
         // An answer that ended with its first token was computed by the prompt's last pass.
         let width = answer.width().unwrap_or(WidthClass::BATCH);
@@ -239,6 +240,8 @@ impl Turn {
             expert_hit_rate: experts.and_then(|e| e.tally.hit_rate()),
             expert_lru_hit_rate: experts.and_then(|e| e.tally.simulated_lru_hit_rate()),
             expert_bytes_per_token: experts.and_then(|e| e.tally.bytes_per_token()),
+            expert_hit_rate_first16: answer.first_hit_rate(),
+            expert_policy: policy,
             rss_peak_bytes: system::rss_peak().map(|b| b.0),
             threads_least: Some(cache.threads().least).filter(|&n| n > 0),
             threads_most: Some(cache.threads().most).filter(|&n| n > 0),

@@ -83,7 +83,7 @@ impl ExpertTally {
         ratio(self.bytes, self.tokens)
     }
 
-    fn add(&mut self, more: &Self) {
+    pub fn add(&mut self, more: &Self) {
         self.tokens += more.tokens;
         self.hits += more.hits;
         self.misses += more.misses;

@@ -1,6 +1,6 @@
 //! The figures of one answer, in the names that `run --json` and bench reports print.
 
-use crate::vocabulary::Label;
+use crate::vocabulary::{ExpertPolicy, Label};
 use serde::Serialize;
 
 /// A field that cannot be known is null, never zero.
@@ -51,6 +51,11 @@ pub struct AnswerStats {
     pub expert_lru_hit_rate: Option<f64>,
     /// Of experts, for a token of the answer; null likewise.
     pub expert_bytes_per_token: Option<f64>,
+    /// `expert_hit_rate` up to the answer's 16th token; null likewise, and where it has fewer or
+    /// all of these came with the prompt's last pass.
+    pub expert_hit_rate_first16: Option<f64>,
+    /// How experts came and went; null where that was as by default.
+    pub expert_policy: Option<ExpertPolicy>,
     pub rss_peak_bytes: Option<u64>,
     /// Fewest and most threads of the CPU that passes were computed with: fewer than asked for
     /// where other programs have the cores. Null where no pass was computed there.

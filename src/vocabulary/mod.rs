@@ -6,11 +6,13 @@
 //! shows both without owning either.
 
 mod drafter_id;
+mod expert_policy;
 mod label;
 mod oracle_form;
 mod shard_part;
 
 pub use drafter_id::{DrafterId, Marks};
+pub use expert_policy::ExpertPolicy;
 pub use label::Label;
 pub use oracle_form::OracleForm;
 pub use shard_part::ShardPart;

@@ -26,6 +26,7 @@ mod allow_list;
 mod device_window;
 mod drafts;
 mod every_type;
+mod expert_policies;
 mod forge;
 mod hooked;
 mod hooked_experts;

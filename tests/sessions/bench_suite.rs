@@ -447,6 +447,8 @@ fn every_field_of_the_contract_is_there_and_unknown_ones_are_null() {
         "expert_hit_rate",
         "expert_lru_hit_rate",
         "expert_bytes_per_token",
+        "expert_hit_rate_first16",
+        "expert_policy",
         "rss_peak_bytes",
         "scout_label",
         "scout_confidence",

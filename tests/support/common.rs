@@ -16,6 +16,7 @@ use nmos::session::{
 use nmos::telemetry::{AnswerStats, Hub};
 use nmos::typing::{Clock, Edit, TypingEvent};
 use nmos::units::{Bytes, TokenId};
+use nmos::vocabulary::ExpertPolicy;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -150,6 +151,7 @@ pub fn options(oracle: &str, ram: Bytes) -> EngineOptions {
         system: "You are a helpful assistant.".to_owned(),
         anticipate: false,
         exact: false,
+        experts: ExpertPolicy::default(),
         record_routing: None,
         drafters: DrafterOptions::default(),
         sampling: Sampling::default(),

@@ -9,7 +9,7 @@ mod text;
 
 use super::invocation::{Invocation, Run, engine_options, tell_threads};
 use crate::config::Settings;
-use crate::experts::ExpertGroup;
+use crate::experts::{ExpertGroup, PredictedFrom};
 use crate::ledger::{Figure, Ledger};
 use crate::model::{Blueprint, ChatTemplate, Gguf, Tokenizer, stored_template};
 use crate::plan::{
@@ -20,12 +20,13 @@ use crate::river::Shard;
 use crate::session::EngineOptions;
 use crate::system;
 use crate::system::measure::disk;
+use crate::tui::clean;
 use crate::units::Bytes;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
@@ -90,8 +91,8 @@ struct Experts {
     fit_bytes: Bytes,
     /// Tokens that can be computed together; passes over more are computed in pieces.
     widest_pass: usize,
-    /// From the shape alone.
     predicted_hit_rate: f64,
+    predicted_from: PredictedFrom,
     predicted_bytes_a_token: Bytes,
 }
 
@@ -191,7 +192,16 @@ impl Run for PlanArgs {
 
 fn examine(args: &PlanArgs, settings: &Settings) -> anyhow::Result<Report> {
     let options = engine_options(settings)?;
-    let planner = Planner::open(options.plan_request())?;
+    let mut planner = Planner::open(options.plan_request())?;
+    let known = planner.experts.as_mut();
+    if let Some(fault) = known.and_then(|known| known.fault.take()) {
+        // Where this cannot be printed, the plan says itself what it is from.
+        let _ = writeln!(
+            io::stderr(),
+            "note: {}",
+            clean(&format!("{:#}", anyhow!(fault)))
+        );
+    }
     let placement = planner.place()?;
     let (oracle, sizes) = (&planner.oracle, placement.read_sizes);
     let speed = disk::measure(&options.oracle, sizes.depth, sizes.bytes, 0)
@@ -277,6 +287,7 @@ fn experts(oracle: &OracleFile, placement: &Placement) -> Option<Experts> {
         fit_bytes: plan.bytes,
         widest_pass: plan.widest,
         predicted_hit_rate: plan.predicted_hit_rate,
+        predicted_from: plan.predicted_from,
         predicted_bytes_a_token: plan.predicted_token_bytes,
     })
 }

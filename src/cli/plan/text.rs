@@ -120,11 +120,12 @@ fn experts(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(
         out,
-        "  {} of {} fit: {:.0}% of what a token uses is here, {} are read (predicted)",
+        "  {} of {} fit: {:.0}% of what a token uses is here, {} are read (predicted {})",
         e.fit_bytes,
         e.bytes,
         100.0 * e.predicted_hit_rate,
-        e.predicted_bytes_a_token
+        e.predicted_bytes_a_token,
+        e.predicted_from.name()
     )?;
     if e.widest_pass < WidthClass::BATCH.max {
         writeln!(

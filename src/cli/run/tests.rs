@@ -329,6 +329,8 @@ fn json_is_one_object_with_the_contracts_fields() {
         "expert_hit_rate",
         "expert_lru_hit_rate",
         "expert_bytes_per_token",
+        "expert_hit_rate_first16",
+        "expert_policy",
         "rss_peak_bytes",
         "scout_label",
         "scout_confidence",

@@ -200,6 +200,22 @@ impl Header {
         let experts = self.groups.iter().map(|group| usize::from(group.experts));
         experts.collect()
     }
+
+    /// Of a model that tests make up: each of its `layers` has so many `experts` of 100 bytes, of
+    /// which a token uses `used`.
+    #[cfg(test)]
+    pub(crate) fn made_up(layers: u32, experts: u16, used: u16) -> Self {
+        let group = |layer| RoutedGroup {
+            layer,
+            experts,
+            used,
+            expert_bytes: Bytes(100),
+        };
+        Self {
+            model: ModelKey::of(b"a model"),
+            groups: (0..layers).map(group).collect(),
+        }
+    }
 }
 
 fn check(header: &Header, pass: &RoutedPass) -> Result<(), RecordFault> {

@@ -1,8 +1,9 @@
 //! What is held is right, and memory is what is counted.
 
 use super::*;
-use crate::experts::Lru;
 use crate::experts::pages::tests::tensor;
+use crate::experts::routing::Header;
+use crate::experts::{Intent, Lru, Profile};
 use crate::io::{Direction, TransferFailure};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -265,7 +266,10 @@ fn what_is_held_does_not_leave_and_too_many_are_refused() {
 fn free_memory_is_filled_and_what_is_filled_is_right() {
     let model = Model::new(8, [8192, 5000], 100);
     let budget = Bytes(9 * 16384);
+    let header = Header::made_up(2, 8, 2);
+    let intent = Intent::new(&header, Profile::of(&header));
     let mut store = model.store(budget);
+    store.evict_by(Box::new(intent));
     assert!(store.fill(1, |_| Err(failed())).is_err());
     assert_eq!(store.bytes(), Bytes(0));
     assert!(!store.fill(1, |_| panic!("it failed")).unwrap());
@@ -293,6 +297,14 @@ fn free_memory_is_filled_and_what_is_filled_is_right() {
     // Of those that nothing has used, some make place.
     store.hold(table, &[7], 1, |d| model.read(d)).unwrap();
     assert!(model.is_right(&store, 0, 0) && model.is_right(&store, 0, 7));
+}
+
+#[test]
+fn where_nothing_is_known_nothing_is_read_before_it_is_needed() {
+    let model = Model::new(8, [8192, 8192], 100);
+    let mut store = model.store(Bytes(9 * 16384));
+    assert!(!store.fill(1, |_| panic!("by plain LRU")).unwrap());
+    assert!(store.is_filled() && store.bytes() == Bytes(0));
 }
 
 #[test]

@@ -159,7 +159,7 @@ impl Engine {
         let is_answered = turn.has_begun() && failure.is_none();
         let end = match failure {
             Some(error) => RequestEvent::Failed(error),
-            None => RequestEvent::Done(Box::new(turn.stats(&self.decoder))),
+            None => RequestEvent::Done(Box::new(turn.stats(&self.decoder, self.policy))),
         };
         self.tell(turn.asked, end);
         // The answer is looked at and the file is written when nobody waits any more.
