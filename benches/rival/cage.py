@@ -126,12 +126,14 @@ def _memory_controller():
     raise CageError("no memory cgroup controller is mounted (v1 or v2)")
 
 
-def run_calmly(argv, limit_bytes, files, timeout_s, attempts, env=None):
+def run_calmly(argv, limit_bytes, files, timeout_s, attempts, env=None, before=lambda: None):
     """Runs it over cold files until other processes leave it the CPU, or attempts end: then the
     calmest. With it the bytes of the files that stayed in the page cache before that run.
+    `before` is called before each attempt.
     """
     calmest = None
     for _ in range(attempts):
+        before()
         left = evict(files)
         with Cgroup(limit_bytes) as cgroup:
             outcome = run(argv, cgroup, timeout_s, env)

@@ -15,10 +15,10 @@ class Unsupported(cage.CageError):
 
 
 def ask(nmos, flags, ram_bytes, env=None):
-    """One plan, in whole mebibytes; where that is too little memory, one in the least that works."""
+    """One plan; where that is too little memory, one in the least that works."""
     argv = [str(nmos), "--config", os.devnull, "plan", "--json", *flags]
     if ram_bytes is not None:
-        argv += ["--ram", f"{-(-ram_bytes // MIB)}MiB"]
+        argv += ["--ram", str(ram_bytes)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
     if done.returncode == 0:
         return json.loads(done.stdout)

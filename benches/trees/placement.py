@@ -108,12 +108,13 @@ class Planner:
         return int(self.oracle.stat().st_size * share + drafting + 256 * MIB)
 
     def _ask(self, tree, draft, ram_bytes):
+        """The plan in that much memory, in whole mebibytes."""
         flags = [
             *(["--tree", tree] if tree else []),
             "--ctx", str(self.ctx), "--threads", str(self.threads), "--oracle", str(self.oracle),
             *([] if draft == UNSAID else ["--draft", str(draft or "none")]),
         ]  # fmt: skip
-        return ask(self.nmos, flags, ram_bytes)
+        return ask(self.nmos, flags, ram_bytes and -(-ram_bytes // MIB) * MIB)
 
 
 def _named(draft):
