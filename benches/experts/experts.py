@@ -32,9 +32,9 @@ PARTS = (*answers.VARIANTS, answers.COMPUTE, long_prompt.VARIANT, POLICY, TYPING
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--models", nargs="+", metavar="NAME=PATH",
-                        help="models that do not fit in memory; without it experts-9.gguf and experts-19.gguf of"
-                        " --forged, which `make bench-experts mixture=FILE` makes")
+    parser.add_argument("--models", nargs="*", metavar="NAME=PATH",
+                        help="models that do not fit in memory, or none; without it experts-9.gguf and experts-19.gguf"
+                        " of --forged, which `make bench-experts mixture=FILE` makes")
     parser.add_argument("--small", nargs="+", type=Path, default=[], metavar="PATH",
                         help="small trained mixtures, which are compared with computing alone")
     parser.add_argument("--forged", type=Path, default=CACHE / "forged", help="where forged models are")
@@ -85,7 +85,8 @@ def arguments():
 def plays(bench, some):
     """Lists of jobs, each of which needs those before it."""
     args = bench.args
-    yield [learning.Recording(model, learning.TRAIN) for model in some]
+    if set(args.parts) != {answers.LLAMA}:
+        yield [learning.Recording(model, learning.TRAIN) for model in some]
     if answers.COMPUTE in args.parts:
         yield [answers.Compute(model, prompt) for model in some for prompt in args.prompts]
         # Texts are the same where all experts stay.
