@@ -12,7 +12,7 @@ forged := $(cache)/nmos/forged
 locked := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint build models deps screenshots bench-river bench-streaming bench-gpu bench-forged bench-rival bench-trees bench-busy fuzz-headers chat-references architectures
+.PHONY: help run test lint build models deps screenshots bench-river bench-streaming bench-gpu bench-forged bench-rival bench-trees bench-experts bench-busy fuzz-headers chat-references architectures
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,14 @@ bench-rival: models ## as root: the same answers by llama.cpp in a memory group 
 bench-trees: models ## as root: token trees of every size and llama.cpp, 2 hours; goes on where it stopped
 	@benches/trees/trees.py > /dev/null
 	benches/trees/trees.py --open60
+
+bench-experts: build ## as root: mixtures of 9 and 19 GB in a part of their memory, llama.cpp in turn; mixture=FILE makes them (28 GB of disk)
+	@mkdir -p "$(forged)"
+	@test -z "$(mixture)" || for shape in 9:768 19:1536; do \
+		size=$${shape%:*}; file="$(forged)/experts-$$size.gguf"; \
+		test -e "$$file" || "$(nmos)" forge --oracle "$(mixture)" --width 2048 --ff $${shape#*:} --size $${size}GB "$$file" || exit 1; \
+	done
+	benches/experts/experts.py $(if $(small),--small $(small)) $(if $(traces),--traces "$(traces)")
 
 architectures: models ## what every architecture does, with small random models: docs/architectures.md (10 minutes)
 	@"$(nmos)" models pull smollm2-135m

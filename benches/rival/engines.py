@@ -34,7 +34,8 @@ class Answer:
     """What the engine says of its own run."""
 
     tokens: int
-    tokens_per_s: float
+    # None of an answer of one token.
+    tokens_per_s: float | None
     passes: int
     text: str
     stats: dict
@@ -66,6 +67,12 @@ class Setting:
     # Whether llama.cpp copies the oracle's weights into the layout of its fastest
     # kernels, as it does unless told otherwise. Without memory for the copy that is slow.
     repack: bool = False
+    # Whether tokens that end an answer are suppressed, so that each has its length.
+    endless: bool = False
+    # NMOS's --experts; None leaves it out.
+    experts: str | None = None
+    # The file of NMOS's --record-routing, if any.
+    record_routing: Path | None = None
 
     def chatml(self, prompt):
         return (
@@ -88,6 +95,8 @@ class Nmos:
         return [
             str(self.binary), "--config", os.devnull, "run", "--json", "--ram", s.ram, "-n", str(tokens),
             *(["--tree", s.tree] if s.tree else []), *(["--recycle"] if s.recycle else []),
+            *(["--experts", s.experts] if s.experts else []), *(["--ignore-eos"] if s.endless else []),
+            *(["--record-routing", str(s.record_routing)] if s.record_routing else []),
             "--temp", f"{s.temperature:g}", "--seed", str(s.seed),
             "--top-k", "0", "--top-p", "1", "--min-p", "0", "--repeat-penalty", "1",
             "--oracle", str(s.oracle),
@@ -124,9 +133,14 @@ class Llama:
     def parse(self, stdout, stderr):
         # "eval time = 123.45 ms / 127 runs": the first token comes out of the
         # prompt's pass and is in neither figure, so both tokens and passes are one more.
-        found = _find(r"(?<!prompt )eval time =\s*([\d.]+) ms /\s*(\d+) runs", stdout + stderr)
+        log = stdout + stderr
+        found = _find(r"(?<!prompt )eval time =\s*([\d.]+) ms /\s*(\d+) runs", log)
         ms, runs = float(found[1]), int(found[2])
-        return Answer(runs + 1, runs / (ms / 1000), runs + 1, stdout.strip("\n"), {"eval_ms": ms})
+        # Of an answer that ended with its first token there is none.
+        speed = runs / (ms / 1000) if ms > 0 else None
+        prompt_ms = float(_find(r"prompt eval time =\s*([\d.]+) ms", log)[1])
+        stats = {"eval_ms": ms, "prompt_ms": prompt_ms}
+        return Answer(runs + 1, speed, runs + 1, stdout.strip("\n"), stats)
 
 
 class Speculative:
@@ -182,7 +196,7 @@ def _shared_flags(setting, prompt, tokens):
     return [
         "-m", str(s.oracle), "-p", s.chatml(prompt), "--no-escape",
         "-n", str(tokens), "-c", str(s.ctx), "-t", str(s.threads), "-tb", str(s.threads),
-        *sampling, *([] if s.repack else ["--no-repack"]),
+        *sampling, *([] if s.repack else ["--no-repack"]), *(["--ignore-eos"] if s.endless else []),
         "--load-mode", "mmap", "--fit", "off", "--offline",
     ]  # fmt: skip
 

@@ -7,7 +7,6 @@ import os
 import platform
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import cage
 import engines
+import programs
 
 HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nmos"
@@ -77,10 +77,7 @@ def chosen_engines(args, setting):
     if unknown:
         raise cage.CageError(f"--only: no engine named {', '.join(sorted(unknown))}")
     if not hasattr(args, "rivals") and not {"llama", "spec"}.isdisjoint(wanted):
-        built = subprocess.run([HERE / "build.sh"], stdout=subprocess.PIPE, text=True, check=False)
-        if built.returncode != 0:
-            raise cage.CageError("the rivals could not be built (see above)")
-        args.rivals = Path(built.stdout.strip())
+        args.rivals = programs.build_rivals()
     every = [
         ("nmos", lambda: engines.Nmos(replace(setting, draft=engines.UNSAID), args.nmos.absolute())),
         ("nmos-draft", lambda: engines.Nmos(setting, args.nmos.absolute())),

@@ -8,27 +8,19 @@ confirms it; shards are whole, so that a share is met within a percent or two:
             fixed for a tree                                      share of the weights
 """
 
-import json
-import os
-import re
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cage
 from engines import UNSAID
 from grid import NO_DRAFT, PINNED, WHOLE
+from planning import MIB, ask, owner
 
-MIB = 1 << 20
 # What the program itself holds differs a little from run to run.
 SPARE_BYTES = 16 * MIB
 CLOSE = 0.005
 CLOSE_ENOUGH = 0.02
 ATTEMPTS = 6
-
-
-class Unsupported(cage.CageError):
-    """This NMOS does not know such a tree."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +92,11 @@ class Planner:
         report = self._ask(tree, draft, None)
         if report["form"] != "resident":
             raise cage.CageError(f"not all of the oracle fits in the memory there is (--tree {tree})")
-        return self._ask(tree, draft, report["ram_bytes"] - _owner(report, "not used") + SPARE_BYTES)
+        return self._ask(tree, draft, report["ram_bytes"] - owner(report, "not used") + SPARE_BYTES)
 
     def _pinned(self, tree, draft):
         report = self._share("50")(tree, draft)
-        others = report["ram_bytes"] - sum(_owner(report, name) for name in
+        others = report["ram_bytes"] - sum(owner(report, name) for name in
                                            ("weights that stay", "weights in flight", "not used"))  # fmt: skip
         report = self._ask(tree, draft, others + _weights(report) + SPARE_BYTES)
         if report["form"] == "resident" or report["predicted_bytes_a_pass"] > 0:
@@ -116,22 +108,13 @@ class Planner:
         return int(self.oracle.stat().st_size * share + drafting + 256 * MIB)
 
     def _ask(self, tree, draft, ram_bytes):
-        """One plan; where that is too little memory, one in the least that works."""
-        argv = [
-            str(self.nmos), "--config", os.devnull, "plan", "--json", *(["--tree", tree] if tree else []),
+        """The plan in that much memory, in whole mebibytes."""
+        flags = [
+            *(["--tree", tree] if tree else []),
             "--ctx", str(self.ctx), "--threads", str(self.threads), "--oracle", str(self.oracle),
             *([] if draft == UNSAID else ["--draft", str(draft or "none")]),
         ]  # fmt: skip
-        if ram_bytes is not None:
-            argv += ["--ram", f"{-(-ram_bytes // MIB)}MiB"]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return json.loads(done.stdout)
-        least = re.search(r"the least that works is (\d+) MiB", done.stderr)
-        if least and ram_bytes is not None and int(least[1]) * MIB > ram_bytes:
-            return self._ask(tree, draft, int(least[1]) * MIB)
-        kind = Unsupported if done.returncode == 2 else cage.CageError
-        raise kind(f"nmos plan --tree {tree}: {(done.stderr.strip() or 'no word').splitlines()[0]}")
+        return ask(self.nmos, flags, ram_bytes and -(-ram_bytes // MIB) * MIB)
 
 
 def _named(draft):
@@ -143,12 +126,8 @@ def _placement(report):
 
 
 def _stays(report):
-    return 1.0 if report["form"] == "resident" else _owner(report, "weights that stay") / _weights(report)
+    return 1.0 if report["form"] == "resident" else owner(report, "weights that stay") / _weights(report)
 
 
 def _weights(report):
-    return _owner(report, "weights that stay") + report["predicted_bytes_a_pass"]
-
-
-def _owner(report, name):
-    return sum(owner["bytes"] for owner in report["budget"] if owner["owner"] == name)
+    return owner(report, "weights that stay") + report["predicted_bytes_a_pass"]

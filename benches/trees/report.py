@@ -1,16 +1,16 @@
 """Tables and verdicts from the records of a results file. Pure: records in, lines out."""
 
 import shlex
-from statistics import median, quantiles
+from statistics import median
 
 import grid
 import open60
+from cage import DISTURBED
+from figures import judge, parting, show, spread, unique
 
 MIB = 1 << 20
 # `auto` may be so much slower than the best fixed budget.
 WITHIN = 0.95
-# Above this share of the CPU in other hands a run is called disturbed.
-DISTURBED = 0.05
 
 
 def of(records):
@@ -64,13 +64,9 @@ def _head(records, runs, others, builds):
 # Groups and figures.
 
 
-def _unique(runs, of_run):
-    return list(dict.fromkeys(of_run(run) for run in runs))
-
-
 def _by_variant(runs):
     order = [variant.name for variant in grid.VARIANTS]
-    names = sorted(_unique(runs, lambda run: run["key"]["variant"]), key=order.index)
+    names = sorted(unique(runs, lambda run: run["key"]["variant"]), key=order.index)
     return {name: [run for run in runs if run["key"]["variant"] == name] for name in names}
 
 
@@ -84,7 +80,7 @@ def _groups(runs):
         resident, temperature, kind = group
         return (101 if resident == grid.PINNED else int(resident)), temperature, kind
 
-    for group in sorted(_unique(runs, of_run), key=place):
+    for group in sorted(unique(runs, of_run), key=place):
         resident, temperature, kind = group
         where = "all pinned" if resident == grid.PINNED else f"{resident}% resident"
         how = "greedy" if temperature == 0 else f"T = {temperature:g}"
@@ -94,16 +90,6 @@ def _groups(runs):
 def pooled_tokens_a_pass(runs):
     """All tokens over all passes that yielded tokens."""
     return sum(run["tokens"] for run in runs) / sum(run["tokens"] / run["tokens_a_pass"] for run in runs)
-
-
-def spread(values):
-    """Median, first and third quartile; None of no values."""
-    if not values:
-        return None
-    if len(values) == 1:
-        return values[0], values[0], values[0]
-    low, _, high = quantiles(values, n=4, method="inclusive")
-    return median(values), low, high
 
 
 def ratios(runs, base):
@@ -122,25 +108,6 @@ def best_fixed(by_variant):
     if not any(values.values()):
         values = {name: [run["tokens_per_s"] for run in runs if run["tokens_per_s"]] for name, runs in budgets.items()}
     return max((name for name in values if values[name]), key=lambda name: median(values[name]), default=None)
-
-
-def judge(interval, bound):
-    """Whether what was measured is at least `bound`, in words."""
-    middle, low, high = interval
-    if low >= bound:
-        return "yes"
-    if middle >= bound:
-        return "yes by the median, though the interval reaches below"
-    if high >= bound:
-        return "no by the median, though the interval reaches above"
-    return "no"
-
-
-def _show(interval, unit=""):
-    if interval is None:
-        return "-"
-    middle, low, high = interval
-    return f"{middle:.2f}{unit} ({low:.2f}..{high:.2f})"
 
 
 # Tables.
@@ -170,9 +137,9 @@ def _settings(runs):
             memory = f"{some[-1]['ram_bytes'] // MIB} MiB" if is_ours(some[-1]) else "as auto"
             stays = f"{some[-1]['share']:.0%}" if is_ours(some[-1]) else "mmap"
             lines.append(
-                f"{name:12} {len(some):4} {memory:>9} {stays:>6} {pooled_tokens_a_pass(some):7.2f}  {_show(speeds):22}"
-                f"{_show(spread(ratios(some, none)), 'x'):22}"
-                f"{_show(spread(ratios(some, by_variant.get(best, []))), 'x'):24}".rstrip()
+                f"{name:12} {len(some):4} {memory:>9} {stays:>6} {pooled_tokens_a_pass(some):7.2f}  {show(speeds):22}"
+                f"{show(spread(ratios(some, none)), 'x'):22}"
+                f"{show(spread(ratios(some, by_variant.get(best, []))), 'x'):24}".rstrip()
             )
         verdicts += [f"{title}:", *(f"    {line}" for line in _verdicts(by_variant, best))]
     return [*lines, "", "DOES NMOS CHOOSE WELL?", *verdicts]
@@ -184,7 +151,7 @@ def _verdicts(by_variant, best):
     recycled = ratios(by_variant.get(grid.RECYCLE, []), by_variant.get(grid.LOOKUP, []))
     if recycled:
         interval, slower = spread(recycled), sum(pair < 1 for pair in recycled)
-        lines.append(f"without a draft, recycling pays: {judge(interval, 1)}; {_show(interval, 'x')}, slower in"
+        lines.append(f"without a draft, recycling pays: {judge(interval, 1)}; {show(interval, 'x')}, slower in"
                      f" {slower} of {len(recycled)} pairs")  # fmt: skip
     chosen = [name for name in (grid.AUTO, grid.DEFAULT) if name in by_variant]
     if not chosen:
@@ -194,13 +161,13 @@ def _verdicts(by_variant, best):
         if pairs:
             interval = spread(pairs)
             lines.append(f"{name} within 5% of the best fixed budget, {best}: {judge(interval, WITHIN)};"
-                         f" {_show(interval, 'x')} of {len(pairs)} pairs")  # fmt: skip
+                         f" {show(interval, 'x')} of {len(pairs)} pairs")  # fmt: skip
         for other, words in ((grid.NO_DRAFT, "no draft with as much of the weights resident"),
                              (grid.NO_DRAFT_SAME_MEMORY, "no draft in the same memory")):  # fmt: skip
             pairs = ratios(by_variant[name], by_variant.get(other, []))
             if pairs:
                 interval, slower = spread(pairs), sum(pair < 1 for pair in pairs)
-                lines.append(f"{name} as fast as {words}: {judge(interval, 1)}; {_show(interval, 'x')}, slower in"
+                lines.append(f"{name} as fast as {words}: {judge(interval, 1)}; {show(interval, 'x')}, slower in"
                              f" {slower} of {len(pairs)} pairs")  # fmt: skip
     return lines or ["nothing to compare them with was run"]
 
@@ -209,13 +176,13 @@ def _open60(runs):
     autos = [run for run in runs if run["key"]["variant"] == grid.AUTO]
     lines = ["", f"SIXTY PROMPTS: auto, {open60.RESIDENT}% resident, greedy",
              f"{'label':8} {'prompts':>7} {'a pass':>7}  {'tokens/s':22}{'ended early':>12}{'class':>10}"]  # fmt: skip
-    labels = _unique(autos, lambda run: run["class"])
+    labels = unique(autos, lambda run: run["class"])
     for label in [*labels, "all"]:
         some = [run for run in autos if label in (run["class"], "all")]
         speeds = spread([run["tokens_per_s"] for run in some if run["tokens_per_s"]])
         early = sum(run["tokens"] < run["key"]["tokens"] for run in some)
-        classes = " ".join(_unique(some, lambda run: "{}-{}".format(*run["stats"]["width_class"])))
-        lines.append(f"{label:8} {len(some):7} {pooled_tokens_a_pass(some):7.2f}  {_show(speeds):22}"
+        classes = " ".join(unique(some, lambda run: "{}-{}".format(*run["stats"]["width_class"])))
+        lines.append(f"{label:8} {len(some):7} {pooled_tokens_a_pass(some):7.2f}  {show(speeds):22}"
                      f"{early:12}{classes:>10}")  # fmt: skip
     seen = {run["key"]["prompt"]: run["text"] for run in runs if run["key"]["variant"] != grid.AUTO}
     same = sum(seen[run["key"]["prompt"]] == run["text"] for run in autos if run["key"]["prompt"] in seen)
@@ -243,22 +210,16 @@ def text_groups(runs):
 
 def _texts(runs):
     groups = {group: some for group, some in text_groups(runs).items() if len(some) > 1}
-    parted = {group: some for group, some in groups.items() if len(_unique(some, lambda run: run["text"])) > 1}
+    parted = {group: some for group, some in groups.items() if len(unique(some, lambda run: run["text"])) > 1}
     lines = ["", f"TEXTS: {sum(map(len, groups.values()))} in {len(groups)} groups that must agree,"
              f" {len(parted)} groups do not"]  # fmt: skip
     for group, some in parted.items():
         prompt, temperature, seed, _, form, width = group
         lines.append(f"! {prompt}, T = {temperature:g}, seed {seed}, {form}, class from {width} on:")
-        for text in _unique(some, lambda run: run["text"]):
+        for text in unique(some, lambda run: run["text"]):
             those = [run for run in some if run["text"] == text]
-            names = _unique(those, lambda run: f"{run['key']['variant']} ({run['key']['resident']})")
-            at = _parting(some[0]["text"], text)
+            names = unique(those, lambda run: f"{run['key']['variant']} ({run['key']['resident']})")
+            at = parting(some[0]["text"], text)
             lines.append(f"    {len(those)} of {', '.join(names)}: ...{text[max(0, at - 20):at + 20]!r}")
             lines.append(f"      {shlex.join(those[0]['argv'])}")
     return lines
-
-
-def _parting(one, other):
-    """The first character at which two texts differ."""
-    same = (i for i, (a, b) in enumerate(zip(one, other)) if a != b)
-    return next(same, min(len(one), len(other)))

@@ -1,24 +1,17 @@
 """Makes runs: cold files, a memory cgroup of its own, one record in the results file."""
 
-import subprocess
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import cage
 import engines
 import grid
-from placement import Planner, Unsupported
-from report import DISTURBED
-from rival import HERE as RIVAL_DIR
+from placement import Planner
+from planning import MIB, Unsupported
+from programs import Binary, build_rivals
 from rival import cell, note
 
-MIB = 1 << 20
 FAILURES_IN_A_ROW = 3
-
-
-class Rebuilt(Exception):
-    """The binary is another than at the start: no run may follow under the old name."""
 
 
 class Runner:
@@ -30,28 +23,27 @@ class Runner:
             oracle=args.oracle, draft=args.draft, ram="", threads=args.threads, ctx=args.ctx,
             chain=grid.CHAIN_TOKENS, system=system,
         )  # fmt: skip
-        for path in (args.nmos, args.oracle, args.draft):
+        self.binary = Binary(args.nmos)
+        self.build = self.binary.version
+        for path in (args.oracle, args.draft):
             if not path.is_file():
                 raise cage.CageError(f"{path} is not there")
         with cage.Cgroup(64 * MIB):
             pass  # Without the right to make one, nothing else can begin.
-        self.binary = args.nmos.absolute()
-        self.binary_stat = _identity(self.binary)
-        self.build = " ".join(_output([self.binary, "--version"]).splitlines()[:1])
         # What figures and texts depend on, besides the job.
         self.common = {
             "tokens": args.tokens, "ctx": args.ctx, "threads": args.threads,
             "oracle": args.oracle.name, "draft": args.draft.name,
         }  # fmt: skip
         place_key = {key: self.common[key] for key in self.common if key != "tokens"} | {"build": self.build}
-        self.planner = Planner(self.binary, args.oracle, args.ctx, args.threads, place_key, results)
+        self.planner = Planner(self.binary.path, args.oracle, args.ctx, args.threads, place_key, results)
         self.rivals = args.rivals.absolute() if args.rivals else None
         self.unsupported = set()
 
     def play(self, jobs):
         """Makes those that are not in the file. A failed one is said and left out."""
         if self.rivals is None and any(job.variant.is_rival for job in jobs):
-            self.rivals = _build_rivals()
+            self.rivals = build_rivals()
         missing = [job for job in jobs if not self.record(job)]
         if len(missing) < len(jobs):
             note(f"{len(jobs) - len(missing)} of {len(jobs)} runs are in {self.results.path} already")
@@ -87,8 +79,7 @@ class Runner:
         variant = job.variant
         if variant.tree in self.unsupported:
             return
-        if _identity(self.binary) != self.binary_stat:
-            raise Rebuilt(f"{self.binary} was built anew; the same command goes on with the new build")
+        self.binary.check()
         try:
             placement = self._placement(variant, job.resident)
         except Unsupported as error:
@@ -98,7 +89,8 @@ class Runner:
         engine = self._engine(job, placement)
         limit = placement.ram_bytes + self.args.headroom_mib * MIB
         argv = engine.argv(job.prompt["text"], self.args.tokens)
-        outcome, left = self._calm_outcome(argv, limit)
+        files = {self.args.oracle, self.args.draft}
+        outcome, left = cage.run_calmly(argv, limit, files, self.args.timeout, self.args.attempts)
         answer = engine.parse(outcome.stdout, outcome.stderr)
         per_pass = answer.stats.get("accepted_per_pass") or answer.tokens_a_pass
         self.results.add({
@@ -131,22 +123,6 @@ class Runner:
             f" {per_pass:5.2f} a pass {outcome.wall_s:5.1f} s (others {outcome.others_cpu_share:.0%} of the CPU)"
         )
 
-    def _calm_outcome(self, argv, limit):
-        """Runs it until other processes leave it the CPU, or attempts end: then the calmest.
-
-        With it the bytes of the models that stayed in the page cache before that run.
-        """
-        calmest = None
-        for _ in range(self.args.attempts):
-            left = cage.evict({self.args.oracle, self.args.draft})
-            with cage.Cgroup(limit) as cgroup:
-                outcome = cage.run(argv, cgroup, self.args.timeout)
-            if calmest is None or outcome.others_cpu_share < calmest[0].others_cpu_share:
-                calmest = outcome, left
-            if outcome.others_cpu_share <= DISTURBED:
-                break
-        return calmest
-
     def _placement(self, variant, resident):
         lent, draft = variant.memory_of, self._draft(variant)
         if not lent:
@@ -166,7 +142,7 @@ class Runner:
             repack=job.resident == grid.WHOLE,
         )  # fmt: skip
         if variant.engine == "nmos":
-            return engines.Nmos(setting, self.binary)
+            return engines.Nmos(setting, self.binary.path)
         if variant.engine == "llama":
             return engines.Llama(setting, self.rivals)
         return engines.Speculative(setting, self.rivals, self._kind(variant))
@@ -174,19 +150,3 @@ class Runner:
     def _kind(self, rival):
         """llama.cpp's name of where its guesses come from."""
         return {"llama": "none", "draft": "draft-simple", "ngram": self.args.ngram}[rival.engine]
-
-
-def _build_rivals():
-    built = subprocess.run([RIVAL_DIR / "build.sh"], stdout=subprocess.PIPE, text=True, check=False)
-    if built.returncode != 0:
-        raise cage.CageError("the rivals could not be built (see above)")
-    return Path(built.stdout.strip())
-
-
-def _output(argv):
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-
-
-def _identity(path):
-    stat = path.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -17,9 +17,10 @@ import open60  # noqa: E402
 import report  # noqa: E402
 from cage import CageError  # noqa: E402
 from engines import OutputError  # noqa: E402
+from programs import Rebuilt  # noqa: E402
 from results import Results, read  # noqa: E402
 from rival import CACHE, TARGET, machine, note  # noqa: E402
-from runner import Rebuilt, Runner  # noqa: E402
+from runner import Runner  # noqa: E402
 
 RIVAL_PROMPTS = HERE.parent / "rival" / "prompts.json"
 # The system prompt of all runs, and the four prompts of the grid.
