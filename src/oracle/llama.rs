@@ -230,17 +230,15 @@ impl LlamaOracle {
     fn scratch_of_token(outline: &Outline, ctx_tokens: usize) -> u64 {
         let first = outline.experts.first().and_then(|table| table.layer());
         let tables = outline.experts.iter().filter(|t| t.layer() == first);
-        // What each table gives, and what is made of that.
-        let experts = tables.clone().map(|t| 2 * t.dims[1]);
+        // What each table gives, and a copy of the rows of one (see `Bits::Batch`).
+        let experts = tables.clone().map(|t| t.dims[1]);
         let experts = experts.fold(0, u64::saturating_add);
-        let width = tables.clone().map(|t| t.dims[0].max(t.dims[1])).max();
-        let width = width.unwrap_or(0);
-        // The rows of a product are copied where some are added (see `Bits::Batch`).
         let copied = tables.clone().map(|t| t.dims[0].saturating_add(t.dims[1]));
         let experts = experts.saturating_add(copied.max().unwrap_or(0));
+        let width = tables.map(|t| t.dims[0].max(t.dims[1])).max().unwrap_or(0);
         let floats = experts
             .saturating_mul(outline.experts_used.max(1) as u64)
-            .saturating_add(width.saturating_mul(16));
+            .saturating_add(width.saturating_mul(8));
         // A mask over all cells, as floats and as halves.
         let cells = (ctx_tokens + CELL_RUN) as u64 * 6;
         floats.saturating_mul(4).saturating_add(cells)
