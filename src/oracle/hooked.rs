@@ -313,6 +313,8 @@ impl Feed {
         }
         self.let_go();
         if let Some(experts) = &mut self.experts {
+            let supply = &mut self.supply;
+            experts.settle_ahead(|| supply.settle());
             experts.computed();
             if let Some(board) = &mut self.board {
                 board.pass_ended(experts, self.rows.tokens());
@@ -418,7 +420,11 @@ impl Feed {
         if let Some(experts) = &mut self.experts {
             let supply = &mut self.supply;
             let counted = self.rows.tokens_of(ids.len() / self.used) * self.used;
+            if experts.are_coming(table.group) {
+                experts.settle_ahead(|| supply.settle());
+            }
             experts.hold(table, ids, counted, |demands| supply.demand(demands))?;
+            experts.begin_ahead(table.group, ids.len(), |demands| supply.begin(demands));
             if let Some(recorder) = &self.recorder {
                 recorder.borrow_mut().chose(table, &ids[..counted]);
             }

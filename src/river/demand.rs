@@ -20,7 +20,9 @@
 //! takes four times as long as alone. Hence batches, a deep queue, and a reader that begins nothing
 //! new meanwhile.
 
-use crate::io::{BLOCK, BlockFile, Queue, ReadRequest, Region, TransferFailure, open_reader};
+use crate::io::{
+    BLOCK, BlockFile, Failed, Queue, ReadRequest, Region, TransferFailure, open_reader,
+};
 use crate::model::TensorInfo;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -185,14 +187,51 @@ impl Demand<'_> {
 
 /// Reads on demand, with a queue of its own: what the thread that reads ahead has in flight does
 /// not come before it.
-pub(super) struct DemandReader(Queue<ReadRequest>);
+pub(super) struct DemandReader {
+    queue: Queue<ReadRequest>,
+    /// The first of those that have been begun and not been waited for.
+    begun: Option<ReadRequest>,
+}
 
 impl DemandReader {
     /// Over a model's `files`.
     pub(super) fn open(files: &[Arc<BlockFile>]) -> Self {
         let mut queue = Queue::new(open_reader(DEPTH));
         queue.register(files, None);
-        Self(queue)
+        Self { queue, begun: None }
+    }
+
+    /// Begins to read `demands`, as many at once as the queue takes; [`DemandReader::settle`] waits
+    /// for them.
+    ///
+    /// # Errors
+    /// A read that cannot be begun. What else is under way has to be waited for all the same.
+    pub(super) fn begin(
+        &mut self,
+        files: &[Arc<BlockFile>],
+        demands: &[Demand<'_>],
+    ) -> Result<(), TransferFailure> {
+        for demand in demands {
+            let request = demand.request(files);
+            self.begun.get_or_insert_with(|| request.clone());
+            self.queue.push(request);
+        }
+        match self.queue.submit() {
+            Ok(()) => Ok(()),
+            Err(Failed::Request(_, failure)) => Err(failure),
+            Err(Failed::Wait(_)) => unreachable!("nothing is waited for"),
+        }
+    }
+
+    /// Waits for what has been begun; says how many bytes came.
+    ///
+    /// # Errors
+    /// As [`DemandReader::read`].
+    pub(super) fn settle(&mut self) -> Result<u64, TransferFailure> {
+        match self.begun.take() {
+            Some(first) => self.queue.drain(&first),
+            None => Ok(0),
+        }
     }
 
     /// Has all of `demands` read, and waits for them; says how many bytes came.
@@ -205,7 +244,7 @@ impl DemandReader {
         demands: &[Demand<'_>],
     ) -> Result<u64, TransferFailure> {
         let requests = demands.iter().map(|demand| demand.request(files));
-        self.0.run(requests)
+        self.queue.run(requests)
     }
 }
 

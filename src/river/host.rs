@@ -36,6 +36,22 @@ impl HostSupply {
         self.river.fetch(demands)
     }
 
+    /// See [`River::begin`].
+    ///
+    /// # Errors
+    /// As [`River::begin`].
+    pub fn begin(&mut self, demands: &[Demand<'_>]) -> Result<(), RiverError> {
+        self.river.begin(demands)
+    }
+
+    /// See [`River::settle`].
+    ///
+    /// # Errors
+    /// As [`River::settle`].
+    pub fn settle(&mut self) -> Result<(), RiverError> {
+        self.river.settle()
+    }
+
     /// Opens the model's files, sets up memory as the plan says, and starts to read.
     ///
     /// # Errors

@@ -301,6 +301,42 @@ impl River {
         Ok(())
     }
 
+    /// Begins to read `demands` while something else is computed: [`River::settle`] waits for them.
+    /// To be called when all that was begun before has been waited for.
+    ///
+    /// # Errors
+    /// A read that cannot be begun; the others are to be waited for all the same.
+    ///
+    /// # Panics
+    /// As [`River::demand`].
+    pub fn begin(&mut self, demands: &[Demand<'_>]) -> Result<(), RiverError> {
+        let files = &self.files;
+        let reader = self
+            .demands
+            .get_or_insert_with(|| DemandReader::open(files));
+        Ok(reader.begin(files, demands)?)
+    }
+
+    /// Waits for what [`River::begin`] began.
+    ///
+    /// # Errors
+    /// The first read that failed, after a second try, when none is in flight any more.
+    pub fn settle(&mut self) -> Result<(), RiverError> {
+        let Some(reader) = &mut self.demands else {
+            return Ok(());
+        };
+        let began = Instant::now();
+        let reading = self.counters.reading_since(began);
+        let read = reader.settle();
+        drop(reading);
+        self.waits.stall += began.elapsed();
+        if read.is_err() {
+            self.demands = None;
+        }
+        self.counters.add_demanded(read?);
+        Ok(())
+    }
+
     /// Counts a shard that was asked for at `asked` and is in use now, and puts it on show.
     fn handed_out(&mut self, shard: ShardIdx, hit: bool, asked: Instant) {
         if hit {

@@ -319,3 +319,54 @@ fn an_expert_that_there_is_not_is_refused_before_anything_moves() {
     assert!(words.contains("expert 8 of blk.0.ffn_down_exps"), "{words}");
     assert_eq!((store.bytes(), store.counts().misses), (Bytes(0), 0));
 }
+
+#[test]
+fn what_is_read_ahead_is_there_for_the_next_layer_and_is_counted_as_missed() {
+    let model = Model::new(8, [8192, 5000], 100);
+    let budget = Bytes(12 * 16384);
+    let mut store = model.store(budget);
+    let table = |group| TableIdx { group, table: 0 };
+    store.begin_pass();
+    store.hold(table(0), &[0, 1], 2, |d| model.read(d)).unwrap();
+    store.begin_ahead(0, 31, |_| panic!("too few choices to know"));
+    // All eight of the next layer, for which nothing leaves that is held.
+    store.begin_ahead(0, 32, |demands| model.read(demands));
+    assert!(store.are_coming(1) && !store.are_coming(0));
+    store.begin_ahead(0, 32, |_| panic!("they are on their way"));
+    store.computed();
+    // What is on its way does not leave for others.
+    store
+        .hold(table(0), &[5, 6, 7], 3, |d| model.read(d))
+        .unwrap();
+    store.computed();
+    store.settle_ahead(|| Ok(()));
+    assert!(store.bytes() <= budget);
+    assert_eq!((pages_taken(&store) * BLOCK) as u64, store.bytes().0);
+    assert!((0..8).all(|expert| model.is_right(&store, 1, expert)));
+    store
+        .hold(table(1), &[0, 7], 2, |_| panic!("they are here"))
+        .unwrap();
+    let counts = store.counts();
+    assert_eq!((counts.hits, counts.misses), (0, 7));
+    store.computed();
+    store.begin_pass();
+    store
+        .hold(table(1), &[3], 1, |_| panic!("it is here"))
+        .unwrap();
+    assert_eq!(store.counts().hits, 1);
+    store.begin_ahead(1, 1000, |_| panic!("there is no further layer"));
+}
+
+#[test]
+fn what_does_not_come_is_asked_for_again() {
+    let model = Model::new(4, [8192, 5000], 100);
+    let mut store = model.store(Bytes(12 * 16384));
+    let table = |group| TableIdx { group, table: 0 };
+    store.begin_pass();
+    store.hold(table(0), &[0], 1, |d| model.read(d)).unwrap();
+    store.begin_ahead(0, 100, |_| Err(failed()));
+    store.settle_ahead(|| Err(failed()));
+    assert_eq!((pages_taken(&store) * BLOCK) as u64, store.bytes().0);
+    store.hold(table(1), &[2], 1, |d| model.read(d)).unwrap();
+    assert!(model.is_right(&store, 1, 2));
+}
