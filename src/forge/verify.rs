@@ -5,17 +5,13 @@
 //! pass, so that they are those it would have answered by. The time of a large model's pass is thus
 //! spent once a prompt, not once a token.
 
+use super::running::{Means, RunError, Runner};
 use super::{ForgeError, Watch};
 use crate::ggml::llama::LlamaError;
-use crate::model::{ArchError, Gguf, GgufError, ModelLayout, TextError, Tokenizer, trial};
-use crate::oracle::{
-    LayerOracle, LayerOracleOptions, Oracle, OracleError, TokenTree, WidthClass, argmax,
-};
-use crate::river::{Plan, ReadSizes, catalogue};
-use crate::system;
-use crate::telemetry::Hub;
+use crate::model::{Gguf, GgufError, TextError, Tokenizer, trial};
+use crate::oracle::{Oracle, OracleError, TokenTree, WidthClass, argmax};
 use crate::units::{Bytes, TokenId};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// For rows of logits that are compared, thread stacks and the allocator's slack.
 const MARGIN: Bytes = Bytes::mib(64);
@@ -49,14 +45,6 @@ pub enum Likeness {
     Bits,
     /// Logits within [`TOLERANCE`]: the same text but where two tokens are nearly as likely.
     Text,
-}
-
-/// What comparing may use.
-#[derive(Clone, Copy, Debug)]
-pub struct Check {
-    /// The most memory that the process may hold.
-    pub ram: Bytes,
-    pub threads: usize,
 }
 
 /// What was found.
@@ -99,10 +87,8 @@ pub enum VerifyError {
     Trial(#[from] trial::TrialError),
     #[error("the models cannot be compared: {0}")]
     Index(#[from] GgufError),
-    #[error("the models cannot be compared: {0}")]
-    Layout(#[from] ArchError),
-    #[error("{}: cannot be compared: {why:#} (--ram gives it more memory, --no-verify leaves it out)", path.display())]
-    Open { path: PathBuf, why: anyhow::Error },
+    #[error("the models cannot be compared: {0} (--no-verify leaves it out)")]
+    Run(#[from] RunError),
     #[error("the models cannot be compared: {0}")]
     Pass(#[from] OracleError),
 }
@@ -123,30 +109,30 @@ pub fn verify(
     source: &Path,
     forged: &Path,
     likeness: Likeness,
-    check: Check,
+    means: Means,
     watch: &Watch<'_>,
 ) -> Result<Agreement, ForgeError> {
     let index = Gguf::open(source).map_err(VerifyError::from)?;
-    trial::admit(&index, Some(check.ram)).map_err(VerifyError::from)?;
+    trial::admit(&index, Some(means.ram)).map_err(VerifyError::from)?;
     let tokenizer = Tokenizer::open(&index).map_err(VerifyError::from)?;
     watch
         .progress
         .note("comparing: the source answers two prompts");
-    let mut oracle = open(source, check)?;
+    let mut oracle = open(source, means).map_err(VerifyError::from)?;
     let answers = PROMPTS
         .iter()
         .map(|prompt| {
             let mut tokens: Vec<_> = tokenizer.begin().into_iter().collect();
             tokens.extend(tokenizer.text(prompt).map_err(VerifyError::from)?);
             tokens.truncate(PROMPT_TOKENS);
-            answer(&mut oracle, tokens, watch)
+            answer(&mut *oracle, tokens, watch)
         })
         .collect::<Result<Vec<_>, _>>()?;
     drop(oracle);
     watch
         .progress
         .note("comparing: the forged model reads the answers");
-    let mut oracle = open(forged, check)?;
+    let mut oracle = open(forged, means).map_err(VerifyError::from)?;
     let mut agreement = Agreement {
         prompts: answers.len(),
         tokens: 0,
@@ -156,37 +142,25 @@ pub fn verify(
     };
     for answer in &answers {
         watch.check()?;
-        compare(&mut oracle, answer, likeness, &tokenizer, &mut agreement)?;
+        compare(&mut *oracle, answer, likeness, &tokenizer, &mut agreement)?;
     }
     Ok(agreement)
 }
 
-fn open(path: &Path, check: Check) -> Result<LayerOracle, VerifyError> {
-    let gguf = Gguf::open(path)?;
-    let layout = ModelLayout::from_gguf(&gguf)?;
-    let ctx_tokens = WidthClass::BATCH.max.next_multiple_of(256);
-    let other = LayerOracle::other_bytes(&layout, ctx_tokens, ANSWER_TOKENS);
-    let other: u64 = other.iter().map(|(_, bytes)| bytes.0).sum();
-    let held = Bytes(system::rss().unwrap_or_default().0 + other + MARGIN.0);
-    let plan = Plan::new(&catalogue(&layout), check.ram.saturating_sub(held));
-    let refused = |why| VerifyError::Open {
-        path: path.to_owned(),
-        why,
-    };
-    let options = LayerOracleOptions {
-        ctx_tokens,
-        threads: check.threads,
+fn open(path: &Path, means: Means) -> Result<Box<dyn Oracle>, RunError> {
+    let runner = Runner {
+        path,
+        means,
+        held: MARGIN,
+        ctx_tokens: WidthClass::BATCH.max.next_multiple_of(256),
         max_nodes: ANSWER_TOKENS,
-        plan: plan.map_err(|why| refused(why.into()))?,
-        read_sizes: ReadSizes::default(),
-        device: None,
     };
-    LayerOracle::open(&gguf, &layout, options, &Hub::new()).map_err(|why| refused(why.into()))
+    runner.open()
 }
 
 /// Lets the source answer.
 fn answer(
-    oracle: &mut LayerOracle,
+    oracle: &mut dyn Oracle,
     prompt: Vec<TokenId>,
     watch: &Watch<'_>,
 ) -> Result<Answer, ForgeError> {
@@ -211,7 +185,7 @@ fn answer(
 
 /// One pass over a chain; the logits of its tokens from index `from` on.
 fn logits(
-    oracle: &mut LayerOracle,
+    oracle: &mut dyn Oracle,
     tokens: &[TokenId],
     from: usize,
 ) -> Result<Vec<Vec<f32>>, VerifyError> {
@@ -224,7 +198,7 @@ fn logits(
 }
 
 fn compare(
-    oracle: &mut LayerOracle,
+    oracle: &mut dyn Oracle,
     answer: &Answer,
     likeness: Likeness,
     tokenizer: &Tokenizer,

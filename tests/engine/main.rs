@@ -27,6 +27,7 @@ mod device_window;
 mod drafts;
 mod every_type;
 mod forge;
+mod forge_mixtures;
 mod hooked;
 mod hooked_experts;
 mod kv_pages;
