@@ -26,7 +26,7 @@ mod widths;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use clap::builder::TypedValueParser;
-use nmos::forge::{Forge, Growth, Quant, Watch};
+use nmos::forge::{Forge, Growth, Means, Quant, Watch};
 use nmos::ggml::Device;
 use nmos::kv::KvMemory;
 use nmos::model::{Gguf, ModelLayout, locate, progress};

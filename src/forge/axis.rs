@@ -71,6 +71,7 @@ impl AxisMap {
 
     /// The same `times` times, one after the other, each from elements of the source that begin
     /// `step` after those of the one before: 0 where all are copies.
+    #[must_use]
     pub fn repeated(&self, times: u64, step: u64) -> Self {
         let spans = (0..times).flat_map(|i| {
             self.spans.iter().map(move |span| Span {

@@ -55,7 +55,6 @@ impl Target {
 /// See the module's text.
 #[derive(Debug)]
 pub struct Blueprint {
-    pub arch: &'static Arch,
     pub dims: Dims,
     /// Experts that are copies of a dense feed-forward, and need routers.
     pub copies: Option<Experts>,
@@ -115,7 +114,6 @@ impl Blueprint {
             header.add_tensor(&tensor.name, tensor.ty, &ne)?;
         }
         Ok(Self {
-            arch,
             dims,
             copies: copies(source, dims),
             tensors,
@@ -352,7 +350,7 @@ impl Mapping {
         // The tables of a mixture follow one another; those of a dense model are all the same.
         let tables = match (
             known.spec.per_expert,
-            known.spec.slot.per_expert(),
+            known.spec.slot.for_experts(),
             self.copies,
         ) {
             (true, ..) => Some((known.tensor.dims[2], known.tensor.dims[1])),

@@ -67,7 +67,9 @@ fn directions(mut states: Vec<f32>, width: usize) -> (Vec<f32>, f32) {
     }
     let norm = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
     if norm > 0.0 {
-        mean.iter_mut().for_each(|x| *x /= norm);
+        for x in &mut mean {
+            *x /= norm;
+        }
     }
     let mut lengths = 0.0;
     for state in states.chunks_exact_mut(width) {
@@ -93,9 +95,9 @@ fn make_unit(vector: &mut [f32]) -> f32 {
         .sum::<f64>()
         .sqrt();
     if length > 0.0 {
-        vector
-            .iter_mut()
-            .for_each(|x| *x = (f64::from(*x) / length) as f32);
+        for x in vector {
+            *x = (f64::from(*x) / length) as f32;
+        }
     }
     length as f32
 }

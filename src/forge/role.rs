@@ -41,7 +41,7 @@ impl<'a> Known<'a> {
     /// experts or not.
     pub fn name_in(&self, layer: usize, as_experts: bool) -> String {
         let slot = self.spec.slot;
-        let experts = slot.per_expert().filter(|_| as_experts);
+        let experts = slot.for_experts().filter(|_| as_experts);
         format!("blk.{layer}.{}", experts.unwrap_or(slot).name())
     }
 }

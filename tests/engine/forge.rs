@@ -225,7 +225,7 @@ fn requantised_weights_are_grown_and_compared_with_themselves() {
         .make(&path, MEANS, true, &WATCH)
         .unwrap();
     assert!(
-        matches!(made, Made::Agrees(agreement) if agreement.same_bits),
+        matches!(made.made, Made::Agrees(agreement) if agreement.same_bits),
         "{made:?}"
     );
 
@@ -233,7 +233,7 @@ fn requantised_weights_are_grown_and_compared_with_themselves() {
     let made = forge(Growth::default(), Some(Quant::Q8_0))
         .make(&alone, MEANS, true, &WATCH)
         .unwrap();
-    assert_eq!(made, Made::Requantised);
+    assert_eq!(made.made, Made::Requantised);
     let gguf = Gguf::open(&alone).unwrap();
     assert!(
         gguf.tensors()

@@ -157,6 +157,8 @@ fn a_wider_mixture_says_the_same_and_a_wrong_column_is_found() {
     let small = Small::mixture();
     let growth = Growth {
         width: Some(512),
+        heads: Some(8),
+        kv_heads: Some(4),
         ff: Some(128),
         layers: Some(5),
         ..Growth::default()

@@ -148,7 +148,7 @@ impl Slot {
     }
 
     /// What a matrix of a dense feed-forward is in a mixture: one for each expert.
-    pub const fn per_expert(self) -> Option<Self> {
+    pub const fn for_experts(self) -> Option<Self> {
         match self {
             Self::Gate => Some(Self::GateExperts),
             Self::Up => Some(Self::UpExperts),
