@@ -251,6 +251,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn how_evenly_experts_are_used_is_said_in_shares() {
+        let shares = Shares {
+            tokens: 1475,
+            least: 0.182,
+            most: 2.43,
+        };
+        assert_eq!(
+            evenness(shares),
+            "on a sample of 1475 tokens the least used expert of a layer has 0.18 of an even \
+             share, the most used 2.4"
+        );
+    }
+
+    #[test]
     fn a_verdict_says_how_alike_they_are() {
         let agreement = Agreement {
             prompts: 2,

@@ -29,9 +29,6 @@ const SAMPLE: [&str; 3] = [
 /// Most tokens of a text.
 const TEXT_TOKENS: usize = 512;
 
-/// For thread stacks and the allocator's slack.
-const MARGIN: Bytes = Bytes::mib(32);
-
 /// Why there are no routers.
 #[derive(Debug, thiserror::Error)]
 pub enum RoutersError {
@@ -161,7 +158,7 @@ fn inputs(
     let runner = Runner {
         path: source.gguf().path(),
         means,
-        held: Bytes(kept + MARGIN.0),
+        held: Bytes(kept),
         ctx_tokens: TEXT_TOKENS,
         max_nodes: 1,
     };

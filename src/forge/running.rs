@@ -3,7 +3,7 @@
 use crate::model::Blueprint;
 use crate::oracle::{LayerOracle, LayerOracleOptions, Oracle};
 use crate::plan::{
-    DraftRequest, Form, OracleFile, Placement, PlanRequest, Planner, TreeSize, Vram,
+    DraftRequest, Form, OracleFile, Placement, PlacementError, PlanRequest, Planner, TreeSize, Vram,
 };
 use crate::telemetry::Hub;
 use crate::units::Bytes;
@@ -19,10 +19,18 @@ pub struct Means {
 
 /// A model that cannot be run.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: cannot be run: {why:#} (--ram gives it more memory)", path.display())]
-pub struct RunError {
-    path: PathBuf,
-    why: anyhow::Error,
+pub enum RunError {
+    #[error(
+        "{}: running it takes {least} of memory, and {ram} may be used; give more with --ram",
+        path.display()
+    )]
+    TooSmall {
+        path: PathBuf,
+        least: Bytes,
+        ram: Bytes,
+    },
+    #[error("{}: cannot be run: {why:#}", path.display())]
+    Refused { path: PathBuf, why: anyhow::Error },
 }
 
 /// How a model is to be run.
@@ -102,9 +110,14 @@ impl Runner<'_> {
     }
 
     fn refused(self, why: anyhow::Error) -> RunError {
-        RunError {
-            path: self.path.to_owned(),
-            why,
+        let path = self.path.to_owned();
+        match why.downcast_ref() {
+            Some(PlacementError::TooSmall(small)) => RunError::TooSmall {
+                path,
+                least: Bytes(small.least.0 + self.held.0),
+                ram: self.means.ram,
+            },
+            _ => RunError::Refused { path, why },
         }
     }
 }

@@ -13,9 +13,6 @@ use crate::oracle::{Oracle, OracleError, TokenTree, WidthClass, argmax};
 use crate::units::{Bytes, TokenId};
 use std::path::Path;
 
-/// For rows of logits that are compared, thread stacks and the allocator's slack.
-const MARGIN: Bytes = Bytes::mib(64);
-
 /// Code and prose, so that text of both kinds is compared.
 const PROMPTS: [&str; 2] = [
     "The three largest rivers of the world are",
@@ -88,7 +85,7 @@ pub enum VerifyError {
     Trial(#[from] trial::TrialError),
     #[error("the models cannot be compared: {0}")]
     Index(#[from] GgufError),
-    #[error("the models cannot be compared: {0} (--no-verify leaves it out)")]
+    #[error("the models cannot be compared (--no-verify leaves that out): {0}")]
     Run(#[from] RunError),
     #[error("the models cannot be compared: {0}")]
     Pass(#[from] OracleError),
@@ -119,7 +116,7 @@ pub fn verify(
     watch
         .progress
         .note("comparing: the source answers two prompts");
-    let mut oracle = open(source, means).map_err(VerifyError::from)?;
+    let mut oracle = open(source, means, tokenizer.n_vocab()).map_err(VerifyError::from)?;
     let answers = PROMPTS
         .iter()
         .map(|prompt| {
@@ -133,7 +130,7 @@ pub fn verify(
     watch
         .progress
         .note("comparing: the forged model reads the answers");
-    let mut oracle = open(forged, means).map_err(VerifyError::from)?;
+    let mut oracle = open(forged, means, tokenizer.n_vocab()).map_err(VerifyError::from)?;
     let mut agreement = Agreement {
         prompts: answers.len(),
         tokens: 0,
@@ -148,11 +145,14 @@ pub fn verify(
     Ok(agreement)
 }
 
-fn open(path: &Path, means: Means) -> Result<Box<dyn Oracle>, RunError> {
+/// Opens a model, with memory left for rows of logits: the source's of all answers, and the forged
+/// model's of one.
+fn open(path: &Path, means: Means, n_vocab: usize) -> Result<Box<dyn Oracle>, RunError> {
+    let rows = (PROMPTS.len() + 1) * ANSWER_TOKENS;
     let runner = Runner {
         path,
         means,
-        held: MARGIN,
+        held: Bytes((rows * n_vocab * size_of::<f32>()) as u64),
         ctx_tokens: WidthClass::BATCH.max.next_multiple_of(256),
         max_nodes: ANSWER_TOKENS,
     };

@@ -450,6 +450,7 @@ fn the_command_makes_says_and_refuses() {
         (vec!["--layers", "3", file], "only grows"),
         (vec!["--shape", "7b", file], "heads of 64"),
         (vec!["--quant", "q9", file], "q4_k_m"),
+        (vec!["--experts", "1", file], "2 to 1024 experts"),
         (vec!["--layers", "40"], "<FILE>"),
     ] {
         let output = nmos(&args);
