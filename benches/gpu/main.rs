@@ -26,7 +26,7 @@ mod widths;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use clap::builder::TypedValueParser;
-use nmos::forge::{Forge, Growth, Quant, Watch};
+use nmos::forge::{Forge, Growth, Means, Quant, Watch};
 use nmos::ggml::Device;
 use nmos::kv::KvMemory;
 use nmos::model::{Gguf, ModelLayout, locate, progress};
@@ -274,7 +274,11 @@ impl Bench {
             progress: &*progress::for_stderr(),
             stop: &AtomicBool::new(false),
         };
-        forge.make(&path, None, &watch)?;
+        let means = Means {
+            ram: Bytes::mib(1024),
+            threads: 1,
+        };
+        forge.make(&path, means, false, &watch)?;
         let compared = Model::open(&path).and_then(|copy| self.compare(&copy));
         std::fs::remove_file(&path)?;
         compared

@@ -4,9 +4,10 @@ use super::invocation::{Invocation, Run, tell_threads};
 use super::report::Usage;
 use crate::config::Settings;
 use crate::forge::{
-    Agreement, Check, Dims, Forge, ForgeError, Growth, Made, PRESETS, Quant, Watch, free_bytes,
+    Agreement, Dims, Forge, ForgeError, Forged, Growth, Made, Means, PRESETS, Quant, Shares, Watch,
+    free_bytes,
 };
-use crate::model::{locate, progress};
+use crate::model::{Experts, locate, progress};
 use crate::system;
 use crate::tui::{clean, clean_line};
 use crate::units::Bytes;
@@ -24,8 +25,9 @@ use std::sync::atomic::AtomicBool;
 #[derive(Debug, Args)]
 #[command(
     long_about = "Make a large test model that computes what the oracle computes: deeper by layers \
-                  that add nothing, wider by columns that are zero. The result is \
-                  compared with the oracle before it gets its name."
+                  that add nothing, wider by columns that are zero, a mixture of experts by copies \
+                  of its feed-forward. The result is compared with the oracle before it gets its \
+                  name."
 )]
 pub struct ForgeArgs {
     /// The file to make
@@ -54,9 +56,22 @@ pub struct ForgeArgs {
     /// Key-value heads [default: the source's, or the next number that divides the heads]
     #[arg(long, value_name = "N", help_heading = "Shape")]
     pub kv_heads: Option<usize>,
-    /// Elements of the feed-forward [default: in the source's ratio to the width]
+    /// Elements of the feed-forward, in a mixture of each expert [default: in the source's ratio to
+    /// the width]
     #[arg(long, value_name = "N", help_heading = "Shape")]
     pub ff: Option<usize>,
+    /// Make a mixture of so many experts of a dense model: each is a copy of its feed-forward
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    pub experts: Option<usize>,
+    /// Experts that a token uses, of those that --experts makes
+    #[arg(
+        long,
+        value_name = "K",
+        default_value_t = 2,
+        requires = "experts",
+        help_heading = "Shape"
+    )]
+    pub experts_used: usize,
     /// Quantise the weights again first
     #[arg(long, value_name = "MIX", value_parser = quant_parser())]
     pub quant: Option<Quant>,
@@ -112,12 +127,16 @@ fn run(args: &ForgeArgs, settings: &Settings, out: &mut impl Write) -> anyhow::R
         heads: args.heads,
         kv_heads: args.kv_heads,
         ff: args.ff,
+        experts: args.experts.map(|count| Experts {
+            count,
+            used: args.experts_used,
+        }),
     };
     crate::ggml::init()?;
     let forge = match Forge::new(&source, &growth, args.quant, args.seed) {
         Err(error @ (ForgeError::Nothing | ForgeError::Shape(_))) => {
             return Err(Usage(format!(
-                "{error}; see nmos forge --help for --layers, --size, --shape, --width and --quant"
+                "{error}; see nmos forge --help for --layers, --size, --shape, --width, --experts and --quant"
             ))
             .into());
         }
@@ -128,16 +147,13 @@ fn run(args: &ForgeArgs, settings: &Settings, out: &mut impl Write) -> anyhow::R
         Some(output) if !args.dry_run => output,
         place => return tell_space(&forge, place.as_deref(), out),
     };
-    let check = match args.no_verify {
-        true => None,
-        false => Some(Check {
-            ram: system::budget(
-                settings.ram.value.size(),
-                &system::memory(),
-                system::rss().unwrap_or_default(),
-            )?,
-            threads: system::usable_threads(settings.threads.value),
-        }),
+    let means = Means {
+        ram: system::budget(
+            settings.ram.value.size(),
+            &system::memory(),
+            system::rss().unwrap_or_default(),
+        )?,
+        threads: system::usable_threads(settings.threads.value),
     };
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -148,7 +164,10 @@ fn run(args: &ForgeArgs, settings: &Settings, out: &mut impl Write) -> anyhow::R
         progress: &*progress::for_stderr(),
         stop: &stop,
     };
-    let made = forge.make(output, check, &watch)?;
+    let Forged { made, routing } = forge.make(output, means, !args.no_verify, &watch)?;
+    if let Some(shares) = routing {
+        writeln!(out, "routing {}", evenness(shares))?;
+    }
     let place = clean(&output.display().to_string());
     writeln!(out, "{place}: {}", verdict(made))?;
     out.flush()?;
@@ -190,6 +209,14 @@ fn exactly(bytes: Bytes) -> String {
     format!("{bytes} ({} bytes)", bytes.0)
 }
 
+fn evenness(shares: Shares) -> String {
+    format!(
+        "on a sample of {} tokens the least used expert of a layer has {:.2} of an even share, the \
+         most used {:.1}",
+        shares.tokens, shares.least, shares.most
+    )
+}
+
 fn verdict(made: Made) -> String {
     match made {
         Made::NotCompared => "made, not compared with its source".to_owned(),
@@ -222,6 +249,20 @@ fn verdict(made: Made) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_evenly_experts_are_used_is_said_in_shares() {
+        let shares = Shares {
+            tokens: 1475,
+            least: 0.182,
+            most: 2.43,
+        };
+        assert_eq!(
+            evenness(shares),
+            "on a sample of 1475 tokens the least used expert of a layer has 0.18 of an even \
+             share, the most used 2.4"
+        );
+    }
 
     #[test]
     fn a_verdict_says_how_alike_they_are() {

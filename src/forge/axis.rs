@@ -69,6 +69,20 @@ impl AxisMap {
         }
     }
 
+    /// The same `times` times, one after the other, each from elements of the source that begin
+    /// `step` after those of the one before: 0 where all are copies.
+    #[must_use]
+    pub fn repeated(&self, times: u64, step: u64) -> Self {
+        let spans = (0..times).flat_map(|i| {
+            self.spans.iter().map(move |span| Span {
+                from: span.from + i * step,
+                to: span.to + i * self.size,
+                len: span.len,
+            })
+        });
+        Self::new(self.size.saturating_mul(times), spans)
+    }
+
     pub fn spans(&self) -> &[Span] {
         &self.spans
     }
@@ -206,6 +220,25 @@ mod tests {
             }
         }
         places
+    }
+
+    #[test]
+    fn a_map_is_repeated_over_parts_of_the_source_or_over_copies() {
+        let wider = AxisMap::padded(2, 3);
+        let parts = wider.repeated(2, 2);
+        let (none, some) = (None, Some);
+        assert_eq!(
+            places(&parts),
+            [some(0), some(1), none, some(2), some(3), none]
+        );
+        let copies = wider.repeated(2, 0);
+        assert_eq!(
+            places(&copies),
+            [some(0), some(1), none, some(0), some(1), none]
+        );
+        assert!(AxisMap::same(2).repeated(3, 2).is_same());
+        assert!(!AxisMap::same(2).repeated(3, 0).is_same());
+        assert_eq!(places(&AxisMap::filler(2).repeated(2, 2)), [none; 4]);
     }
 
     #[test]

@@ -16,21 +16,29 @@ use super::shape::{Dims, Growth, MAX_LAYERS, ShapeError};
 use super::source::Source;
 use super::{ForgeError, not_known};
 use crate::ggml::GgufHeader;
-use crate::model::{Axis, GgmlType};
+use crate::model::{Arch, Axis, Experts, GgmlType, Slot};
 use crate::units::Bytes;
+
+/// Where a tensor's values come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The source's tensor of this name.
+    Tensor(String),
+    /// The router that is made for a layer of the source.
+    Router(usize),
+}
 
 /// A tensor to write.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub name: String,
-    /// The source's tensor that it is made from.
-    pub from: String,
+    pub from: Origin,
     pub ty: GgmlType,
     /// The fastest first.
     pub dims: Vec<u64>,
     /// Where elements along a row come from.
     pub cols: AxisMap,
-    /// Where rows come from.
+    /// Where rows come from, those of all experts one after the other.
     pub rows: AxisMap,
     /// Every value is multiplied by it; other than one for F32 alone.
     pub factor: f64,
@@ -48,6 +56,8 @@ impl Target {
 #[derive(Debug)]
 pub struct Blueprint {
     pub dims: Dims,
+    /// Experts that are copies of a dense feed-forward, and need routers.
+    pub copies: Option<Experts>,
     pub tensors: Vec<Target>,
     /// The file up to its data section.
     pub header: Vec<u8>,
@@ -64,8 +74,8 @@ impl Blueprint {
             .tensors()
             .map(|(known, ty)| Mapping::same(&known, ty, &known.tensor.name))
             .collect::<Result<_, _>>()?;
-        let dims = Dims::of(source.shape());
-        Self::new(source, dims, tensors, Some(quant))
+        let (arch, dims) = (source.shape().arch, Dims::of(source.shape()));
+        Self::new(source, arch, dims, tensors, Some(quant))
     }
 
     /// The source in a larger shape.
@@ -78,21 +88,23 @@ impl Blueprint {
         quant: Option<Quant>,
     ) -> Result<Self, ForgeError> {
         let mut dims = shape(source, growth)?;
+        let arch = architecture(source, growth)?;
         if let Some(size) = growth.size {
             dims.layers = layers_for(source, dims, size)?;
         }
         let tensors = targets(source, dims)?;
-        Self::new(source, dims, tensors, quant)
+        Self::new(source, arch, dims, tensors, quant)
     }
 
     fn new(
         source: &Source,
+        arch: &'static Arch,
         dims: Dims,
         tensors: Vec<Target>,
         quant: Option<Quant>,
     ) -> Result<Self, ForgeError> {
         let mut header = GgufHeader::with_metadata_of(source.gguf().path())?;
-        super::metadata::patch(&mut header, source, dims, quant)?;
+        super::metadata::patch(&mut header, source, arch, dims, quant)?;
         for tensor in &tensors {
             let ne: Vec<usize> = tensor
                 .dims
@@ -103,6 +115,7 @@ impl Blueprint {
         }
         Ok(Self {
             dims,
+            copies: copies(source, dims),
             tensors,
             alignment: header.alignment(),
             header: header.to_bytes(),
@@ -144,6 +157,33 @@ fn shape(source: &Source, growth: &Growth) -> Result<Dims, ForgeError> {
     };
     let (width, ff) = (block(Axis::Embedding), block(Axis::FeedForward));
     Ok(growth.dims(Dims::of(source.shape()), width, ff)?)
+}
+
+/// What the source becomes.
+fn architecture(source: &Source, growth: &Growth) -> Result<&'static Arch, ForgeError> {
+    let arch = source.shape().arch;
+    match growth.experts {
+        None => Ok(arch),
+        Some(_) => Ok(arch.mixture().ok_or_else(|| {
+            ShapeError(format!(
+                "--experts makes mixtures of {} only: of the architecture '{}' llama.cpp has none \
+                 in which the weights of a token's experts sum to one, so that copies of a \
+                 feed-forward would not add up to it",
+                Arch::ALL
+                    .into_iter()
+                    .filter(|arch| arch.mixture().is_some())
+                    .map(Arch::name)
+                    .collect::<Vec<_>>()
+                    .join(" and "),
+                arch.name(),
+            ))
+        })?),
+    }
+}
+
+/// The experts of `dims` where the source has none.
+fn copies(source: &Source, dims: Dims) -> Option<Experts> {
+    dims.experts.filter(|_| source.shape().experts.is_none())
 }
 
 /// The number of layers that brings the file nearest to `size`.
@@ -210,9 +250,10 @@ fn targets(source: &Source, dims: Dims) -> Result<Vec<Target>, ForgeError> {
                 for layer in 0..real {
                     for copy in 0..run_length(layer, real, dims.layers) {
                         for (known, ty) in source.layer(layer) {
-                            let name = known.name_in(next);
+                            let name = known.name_in(next, mapping.copies.is_some());
                             tensors.push(mapping.target(&known, ty, &name, copy > 0)?);
                         }
+                        tensors.extend(mapping.router(layer, next));
                         next += 1;
                     }
                 }
@@ -234,6 +275,7 @@ struct Mapping {
     embedding: AxisMap,
     heads: HeadMaps,
     ff: AxisMap,
+    copies: Option<Experts>,
     /// For the weights of norms: see [`super::metadata`] for the epsilon that goes with it.
     norm_factor: f64,
 }
@@ -252,22 +294,37 @@ impl Mapping {
             heads: HeadMaps::new(from.heads(), dims.heads(), unit)
                 .map_err(|e| ShapeError(e.to_string()))?,
             ff: AxisMap::padded(from.ff as u64, dims.ff as u64),
+            copies: copies(source, dims),
             norm_factor: (from.width as f64 / dims.width as f64).sqrt(),
         })
     }
 
     /// A tensor as it is, in type `ty`.
     fn same(known: &Known<'_>, ty: GgmlType, name: &str) -> Result<Target, ForgeError> {
-        let dims = known.tensor.dims;
-        let (cols, rows) = (dims[0], dims[1] * dims[2] * dims[3]);
-        make(
-            known,
+        let [cols, rows, tables, _] = known.tensor.dims;
+        let maps = Maps {
+            cols: AxisMap::same(cols),
+            rows: AxisMap::same(rows).repeated(tables, rows),
+            tables: known.spec.per_expert.then_some(tables),
+        };
+        make(known, ty, name, maps, 1.0)
+    }
+
+    /// The router of layer `layer`, which is made from the source's layer `from`; `None` where the
+    /// source has routers, or needs none. Its type keeps it as exact as it is.
+    fn router(&self, from: usize, layer: usize) -> Option<Target> {
+        let count = self.copies?.count as u64;
+        let (ty, cols) = (GgmlType::F32, self.embedding.clone());
+        Some(Target {
+            name: format!("blk.{layer}.{}", Slot::Router.name()),
+            from: Origin::Router(from),
             ty,
-            name,
-            AxisMap::same(cols),
-            AxisMap::same(rows),
-            1.0,
-        )
+            dims: vec![cols.size, count],
+            bytes: cols.size * count * ty.block_bytes(),
+            cols,
+            rows: AxisMap::same(count),
+            factor: 1.0,
+        })
     }
 
     fn target(
@@ -282,12 +339,27 @@ impl Mapping {
             Axis::QueryHeads => self.heads.query.clone(),
             Axis::KeyValueHeads => self.heads.key_value.clone(),
             Axis::FeedForward => self.ff.clone(),
-            Axis::Head | Axis::Vocabulary | Axis::RotatedPairs | Axis::One => AxisMap::same(size),
+            Axis::Experts | Axis::Head | Axis::Vocabulary | Axis::RotatedPairs | Axis::One => {
+                AxisMap::same(size)
+            }
         };
         let (mut cols, mut rows) = (
             axis(known.cols(), known.tensor.dims[0]),
             axis(known.rows(), known.tensor.dims[1]),
         );
+        // The tables of a mixture follow one another; those of a dense model are all the same.
+        let tables = match (
+            known.spec.per_expert,
+            known.spec.slot.for_experts(),
+            self.copies,
+        ) {
+            (true, ..) => Some((known.tensor.dims[2], known.tensor.dims[1])),
+            (false, Some(_), Some(experts)) => Some((experts.count as u64, 0)),
+            _ => None,
+        };
+        if let Some((count, step)) = tables {
+            rows = rows.repeated(count, step);
+        }
         if added && known.spec.ends_branch() {
             cols = AxisMap::filler(cols.size);
             rows = AxisMap::filler(rows.size);
@@ -296,19 +368,32 @@ impl Mapping {
             true => self.norm_factor,
             false => 1.0,
         };
-        make(known, ty, name, cols, rows, factor)
+        let maps = Maps {
+            cols,
+            rows,
+            tables: tables.map(|(count, _)| count),
+        };
+        make(known, ty, name, maps, factor)
     }
+}
+
+/// Where a tensor's elements come from.
+struct Maps {
+    cols: AxisMap,
+    /// Of all experts' tables, if there are such.
+    rows: AxisMap,
+    tables: Option<u64>,
 }
 
 fn make(
     known: &Known<'_>,
     ty: GgmlType,
     name: &str,
-    cols: AxisMap,
-    rows: AxisMap,
+    maps: Maps,
     factor: f64,
 ) -> Result<Target, ForgeError> {
     let tensor = known.tensor;
+    let Maps { cols, rows, tables } = maps;
     let cut = |what: &str| ForgeError::Tensor {
         tensor: tensor.name.clone(),
         what: what.to_owned(),
@@ -329,13 +414,14 @@ fn make(
         .checked_mul(rows.size)
         .filter(|&bytes| i64::try_from(bytes).is_ok())
         .ok_or_else(|| cut("it would be larger than any file"))?;
-    let mut dims = vec![cols.size];
-    if tensor.n_dims > 1 {
-        dims.push(rows.size);
-    }
+    let dims = match tables {
+        Some(tables) => vec![cols.size, rows.size / tables.max(1), tables],
+        None if tensor.n_dims > 1 => vec![cols.size, rows.size],
+        None => vec![cols.size],
+    };
     let target = Target {
         name: name.to_owned(),
-        from: tensor.name.clone(),
+        from: Origin::Tensor(tensor.name.clone()),
         ty,
         dims,
         cols,

@@ -11,6 +11,7 @@
 //! file takes its full space on a disk that compresses and every byte is read and multiplied.
 //! Plain floats have no scale: for them the blocks hold only zeros.
 
+use super::random::SplitMix64;
 use crate::model::GgmlType;
 use std::ops::Range;
 
@@ -19,7 +20,7 @@ use std::ops::Range;
 pub struct Filler {
     block_bytes: usize,
     scale: Range<usize>,
-    state: u64,
+    random: SplitMix64,
 }
 
 /// Which bytes of a block everything in it is multiplied by; `None` where this is not known, or
@@ -45,7 +46,7 @@ impl Filler {
         Some(Self {
             block_bytes: usize::try_from(ty.block_bytes()).ok()?,
             scale: scale_bytes(ty)?,
-            state: seed,
+            random: SplitMix64::new(seed),
         })
     }
 
@@ -57,22 +58,12 @@ impl Filler {
             return;
         }
         for word in blocks.chunks_mut(8) {
-            let bytes = self.next().to_le_bytes();
+            let bytes = self.random.next().to_le_bytes();
             word.copy_from_slice(&bytes[..word.len()]);
         }
         for block in blocks.chunks_exact_mut(self.block_bytes) {
             block[self.scale.clone()].fill(0);
         }
-    }
-
-    /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-    /// 2014).
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 

@@ -4,7 +4,9 @@ use super::ForgeError;
 use super::quant::Quant;
 use super::shape::Dims;
 use super::source::Source;
-use crate::ggml::GgufHeader;
+use crate::ggml::{GgufHeader, GgufHeaderError};
+use crate::model::gguf::Value;
+use crate::model::{Arch, Experts, Gguf};
 
 /// Brings the source's metadata in `header` in line with what is written.
 ///
@@ -21,19 +23,25 @@ use crate::ggml::GgufHeader;
 pub fn patch(
     header: &mut GgufHeader,
     source: &Source,
+    arch: &Arch,
     dims: Dims,
     quant: Option<Quant>,
 ) -> Result<(), ForgeError> {
     let shape = source.shape();
     let before = Dims::of(shape);
-    let key = |name: &str| format!("{}.{name}", shape.arch.name());
+    if arch.name() != shape.arch.name() {
+        rename(header, source.gguf(), shape.arch.name(), arch.name())?;
+    }
+    let key = |name: &str| format!("{}.{name}", arch.name());
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     if dims.layers != before.layers {
         header.set_u32(&key("block_count"), number(dims.layers))?;
     }
     if !dims.same_layers(&before) {
         header.set_u32(&key("embedding_length"), number(dims.width))?;
-        header.set_u32(&key("feed_forward_length"), number(dims.ff))?;
+        for (name, value) in arch.feed_forward_keys(dims.ff, dims.experts) {
+            header.set_u32(&key(name), number(value))?;
+        }
         header.set_u32(&key("attention.head_count"), number(dims.heads))?;
         header.set_u32(&key("attention.head_count_kv"), number(dims.kv_heads))?;
         // They need not fill the width any more.
@@ -42,6 +50,10 @@ pub fn patch(
         header.set_u32(&key("rope.dimension_count"), number(shape.rope_dims))?;
         let eps = f64::from(shape.rms_eps) * before.width as f64 / dims.width as f64;
         header.set_f32(&key("attention.layer_norm_rms_epsilon"), eps as f32)?;
+    }
+    if let Some(Experts { count, used }) = dims.experts.filter(|_| before.experts.is_none()) {
+        header.set_u32(&key("expert_count"), number(count))?;
+        header.set_u32(&key("expert_used_count"), number(used))?;
     }
     if let Some(quant) = quant {
         header.set_u32("general.file_type", quant.file_type())?;
@@ -66,6 +78,33 @@ pub fn patch(
     Ok(())
 }
 
+/// Makes the keys of architecture `from` those of `to`.
+fn rename(
+    header: &mut GgufHeader,
+    source: &Gguf,
+    from: &str,
+    to: &str,
+) -> Result<(), GgufHeaderError> {
+    header.set_str("general.architecture", to)?;
+    for (key, value) in source.metadata.iter() {
+        let of_arch = key.strip_prefix(from);
+        let Some(name) = of_arch.and_then(|rest| rest.strip_prefix('.')) else {
+            continue;
+        };
+        let new = format!("{to}.{name}");
+        match value {
+            Value::U32(n) => header.set_u32(&new, *n)?,
+            Value::F32(x) => header.set_f32(&new, *x)?,
+            Value::Bool(flag) => header.set_bool(&new, *flag)?,
+            Value::String(text) => header.set_str(&new, text)?,
+            // Our graphs honour none, so that no source has one.
+            _ => return Err(GgufHeaderError::Name(key.to_owned())),
+        }
+        header.remove(key)?;
+    }
+    Ok(())
+}
+
 /// The source's name, and what was done to it.
 fn name(source: &str, before: Dims, now: Dims, quant: Option<Quant>) -> String {
     let mut done = Vec::new();
@@ -77,8 +116,17 @@ fn name(source: &str, before: Dims, now: Dims, quant: Option<Quant>) -> String {
     }
     if now.width != before.width {
         done.push(format!("width {} made {}", before.width, now.width));
-    } else if !now.same_layers(&before) {
+    } else if !now.same_layers(&Dims {
+        experts: now.experts,
+        ..before
+    }) {
         done.push("layers made wider".to_owned());
+    }
+    if let Some(Experts { count, used }) = now.experts.filter(|_| before.experts.is_none()) {
+        done.push(format!(
+            "feed-forwards made {count} experts of which {used} are used, routers are cluster \
+             centres"
+        ));
     }
     format!("{source} (forged: {})", done.join(", "))
 }
@@ -96,6 +144,7 @@ mod tests {
             kv_heads: 2,
             head_dim: 128,
             ff: 8960,
+            experts: None,
         };
         let large = Dims {
             layers: 80,
@@ -110,6 +159,27 @@ mod tests {
         let heads = Dims { heads: 16, ..small };
         assert_eq!(
             name("Small", small, heads, None),
+            "Small (forged: layers made wider)"
+        );
+        let mixture = Dims {
+            experts: Some(Experts { count: 8, used: 2 }),
+            ..small
+        };
+        assert_eq!(
+            name("Small", small, mixture, None),
+            "Small (forged: feed-forwards made 8 experts of which 2 are used, routers are cluster \
+             centres)"
+        );
+        assert_eq!(
+            name(
+                "Small",
+                mixture,
+                Dims {
+                    ff: 9216,
+                    ..mixture
+                },
+                None
+            ),
             "Small (forged: layers made wider)"
         );
     }

@@ -10,19 +10,28 @@
 //!  source -> [requantised, if asked for] -> grown -> compared with what it came from -> named
 //! ```
 //!
+//! A mixture of experts grows in the same way, each expert in its width. A dense model becomes one
+//! with copies of its feed-forward for experts: a token's experts compute the same, and their
+//! weights sum to one. Its routers tell apart what the source's layers see ([`Routers`]).
+//!
 //! What is only deeper gives the same bits as its source, and so does what is wider by a power
 //! of four, unless heads have norms of their own. All other widths give logits to within rounding:
-//! norms multiply by rounded factors.
+//! norms multiply by rounded factors. So do copies of a feed-forward, whose results are weighted and
+//! added up.
 //!
 //! A forged file is there whole or not at all, and says in `general.name` what it is. Memory
 //! is a few megabytes while writing, and what the oracle is given while comparing.
 
 mod axis;
 mod blueprint;
+mod centres;
 mod filler;
 mod metadata;
 mod quant;
+mod random;
 mod role;
+mod routers;
+mod running;
 mod shape;
 mod source;
 mod staged;
@@ -30,11 +39,13 @@ mod verify;
 mod write;
 
 pub use axis::{AxisMap, HeadMaps, Heads, HeadsError, Span};
-pub use blueprint::{Blueprint, Target};
+pub use blueprint::{Blueprint, Origin, Target};
 pub use quant::Quant;
-pub use shape::{Dims, Growth, MAX_LAYERS, PRESETS, ShapeError};
+pub use routers::{Routers, RoutersError, Shares};
+pub use running::{Means, RunError};
+pub use shape::{Dims, Growth, MAX_EXPERTS, MAX_LAYERS, PRESETS, ShapeError};
 pub use staged::free_bytes;
-pub use verify::{Agreement, Check, Difference, Likeness, TOLERANCE, VerifyError, verify};
+pub use verify::{Agreement, Difference, Likeness, TOLERANCE, VerifyError, verify};
 
 use crate::ggml::GgufHeaderError;
 use crate::model::progress::Progress;
@@ -60,6 +71,8 @@ pub enum ForgeError {
     Header(#[from] GgufHeaderError),
     #[error("tensor {tensor}: {what}")]
     Tensor { tensor: String, what: String },
+    #[error("{}: {what} is not known in a mixture of experts, so that it cannot grow", path.display())]
+    Unknown { path: PathBuf, what: String },
     #[error("nothing is asked for that would change the model")]
     Nothing,
     #[error("{}: is there already; remove it or choose another name", .0.display())]
@@ -82,7 +95,15 @@ pub enum ForgeError {
     #[error("stopped; nothing was kept")]
     Stopped,
     #[error(transparent)]
+    Routers(Box<RoutersError>),
+    #[error(transparent)]
     Verify(Box<VerifyError>),
+}
+
+impl From<RoutersError> for ForgeError {
+    fn from(error: RoutersError) -> Self {
+        Self::Routers(Box::new(error))
+    }
 }
 
 impl From<VerifyError> for ForgeError {
@@ -149,6 +170,14 @@ pub struct Forge {
 }
 
 /// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forged {
+    pub made: Made,
+    /// Where routers were made.
+    pub routing: Option<Shares>,
+}
+
+/// What is known of a file that was made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Made {
     /// Compared with what it was made from.
@@ -218,7 +247,8 @@ impl Forge {
         Bytes(files.into_iter().flatten().map(|b| b.file_bytes().0).sum())
     }
 
-    /// Makes the file at `output`, and compares it where `check` is given.
+    /// Makes the file at `output`, and compares it if `compare` says so. Models run with `means`
+    /// meanwhile.
     ///
     /// # Errors
     /// A disk without the space, before anything is written; a failed read or write; a stop; a
@@ -226,14 +256,22 @@ impl Forge {
     pub fn make(
         &self,
         output: &Path,
-        check: Option<Check>,
+        means: Means,
+        compare: bool,
         watch: &Watch<'_>,
-    ) -> Result<Made, ForgeError> {
+    ) -> Result<Forged, ForgeError> {
         self.require_space(output)?;
         let original = self.source.gguf();
+        let routers = match self.grown.as_ref().and_then(|grown| grown.copies) {
+            Some(experts) => Routers::find(&self.source, experts, means, watch)?,
+            None => Routers::default(),
+        };
+        let routing = routers.shares();
+        let none = Routers::default();
         let requantised = match &self.requantised {
             Some(blueprint) => {
-                let staged = self.stage(blueprint, original, output, "requantising", watch)?;
+                let staged =
+                    self.stage(blueprint, (original, &none), output, "requantising", watch)?;
                 Some((Gguf::open(staged.path())?, staged))
             }
             None => None,
@@ -242,22 +280,25 @@ impl Forge {
             if let Some((_, staged)) = requantised {
                 place(staged, output)?;
             }
-            return Ok(Made::Requantised);
+            return Ok(Forged {
+                made: Made::Requantised,
+                routing,
+            });
         };
         let base = requantised.as_ref().map_or(original, |(gguf, _)| gguf);
-        let staged = self.stage(grown, base, output, "forging", watch)?;
-        let made = match check {
-            Some(check) => {
+        let staged = self.stage(grown, (base, &routers), output, "forging", watch)?;
+        let made = match compare {
+            true => {
                 let likeness = match grown.dims.same_layers(&self.source_dims()) {
                     true => Likeness::Bits,
                     false => Likeness::Text,
                 };
-                Made::Agrees(verify(base.path(), staged.path(), likeness, check, watch)?)
+                Made::Agrees(verify(base.path(), staged.path(), likeness, means, watch)?)
             }
-            None => Made::NotCompared,
+            false => Made::NotCompared,
         };
         place(staged, output)?;
-        Ok(made)
+        Ok(Forged { made, routing })
     }
 
     fn require_space(&self, output: &Path) -> Result<(), ForgeError> {
@@ -284,7 +325,7 @@ impl Forge {
     fn stage(
         &self,
         blueprint: &Blueprint,
-        from: &Gguf,
+        (from, routers): (&Gguf, &Routers),
         output: &Path,
         what: &str,
         watch: &Watch<'_>,
@@ -297,7 +338,7 @@ impl Forge {
             source,
         })?;
         watch.progress.begin(what, 0, bytes.0);
-        let written = write::write(blueprint, from, &staged, self.seed, watch);
+        let written = write::write(blueprint, from, routers, &staged, self.seed, watch);
         watch.progress.end();
         written?;
         Source::open(staged.path())?;

@@ -2,7 +2,8 @@
 //! that llama.cpp gives them.
 //!
 //! A mixture has one type for most matrices, and spends more bits where quality depends on
-//! them: on the head, on attention's values, on the feed-forward's way back. Floats are for
+//! them: on the head, on attention's values, on the feed-forward's way back. Tables of experts have
+//! the types of a dense feed-forward, and routers stay as they are. Floats are for
 //! comparisons: kernels do not round activations to integers for them.
 
 use super::role::Known;
@@ -113,6 +114,8 @@ impl Quant {
         let layer = known.layer.unwrap_or(0);
         let more_bits = more_bits(layer, model.layers);
         let ty = match known.spec.slot {
+            // A rounded one would choose other experts.
+            Slot::Router => return tensor.ty,
             Slot::Output => self.head(row),
             Slot::Embedding if model.tied => self.head(row),
             Slot::Value => match self {
@@ -128,7 +131,7 @@ impl Quant {
                 Self::Q3KM => GgmlType::Q4_K,
                 _ => self.base(),
             },
-            Slot::Down => match self {
+            Slot::Down | Slot::DownExperts => match self {
                 Self::Q2K => GgmlType::Q3_K,
                 Self::Q3KM if layer < model.layers / 16 => GgmlType::Q5_K,
                 Self::Q3KM => GgmlType::Q4_K,
@@ -198,7 +201,11 @@ mod tests {
             tied: true,
             group: 6,
         };
-        quant.type_of(&Known::new(Arch::ALL[0], &tensor).unwrap(), model)
+        let arch = match name.contains("exps") || name.contains("gate_inp") {
+            true => Arch::MIXTURES[0],
+            false => Arch::ALL[0],
+        };
+        quant.type_of(&Known::new(arch, &tensor).unwrap(), model)
     }
 
     #[test]
@@ -218,6 +225,9 @@ mod tests {
             (Quant::F16, "token_embd.weight", T::F16),
             (Quant::F32, "blk.1.attn_v.weight", T::F32),
             (Quant::Q2K, "blk.4.attn_norm.weight", T::F32),
+            (Quant::Q4KM, "blk.0.ffn_down_exps.weight", T::Q6_K),
+            (Quant::Q4KM, "blk.3.ffn_up_exps.weight", T::Q4_K),
+            (Quant::Q4KM, "blk.3.ffn_gate_inp.weight", T::F32),
         ] {
             assert_eq!(type_of(quant, name, 1536), ty, "{} {name}", quant.name());
         }

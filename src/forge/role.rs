@@ -37,8 +37,11 @@ impl<'a> Known<'a> {
         self.spec.kind == Kind::Norm && self.cols() == Axis::Embedding
     }
 
-    /// The tensor's name where it is in layer `layer`.
-    pub fn name_in(&self, layer: usize) -> String {
-        format!("blk.{layer}.{}", self.spec.slot.name())
+    /// The tensor's name where it is in layer `layer`, of a model whose feed-forwards have become
+    /// experts or not.
+    pub fn name_in(&self, layer: usize, as_experts: bool) -> String {
+        let slot = self.spec.slot;
+        let experts = slot.for_experts().filter(|_| as_experts);
+        format!("blk.{layer}.{}", experts.unwrap_or(slot).name())
     }
 }

@@ -1,11 +1,14 @@
 //! The shape that a model grows to: what is asked for, the shapes of a family, and defaults.
 
 use super::axis::Heads;
-use crate::model::ModelShape;
+use crate::model::{Experts, ModelShape};
 use crate::units::Bytes;
 
 /// Most layers that llama.cpp takes, which reads the vocabulary of every model here.
 pub const MAX_LAYERS: usize = 512;
+
+/// Most experts that llama.cpp takes.
+pub const MAX_EXPERTS: usize = 1024;
 
 /// A transformer's dimensions, as far as they grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +19,9 @@ pub struct Dims {
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
+    /// Elements within a feed-forward, or within one of its experts.
     pub ff: usize,
+    pub experts: Option<Experts>,
 }
 
 impl Dims {
@@ -28,6 +33,7 @@ impl Dims {
             kv_heads: shape.n_head_kv,
             head_dim: shape.head_dim,
             ff: shape.n_ff,
+            experts: shape.experts,
         }
     }
 
@@ -52,9 +58,15 @@ impl std::fmt::Display for Dims {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} layers, {} wide, {} heads over {} KV heads, feed-forward {}",
-            self.layers, self.width, self.heads, self.kv_heads, self.ff
-        )
+            "{} layers, {} wide, {} heads over {} KV heads, ",
+            self.layers, self.width, self.heads, self.kv_heads
+        )?;
+        match self.experts {
+            None => write!(f, "feed-forward {}", self.ff),
+            Some(Experts { count, used }) => {
+                write!(f, "{count} experts of {}, {used} used by a token", self.ff)
+            }
+        }
     }
 }
 
@@ -75,6 +87,7 @@ const fn qwen(layers: usize, width: usize, heads: usize, kv_heads: usize, ff: us
         kv_heads,
         head_dim: 128,
         ff,
+        experts: None,
     }
 }
 
@@ -89,7 +102,10 @@ pub struct Growth {
     pub width: Option<usize>,
     pub heads: Option<usize>,
     pub kv_heads: Option<usize>,
+    /// Of an expert, in a mixture.
     pub ff: Option<usize>,
+    /// Copies of a dense feed-forward, and how many of them a token uses.
+    pub experts: Option<Experts>,
 }
 
 /// A shape that cannot be, in a user's words.
@@ -115,6 +131,13 @@ impl Growth {
         ff_block: usize,
     ) -> Result<Dims, ShapeError> {
         let fail = |text: String| Err(ShapeError(text));
+        if self.preset.is_some() && source.experts.is_some() {
+            return fail(
+                "the shapes of --shape are those of models without experts: say --width, --ff and \
+                 --layers instead"
+                    .to_owned(),
+            );
+        }
         if let Some(preset) = self.preset
             && preset.head_dim != source.head_dim
         {
@@ -132,7 +155,10 @@ impl Growth {
         let family = self.preset.or_else(|| {
             let found = PRESETS.iter().find(|(_, p)| p.width == width);
             found.map(|(_, p)| *p).filter(|p| {
-                width > source.width && p.head_dim == source.head_dim && p.ff >= source.ff
+                width > source.width
+                    && p.head_dim == source.head_dim
+                    && p.ff >= source.ff
+                    && source.experts.is_none()
             })
         });
         let heads = match (self.heads, family) {
@@ -167,6 +193,7 @@ impl Growth {
             kv_heads,
             head_dim: source.head_dim,
             ff,
+            experts: self.experts(source.experts)?,
         };
         for (what, now, before) in [
             ("layers", dims.layers, source.layers),
@@ -208,6 +235,26 @@ impl Growth {
             ));
         }
         Ok(dims)
+    }
+
+    fn experts(&self, source: Option<Experts>) -> Result<Option<Experts>, ShapeError> {
+        let Some(Experts { count, used }) = self.experts else {
+            return Ok(source);
+        };
+        let what = if let Some(there) = source {
+            format!(
+                "the source is a mixture of {} experts already, and their number cannot be changed: \
+                 leave out --experts",
+                there.count
+            )
+        } else if !(2..=MAX_EXPERTS).contains(&count) {
+            format!("a mixture has 2 to {MAX_EXPERTS} experts, not {count}")
+        } else if used == 0 || used > count {
+            format!("a token uses at least one of {count} experts and at most all, not {used}")
+        } else {
+            return Ok(self.experts);
+        };
+        Err(ShapeError(what))
     }
 }
 
@@ -267,6 +314,25 @@ mod tests {
     }
 
     #[test]
+    fn experts_grow_in_the_sources_ratio() {
+        let source = Dims {
+            experts: Some(Experts { count: 64, used: 8 }),
+            ..qwen(8, 512, 8, 2, 128)
+        };
+        let wider = Growth {
+            width: Some(2048),
+            ..Growth::default()
+        };
+        let dims = wider.dims(source, 256, 32).unwrap();
+        assert_eq!((dims.ff, dims.experts), (512, source.experts));
+        let text = dims.to_string();
+        assert!(
+            text.ends_with("64 experts of 512, 8 used by a token"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn what_cannot_be_says_why() {
         let base = Growth::default();
         for (growth, word) in [
@@ -308,6 +374,37 @@ mod tests {
             ),
         ] {
             let error = grow(growth).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        for (count, used, word) in [(1, 1, "2 to 1024"), (8, 0, "at least one"), (8, 9, "not 9")] {
+            let growth = Growth {
+                experts: Some(Experts { count, used }),
+                ..base
+            };
+            let error = grow(growth).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        let mixture = Dims {
+            experts: Some(Experts { count: 64, used: 8 }),
+            ..SOURCE
+        };
+        for (growth, word) in [
+            (
+                Growth {
+                    experts: mixture.experts,
+                    ..base
+                },
+                "64 experts already",
+            ),
+            (
+                Growth {
+                    preset: preset("7b"),
+                    ..base
+                },
+                "without experts",
+            ),
+        ] {
+            let error = growth.dims(mixture, 256, 256).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
         let other = Dims {

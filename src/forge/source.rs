@@ -3,7 +3,7 @@
 use super::ForgeError;
 use super::quant::{self, Quant};
 use super::role::Known;
-use crate::model::{GgmlType, Gguf, ModelLayout, ModelShape};
+use crate::model::{ArchError, GgmlType, Gguf, ModelLayout, ModelShape};
 use std::path::Path;
 
 /// See the module's text.
@@ -22,7 +22,15 @@ impl Source {
     /// A model that is unsupported, as one with a tensor whose part in it is not known.
     pub fn open(path: &Path) -> Result<Self, ForgeError> {
         let gguf = Gguf::open(path)?;
-        let shape = ModelLayout::from_gguf(&gguf)?.shape;
+        let count = gguf.u32(&format!("{}.expert_count", gguf.architecture()?))?;
+        let shape = match count {
+            None | Some(0) => ModelLayout::from_gguf(&gguf)?,
+            Some(_) => ModelLayout::of_mixture(&gguf).map_err(|error| match error {
+                ArchError::Variant { path, what } => ForgeError::Unknown { path, what },
+                other => other.into(),
+            })?,
+        }
+        .shape;
         let types = gguf.tensors().map(|t| t.ty).collect();
         Ok(Self { gguf, shape, types })
     }

@@ -1,8 +1,9 @@
 //! Writes the file that a blueprint describes, a few megabytes at a time.
 
 use super::ForgeError;
-use super::blueprint::{Blueprint, Target};
+use super::blueprint::{Blueprint, Origin, Target};
 use super::filler::Filler;
+use super::routers::Routers;
 use super::{IoStep, Watch, not_known};
 use crate::ggml::{dequantize_row, quantize_rows};
 use crate::model::{Gguf, TensorInfo};
@@ -24,6 +25,7 @@ const FLOATS_A_THREAD: usize = 1 << 20;
 pub fn write(
     blueprint: &Blueprint,
     gguf: &Gguf,
+    routers: &Routers,
     out: &super::staged::Staged,
     seed: u64,
     watch: &Watch<'_>,
@@ -38,30 +40,47 @@ pub fn write(
     writer.put(&blueprint.header)?;
     let mut buffers = Buffers::default();
     for (i, target) in blueprint.tensors.iter().enumerate() {
-        let source = gguf
-            .tensor(&target.from)
-            .ok_or_else(|| ForgeError::Tensor {
-                tensor: target.from.clone(),
-                what: "it is not in the source any more".to_owned(),
-            })?;
-        let tensor = Tensor {
-            target,
-            source,
-            sources: &sources,
-            buffers: &mut buffers,
+        let gone = |what: &str| ForgeError::Tensor {
+            tensor: target.name.clone(),
+            what: what.to_owned(),
         };
-        if target.ty != source.ty {
-            tensor.quantise(&mut writer)?;
-        } else if target.is_same() {
-            tensor.copy(&mut writer)?;
-        } else {
-            // Far apart, so that no two tensors share a stretch of the sequence.
-            tensor.lay_out(&mut writer, seed.wrapping_add((i as u64) << 40))?;
+        match &target.from {
+            Origin::Tensor(name) => {
+                let source = gguf.tensor(name);
+                let tensor = Tensor {
+                    target,
+                    source: source.ok_or_else(|| gone("it is not in the source any more"))?,
+                    sources: &sources,
+                    buffers: &mut buffers,
+                };
+                // Far apart, so that no two tensors share a stretch of the sequence.
+                tensor.write(&mut writer, seed.wrapping_add((i as u64) << 40))?;
+            }
+            Origin::Router(layer) => {
+                let rows = routers.rows(*layer);
+                let rows = rows.ok_or_else(|| gone("no router has been made for its layer"))?;
+                router(target, rows, &mut writer)?;
+            }
         }
         let padding = target.bytes.next_multiple_of(blueprint.alignment) - target.bytes;
         writer.put(&vec![0; size(padding)])?;
     }
     Ok(())
+}
+
+/// The rows of a router, with zeros where the source has no columns.
+fn router(target: &Target, rows: &[f32], writer: &mut Writer<'_>) -> Result<(), ForgeError> {
+    let (cols, count) = (size(target.cols.size), size(target.rows.size));
+    let mut floats = vec![0.0_f32; cols * count];
+    let real = rows.len() / count.max(1);
+    for (row, from) in floats.chunks_exact_mut(cols).zip(rows.chunks_exact(real)) {
+        for span in target.cols.spans() {
+            let (from_at, to, len) = (size(span.from), size(span.to), size(span.len));
+            row[to..to + len].copy_from_slice(&from[from_at..from_at + len]);
+        }
+    }
+    let bytes: Vec<u8> = floats.iter().flat_map(|x| x.to_le_bytes()).collect();
+    writer.put(&bytes)
 }
 
 fn size(n: u64) -> usize {
@@ -135,6 +154,16 @@ struct Tensor<'a> {
 }
 
 impl Tensor<'_> {
+    fn write(self, writer: &mut Writer<'_>, seed: u64) -> Result<(), ForgeError> {
+        if self.target.ty != self.source.ty {
+            self.quantise(writer)
+        } else if self.target.is_same() {
+            self.copy(writer)
+        } else {
+            self.lay_out(writer, seed)
+        }
+    }
+
     /// As it is.
     fn copy(self, writer: &mut Writer<'_>) -> Result<(), ForgeError> {
         let mut at = 0;

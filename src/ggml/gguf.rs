@@ -93,6 +93,17 @@ impl GgufHeader {
         Ok(())
     }
 
+    /// Sets a flag, whatever was there.
+    ///
+    /// # Errors
+    /// A key with a zero byte.
+    pub fn set_bool(&mut self, key: &str, value: bool) -> Result<(), GgufHeaderError> {
+        let key = text(key)?;
+        // SAFETY: as in `set_u32`.
+        unsafe { sys::gguf_set_val_bool(self.raw.as_ptr(), key.as_ptr(), value) };
+        Ok(())
+    }
+
     /// Sets a text, whatever was there.
     ///
     /// # Errors

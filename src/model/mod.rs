@@ -36,8 +36,8 @@ pub mod trial;
 
 pub use crate::ggml::{GgmlType, RopeKind};
 pub use arch::{
-    Arch, ArchError, Axis, Kind, LayerTensor, LayerTensors, ModelLayout, ModelShape, Slot, Step,
-    TensorSpec,
+    Arch, ArchError, Axis, Experts, Kind, LayerTensor, LayerTensors, ModelLayout, ModelShape, Slot,
+    Step, TensorSpec,
 };
 pub use blueprint::Blueprint;
 #[cfg(test)]

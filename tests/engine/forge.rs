@@ -4,7 +4,7 @@ use crate::common::{self, SMOL, max_diff, model, rows, same_bits, tokens, turn};
 use crate::program;
 use crate::watch::WATCH;
 use nmos::forge::{
-    Check, Forge, ForgeError, Growth, Likeness, Made, Quant, TOLERANCE, VerifyError, Watch, verify,
+    Forge, ForgeError, Growth, Likeness, Made, Means, Quant, TOLERANCE, VerifyError, Watch, verify,
 };
 use nmos::ggml::llama::{self, Load};
 use nmos::ggml::{self, GgmlType};
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Several wait for each other in spin loops, which takes minutes where others compute too.
 const THREADS: usize = 1;
 
-const CHECK: Check = Check {
+pub const MEANS: Means = Means {
     ram: Bytes(2 * Bytes::GIB),
     threads: THREADS,
 };
@@ -66,7 +66,7 @@ fn streamed(path: &Path) -> Vec<Vec<f32>> {
     rows(&mut layer_oracle(path), &text(), 24)
 }
 
-fn bytes_of(gguf: &Gguf, name: &str) -> Vec<u8> {
+pub fn bytes_of(gguf: &Gguf, name: &str) -> Vec<u8> {
     let tensor = gguf.tensor(name).unwrap();
     let mut bytes = vec![0; tensor.bytes as usize];
     let file = File::open(gguf.path()).unwrap();
@@ -74,7 +74,7 @@ fn bytes_of(gguf: &Gguf, name: &str) -> Vec<u8> {
     bytes
 }
 
-fn floats_of(gguf: &Gguf, name: &str) -> Vec<f32> {
+pub fn floats_of(gguf: &Gguf, name: &str) -> Vec<f32> {
     let tensor = gguf.tensor(name).unwrap();
     let mut floats = vec![0.0; tensor.dims.iter().product::<u64>() as usize];
     ggml::dequantize_row(tensor.ty, &bytes_of(gguf, name), &mut floats);
@@ -91,7 +91,7 @@ fn a_deeper_model_has_the_same_bits_and_a_broken_one_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("deeper.gguf");
     let forge = forge(deeper(36), None);
-    let made = forge.make(&path, Some(CHECK), &WATCH).unwrap();
+    let made = forge.make(&path, MEANS, true, &WATCH).unwrap().made;
     let Made::Agrees(agreement) = made else {
         panic!("{made:?}");
     };
@@ -132,7 +132,7 @@ fn a_deeper_model_has_the_same_bits_and_a_broken_one_is_found() {
     let file = File::options().write(true).open(&path).unwrap();
     let one = [0x00, 0x3c];
     file.write_all_at(&one, down.offset).unwrap();
-    let error = verify(&model(SMOL), &path, Likeness::Bits, CHECK, &WATCH).unwrap_err();
+    let error = verify(&model(SMOL), &path, Likeness::Bits, MEANS, &WATCH).unwrap_err();
     assert!(
         matches!(&error, ForgeError::Verify(e) if matches!(**e, VerifyError::Differs(_))),
         "{error}"
@@ -152,7 +152,7 @@ fn a_wider_model_says_the_same() {
     let forge = forge(growth, None);
     let dims = forge.blueprint().unwrap().dims;
     assert_eq!((dims.width, dims.heads, dims.kv_heads), (1024, 18, 3));
-    let made = forge.make(&path, Some(CHECK), &WATCH).unwrap();
+    let made = forge.make(&path, MEANS, true, &WATCH).unwrap().made;
     println!("{made:?}");
     let Made::Agrees(agreement) = made else {
         panic!("{made:?}");
@@ -182,7 +182,9 @@ fn a_model_four_times_as_wide_has_the_same_bits() {
         ff: Some(1600),
         ..Growth::default()
     };
-    forge(growth, None).make(&path, None, &WATCH).unwrap();
+    forge(growth, None)
+        .make(&path, MEANS, false, &WATCH)
+        .unwrap();
     let (ours, source) = (streamed(&path), streamed(&model(SMOL)));
     assert!(ours.iter().zip(&source).all(|(a, b)| same_bits(a, b)));
 }
@@ -196,7 +198,9 @@ fn a_wider_model_with_a_wrong_column_is_found() {
         width: Some(640),
         ..Growth::default()
     };
-    forge(growth, None).make(&path, None, &WATCH).unwrap();
+    forge(growth, None)
+        .make(&path, MEANS, false, &WATCH)
+        .unwrap();
     // A feed-forward that writes into columns of the residual stream that are not real.
     let gguf = Gguf::open(&path).unwrap();
     let down = gguf.tensor("blk.15.ffn_down.weight").unwrap();
@@ -205,7 +209,7 @@ fn a_wider_model_with_a_wrong_column_is_found() {
         let block = down.offset + row * down.row_bytes();
         file.write_all_at(&[0x00, 0x3c], block).unwrap();
     }
-    let error = verify(&model(SMOL), &path, Likeness::Text, CHECK, &WATCH).unwrap_err();
+    let error = verify(&model(SMOL), &path, Likeness::Text, MEANS, &WATCH).unwrap_err();
     assert!(
         matches!(&error, ForgeError::Verify(e) if matches!(**e, VerifyError::Differs(_))),
         "{error}"
@@ -218,18 +222,18 @@ fn requantised_weights_are_grown_and_compared_with_themselves() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("deeper-q8.gguf");
     let made = forge(deeper(31), Some(Quant::Q8_0))
-        .make(&path, Some(CHECK), &WATCH)
+        .make(&path, MEANS, true, &WATCH)
         .unwrap();
     assert!(
-        matches!(made, Made::Agrees(agreement) if agreement.same_bits),
+        matches!(made.made, Made::Agrees(agreement) if agreement.same_bits),
         "{made:?}"
     );
 
     let alone = dir.path().join("q8.gguf");
     let made = forge(Growth::default(), Some(Quant::Q8_0))
-        .make(&alone, Some(CHECK), &WATCH)
+        .make(&alone, MEANS, true, &WATCH)
         .unwrap();
-    assert_eq!(made, Made::Requantised);
+    assert_eq!(made.made, Made::Requantised);
     let gguf = Gguf::open(&alone).unwrap();
     assert!(
         gguf.tensors()
@@ -253,7 +257,9 @@ fn metadata_is_the_sources_but_for_what_changed() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("deeper.gguf");
-    forge(deeper(31), None).make(&path, None, &WATCH).unwrap();
+    forge(deeper(31), None)
+        .make(&path, MEANS, false, &WATCH)
+        .unwrap();
     let (gguf, real) = (
         Gguf::open(&path).unwrap(),
         Gguf::open(&model(SMOL)).unwrap(),
@@ -293,7 +299,7 @@ fn the_same_seed_makes_the_same_file() {
     let make = |name: &str, seed| {
         let path = dir.path().join(name);
         let forge = Forge::new(&model(SMOL), &deeper(31), None, seed).unwrap();
-        forge.make(&path, None, &WATCH).unwrap();
+        forge.make(&path, MEANS, false, &WATCH).unwrap();
         std::fs::read(path).unwrap()
     };
     ggml::init().unwrap();
@@ -328,7 +334,9 @@ fn a_disk_without_the_space_is_left_alone() {
         layers: Some(500),
         ..Growth::default()
     };
-    let error = forge(growth, None).make(&path, None, &WATCH).unwrap_err();
+    let error = forge(growth, None)
+        .make(&path, MEANS, false, &WATCH)
+        .unwrap_err();
     assert!(matches!(error, ForgeError::NoSpace { .. }), "{error}");
     assert!(error.to_string().contains("are needed"), "{error}");
     assert!(is_empty(dir.path()));
@@ -363,7 +371,7 @@ fn nothing_is_left_of_a_stopped_one() {
         progress: &progress,
         stop: &stop,
     };
-    let error = forge.make(&path, None, &watch).unwrap_err();
+    let error = forge.make(&path, MEANS, false, &watch).unwrap_err();
     assert!(matches!(error, ForgeError::Stopped), "{error}");
     assert!(is_empty(dir.path()));
 }
@@ -442,6 +450,7 @@ fn the_command_makes_says_and_refuses() {
         (vec!["--layers", "3", file], "only grows"),
         (vec!["--shape", "7b", file], "heads of 64"),
         (vec!["--quant", "q9", file], "q4_k_m"),
+        (vec!["--experts", "1", file], "2 to 1024 experts"),
         (vec!["--layers", "40"], "<FILE>"),
     ] {
         let output = nmos(&args);

@@ -28,6 +28,7 @@ mod drafts;
 mod every_type;
 mod expert_policies;
 mod forge;
+mod forge_mixtures;
 mod hooked;
 mod hooked_experts;
 mod kv_pages;

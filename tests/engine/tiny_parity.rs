@@ -6,7 +6,7 @@ use crate::program;
 use crate::tiny_model::Tiny;
 use crate::two_branches::two_branches;
 use crate::watch::WATCH;
-use nmos::forge::{Check, Forge, Growth, Made};
+use nmos::forge::{Forge, Growth, Made, Means};
 use nmos::ggml::GgmlType;
 use nmos::ggml::llama::{self, Load};
 use nmos::model::{Arch, Gguf, ModelLayout};
@@ -156,14 +156,14 @@ fn a_qwen3_grows_and_computes_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("source.gguf");
     std::fs::write(&source, Tiny::qwen3().build()).unwrap();
-    let check = Check {
+    let means = Means {
         ram: Bytes::mib(1024),
         threads: 2,
     };
     let grow = |name: &str, growth: Growth| {
         let forge = Forge::new(&source, &growth, None, 1).unwrap();
-        let made = forge.make(&dir.path().join(name), Some(check), &WATCH);
-        match made.unwrap() {
+        let made = forge.make(&dir.path().join(name), means, true, &WATCH);
+        match made.unwrap().made {
             Made::Agrees(agreement) => agreement,
             other => panic!("{other:?}"),
         }

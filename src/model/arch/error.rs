@@ -14,6 +14,12 @@ pub enum ArchError {
         supported = Arch::names()
     )]
     Unsupported { path: PathBuf, arch: String },
+    #[error(
+        "{path}: mixtures of experts of the architecture '{arch}' are not supported; supported are \
+         {supported}",
+        supported = Arch::MIXTURES.map(Arch::name).join(", ")
+    )]
+    Mixture { path: PathBuf, arch: String },
     /// A supported architecture with a part that is not.
     #[error("{path}: NMOS's own graph does not compute {what}")]
     Variant { path: PathBuf, what: String },

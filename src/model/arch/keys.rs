@@ -71,13 +71,29 @@ pub(super) const ROTATION: &[Key] = &[
 /// Keys that change nothing where their value says that the feature is absent.
 pub(super) const IDLE: &[Key] = &[
     key("attention.causal", Honoured::True),
-    key("expert_count", Honoured::Zero),
-    key("expert_used_count", Honoured::Zero),
     key("expert_group_count", Honoured::Zero),
     key("expert_group_used_count", Honoured::Zero),
     key("nextn_predict_layers", Honoured::Zero),
     key("pooling_type", Honoured::Zero),
 ];
+
+/// A model that is no mixture has no experts.
+pub(super) const DENSE: &[Key] = &[
+    key("expert_count", Honoured::Zero),
+    key("expert_used_count", Honoured::Zero),
+];
+
+/// The experts of a mixture.
+pub(super) const EXPERTS: &[Key] = &[
+    key("expert_count", Honoured::Number),
+    key("expert_used_count", Honoured::NumberOfAllLayers),
+];
+
+/// The same where experts have a width of their own.
+pub(super) const EXPERT_WIDTH: &[Key] = &[key(
+    "expert_feed_forward_length",
+    Honoured::NumberOfAllLayers,
+)];
 
 /// Old files of Llama and Mistral have these.
 pub(super) const OLD: &[Key] = &[

@@ -1,6 +1,6 @@
 //! A model whose tensors are all there and fit together, as its architecture's table asks.
 
-use super::{Arch, ArchError, Kind, ModelShape, Slot, Step, TensorSpec, keys, names};
+use super::{Arch, ArchError, Axis, Kind, ModelShape, Slot, Step, TensorSpec, keys, names};
 use crate::ggml::GgmlType;
 use crate::model::gguf::{Gguf, TensorInfo};
 use crate::vocabulary::ShardPart;
@@ -68,6 +68,26 @@ impl ModelLayout {
                 path: gguf.path().to_owned(),
                 arch: name.to_owned(),
             })?;
+        Self::by_table(gguf, arch)
+    }
+
+    /// Reads and checks the layout of a mixture of experts, which our graphs do not compute.
+    ///
+    /// # Errors
+    /// As [`ModelLayout::from_gguf`].
+    pub fn of_mixture(gguf: &Gguf) -> Result<Self, ArchError> {
+        let name = gguf.architecture()?;
+        let arch = Arch::MIXTURES
+            .into_iter()
+            .find(|a| a.name() == name)
+            .ok_or_else(|| ArchError::Mixture {
+                path: gguf.path().to_owned(),
+                arch: name.to_owned(),
+            })?;
+        Self::by_table(gguf, arch)
+    }
+
+    fn by_table(gguf: &Gguf, arch: &'static Arch) -> Result<Self, ArchError> {
         match keys::judge(gguf, arch.name, arch.keys) {
             keys::Verdict::Honoured => {}
             keys::Verdict::Foreign(what) => return Err(ArchError::variant(gguf, what)),
@@ -171,7 +191,11 @@ impl Checker<'_> {
             };
         };
         let [row, rows] = spec.dims.map(|axis| self.shape.size_of(axis) as u64);
-        let want = [row, rows, 1, 1];
+        let tables = match spec.per_expert {
+            true => self.shape.size_of(Axis::Experts) as u64,
+            false => 1,
+        };
+        let want = [row, rows, tables, 1];
         if tensor.dims != want {
             return Err(self.invalid(format!(
                 "tensor {name} has shape {:?}, not {want:?}",

@@ -26,6 +26,9 @@
 //! no other's do, a [`Slot`] and its use in the graph. `tests/engine/tiny_parity.rs` compares it
 //! with llama.cpp once its likeness is listed there.
 //!
+//! Mixtures of experts have tables as well ([`Arch::MIXTURES`]), for those who change files; their
+//! graphs are left to llama.cpp.
+//!
 //! Every tensor's shape is checked here, since ggml aborts the process on a wrong one.
 //!
 //! A layout is one that our graphs compute *as llama.cpp does*. What they honour is listed, by
@@ -39,19 +42,20 @@ mod llama;
 mod names;
 mod qwen2;
 mod qwen3;
+mod qwen3moe;
 mod shape;
 mod tensors;
 
 pub use error::ArchError;
 pub use layout::{LayerTensor, LayerTensors, ModelLayout};
-pub use shape::ModelShape;
+pub use shape::{Experts, ModelShape};
 pub use tensors::{Axis, Kind, Step, TensorSpec};
 
 use crate::ggml::RopeKind;
 use keys::Key;
 use std::fmt;
 
-/// An architecture that the layer-by-layer oracle computes.
+/// An architecture, as its file has it.
 pub struct Arch {
     /// In `general.architecture`, and before each of its keys.
     name: &'static str,
@@ -66,6 +70,21 @@ pub struct Arch {
     rope_freq_base: f32,
     /// All heads together are as wide as the model.
     heads_fill_width: bool,
+    /// In a mixture of experts.
+    experts: Option<ExpertWidth>,
+    /// The same with a mixture of experts for its feed-forward, where the weights of a token's
+    /// experts sum to one.
+    mixture: Option<&'static Arch>,
+}
+
+/// Which key says how wide an expert is within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExpertWidth {
+    /// That of a dense feed-forward.
+    FeedForward,
+    /// One of its own. Without it, the experts that a token uses are together as wide as the dense
+    /// one says.
+    Own,
 }
 
 /// What a tensor is to the graphs.
@@ -92,6 +111,11 @@ pub enum Slot {
     Gate,
     Up,
     Down,
+    /// Says how well each expert suits a token.
+    Router,
+    GateExperts,
+    UpExperts,
+    DownExperts,
 }
 
 impl Slot {
@@ -116,20 +140,61 @@ impl Slot {
             Self::Gate => "ffn_gate.weight",
             Self::Up => "ffn_up.weight",
             Self::Down => "ffn_down.weight",
+            Self::Router => "ffn_gate_inp.weight",
+            Self::GateExperts => "ffn_gate_exps.weight",
+            Self::UpExperts => "ffn_up_exps.weight",
+            Self::DownExperts => "ffn_down_exps.weight",
+        }
+    }
+
+    /// What a matrix of a dense feed-forward is in a mixture: one for each expert.
+    pub const fn for_experts(self) -> Option<Self> {
+        match self {
+            Self::Gate => Some(Self::GateExperts),
+            Self::Up => Some(Self::UpExperts),
+            Self::Down => Some(Self::DownExperts),
+            _ => None,
         }
     }
 }
 
 impl Arch {
+    /// Those that our graphs compute.
     pub const ALL: [&'static Self; 3] = [&qwen2::QWEN2, &llama::LLAMA, &qwen3::QWEN3];
+
+    /// Mixtures of experts, which llama.cpp's graphs compute. One may have the name of a model
+    /// without experts.
+    pub const MIXTURES: [&'static Self; 2] = [&llama::LLAMA_MIXTURE, &qwen3moe::QWEN3MOE];
 
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The names of all, for messages.
+    /// The names of all that our graphs compute, for messages.
     pub fn names() -> String {
         Self::ALL.map(Self::name).join(", ")
+    }
+
+    /// The same with a mixture of experts for its feed-forward, where copies of that make the same
+    /// model: the weights of a token's experts sum to one.
+    pub fn mixture(&self) -> Option<&'static Self> {
+        self.mixture
+    }
+
+    /// The keys, without the architecture's name, that say how wide a feed-forward is, or each of
+    /// the experts: with their values for a width of `ff`.
+    pub fn feed_forward_keys(
+        &self,
+        ff: usize,
+        experts: Option<Experts>,
+    ) -> Vec<(&'static str, usize)> {
+        match (self.experts, experts) {
+            (Some(ExpertWidth::Own), Some(experts)) => vec![
+                (shape::EXPERT_FF, ff),
+                (shape::FF, ff.saturating_mul(experts.used)),
+            ],
+            _ => vec![(shape::FF, ff)],
+        }
     }
 
     /// What a layer does, in this order.
@@ -201,7 +266,7 @@ mod tests {
 
     #[test]
     fn no_table_names_a_slot_twice() {
-        for arch in Arch::ALL {
+        for arch in Arch::ALL.into_iter().chain(Arch::MIXTURES) {
             let of_layers = arch.steps.iter().flat_map(|step| step.tensors);
             let slots: Vec<_> = arch.edges.iter().chain(of_layers).map(|t| t.slot).collect();
             let mut apart = slots.clone();

@@ -10,8 +10,17 @@ pub(super) const QWEN2: Arch = Arch {
     name: "qwen2",
     edges: &[EMBEDDING, OUTPUT_NORM, OUTPUT],
     steps: &[ATTENTION, FEED_FORWARD_UP, FEED_FORWARD_DOWN],
-    keys: &[keys::SHAPE, keys::ROTATION, keys::IDLE, keys::OLD],
+    keys: &[
+        keys::SHAPE,
+        keys::ROTATION,
+        keys::IDLE,
+        keys::DENSE,
+        keys::OLD,
+    ],
     rope: RopeKind::Neox,
     rope_freq_base: 10_000.0,
     heads_fill_width: true,
+    experts: None,
+    // In llama.cpp's `qwen2moe` the weights of a token's experts do not sum to one.
+    mixture: None,
 };

@@ -1,12 +1,24 @@
 //! A model's dimensions, as its metadata gives them.
 
-use super::{Arch, ArchError, Axis, Slot};
+use super::{Arch, ArchError, Axis, ExpertWidth, Slot};
 use crate::ggml::RopeKind;
 use crate::model::gguf::Gguf;
 
 /// The largest published models are two orders below; a wild header must not turn into a wild
 /// allocation.
 const MAX_SIZE: usize = 1 << 22;
+
+/// The keys of a feed-forward's width, and of an expert's.
+pub(super) const FF: &str = "feed_forward_length";
+pub(super) const EXPERT_FF: &str = "expert_feed_forward_length";
+
+/// The experts of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Experts {
+    pub count: usize,
+    /// By a token.
+    pub used: usize,
+}
 
 /// A model's dimensions.
 #[derive(Clone, Debug)]
@@ -18,7 +30,10 @@ pub struct ModelShape {
     pub n_head: usize,
     pub n_head_kv: usize,
     pub head_dim: usize,
+    /// Elements within a feed-forward; in a mixture, within one expert's.
     pub n_ff: usize,
+    /// In a mixture.
+    pub experts: Option<Experts>,
     pub n_vocab: usize,
     pub ctx_train: usize,
     pub rms_eps: f32,
@@ -42,6 +57,7 @@ impl ModelShape {
             Axis::KeyValueHeads => self.kv_width(),
             Axis::Head => self.head_dim,
             Axis::FeedForward => self.n_ff,
+            Axis::Experts => self.experts.map_or(0, |experts| experts.count),
             Axis::Vocabulary => self.n_vocab,
             Axis::RotatedPairs => self.rope_dims / 2,
             Axis::One => 1,
@@ -52,6 +68,7 @@ impl ModelShape {
     pub(super) fn read(gguf: &Gguf, arch: &'static Arch) -> Result<Self, ArchError> {
         let keys = Keys { gguf, arch };
         let heads = Heads::read(&keys)?;
+        let experts = Experts::read(&keys)?;
         Ok(Self {
             arch,
             name: gguf.name(),
@@ -60,7 +77,8 @@ impl ModelShape {
             n_head: heads.n_head,
             n_head_kv: heads.n_head_kv,
             head_dim: heads.dim,
-            n_ff: keys.size("feed_forward_length")?,
+            n_ff: n_ff(&keys, experts)?,
+            experts,
             n_vocab: n_vocab(gguf)?,
             ctx_train: ctx_train(&keys)?,
             rms_eps: gguf.require_f32(&keys.full("attention.layer_norm_rms_epsilon"))?,
@@ -147,6 +165,33 @@ impl Heads {
             n_head_kv,
             dim,
         })
+    }
+}
+
+impl Experts {
+    /// `None` where the architecture has none.
+    fn read(keys: &Keys<'_>) -> Result<Option<Self>, ArchError> {
+        if keys.arch.experts.is_none() {
+            return Ok(None);
+        }
+        let (count, used) = (keys.size("expert_count")?, keys.size("expert_used_count")?);
+        if count < 2 || used > count {
+            return Err(keys.invalid(format!("{used} experts used of {count}")));
+        }
+        Ok(Some(Self { count, used }))
+    }
+}
+
+/// See [`ModelShape::n_ff`].
+fn n_ff(keys: &Keys<'_>, experts: Option<Experts>) -> Result<usize, ArchError> {
+    match (keys.arch.experts, experts) {
+        (Some(ExpertWidth::Own), Some(experts)) => {
+            if keys.gguf.u32(&keys.full(EXPERT_FF))?.is_some() {
+                return keys.size(EXPERT_FF);
+            }
+            Ok(keys.size(FF)? / experts.used)
+        }
+        _ => keys.size(FF),
     }
 }
 

@@ -14,7 +14,10 @@ pub enum Axis {
     KeyValueHeads,
     /// Elements of one head.
     Head,
+    /// Elements within a feed-forward; in a mixture, within one expert's.
     FeedForward,
+    /// Experts of a layer.
+    Experts,
     Vocabulary,
     /// Pairs of elements of a head that rotate together.
     RotatedPairs,
@@ -53,6 +56,8 @@ pub struct TensorSpec {
     pub kind: Kind,
     /// The dimension along a row first.
     pub dims: [Axis; 2],
+    /// There is one for each expert, one after the other in a third dimension.
+    pub per_expert: bool,
     need: Need,
 }
 
@@ -60,6 +65,13 @@ impl TensorSpec {
     /// A weight matrix from `from` to `to`, which is a row for each element of `to`.
     pub(super) const fn matrix(slot: Slot, from: Axis, to: Axis) -> Self {
         Self::new(slot, Kind::Matrix, [from, to])
+    }
+
+    /// Such a matrix for each expert.
+    pub(super) const fn experts(slot: Slot, from: Axis, to: Axis) -> Self {
+        let mut spec = Self::matrix(slot, from, to);
+        spec.per_expert = true;
+        spec
     }
 
     pub(super) const fn norm(slot: Slot, of: Axis) -> Self {
@@ -79,6 +91,7 @@ impl TensorSpec {
             slot,
             kind,
             dims,
+            per_expert: false,
             need: Need::Always,
         }
     }
@@ -154,6 +167,27 @@ pub(super) const FEED_FORWARD_DOWN: Step = Step {
     part: ShardPart::FeedForwardDown,
     tensors: &[TensorSpec::matrix(
         Slot::Down,
+        Axis::FeedForward,
+        Axis::Embedding,
+    )],
+};
+
+/// The gated feed-forward of a mixture: the router with the way up of every expert,
+pub(super) const EXPERTS_UP: Step = Step {
+    part: ShardPart::FeedForwardUp,
+    tensors: &[
+        TensorSpec::norm(Slot::FeedForwardNorm, Axis::Embedding),
+        TensorSpec::matrix(Slot::Router, Axis::Embedding, Axis::Experts),
+        TensorSpec::experts(Slot::GateExperts, Axis::Embedding, Axis::FeedForward),
+        TensorSpec::experts(Slot::UpExperts, Axis::Embedding, Axis::FeedForward),
+    ],
+};
+
+/// and the way back.
+pub(super) const EXPERTS_DOWN: Step = Step {
+    part: ShardPart::FeedForwardDown,
+    tensors: &[TensorSpec::experts(
+        Slot::DownExperts,
         Axis::FeedForward,
         Axis::Embedding,
     )],

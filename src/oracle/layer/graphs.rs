@@ -61,7 +61,8 @@ fn query_runs(n: usize, most: usize) -> impl ExactSizeIterator<Item = (usize, us
 /// Builds graphs for a pass of `n` tokens over `n_kv` cells.
 pub(super) struct Graphs {
     shape: Rc<ModelShape>,
-    n: usize,
+    /// Tokens, with the padding.
+    pub n: usize,
     n_kv: usize,
     pub width: WidthClass,
     /// Of one attention.

@@ -16,6 +16,7 @@
 //! computing a part of a layer begins when that part has arrived.
 
 mod activations;
+mod feed_forward_inputs;
 mod graphs;
 mod head;
 mod memory;
@@ -176,6 +177,7 @@ impl LayerOracle {
                 activations,
                 kv: kv_tensors,
                 give_up: None,
+                feed_forward_inputs: None,
                 reserved: PassExtent::default(),
             },
             max_nodes: options.max_nodes,

@@ -32,6 +32,8 @@ pub(super) struct Steps {
     /// Keys and values, by layer.
     pub kv: Vec<Tensor>,
     pub give_up: Option<GiveUp>,
+    /// By layer, what its feed-forward was given: kept while this is there.
+    pub feed_forward_inputs: Option<Vec<Vec<f32>>>,
     /// The extent that the present scratch memory is enough for.
     pub reserved: PassExtent,
 }
@@ -85,10 +87,21 @@ impl Steps {
     pub(super) fn layer(&mut self, shard: ShardIdx, graphs: &Graphs) -> Result<(), OracleError> {
         let Shard { layer, part, .. } = self.shards()[shard.0];
         let layer = layer.map_or(0, |l| l.0 as usize);
+        if part == ShardPart::FeedForwardUp {
+            self.keep_feed_forward_input(graphs.n);
+        }
         self.with_shard(shard, |steps| {
             let graph = steps.layer_graph(graphs, layer, part);
             Ok(steps.compute.start(&graph)?)
         })
+    }
+
+    /// Keeps the hidden state of `n` tokens, if it is wanted here.
+    fn keep_feed_forward_input(&mut self, n: usize) {
+        if let Some(inputs) = &mut self.feed_forward_inputs {
+            self.compute.stream().synchronize();
+            inputs.push(self.activations.read_x(n));
+        }
     }
 
     fn layer_graph(&self, g: &Graphs, layer: usize, part: ShardPart) -> Graph {
