@@ -36,6 +36,9 @@ pub struct RunArgs {
     pub answer: AnswerFlags,
     #[command(flatten)]
     pub experts: ExpertFlags,
+    /// Answer with as many tokens as are allowed, also where the model would end before
+    #[arg(long)]
+    pub ignore_eos: bool,
     /// Print one JSON object with the answer and its figures instead of the text
     #[arg(long)]
     pub json: bool,
@@ -55,6 +58,7 @@ impl Run for RunArgs {
 fn run_once(args: &RunArgs, settings: &Settings, out: &mut io::Stdout) -> anyhow::Result<()> {
     let prompt = prompt(args, io::stdin())?;
     let options = EngineOptions {
+        fixed_length: args.ignore_eos,
         draft_waits: true,
         ..args.experts.over(engine_options(settings)?)?
     };

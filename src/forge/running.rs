@@ -7,6 +7,7 @@ use crate::plan::{
 };
 use crate::telemetry::Hub;
 use crate::units::Bytes;
+use crate::vocabulary::ExpertPolicy;
 use std::path::{Path, PathBuf};
 
 /// What models may use while they run.
@@ -104,6 +105,7 @@ impl Runner<'_> {
             threads: self.means.threads,
             tree: TreeSize::Fixed(self.max_nodes),
             exact: false,
+            experts: ExpertPolicy::default(),
         })?;
         let placement = planner.place()?;
         Ok((planner.oracle, placement))

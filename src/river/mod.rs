@@ -263,7 +263,7 @@ impl River {
     }
 
     /// Waits for the first shard that is to stay and has not been read yet; false where there is
-    /// none.
+    /// none, or a pass has to make space before it can be read.
     ///
     /// # Errors
     /// A read that failed.
@@ -273,8 +273,7 @@ impl River {
         let Some(shard) = stays.find(|&shard| !self.ring.is_ready(shard, true)) else {
             return Ok(false);
         };
-        self.ring.wait_pinned(shard)?;
-        Ok(true)
+        Ok(self.ring.wait_pinned_or_full(shard)?)
     }
 
     /// The same between passes, for what no pass waits for yet.

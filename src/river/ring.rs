@@ -50,6 +50,8 @@ struct State {
     rewind: bool,
     /// Nothing new is to be read for now.
     held: bool,
+    /// The reader waits for space.
+    full: bool,
     /// The reader is gone.
     ended: bool,
 }
@@ -67,6 +69,7 @@ impl Ring {
                 stop: false,
                 rewind: false,
                 held: false,
+                full: false,
                 ended: false,
             }),
             changed: Condvar::new(),
@@ -111,6 +114,16 @@ impl Ring {
             (_, true) => Some(Ok(())),
             (Some(failure), false) => Some(Err(failure.clone())),
             (None, false) => None,
+        })
+    }
+
+    /// The same while no pass is under way, which alone makes space: false where the reader waits for
+    /// some before it comes to that shard.
+    pub(super) fn wait_pinned_or_full(&self, shard: ShardIdx) -> Result<bool, TransferFailure> {
+        self.wait_while(|s| match (&s.failure, s.pinned_ready[shard.0]) {
+            (_, true) => Some(Ok(true)),
+            (Some(failure), false) => Some(Err(failure.clone())),
+            (None, false) => s.full.then_some(Ok(false)),
         })
     }
 
@@ -198,6 +211,10 @@ impl Ring {
         let Some(memory) = &self.memory else { return };
         self.wait_while(|s| {
             let fits = placement(s, memory.len(), bytes).is_some();
+            if s.full == fits {
+                s.full = !fits;
+                self.changed.notify_all();
+            }
             (s.stop || fits).then_some(())
         });
     }

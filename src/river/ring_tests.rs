@@ -40,3 +40,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_waits_between_passes_is_told_that_there_is_no_space() {
+    let arena = Arena::new(1 << 20).expect("memory");
+    let ring = Ring::new(2, Some(arena.region(0, 4096)));
+    let (region, end) = ring.reserve(4096).expect("an empty ring");
+    ring.arrived(ShardIdx(0), region, end);
+    std::thread::scope(|scope| {
+        scope.spawn(|| ring.wait_for_space(4096));
+        // The reader comes to the second shard, which stays, only after space is made.
+        assert!(!ring.wait_pinned_or_full(ShardIdx(1)).expect("no failure"));
+        ring.release();
+    });
+    ring.pinned_arrived(ShardIdx(1));
+    assert!(ring.wait_pinned_or_full(ShardIdx(1)).expect("no failure"));
+}

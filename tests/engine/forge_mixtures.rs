@@ -110,6 +110,7 @@ fn as_in_a_session(path: &Path) -> Box<dyn Oracle> {
         threads: MEANS.threads,
         tree: TreeSize::Fixed(8),
         exact: false,
+        experts: nmos::vocabulary::ExpertPolicy::default(),
     })
     .unwrap();
     let placement = planner.place().unwrap();
