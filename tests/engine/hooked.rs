@@ -10,11 +10,9 @@ use nmos::oracle::{
     HookedOptions, LlamaOracle, Oracle, OracleError, TokenTree, TreeNode, WidthClass,
 };
 use nmos::river::{Plan, ReadSizes, Reads, catalogue_by_layer};
-use nmos::session;
 use nmos::system;
 use nmos::telemetry::Hub;
 use nmos::units::{Bytes, TokenId};
-use nmos::vocabulary::OracleForm;
 use std::io;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -217,50 +215,43 @@ fn a_failed_read_ends_the_pass_and_the_next_one_goes_on_from_there() {
     }
 }
 
-/// `nmos run` on Gemma.
-fn run(ram: Bytes) -> std::process::Output {
+/// `nmos` on Gemma, in a process of its own: what this one holds counts as the program's memory, and
+/// tests before have left some.
+fn nmos(command: &[&str], ram: Bytes) -> std::process::Output {
     let home = tempfile::tempdir().unwrap();
     Command::new(env!("CARGO_BIN_EXE_nmos"))
-        .args([
-            "run",
-            "--json",
-            "-n",
-            "12",
-            "--ctx",
-            "1024",
-            "--threads",
-            "2",
-        ])
-        .arg("--oracle")
+        .args(command)
+        .args(["--json", "--ctx", "1024", "--threads", "2", "--oracle"])
         .arg(model(GEMMA))
         .args(["--draft", "none", "--ram", &ram.0.to_string()])
-        .arg("Count from one to thirty.")
         .env("HOME", home.path())
         .stdin(Stdio::null())
         .output()
         .unwrap()
 }
 
+fn run(ram: Bytes) -> std::process::Output {
+    nmos(&["run", "-n", "12", "Count from one to thirty."], ram)
+}
+
+/// What `nmos plan` says of this memory.
+fn form(ram: Bytes) -> serde_json::Value {
+    let plan: serde_json::Value = serde_json::from_slice(&nmos(&["plan"], ram).stdout).unwrap();
+    plan["form"].clone()
+}
+
 #[test]
 fn a_session_takes_this_form_by_itself_and_stays_within_its_budget() {
     let _turn = common::turn();
-    let base = common::options(GEMMA, Bytes(0));
-    // A session that was refused has left its vocabulary's memory with this process.
-    let ram = Bytes(common::least_ram(&base).0 + Bytes::mib(64).0);
-    let engine = common::Session::new(session::EngineOptions {
-        ram: Some(ram),
-        ..base.clone()
-    });
-    engine.ready().unwrap();
-    let snapshot = engine.hub().snapshot();
-    assert_eq!(snapshot.engine.form, Some(OracleForm::Hooked));
-    let layers: u64 = snapshot.shards.iter().map(|s| s.bytes.0).sum();
-    engine.shutdown();
-
-    // In a process of its own, which holds less before the weights than this one.
     let refused = String::from_utf8(run(Bytes::mib(1)).stderr).unwrap();
     let least = common::least_in(&refused);
     let ram = Bytes(least.0 + Bytes::mib(8).0);
+    assert_eq!(form(ram), "hooked");
+    let gguf = Gguf::open(&model(GEMMA)).unwrap();
+    let outline = Outline::from_gguf(&gguf).unwrap();
+    let layers = catalogue_by_layer(&outline.layers);
+    let layers: usize = layers.iter().map(|shard| shard.bytes).sum();
+    let layers = layers as u64;
     let output = run(ram);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
@@ -279,16 +270,7 @@ fn a_session_takes_this_form_by_itself_and_stays_within_its_budget() {
     assert!(read > layers, "{read}");
 
     // With memory for all of it, llama.cpp holds it.
-    let engine = common::Session::new(session::EngineOptions {
-        ram: Some(Bytes::mib(900)),
-        ..base
-    });
-    engine.ready().unwrap();
-    assert_eq!(
-        engine.hub().snapshot().engine.form,
-        Some(OracleForm::Resident)
-    );
-    engine.shutdown();
+    assert_eq!(form(Bytes::mib(900)), "resident");
 }
 
 #[test]
