@@ -108,6 +108,11 @@ impl ExpertStore {
         blocks.part(span.skip, span.bytes)
     }
 
+    /// Whether no group comes after this one.
+    pub fn is_last(&self, group: usize) -> bool {
+        group + 1 == self.groups.len()
+    }
+
     pub fn counts(&self) -> ExpertCounts {
         self.counts
     }
@@ -229,8 +234,8 @@ impl ExpertStore {
     }
 
     /// Reads, where memory is free, the experts that are expected to be used most, if the eviction
-    /// knows of any: some `bytes`, or one expert. Nobody leaves for them. Whether there may be more to read; after a failed
-    /// read there is not, until a pass has begun.
+    /// knows of any: some `bytes`, or one expert. Nobody leaves for them. Whether there may be more
+    /// to read; after a failed read there is not, until a pass has begun.
     ///
     /// # Errors
     /// A failed read; none of these is here then.

@@ -20,7 +20,8 @@
 //! added up.
 //!
 //! A forged file is there whole or not at all, and says in `general.name` what it is. Memory
-//! is a few megabytes while writing, and what the oracle is given while comparing.
+//! is a few megabytes while writing, and what the oracle is given while comparing. Routers that are
+//! made, and the states that they are made from, are held besides: some megabytes a layer.
 
 mod axis;
 mod blueprint;

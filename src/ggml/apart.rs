@@ -108,6 +108,10 @@ impl StepsApart {
         let size = |n: i64| usize::try_from(n).unwrap_or(0);
         let [cols, inputs, tokens] = [input.ne[0], input.ne[1], input.ne[2]].map(size);
         let [rows, used] = [product.ne[0], product.ne[1]].map(size);
+        let floats = input.type_ == sys::GGML_TYPE_F32 && input.nb[0] == 4 && product.nb[0] == 4;
+        if !floats || tokens == 0 || used == 0 {
+            return Err(OTHER);
+        }
         let all = padded(given, used);
         let all_tokens = all.len() / used.max(1);
         let context = Context::new(3, 0);

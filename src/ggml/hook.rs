@@ -14,9 +14,8 @@
 //! `after` that comes later.
 //!
 //! A step can be kept from being computed with the others ([`Then::StopPlain`], [`Then::StopTiled`],
-//! [`Then::Skip`]):
-//! its mark that it is to be computed is taken away meanwhile, and it is computed here, or not at
-//! all.
+//! [`Then::Skip`]): its mark that it is to be computed is taken away meanwhile, and it is computed
+//! here, or not at all.
 
 use super::apart::StepsApart;
 use super::bare::BareModel;

@@ -145,6 +145,11 @@ impl<R: Request> Queue<R> {
         self.drain(&first)
     }
 
+    /// Forgets what has not been started.
+    pub fn forget_waiting(&mut self) {
+        self.waiting.clear();
+    }
+
     /// Waits for all that was pushed, of which `first` is one; says how many bytes were transferred.
     ///
     /// # Errors

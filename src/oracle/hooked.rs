@@ -27,39 +27,32 @@
 //! After a failed read the pass ends, and its result is thrown away; so it does after a choice among
 //! what are no numbers, which need not show in the result.
 
+mod places;
+
 use super::pass_rows::PassRows;
 use super::{OpenError, OracleError, WidthClass};
 use crate::experts::{
-    ExpertBoard, ExpertCounts, ExpertGroup, ExpertGuide, ExpertPlan, ExpertStore, Lru, Mixture,
-    Recorder, TableIdx,
+    ExpertBoard, ExpertCounts, ExpertGuide, ExpertPlan, ExpertStore, Mixture, Recorder, TableIdx,
 };
 use crate::ggml::TILED_ROWS;
 use crate::ggml::bare::{BareModel, WeightIdx};
 use crate::ggml::hook::{Hook, Reads as StepReads, Step, Then, Use};
-use crate::io::{Arena, Region, RowFile};
-use crate::model::{Gguf, Outline, TensorInfo};
+use crate::model::{Gguf, Outline};
 use crate::river::{
     HostSupply, Plan, ReadSizes, Reads, River, RiverError, Setup, Shard, ShardIdx, WeightMemory,
     WeightSupply, catalogue_by_layer,
 };
 use crate::telemetry::Hub;
 use crate::units::Bytes;
+use places::{RowTable, padded, place_experts, place_resident};
 use std::cell::RefCell;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// Bytes of what stays that are read at a time.
-const CHUNK: usize = 1 << 20;
 
 /// Bytes of experts that are read at a time while nothing is asked for. A key is heard after them:
 /// some milliseconds, on a disk of 100 MB/s a tenth of a second.
 const FILL_BYTES: usize = 8 << 20;
-
-/// Places of tensors that stay are whole multiples of this, in bytes.
-const ALIGNMENT: usize = 64;
 
 /// How a hooked oracle is set up.
 #[derive(Clone, Debug)]
@@ -95,16 +88,6 @@ enum Home {
     Experts(TableIdx),
 }
 
-/// A matrix of which only rows are read.
-struct RowTable {
-    file: RowFile,
-    offset: u64,
-    row_bytes: usize,
-    rows: usize,
-    /// Address space for all of it; pages hold the rows of the present pass.
-    region: Region,
-}
-
 /// See the module's text.
 pub(super) struct Feed {
     model: Rc<BareModel>,
@@ -115,7 +98,8 @@ pub(super) struct Feed {
     /// By shard: its weights, in the order of its tensors.
     weights: Vec<Vec<WeightIdx>>,
     tables: Vec<RowTable>,
-    /// What an expert computes must not depend on how many tokens chose it.
+    /// It has experts, whether they come and go one by one or with their layer: then what a step
+    /// computes for a token must not depend on the others.
     is_mixture: bool,
     /// In a mixture whose experts come and go one by one.
     experts: Option<ExpertStore>,
@@ -314,7 +298,10 @@ impl Feed {
         self.let_go();
         if let Some(experts) = &mut self.experts {
             let supply = &mut self.supply;
-            experts.settle_ahead(|| supply.settle());
+            match computed {
+                true => experts.settle_ahead(|| supply.settle()),
+                false => experts.abandon_ahead(|| supply.abandon()),
+            }
             experts.computed();
             if let Some(board) = &mut self.board {
                 board.pass_ended(experts, self.rows.tokens());
@@ -420,11 +407,16 @@ impl Feed {
         if let Some(experts) = &mut self.experts {
             let supply = &mut self.supply;
             let counted = self.rows.tokens_of(ids.len() / self.used) * self.used;
-            if experts.are_coming(table.group) {
+            if experts.must_settle(table.group) {
                 experts.settle_ahead(|| supply.settle());
             }
             experts.hold(table, ids, counted, |demands| supply.demand(demands))?;
-            experts.begin_ahead(table.group, ids.len(), |demands| supply.begin(demands));
+            // The last layer computes those rows alone whose logits are wanted.
+            let choices = match experts.is_last(table.group + 1) {
+                true => counted.min(self.rows.wanted() * self.used),
+                false => counted,
+            };
+            experts.begin_ahead(table.group, choices, |demands| supply.begin(demands));
             if let Some(recorder) = &self.recorder {
                 recorder.borrow_mut().chose(table, &ids[..counted]);
             }
@@ -435,7 +427,8 @@ impl Feed {
     /// How the products with these experts are computed, where ggml chooses the kernel of each by
     /// how often it is named.
     fn by_rows(&self, step: &Step<'_>, mut ids: Vec<i32>) -> Then {
-        if !step.differs_by_rows() {
+        // In a graph without experts the numbers may not be known yet.
+        if !self.is_mixture || !step.differs_by_rows() {
             return Then::GoOn;
         }
         ids.sort_unstable();
@@ -471,97 +464,4 @@ impl Hook for Feed {
         }
         self.failure.is_none()
     }
-}
-
-impl RowTable {
-    fn open(info: &TensorInfo, path: &Path) -> std::io::Result<Self> {
-        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        Ok(Self {
-            file: RowFile::open(path)?,
-            offset: info.offset,
-            row_bytes: size(info.row_bytes()),
-            rows: size(info.dims[1]),
-            region: Arena::sparse(size(info.bytes))?.region(0, size(info.bytes)),
-        })
-    }
-
-    fn fetch(&self, row: usize) -> Result<(), OracleError> {
-        let token = i32::try_from(row).unwrap_or(i32::MAX);
-        if row >= self.rows {
-            return Err(OracleError::Token {
-                token,
-                n_vocab: self.rows,
-            });
-        }
-        let mut bytes = vec![0; self.row_bytes];
-        let at = row * self.row_bytes;
-        self.file
-            .read(self.offset + at as u64, &mut bytes)
-            .map_err(|source| OracleError::Embedding { token, source })?;
-        self.region.part(at, self.row_bytes).write(&bytes);
-        Ok(())
-    }
-}
-
-fn padded(info: &TensorInfo) -> usize {
-    let bytes = usize::try_from(info.bytes).unwrap_or(usize::MAX);
-    bytes.next_multiple_of(ALIGNMENT)
-}
-
-/// Reads the tensors that stay into memory of their own.
-fn place_resident(
-    model: &BareModel,
-    outline: &Outline,
-    files: &[PathBuf],
-    mut weight: impl FnMut(&str) -> Result<WeightIdx, OracleError>,
-) -> Result<(), OpenError> {
-    let bytes = usize::try_from(Feed::resident_bytes(outline).0)?;
-    let arena = Arena::new(bytes)?;
-    let opened = files
-        .iter()
-        .map(File::open)
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut chunk = vec![0; CHUNK];
-    let mut at = 0;
-    for info in &outline.resident {
-        let region = arena.region(at, padded(info));
-        at += region.len();
-        let bytes = usize::try_from(info.bytes)?;
-        for start in (0..bytes).step_by(CHUNK) {
-            let part = &mut chunk[..CHUNK.min(bytes - start)];
-            let offset = info.offset + start as u64;
-            opened[info.file]
-                .read_exact_at(part, offset)
-                .map_err(|why| OpenError::Tensor {
-                    path: files[info.file].clone(),
-                    tensor: info.name.clone(),
-                    why,
-                })?;
-            region.part(start, part.len()).write(part);
-        }
-        model.place(weight(&info.name)?, &region);
-    }
-    Ok(())
-}
-
-/// Gives experts address space, of which they may take `budget` of memory.
-fn place_experts(
-    model: &BareModel,
-    mixture: Mixture,
-    budget: Bytes,
-    mut weight: impl FnMut(&str, TableIdx) -> Result<WeightIdx, OracleError>,
-) -> Result<ExpertStore, OpenError> {
-    let lru = Lru::new(mixture.groups.iter().map(ExpertGroup::experts));
-    let groups = mixture.groups.clone();
-    let store = ExpertStore::new(mixture.groups, budget, Box::new(lru))?;
-    for (index, group) in groups.iter().enumerate() {
-        for (place, table) in group.tables.iter().enumerate() {
-            let at = TableIdx {
-                group: index,
-                table: place,
-            };
-            model.place(weight(table.name(), at)?, &store.memory(at));
-        }
-    }
-    Ok(store)
 }

@@ -10,6 +10,7 @@
 mod cells;
 
 use super::branches::{self, Branches};
+use super::expert_scratch::ExpertScratch;
 use super::fed_run::FedRun;
 use super::hooked::{Bits, Feed, HookedOptions};
 use super::logits::LogitPool;
@@ -213,35 +214,16 @@ impl LlamaOracle {
         prompt_width: usize,
     ) -> [(Owner, Bytes); 3] {
         let context = Self::context_bytes(outline, ctx_tokens, max_nodes);
-        let more = prompt_width.saturating_sub(WidthClass::BATCH.max);
-        let more = Self::scratch_of_token(outline, ctx_tokens).saturating_mul(more as u64);
+        let experts = ExpertScratch::of(outline);
+        let experts = experts.map_or(0, |of| of.bytes(ctx_tokens, prompt_width));
         [
-            (Owner::Context, Bytes(context.0.saturating_add(more))),
+            (Owner::Context, Bytes(context.0.saturating_add(experts))),
             (Owner::Head, Feed::resident_bytes(outline)),
             (
                 Owner::EmbeddingRows,
                 Feed::row_bytes(outline, prompt_width.max(WidthClass::BATCH.max)),
             ),
         ]
-    }
-
-    /// Bytes of scratch memory that one more token of a wide pass over a mixture takes, at most.
-    /// Its logits are not among them: a wide pass has those of its last token.
-    fn scratch_of_token(outline: &Outline, ctx_tokens: usize) -> u64 {
-        let first = outline.experts.first().and_then(|table| table.layer());
-        let tables = outline.experts.iter().filter(|t| t.layer() == first);
-        // What each table gives, and a copy of the rows of one (see `Bits::Batch`).
-        let experts = tables.clone().map(|t| t.dims[1]);
-        let experts = experts.fold(0, u64::saturating_add);
-        let copied = tables.clone().map(|t| t.dims[0].saturating_add(t.dims[1]));
-        let experts = experts.saturating_add(copied.max().unwrap_or(0));
-        let width = tables.map(|t| t.dims[0].max(t.dims[1])).max().unwrap_or(0);
-        let floats = experts
-            .saturating_mul(outline.experts_used.max(1) as u64)
-            .saturating_add(width.saturating_mul(8));
-        // A mask over all cells, as floats and as halves.
-        let cells = (ctx_tokens + CELL_RUN) as u64 * 6;
-        floats.saturating_mul(4).saturating_add(cells)
     }
 
     /// Where the layers are, if they stream.

@@ -8,8 +8,8 @@
 //! **Width classes.** ggml picks kernels by the number of tokens in a batch, and kernels differ in
 //! the last bits. A width class is a range of widths with *batch invariance*: the logits of a token
 //! are the same bits whatever else is in the pass, so that an answer computed in one class does not
-//! depend on how much was drafted. A pass shorter than its class is padded. Prompts are read in
-//! [`WidthClass::BATCH`]. Answers are of one class for all widths ([`Trees::invariant`]), so that
+//! depend on how much was drafted. A pass shorter than its class is padded. Prompts are read with the
+//! bits of [`WidthClass::BATCH`], those of mixtures of experts in wider passes too. Answers are of one class for all widths ([`Trees::invariant`]), so that
 //! they depend on model, prompt and sampling alone; where a draft guesses, the class that costs
 //! least is chosen instead, unless that is ruled out (`--exact`).
 //!
@@ -19,6 +19,7 @@
 //! closer to each other than the rounding error. [`Trees`] says which of these an oracle promises.
 
 mod branches;
+mod expert_scratch;
 mod fed_run;
 mod hidden;
 mod hooked;

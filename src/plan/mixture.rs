@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Every token uses the layers' other weights, and a few of the experts: a byte of the former is
-//! used more often. But first comes what lets a prompt be read in wide passes, since one over 512 tokens
-//! reads hardly more than one over 63, and that hardly more than one over 16.
+//! used more often. But first comes what lets a prompt be read in wide passes, since one over 512
+//! tokens reads hardly more than one over 63, and that hardly more than one over 16.
 
 use crate::experts::{ExpertPlan, Mixture};
 use crate::river::{Plan, Shard, total_bytes};

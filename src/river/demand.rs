@@ -191,6 +191,8 @@ pub(super) struct DemandReader {
     queue: Queue<ReadRequest>,
     /// The first of those that have been begun and not been waited for.
     begun: Option<ReadRequest>,
+    /// Why one of them could not be.
+    failed: Option<TransferFailure>,
 }
 
 impl DemandReader {
@@ -198,28 +200,24 @@ impl DemandReader {
     pub(super) fn open(files: &[Arc<BlockFile>]) -> Self {
         let mut queue = Queue::new(open_reader(DEPTH));
         queue.register(files, None);
-        Self { queue, begun: None }
+        Self {
+            queue,
+            begun: None,
+            failed: None,
+        }
     }
 
     /// Begins to read `demands`, as many at once as the queue takes; [`DemandReader::settle`] waits
-    /// for them.
-    ///
-    /// # Errors
-    /// A read that cannot be begun. What else is under way has to be waited for all the same.
-    pub(super) fn begin(
-        &mut self,
-        files: &[Arc<BlockFile>],
-        demands: &[Demand<'_>],
-    ) -> Result<(), TransferFailure> {
-        for demand in demands {
-            let request = demand.request(files);
+    /// for them, and tells what failed.
+    pub(super) fn begin(&mut self, files: &[Arc<BlockFile>], demands: &[Demand<'_>]) {
+        let requests = demands.iter().map(|demand| demand.request(files));
+        for request in requests {
             self.begun.get_or_insert_with(|| request.clone());
             self.queue.push(request);
         }
-        match self.queue.submit() {
-            Ok(()) => Ok(()),
-            Err(Failed::Request(_, failure)) => Err(failure),
-            Err(Failed::Wait(_)) => unreachable!("nothing is waited for"),
+        if let Err(Failed::Request(_, failure)) = self.queue.submit() {
+            self.queue.forget_waiting();
+            self.failed = Some(failure);
         }
     }
 
@@ -228,10 +226,17 @@ impl DemandReader {
     /// # Errors
     /// As [`DemandReader::read`].
     pub(super) fn settle(&mut self) -> Result<u64, TransferFailure> {
-        match self.begun.take() {
-            Some(first) => self.queue.drain(&first),
-            None => Ok(0),
-        }
+        let Some(first) = self.begun.take() else {
+            return Ok(0);
+        };
+        let read = self.queue.drain(&first);
+        self.failed.take().map_or(read, Err)
+    }
+
+    /// Waits only for what is in flight of what has been begun; the rest is never read.
+    pub(super) fn abandon(&mut self) -> Result<(), TransferFailure> {
+        self.queue.forget_waiting();
+        self.settle().map(|_| ())
     }
 
     /// Has all of `demands` read, and waits for them; says how many bytes came.

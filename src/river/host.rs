@@ -37,11 +37,13 @@ impl HostSupply {
     }
 
     /// See [`River::begin`].
-    ///
-    /// # Errors
-    /// As [`River::begin`].
-    pub fn begin(&mut self, demands: &[Demand<'_>]) -> Result<(), RiverError> {
-        self.river.begin(demands)
+    pub fn begin(&mut self, demands: &[Demand<'_>]) {
+        self.river.begin(demands);
+    }
+
+    /// See [`River::abandon`].
+    pub fn abandon(&mut self) {
+        self.river.abandon();
     }
 
     /// See [`River::settle`].

@@ -202,7 +202,12 @@ impl Answer {
     pub(super) fn step(&mut self, decoder: &mut Decoder) -> Result<Option<PassView>, StepError> {
         let (known, before) = (self.tokens.len(), decoder.cache.oracle().experts());
         let done = self.next_pass(decoder);
-        if !matches!(done, Err(StepError::Oracle(_))) {
+        // A pass that reads lost tokens again has no view, and is none of the answer's.
+        let counts = match &done {
+            Ok(view) => view.is_some(),
+            Err(error) => !matches!(error, StepError::Oracle(_)),
+        };
+        if counts {
             let after = decoder.cache.oracle().experts();
             self.first_experts.count_pass(known, before, after);
         }

@@ -137,6 +137,12 @@ fn experts(report: &Report, out: &mut impl Write) -> io::Result<()> {
                 tokens => format!("at most {tokens} tokens"),
             }
         )?;
+    } else if e.widest_pass > WidthClass::BATCH.max {
+        writeln!(
+            out,
+            "  prompts are read in passes of up to {} tokens, each of which has nearly all experts read",
+            e.widest_pass
+        )?;
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Experts that are read before they are named, while those of the layer before are computed with.
 //!
 //! So many tokens choose nearly all experts of a layer that which of them is known without their
-//! router. What comes has memory, and may not leave; it is here when it has been waited for:
+//! router. What comes has memory, and may not leave; it is here when it has been waited for, before
+//! experts of any other layer are held. Plain LRU has nothing read ahead:
 //!
 //! ```text
 //!  hold(layer 3) --> begin_ahead(layer 4) --> layer 3 is computed --> settle_ahead --> hold(layer 4)
@@ -16,6 +17,8 @@ const CHOICES_AN_EXPERT: usize = 4;
 /// Experts that are being read.
 pub(super) struct Coming {
     pub group: usize,
+    /// The one whose experts are computed with meanwhile.
+    during: usize,
     experts: Vec<ExpertIdx>,
     bytes: u64,
 }
@@ -23,17 +26,13 @@ pub(super) struct Coming {
 impl ExpertStore {
     /// After `choices` in `group`: begins to read the experts of the next one, where nearly all will
     /// be used, in the order of the file and as many as others can make place for.
-    pub fn begin_ahead(
-        &mut self,
-        group: usize,
-        choices: usize,
-        begin: impl FnOnce(&[Demand<'_>]) -> Result<(), RiverError>,
-    ) {
+    pub fn begin_ahead(&mut self, group: usize, choices: usize, begin: impl FnOnce(&[Demand<'_>])) {
         let next = group + 1;
         let Some(experts) = self.groups.get(next).map(|group| group.states.len()) else {
             return;
         };
-        if self.coming.is_some() || choices < CHOICES_AN_EXPERT * experts {
+        let known = choices >= CHOICES_AN_EXPERT * experts;
+        if self.coming.is_some() || !known || !self.eviction.foresees() {
             return;
         }
         let mut coming = Vec::new();
@@ -57,22 +56,28 @@ impl ExpertStore {
         let tables = self.groups[next].tables.iter();
         let demands: Vec<_> = tables.flat_map(|table| table.demands(&coming)).collect();
         let bytes: usize = demands.iter().map(|demand| demand.into.len()).sum();
-        let begun = begin(&demands);
+        begin(&demands);
         self.coming = Some(Coming {
             group: next,
+            during: group,
             experts: coming,
             bytes: bytes as u64,
         });
-        if let Err(error) = begun {
-            tracing::warn!(%error, "experts are not read ahead");
-        }
     }
 
-    /// Whether experts of `group` are on their way.
-    pub fn are_coming(&self, group: usize) -> bool {
+    /// Whether what is on its way has to be waited for before experts of `group` are held.
+    pub fn must_settle(&self, group: usize) -> bool {
         self.coming
             .as_ref()
-            .is_some_and(|coming| coming.group == group)
+            .is_some_and(|coming| coming.during != group)
+    }
+
+    /// Has `stop` end what is on its way: none of it is here.
+    pub fn abandon_ahead(&mut self, stop: impl FnOnce()) {
+        if let Some(coming) = self.coming.take() {
+            stop();
+            self.give_up(coming.group, &coming.experts);
+        }
     }
 
     /// Has `wait` wait for what is on its way. What could not be read is not here: who needs it asks

@@ -63,6 +63,14 @@ impl Model {
     }
 }
 
+/// A store that evicts by what it expects, of two layers of so many experts.
+fn foreseeing(model: &Model, experts: u16, budget: Bytes) -> ExpertStore {
+    let header = Header::made_up(2, experts, 2);
+    let mut store = model.store(budget);
+    store.evict_by(Box::new(Intent::new(&header, Profile::of(&header))));
+    store
+}
+
 fn failed() -> RiverError {
     RiverError::Read(TransferFailure {
         direction: Direction::Read,
@@ -266,10 +274,7 @@ fn what_is_held_does_not_leave_and_too_many_are_refused() {
 fn free_memory_is_filled_and_what_is_filled_is_right() {
     let model = Model::new(8, [8192, 5000], 100);
     let budget = Bytes(9 * 16384);
-    let header = Header::made_up(2, 8, 2);
-    let intent = Intent::new(&header, Profile::of(&header));
-    let mut store = model.store(budget);
-    store.evict_by(Box::new(intent));
+    let mut store = foreseeing(&model, 8, budget);
     assert!(store.fill(1, |_| Err(failed())).is_err());
     assert_eq!(store.bytes(), Bytes(0));
     assert!(!store.fill(1, |_| panic!("it failed")).unwrap());
@@ -324,14 +329,21 @@ fn an_expert_that_there_is_not_is_refused_before_anything_moves() {
 fn what_is_read_ahead_is_there_for_the_next_layer_and_is_counted_as_missed() {
     let model = Model::new(8, [8192, 5000], 100);
     let budget = Bytes(12 * 16384);
-    let mut store = model.store(budget);
+    let mut store = foreseeing(&model, 8, budget);
     let table = |group| TableIdx { group, table: 0 };
+    let begun = std::cell::RefCell::new(Vec::new());
+    let begin = |demands: &[Demand<'_>]| {
+        let reads = demands
+            .iter()
+            .map(|d| (d.table.slices(&d.experts), d.into.clone()));
+        begun.borrow_mut().extend(reads);
+    };
     store.begin_pass();
     store.hold(table(0), &[0, 1], 2, |d| model.read(d)).unwrap();
     store.begin_ahead(0, 31, |_| panic!("too few choices to know"));
     // All eight of the next layer, for which nothing leaves that is held.
-    store.begin_ahead(0, 32, |demands| model.read(demands));
-    assert!(store.are_coming(1) && !store.are_coming(0));
+    store.begin_ahead(0, 32, begin);
+    assert!(store.must_settle(1) && !store.must_settle(0));
     store.begin_ahead(0, 32, |_| panic!("they are on their way"));
     store.computed();
     // What is on its way does not leave for others.
@@ -339,7 +351,13 @@ fn what_is_read_ahead_is_there_for_the_next_layer_and_is_counted_as_missed() {
         .hold(table(0), &[5, 6, 7], 3, |d| model.read(d))
         .unwrap();
     store.computed();
-    store.settle_ahead(|| Ok(()));
+    store.settle_ahead(|| {
+        for (slice, into) in begun.take() {
+            let at = usize::try_from(slice.offset).unwrap();
+            into.write(&model.file[at..at + slice.len]);
+        }
+        Ok(())
+    });
     assert!(store.bytes() <= budget);
     assert_eq!((pages_taken(&store) * BLOCK) as u64, store.bytes().0);
     assert!((0..8).all(|expert| model.is_right(&store, 1, expert)));
@@ -355,18 +373,27 @@ fn what_is_read_ahead_is_there_for_the_next_layer_and_is_counted_as_missed() {
         .unwrap();
     assert_eq!(store.counts().hits, 1);
     store.begin_ahead(1, 1000, |_| panic!("there is no further layer"));
+    let mut plain = model.store(budget);
+    plain.begin_pass();
+    plain.begin_ahead(0, 1000, |_| panic!("LRU foresees nothing"));
 }
 
 #[test]
 fn what_does_not_come_is_asked_for_again() {
     let model = Model::new(4, [8192, 5000], 100);
-    let mut store = model.store(Bytes(12 * 16384));
+    let mut store = foreseeing(&model, 4, Bytes(12 * 16384));
     let table = |group| TableIdx { group, table: 0 };
     store.begin_pass();
     store.hold(table(0), &[0], 1, |d| model.read(d)).unwrap();
-    store.begin_ahead(0, 100, |_| Err(failed()));
+    let before = store.bytes();
+    store.begin_ahead(0, 100, |_| {});
+    assert!(store.bytes() > before);
     store.settle_ahead(|| Err(failed()));
-    assert_eq!((pages_taken(&store) * BLOCK) as u64, store.bytes().0);
+    assert_eq!(store.bytes(), before);
+    store.begin_ahead(0, 100, |_| {});
+    let mut stopped = false;
+    store.abandon_ahead(|| stopped = true);
+    assert!(stopped && store.bytes() == before);
     store.hold(table(1), &[2], 1, |d| model.read(d)).unwrap();
     assert!(model.is_right(&store, 1, 2));
 }
