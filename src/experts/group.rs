@@ -34,8 +34,6 @@ pub(super) struct State {
     pub pass: u64,
     /// It was not here when that pass first asked for it.
     pub was_missed: bool,
-    /// The last pass that had it read before it was named.
-    pub ahead: u64,
 }
 
 impl Group {

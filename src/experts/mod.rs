@@ -28,8 +28,7 @@
 //! Which expert leaves is decided by an [`Eviction`]: by age ([`Lru`]), or by what the text at hand
 //! is about ([`Intent`]), for which a [`Profile`] is learnt. [`replay`] says how often each would
 //! have hit on a [`routing`] that was recorded. [`Mixture`] says what can be said from a
-//! file's header, for the planner. In wide passes a layer's experts are read while those of the layer
-//! before are computed with (`store/ahead.rs`). [`ExpertBoard`] shows what comes and goes, and how often plain LRU
+//! file's header, for the planner. [`ExpertBoard`] shows what comes and goes, and how often plain LRU
 //! would have hit.
 
 mod belady;

@@ -1,7 +1,5 @@
 //! All experts of a model: who is here, who is held, and who makes place for whom.
 
-mod ahead;
-
 use super::eviction::{Eviction, ExpertId, Use};
 use super::group::{Group, State, Table};
 use super::pages::{ExpertGroup, neighbours};
@@ -10,7 +8,6 @@ use crate::io::{BLOCK, Region};
 use crate::river::{Demand, ExpertIdx, NoSuchExpert, RiverError};
 use crate::telemetry::{ExpertRow, ExpertState};
 use crate::units::Bytes;
-use ahead::Coming;
 
 /// A table of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +62,6 @@ pub struct ExpertStore {
     is_filled: bool,
     counts: ExpertCounts,
     shadow: ShadowLru,
-    coming: Option<Coming>,
 }
 
 impl ExpertStore {
@@ -91,7 +87,6 @@ impl ExpertStore {
             is_filled: false,
             counts: ExpertCounts::default(),
             shadow,
-            coming: None,
         })
     }
 
@@ -106,11 +101,6 @@ impl ExpertStore {
         let Table { table, blocks } = &self.groups[table.group].tables[table.table];
         let span = table.span();
         blocks.part(span.skip, span.bytes)
-    }
-
-    /// Whether no group comes after this one.
-    pub fn is_last(&self, group: usize) -> bool {
-        group + 1 == self.groups.len()
     }
 
     pub fn counts(&self) -> ExpertCounts {
@@ -184,11 +174,9 @@ impl ExpertStore {
             }
             let is_first = state.pass != self.pass;
             if is_first {
-                // What this pass has had read ahead was not here before it.
-                let was_here = state.is_here && state.ahead != self.pass;
                 state.pass = self.pass;
-                state.was_missed = !was_here;
-                match was_here {
+                state.was_missed = !state.is_here;
+                match state.is_here {
                     true => self.counts.hits += 1,
                     false => self.counts.misses += 1,
                 }
@@ -216,7 +204,7 @@ impl ExpertStore {
         }
         let fits = missing
             .iter()
-            .all(|&expert| self.make_place(table.group, expert, None));
+            .all(|&expert| self.make_place(table.group, expert));
         let came = if fits {
             let read = self.read(table.group, &missing, read);
             read.map(|bytes| self.counts.bytes += bytes)
@@ -329,9 +317,8 @@ impl ExpertStore {
         Ok(chosen)
     }
 
-    /// Counts the pages of `expert`, for which others leave, but none of the group `kept`; false
-    /// where not enough of them may.
-    fn make_place(&mut self, group: usize, expert: ExpertIdx, kept: Option<usize>) -> bool {
+    /// Counts the pages of `expert`, for which others leave; false where not enough of them may.
+    fn make_place(&mut self, group: usize, expert: ExpertIdx) -> bool {
         loop {
             // Those that left may have been its neighbours.
             let own = self.groups[group].own_pages(expert);
@@ -341,11 +328,9 @@ impl ExpertStore {
                 return true;
             }
             let groups = &self.groups;
-            let coming = self.coming.as_ref().map(|coming| coming.group);
             let may_go = |id: ExpertId| {
                 let state = groups[id.group].states[id.expert];
-                let is_kept = Some(id.group) == kept || Some(id.group) == coming;
-                state.is_here && !state.is_held && !is_kept
+                state.is_here && !state.is_held
             };
             let Some(victim) = self.eviction.victim(&may_go) else {
                 return false;

@@ -142,19 +142,6 @@ impl<R: Request> Queue<R> {
         let Some(first) = self.waiting.front().cloned() else {
             return Ok(0);
         };
-        self.drain(&first)
-    }
-
-    /// Forgets what has not been started.
-    pub fn forget_waiting(&mut self) {
-        self.waiting.clear();
-    }
-
-    /// Waits for all that was pushed, of which `first` is one; says how many bytes were transferred.
-    ///
-    /// # Errors
-    /// As [`Queue::run`].
-    pub fn drain(&mut self, first: &R) -> Result<u64, TransferFailure> {
         let (mut bytes, mut failed) = (0, None);
         while self.io.in_flight() + self.waiting.len() > 0 {
             match self.submit().and_then(|()| self.finish()) {
@@ -166,7 +153,7 @@ impl<R: Request> Queue<R> {
                 // Nothing says which of them it was.
                 Err(Failed::Wait(error)) => {
                     self.waiting.clear();
-                    return Err(TransferFailure::of(first, error));
+                    return Err(TransferFailure::of(&first, error));
                 }
             }
         }

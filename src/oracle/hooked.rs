@@ -297,11 +297,6 @@ impl Feed {
         }
         self.let_go();
         if let Some(experts) = &mut self.experts {
-            let supply = &mut self.supply;
-            match computed {
-                true => experts.settle_ahead(|| supply.settle()),
-                false => experts.abandon_ahead(|| supply.abandon()),
-            }
             experts.computed();
             if let Some(board) = &mut self.board {
                 board.pass_ended(experts, self.rows.tokens());
@@ -407,16 +402,7 @@ impl Feed {
         if let Some(experts) = &mut self.experts {
             let supply = &mut self.supply;
             let counted = self.rows.tokens_of(ids.len() / self.used) * self.used;
-            if experts.must_settle(table.group) {
-                experts.settle_ahead(|| supply.settle());
-            }
             experts.hold(table, ids, counted, |demands| supply.demand(demands))?;
-            // The last layer computes those rows alone whose logits are wanted.
-            let choices = match experts.is_last(table.group + 1) {
-                true => counted.min(self.rows.wanted() * self.used),
-                false => counted,
-            };
-            experts.begin_ahead(table.group, choices, |demands| supply.begin(demands));
             if let Some(recorder) = &self.recorder {
                 recorder.borrow_mut().chose(table, &ids[..counted]);
             }

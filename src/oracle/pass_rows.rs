@@ -38,11 +38,6 @@ impl PassRows {
         self.all.tokens
     }
 
-    /// Tokens whose logits are wanted.
-    pub(super) fn wanted(self) -> usize {
-        self.wanted.tokens
-    }
-
     /// How many of the first rows of a layer that computes `rows` of them are tokens.
     pub(super) fn tokens_of(self, rows: usize) -> usize {
         let known = [self.all, self.wanted];

@@ -20,9 +20,7 @@
 //! takes four times as long as alone. Hence batches, a deep queue, and a reader that begins nothing
 //! new meanwhile.
 
-use crate::io::{
-    BLOCK, BlockFile, Failed, Queue, ReadRequest, Region, TransferFailure, open_reader,
-};
+use crate::io::{BLOCK, BlockFile, Queue, ReadRequest, Region, TransferFailure, open_reader};
 use crate::model::TensorInfo;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -187,56 +185,14 @@ impl Demand<'_> {
 
 /// Reads on demand, with a queue of its own: what the thread that reads ahead has in flight does
 /// not come before it.
-pub(super) struct DemandReader {
-    queue: Queue<ReadRequest>,
-    /// The first of those that have been begun and not been waited for.
-    begun: Option<ReadRequest>,
-    /// Why one of them could not be.
-    failed: Option<TransferFailure>,
-}
+pub(super) struct DemandReader(Queue<ReadRequest>);
 
 impl DemandReader {
     /// Over a model's `files`.
     pub(super) fn open(files: &[Arc<BlockFile>]) -> Self {
         let mut queue = Queue::new(open_reader(DEPTH));
         queue.register(files, None);
-        Self {
-            queue,
-            begun: None,
-            failed: None,
-        }
-    }
-
-    /// Begins to read `demands`, as many at once as the queue takes; [`DemandReader::settle`] waits
-    /// for them, and tells what failed.
-    pub(super) fn begin(&mut self, files: &[Arc<BlockFile>], demands: &[Demand<'_>]) {
-        let requests = demands.iter().map(|demand| demand.request(files));
-        for request in requests {
-            self.begun.get_or_insert_with(|| request.clone());
-            self.queue.push(request);
-        }
-        if let Err(Failed::Request(_, failure)) = self.queue.submit() {
-            self.queue.forget_waiting();
-            self.failed = Some(failure);
-        }
-    }
-
-    /// Waits for what has been begun; says how many bytes came.
-    ///
-    /// # Errors
-    /// As [`DemandReader::read`].
-    pub(super) fn settle(&mut self) -> Result<u64, TransferFailure> {
-        let Some(first) = self.begun.take() else {
-            return Ok(0);
-        };
-        let read = self.queue.drain(&first);
-        self.failed.take().map_or(read, Err)
-    }
-
-    /// Waits only for what is in flight of what has been begun; the rest is never read.
-    pub(super) fn abandon(&mut self) -> Result<(), TransferFailure> {
-        self.queue.forget_waiting();
-        self.settle().map(|_| ())
+        Self(queue)
     }
 
     /// Has all of `demands` read, and waits for them; says how many bytes came.
@@ -249,7 +205,7 @@ impl DemandReader {
         demands: &[Demand<'_>],
     ) -> Result<u64, TransferFailure> {
         let requests = demands.iter().map(|demand| demand.request(files));
-        self.queue.run(requests)
+        self.0.run(requests)
     }
 }
 

@@ -36,24 +36,6 @@ impl HostSupply {
         self.river.fetch(demands)
     }
 
-    /// See [`River::begin`].
-    pub fn begin(&mut self, demands: &[Demand<'_>]) {
-        self.river.begin(demands);
-    }
-
-    /// See [`River::abandon`].
-    pub fn abandon(&mut self) {
-        self.river.abandon();
-    }
-
-    /// See [`River::settle`].
-    ///
-    /// # Errors
-    /// As [`River::settle`].
-    pub fn settle(&mut self) -> Result<(), RiverError> {
-        self.river.settle()
-    }
-
     /// Opens the model's files, sets up memory as the plan says, and starts to read.
     ///
     /// # Errors

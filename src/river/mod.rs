@@ -40,7 +40,6 @@ mod sync {
 }
 
 pub use counters::ReadCounters;
-use counters::Reading;
 pub use demand::{Demand, ExpertIdx, ExpertTable, NoSuchExpert, Slice};
 pub use host::HostSupply;
 pub use plan::{Pinning, Plan, PlanError};
@@ -101,8 +100,6 @@ pub struct River {
     reader: String,
     /// Reads on demand; opened by the first.
     demands: Option<DemandReader>,
-    /// Since reads ahead of demand were begun.
-    ahead: Option<Reading>,
 }
 
 impl River {
@@ -171,7 +168,6 @@ impl River {
             board,
             reader,
             demands: None,
-            ahead: None,
         })
     }
 
@@ -302,47 +298,6 @@ impl River {
         }
         self.counters.add_demanded(read?);
         Ok(())
-    }
-
-    /// Begins to read `demands` while something else is computed: [`River::settle`] waits for them,
-    /// and tells what failed. Nothing else is to be demanded before that.
-    ///
-    /// # Panics
-    /// As [`River::demand`].
-    pub fn begin(&mut self, demands: &[Demand<'_>]) {
-        let files = &self.files;
-        let reader = self
-            .demands
-            .get_or_insert_with(|| DemandReader::open(files));
-        self.ahead = Some(self.counters.reading_since(Instant::now()));
-        reader.begin(files, demands);
-    }
-
-    /// Waits for what [`River::begin`] began.
-    ///
-    /// # Errors
-    /// The first read that failed, after a second try, when none is in flight any more.
-    pub fn settle(&mut self) -> Result<(), RiverError> {
-        let began = Instant::now();
-        let read = self.demands.as_mut().map_or(Ok(0), DemandReader::settle);
-        self.ahead = None;
-        let waited = began.elapsed();
-        self.waits.stall += waited;
-        self.waits.demands += waited;
-        if read.is_err() {
-            self.demands = None;
-        }
-        self.counters.add_demanded(read?);
-        Ok(())
-    }
-
-    /// Ends what [`River::begin`] began: what is in flight is waited for, and the rest never read.
-    pub fn abandon(&mut self) {
-        let ended = self.demands.as_mut().map_or(Ok(()), DemandReader::abandon);
-        self.ahead = None;
-        if ended.is_err() {
-            self.demands = None;
-        }
     }
 
     /// Counts a shard that was asked for at `asked` and is in use now, and puts it on show.
