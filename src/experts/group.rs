@@ -34,6 +34,8 @@ pub(super) struct State {
     pub pass: u64,
     /// It was not here when that pass first asked for it.
     pub was_missed: bool,
+    /// Memory of others has been moved to it before.
+    pub was_moved_to: bool,
 }
 
 impl Group {
@@ -65,19 +67,16 @@ impl Group {
             .sum()
     }
 
-    /// Gives them back to the system; says how many they were.
-    pub(super) fn discard(&self, expert: usize) -> usize {
-        let mut discarded = 0;
-        for table in &self.tables {
-            let Some(expert) = table.table.all().nth(expert) else {
-                continue;
-            };
+    /// Their memory, table by table.
+    pub(super) fn own_memory(&self, expert: usize) -> Vec<Region> {
+        let tables = self.tables.iter();
+        let own = tables.filter_map(|table| {
+            let expert = table.table.all().nth(expert)?;
             let own = table.own_pages(expert, &self.states);
             let bytes = table.blocks.part(own.start * BLOCK, own.len() * BLOCK);
-            bytes.discard();
-            discarded += own.len();
-        }
-        discarded
+            (!own.is_empty()).then_some(bytes)
+        });
+        own.collect()
     }
 }
 

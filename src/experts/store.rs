@@ -3,6 +3,7 @@
 use super::eviction::{Eviction, ExpertId, Use};
 use super::group::{Group, State, Table};
 use super::pages::{ExpertGroup, neighbours};
+use super::recycling::Recycling;
 use super::shadow::{Asked, ShadowLru};
 use crate::io::{BLOCK, Region};
 use crate::river::{Demand, ExpertIdx, NoSuchExpert, RiverError};
@@ -62,6 +63,7 @@ pub struct ExpertStore {
     is_filled: bool,
     counts: ExpertCounts,
     shadow: ShadowLru,
+    recycling: Recycling,
 }
 
 impl ExpertStore {
@@ -87,6 +89,7 @@ impl ExpertStore {
             is_filled: false,
             counts: ExpertCounts::default(),
             shadow,
+            recycling: Recycling::new(crate::system::most_mappings()),
         })
     }
 
@@ -205,6 +208,7 @@ impl ExpertStore {
         let fits = missing
             .iter()
             .all(|&expert| self.make_place(table.group, expert));
+        self.recycling.finish();
         let came = if fits {
             let read = self.read(table.group, &missing, read);
             read.map(|bytes| self.counts.bytes += bytes)
@@ -324,7 +328,11 @@ impl ExpertStore {
             let own = self.groups[group].own_pages(expert);
             if self.used_pages + own <= self.budget_pages {
                 self.used_pages += own;
-                self.groups[group].states[expert.number()].is_here = true;
+                let group = &mut self.groups[group];
+                let memory = group.own_memory(expert.number());
+                let state = &mut group.states[expert.number()];
+                state.was_moved_to = self.recycling.give(memory, state.was_moved_to);
+                state.is_here = true;
                 return true;
             }
             let groups = &self.groups;
@@ -335,16 +343,19 @@ impl ExpertStore {
             let Some(victim) = self.eviction.victim(&may_go) else {
                 return false;
             };
-            self.let_go(victim);
+            let memory = self.let_go(victim);
+            self.recycling.keep(memory);
         }
     }
 
-    /// Gives back the pages that only this expert touches.
-    fn let_go(&mut self, id: ExpertId) {
+    /// The memory of the pages that only this expert touches, which are not counted any more.
+    fn let_go(&mut self, id: ExpertId) -> Vec<Region> {
         let group = &mut self.groups[id.group];
         group.states[id.expert].is_here = false;
-        self.used_pages -= group.discard(id.expert);
+        let memory = group.own_memory(id.expert);
+        self.used_pages -= memory.iter().map(|own| own.len() / BLOCK).sum::<usize>();
         self.eviction.left(id);
+        memory
     }
 
     fn read(
@@ -373,7 +384,7 @@ impl ExpertStore {
         for expert in spoilt {
             let id = ExpertId { group, expert };
             if self.groups[group].states[expert].is_here {
-                self.let_go(id);
+                self.let_go(id).iter().for_each(Region::discard);
             } else {
                 self.eviction.left(id);
             }

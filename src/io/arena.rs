@@ -12,7 +12,8 @@
 //! process instead of taking memory that nobody counted.
 
 use rustix::mm::{
-    Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap,
+    Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect,
+    mremap_fixed, munmap,
 };
 use std::ffi::c_void;
 use std::io;
@@ -361,9 +362,76 @@ impl Region {
     }
 }
 
+impl Region {
+    /// Moves the memory under `from` here, in place of what is here; `from` reads as zeros afterwards.
+    /// Both are whole pages of arenas of [`Arena::sparse`], and as long. New memory costs more: the
+    /// system fills it with zeros first. Each place that memory was moved to may cost the process
+    /// [`MAPPINGS_A_MOVE`] mappings.
+    ///
+    /// # Errors
+    /// The system's own; what was here is lost then as well.
+    ///
+    /// # Panics
+    /// If they are not as long, or not whole pages.
+    pub fn take_pages_of(&self, from: &Self) -> io::Result<()> {
+        let whole = |n: usize| n.is_multiple_of(super::BLOCK);
+        assert!(
+            self.len == from.len && whole(self.len) && whole(self.offset) && whole(from.offset),
+            "whole pages move to as many"
+        );
+        let flags = MremapFlags::MAYMOVE | MremapFlags::DONTUNMAP;
+        let (here, there) = (self.addr().cast::<c_void>(), from.addr().cast::<c_void>());
+        // SAFETY: both ranges are anonymous memory of arenas that these regions keep, of which nobody
+        // has a Rust reference; they do not overlap, or the system refuses.
+        let moved = unsafe { mremap_fixed(there, from.len, self.len, flags, here) };
+        let Err(error) = moved else {
+            return Ok(());
+        };
+        // The system may have unmapped what was here already.
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let kind = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+        // SAFETY: as above; a part of the arena's own addresses is mapped again as the rest of it is.
+        unsafe {
+            mmap_anonymous(here, self.len, access, kind)?;
+            let _ = madvise(here, self.len, Advice::LinuxNoHugepage);
+        }
+        Err(error.into())
+    }
+}
+
+/// See [`Region::take_pages_of`]: the memory itself, and what is left and right of it.
+pub const MAPPINGS_A_MOVE: usize = 3;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_are_moved_from_one_arena_to_another() {
+        let (one, other) = (
+            Arena::sparse(1 << 20).expect("memory"),
+            Arena::sparse(1 << 20).expect("memory"),
+        );
+        let (from, to) = (one.region(4096, 12_288), other.region(40_960, 12_288));
+        to.part(0, 4).write(b"lost");
+        from.part(8000, 4).write(b"kept");
+        other.region(53_248, 4).write(b"next");
+        for _ in 0..3 {
+            to.take_pages_of(&from).expect("moved");
+            let mut back = [1; 4];
+            to.part(8000, 4).read(&mut back);
+            assert_eq!(&back, b"kept");
+            from.part(8000, 4).read(&mut back);
+            assert_eq!(back, [0; 4]);
+            from.take_pages_of(&to).expect("moved back");
+        }
+        let mut back = [0; 4];
+        other.region(53_248, 4).read(&mut back);
+        assert_eq!(&back, b"next");
+        // Onto itself the system refuses; the memory is there all the same.
+        assert!(from.take_pages_of(&from).is_err());
+        from.write(b"more");
+    }
 
     #[test]
     fn regions_hold_what_is_written_until_discarded() {

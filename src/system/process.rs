@@ -46,6 +46,15 @@ pub fn locked_memory_limit() -> Option<Bytes> {
         .map(Bytes)
 }
 
+/// Mappings of memory that the system lets a process have.
+pub fn most_mappings() -> usize {
+    let most = std::fs::read_to_string("/proc/sys/vm/max_map_count");
+    // The kernel's own default.
+    most.ok()
+        .and_then(|most| most.trim().parse().ok())
+        .unwrap_or(65_530)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,7 +98,7 @@ proptest! {
     #[test]
     fn what_is_held_is_right_and_memory_is_what_is_counted(
         experts in 2usize..12,
-        sizes in prop::array::uniform2(1usize..12_000),
+        sizes in prop::array::uniform2(1usize..40_000),
         gap in 1u64..5_000,
         tokens in 1usize..4,
         steps in prop::collection::vec(
