@@ -22,7 +22,7 @@
 //!
 //! Invariants: the pages that are counted are exactly those with memory, and never more than the
 //! budget; a page is counted once however many experts touch it; an expert that is held does not
-//! leave. The pages of one that leaves are moved under the next that comes (`recycling.rs`). Units: pages of [`BLOCK`](crate::io::BLOCK) bytes within, [`Bytes`](crate::units::Bytes)
+//! leave. The pages of one that leaves are moved under the next that comes (`moves.rs`). Units: pages of [`BLOCK`](crate::io::BLOCK) bytes within, [`Bytes`](crate::units::Bytes)
 //! outside.
 //!
 //! Which expert leaves is decided by an [`Eviction`]: by age ([`Lru`]), or by what the text at hand
@@ -43,12 +43,12 @@ mod labels;
 mod lru;
 mod mixture;
 mod model_key;
+mod moves;
 mod pages;
 mod profile;
 pub mod profile_file;
 mod rates;
 mod recorder;
-mod recycling;
 pub mod replay;
 pub mod routing;
 mod shadow;

@@ -26,7 +26,7 @@ mod queue;
 mod read_ahead;
 mod uring;
 
-pub use arena::{Arena, MAPPINGS_A_MOVE, Region};
+pub use arena::{Arena, Region};
 pub use block_io::{
     BlockIo, BlockReader, BlockWriter, Completion, Direction, ReadRequest, Request, WriteRequest,
 };

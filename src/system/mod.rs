@@ -18,7 +18,7 @@ pub use features::{HugePages, gpus, huge_pages};
 pub use filesystem::{FileSystem, file_system, free_bytes, rename_new};
 pub use memory::{BudgetError, MemoryFacts, budget, memory};
 pub use process::{
-    addresses, anonymous, disk_read_bytes, locked_memory_limit, most_mappings, rss, rss_peak,
+    addresses, anonymous, disk_read_bytes, locked_memory_limit, mappings_to_spare, rss, rss_peak,
     thread_cpu_ns,
 };
 
