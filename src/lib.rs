@@ -31,6 +31,7 @@
 //!  ledger       who holds how much of a budget
 //!  units        quantities
 //!  prefix       how far two sequences agree
+//!  random       numbers that are the same in every run
 //! ```
 #![deny(unsafe_code)]
 
@@ -51,6 +52,7 @@ pub mod model;
 pub mod oracle;
 pub mod plan;
 pub mod prefix;
+mod random;
 pub mod river;
 pub mod scout;
 pub mod session;

@@ -119,12 +119,7 @@ class Bench:
             "ram_bytes": placement.ram_bytes,
             "share_met": placement.share,
             "cgroup_bytes": limit,
-            "read_bytes": outcome.read_bytes,
-            "peak_rss_bytes": outcome.peak_rss_bytes,
-            "peak_group_bytes": outcome.peak_group_bytes,
-            "wall_s": outcome.wall_s,
-            "cpu_s": outcome.cpu_s,
-            "others_cpu_share": outcome.others_cpu_share,
+            **outcome.figures(),
             "cached_before_bytes": left,
             "argv": argv,
         }

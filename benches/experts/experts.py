@@ -3,9 +3,7 @@
 
 import argparse
 import os
-import signal
 import sys
-import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -17,14 +15,13 @@ import long_prompt  # noqa: E402
 import models  # noqa: E402
 import prompts  # noqa: E402
 import report  # noqa: E402
+import resumable  # noqa: E402
 import typists  # noqa: E402
 from bench import Bench  # noqa: E402
 from cage import CageError  # noqa: E402
-from engines import OutputError  # noqa: E402
 from memory import ALL, is_share  # noqa: E402
-from programs import Rebuilt  # noqa: E402
-from results import Results, read  # noqa: E402
-from rival import CACHE, TARGET, machine, note  # noqa: E402
+from results import Results  # noqa: E402
+from rival import CACHE, TARGET  # noqa: E402
 
 POLICY, TYPING = "policy", "typing"
 PARTS = (*answers.VARIANTS, answers.COMPUTE, long_prompt.VARIANT, POLICY, TYPING)
@@ -127,39 +124,13 @@ def measure(args):
     some = models.chosen(args.models, args.small, args.forged)
     results = Results(args.json, args.fresh)
     bench = Bench(args, some, results)
-    results.add({
-        "kind": "session",
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "build": bench.binary.version,
-        "machine": machine(),
-        "endless": bench.endless,
-        "command": sys.argv[1:],
-    })  # fmt: skip
+    results.add(resumable.session(bench.binary.version, sys.argv[1:]) | {"endless": bench.endless})
     # All of them, whatever became of those before.
     return all([bench.play(jobs) for jobs in plays(bench, some)])
 
 
 def main():
-    args = arguments()
-    # A plain kill ends like Ctrl-C: no child and no cgroup may stay behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    status = 0
-    try:
-        if not args.report:
-            status = 0 if measure(args) else 1
-    except (CageError, OutputError, Rebuilt) as error:
-        note(f"experts.py: {error}")
-        status = 1
-    except KeyboardInterrupt:
-        note("experts.py: stopped; the same command goes on from here")
-        status = 130
-    try:
-        lines = report.of(read(args.json))
-    except CageError as error:
-        note(f"experts.py: {error}")
-        return 1
-    print("\n".join(lines))
-    return status
+    return resumable.run("experts.py", arguments(), measure, report.of)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,11 @@ class Outcome:
     peak_rss_bytes: int
     peak_group_bytes: int | None
 
+    def figures(self):
+        """What a record has of it."""
+        names = ("read_bytes", "peak_rss_bytes", "peak_group_bytes", "wall_s", "cpu_s", "others_cpu_share")
+        return {name: getattr(self, name) for name in names}
+
 
 class Cgroup:
     """A memory cgroup of its own for one run; removed at the end of `with`."""

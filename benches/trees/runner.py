@@ -108,12 +108,7 @@ class Runner:
             "tokens_a_pass": per_pass,
             "text": answer.text,
             "stats": {key: value for key, value in answer.stats.items() if key != "text"},
-            "read_bytes": outcome.read_bytes,
-            "peak_rss_bytes": outcome.peak_rss_bytes,
-            "peak_group_bytes": outcome.peak_group_bytes,
-            "wall_s": outcome.wall_s,
-            "cpu_s": outcome.cpu_s,
-            "others_cpu_share": outcome.others_cpu_share,
+            **outcome.figures(),
             "cached_before_bytes": left,
             "argv": argv,
         })  # fmt: skip

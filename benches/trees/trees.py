@@ -4,9 +4,7 @@
 import argparse
 import json
 import os
-import signal
 import sys
-import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -15,11 +13,9 @@ sys.path.insert(0, str(HERE.parent / "rival"))
 import grid  # noqa: E402
 import open60  # noqa: E402
 import report  # noqa: E402
-from cage import CageError  # noqa: E402
-from engines import OutputError  # noqa: E402
-from programs import Rebuilt  # noqa: E402
-from results import Results, read  # noqa: E402
-from rival import CACHE, TARGET, machine, note  # noqa: E402
+import resumable  # noqa: E402
+from results import Results  # noqa: E402
+from rival import CACHE, TARGET  # noqa: E402
 from runner import Runner  # noqa: E402
 
 RIVAL_PROMPTS = HERE.parent / "rival" / "prompts.json"
@@ -99,13 +95,7 @@ def measure(args):
     results = Results(args.json, args.fresh)
     system = json.loads(RIVAL_PROMPTS.read_text())["system"]
     runner = Runner(args, system, results)
-    results.add({
-        "kind": "session",
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "build": runner.build,
-        "machine": machine(),
-        "command": sys.argv[1:],
-    })  # fmt: skip
+    results.add(resumable.session(runner.build, sys.argv[1:]))
     if args.open60:
         prompts = open60.prompts(args.limit)
         good = runner.play(list(open60.jobs(prompts)))
@@ -114,26 +104,7 @@ def measure(args):
 
 
 def main():
-    args = arguments()
-    # A plain kill ends like Ctrl-C: no child and no cgroup may stay behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    status = 0
-    try:
-        if not args.report:
-            status = 0 if measure(args) else 1
-    except (CageError, OutputError, Rebuilt) as error:
-        note(f"trees.py: {error}")
-        status = 1
-    except KeyboardInterrupt:
-        note("trees.py: stopped; the same command goes on from here")
-        status = 130
-    try:
-        lines = report.of(read(args.json))
-    except CageError as error:
-        note(f"trees.py: {error}")
-        return 1
-    print("\n".join(lines))
-    return status
+    return resumable.run("trees.py", arguments(), measure, report.of)
 
 
 if __name__ == "__main__":

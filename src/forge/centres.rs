@@ -15,7 +15,7 @@
 //! Clusters are kept from becoming small: one of less than a quarter of its fair share starts again
 //! within the largest.
 
-use super::random::SplitMix64;
+use crate::random::SplitMix64;
 
 /// The same text gives the same centres.
 const SEED: u64 = 0x0e57_e275;

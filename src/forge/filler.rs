@@ -11,8 +11,8 @@
 //! file takes its full space on a disk that compresses and every byte is read and multiplied.
 //! Plain floats have no scale: for them the blocks hold only zeros.
 
-use super::random::SplitMix64;
 use crate::model::GgmlType;
+use crate::random::SplitMix64;
 use std::ops::Range;
 
 /// Makes such blocks of one type, the same ones for the same seed.

@@ -29,7 +29,6 @@ mod centres;
 mod filler;
 mod metadata;
 mod quant;
-mod random;
 mod role;
 mod routers;
 mod running;

@@ -14,6 +14,7 @@ use super::facts::Flag;
 use super::features::{Reader, Sink};
 use super::model::{Model, Weights, softmax};
 use super::prompts::Prompt;
+use crate::random::SplitMix64;
 use crate::vocabulary::Label;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -145,7 +146,7 @@ pub fn fit(prompts: &[Prompt], settings: &Settings) -> Model {
     let (names, examples) = read(prompts, settings.min_prompts);
     let mut fit = Fit::new(names.len());
     let mut order: Vec<usize> = (0..examples.len()).collect();
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = SplitMix64::new(0x9e37_79b9_7f4a_7c15);
     for _ in 0..settings.epochs {
         shuffle(&mut order, &mut random);
         for &at in &order {
@@ -284,14 +285,9 @@ fn spread(w: &Weights) -> i32 {
     w.iter().max().unwrap_or(&0) - w.iter().min().unwrap_or(&0)
 }
 
-/// Fisher and Yates, over SplitMix64.
-fn shuffle(order: &mut [usize], state: &mut u64) {
+/// Fisher and Yates.
+fn shuffle(order: &mut [usize], random: &mut SplitMix64) {
     for at in (1..order.len()).rev() {
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = *state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let random = z ^ (z >> 31);
-        order.swap(at, (random % (at as u64 + 1)) as usize);
+        order.swap(at, (random.next() % (at as u64 + 1)) as usize);
     }
 }
