@@ -7,7 +7,7 @@
 //! ```text
 //!  leaves   |.| gate .... |.|.| up ...... |.|      the pages between slices are given back
 //!                 moved           moved
-//!  comes    |.| gate .... |.|.| up ...... |.|      and taken anew
+//!  comes    |.| gate .... |.|.| up ...... |.|      and taken again
 //! ```
 //!
 //! A place is thus moved to and from as a whole, so that it is one mapping. A process can have so many
@@ -84,7 +84,7 @@ impl PageMoves {
             return false;
         }
         if let Err(error) = to.take_pages_of(from) {
-            tracing::info!(%error, "memory of experts is given back and taken anew, not moved");
+            tracing::info!(%error, "memory of experts is given back and taken again, not moved");
             self.most_places = 0;
             self.places.clear();
             return false;
