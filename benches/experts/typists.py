@@ -17,6 +17,8 @@ from rival import cell
 BY_LABEL = "by-label"
 POLICIES = (BY_LABEL, "all-labels", "lru")
 SHARE = "25"
+# As many as the hit rate of the first ones is of.
+ANSWER_TOKENS = 16
 # Of a row of the report, what is kept.
 FIGURES = (
     "id", "label", "ttft_ms", "tokens", "tokens_per_s", "expert_hit_rate", "expert_hit_rate_first16",
@@ -46,7 +48,7 @@ class Typing(Job):
         # Without the option NMOS goes by label.
         if bench.knows("bench", "--experts", self.policy):
             flags += ["--experts", self.policy]
-        argv = bench.replaying(self.model, placement, report, 32, self.traces, *flags)
+        argv = bench.replaying(self.model, placement, report, ANSWER_TOKENS, self.traces, *flags)
         _, measured = bench.run(argv, self.model, placement, bench.args.limit * bench.args.timeout)
         figures = [{name: row.get(name) for name in FIGURES} for row in rows(report)]
         # Each trace would be named.

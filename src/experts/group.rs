@@ -22,6 +22,8 @@ pub(super) struct Table {
     pub table: ExpertTable,
     /// Address space for all of it, from the first block that it touches.
     pub blocks: Region,
+    /// Pages of each slice that no other touches, in the one that has the fewest.
+    core_pages: usize,
 }
 
 /// What is known of an expert.
@@ -45,8 +47,10 @@ impl Group {
         let states = vec![State::default(); group.experts()];
         let tables = group.tables.into_iter().map(|table| {
             let len = table.span().len;
+            let alone = table.all().map(|expert| alone(&table, expert).len());
             Ok(Table {
                 blocks: Arena::sparse(len)?.region(0, len),
+                core_pages: alone.min().unwrap_or(0),
                 table,
             })
         });
@@ -65,23 +69,46 @@ impl Group {
             .sum()
     }
 
-    /// Gives them back to the system; says how many they were.
-    pub(super) fn discard(&self, expert: usize) -> usize {
-        let mut discarded = 0;
-        for table in &self.tables {
-            let Some(expert) = table.table.all().nth(expert) else {
-                continue;
-            };
+    /// Of `expert`, in each table: the pages that only it touches of those that are here.
+    pub(super) fn own_memory(&self, expert: ExpertIdx) -> Vec<Own> {
+        let tables = self.tables.iter();
+        let own = tables.map(|table| {
             let own = table.own_pages(expert, &self.states);
-            let bytes = table.blocks.part(own.start * BLOCK, own.len() * BLOCK);
-            bytes.discard();
-            discarded += own.len();
-        }
-        discarded
+            let core = table.core(expert).unwrap_or(own.end..own.end);
+            let part =
+                |pages: Range<usize>| table.blocks.part(pages.start * BLOCK, pages.len() * BLOCK);
+            Own {
+                pages: own.len(),
+                edges: [part(own.start..core.start), part(core.end..own.end)],
+                core: part(core),
+            }
+        });
+        own.collect()
     }
 }
 
+/// Memory of an expert in one table.
+pub(super) struct Own {
+    pub pages: usize,
+    /// Pages that no other expert touches, as many in all slices of a table.
+    pub core: Region,
+    /// What is left and right of it.
+    pub edges: [Region; 2],
+}
+
+/// Pages that no other expert touches, here or not.
+fn alone(table: &ExpertTable, expert: ExpertIdx) -> Range<usize> {
+    own_pages(table, expert, |_| true)
+}
+
 impl Table {
+    /// Some of the pages that no other expert touches: the same ones always, and as many of each.
+    /// `None` where some have none.
+    fn core(&self, expert: ExpertIdx) -> Option<Range<usize>> {
+        let start = alone(&self.table, expert).start;
+        (self.core_pages > 0).then(|| start..start + self.core_pages)
+    }
+
     fn own_pages(&self, expert: ExpertIdx, states: &[State]) -> Range<usize> {
         own_pages(&self.table, expert, |other| states[other.number()].is_here)
     }

@@ -22,8 +22,8 @@
 //!
 //! Invariants: the pages that are counted are exactly those with memory, and never more than the
 //! budget; a page is counted once however many experts touch it; an expert that is held does not
-//! leave. Units: pages of [`BLOCK`](crate::io::BLOCK) bytes within, [`Bytes`](crate::units::Bytes)
-//! outside.
+//! leave. The pages of one that leaves are moved under the next that comes (`moves.rs`). Units: pages
+//! of [`BLOCK`](crate::io::BLOCK) bytes within, [`Bytes`](crate::units::Bytes) outside.
 //!
 //! Which expert leaves is decided by an [`Eviction`]: by age ([`Lru`]), or by what the text at hand
 //! is about ([`Intent`]), for which a [`Profile`] is learnt. [`replay`] says how often each would
@@ -43,6 +43,7 @@ mod labels;
 mod lru;
 mod mixture;
 mod model_key;
+mod moves;
 mod pages;
 mod profile;
 pub mod profile_file;

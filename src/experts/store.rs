@@ -1,7 +1,8 @@
 //! All experts of a model: who is here, who is held, and who makes place for whom.
 
 use super::eviction::{Eviction, ExpertId, Use};
-use super::group::{Group, State, Table};
+use super::group::{Group, Own, State, Table};
+use super::moves::PageMoves;
 use super::pages::{ExpertGroup, neighbours};
 use super::shadow::{Asked, ShadowLru};
 use crate::io::{BLOCK, Region};
@@ -62,6 +63,7 @@ pub struct ExpertStore {
     is_filled: bool,
     counts: ExpertCounts,
     shadow: ShadowLru,
+    moves: PageMoves,
 }
 
 impl ExpertStore {
@@ -87,6 +89,7 @@ impl ExpertStore {
             is_filled: false,
             counts: ExpertCounts::default(),
             shadow,
+            moves: PageMoves::new(crate::system::mappings_to_spare()),
         })
     }
 
@@ -98,7 +101,7 @@ impl ExpertStore {
 
     /// Where `table` lies: its own bytes, with memory under those of experts that are here.
     pub fn memory(&self, table: TableIdx) -> Region {
-        let Table { table, blocks } = &self.groups[table.group].tables[table.table];
+        let Table { table, blocks, .. } = &self.groups[table.group].tables[table.table];
         let span = table.span();
         blocks.part(span.skip, span.bytes)
     }
@@ -205,6 +208,7 @@ impl ExpertStore {
         let fits = missing
             .iter()
             .all(|&expert| self.make_place(table.group, expert));
+        self.moves.finish();
         let came = if fits {
             let read = self.read(table.group, &missing, read);
             read.map(|bytes| self.counts.bytes += bytes)
@@ -324,6 +328,9 @@ impl ExpertStore {
             let own = self.groups[group].own_pages(expert);
             if self.used_pages + own <= self.budget_pages {
                 self.used_pages += own;
+                for memory in self.groups[group].own_memory(expert) {
+                    self.moves.want(memory.core);
+                }
                 self.groups[group].states[expert.number()].is_here = true;
                 return true;
             }
@@ -335,16 +342,22 @@ impl ExpertStore {
             let Some(victim) = self.eviction.victim(&may_go) else {
                 return false;
             };
-            self.let_go(victim);
+            for memory in self.let_go(victim) {
+                memory.edges.iter().for_each(Region::discard);
+                self.moves.keep(memory.core);
+            }
         }
     }
 
-    /// Gives back the pages that only this expert touches.
-    fn let_go(&mut self, id: ExpertId) {
+    /// An expert leaves. Returns its memory, which is not counted any more.
+    fn let_go(&mut self, id: ExpertId) -> Vec<Own> {
         let group = &mut self.groups[id.group];
         group.states[id.expert].is_here = false;
-        self.used_pages -= group.discard(id.expert);
+        let expert = group.tables[0].table.all().nth(id.expert);
+        let memory = expert.map_or_else(Vec::new, |expert| group.own_memory(expert));
+        self.used_pages -= memory.iter().map(|own| own.pages).sum::<usize>();
         self.eviction.left(id);
+        memory
     }
 
     fn read(
@@ -373,7 +386,14 @@ impl ExpertStore {
         for expert in spoilt {
             let id = ExpertId { group, expert };
             if self.groups[group].states[expert].is_here {
-                self.let_go(id);
+                // Not kept: a read that failed may still write there.
+                for memory in self.let_go(id) {
+                    memory
+                        .edges
+                        .iter()
+                        .chain([&memory.core])
+                        .for_each(Region::discard);
+                }
             } else {
                 self.eviction.left(id);
             }

@@ -1,7 +1,8 @@
 //! A range of anonymous memory at a fixed address, handed out in regions.
 //!
-//! Address space is reserved at once; memory is taken when a page is first written and given
-//! back by [`Region::discard`], so that who owns an arena decides what is resident.
+//! Address space is reserved at once; memory is taken when a page is first written, given back by
+//! [`Region::discard`] or moved by [`Region::take_pages_of`], so that who owns an arena decides what is
+//! resident.
 //!
 //! Bytes are reached through copies in and out ([`Region::write`], [`Region::read`]) or by
 //! the kernel and ggml through the address. Nothing here hands out a Rust reference to
@@ -11,8 +12,10 @@
 //! committed, as on a device whose memory is mapped by hand, and touching what is not ends the
 //! process instead of taking memory that nobody counted.
 
+use rustix::io::Errno;
 use rustix::mm::{
-    Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap,
+    Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap_anonymous, mprotect,
+    mremap_fixed, munmap,
 };
 use std::ffi::c_void;
 use std::io;
@@ -36,6 +39,8 @@ enum Memory {
     Mapped {
         map: NonNull<c_void>,
         len: usize,
+        /// Of [`Arena::sparse`].
+        sparse: bool,
     },
     Reserved {
         map: NonNull<c_void>,
@@ -123,6 +128,7 @@ impl Arena {
             memory: Memory::Mapped {
                 map: mapping.map,
                 len: mapping.map_len,
+                sparse: matches!(pages, Advice::LinuxNoHugepage),
             },
             base: mapping.base,
             len: mapping.len,
@@ -222,7 +228,7 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        if let Memory::Mapped { map, len } | Memory::Reserved { map, len, .. } = self.memory {
+        if let Memory::Mapped { map, len, .. } | Memory::Reserved { map, len, .. } = self.memory {
             // SAFETY: the mapping is ours, and every region holds a reference to this arena, so
             // that none is left that could reach it.
             let _ = unsafe { munmap(map.as_ptr(), len) };
@@ -349,6 +355,61 @@ impl Region {
         unsafe { std::ptr::copy_nonoverlapping(self.addr(), bytes.as_mut_ptr(), bytes.len()) };
     }
 
+    /// Moves the memory under `from` here, in place of what is here; `from` reads as zeros afterwards.
+    /// Both are whole pages of arenas of [`Arena::sparse`], as long, and no transfer is under way in
+    /// either. New memory costs more: the system fills it with zeros first.
+    ///
+    /// Each range that is moved to is a mapping of its own from then on, and the system lets a process
+    /// have so many: ranges that are moved to should be the same ones again and again, or apart.
+    ///
+    /// # Errors
+    /// The system's own, such as that it cannot (before Linux 5.7). Where it says more than that,
+    /// what was here is lost.
+    ///
+    /// # Panics
+    /// If they are not as long, not whole pages, or of another kind of arena.
+    pub fn take_pages_of(&self, from: &Self) -> io::Result<()> {
+        let fits = |region: &Self| {
+            let whole = |n: usize| n.is_multiple_of(super::BLOCK);
+            let sparse = matches!(region.arena.memory, Memory::Mapped { sparse: true, .. });
+            whole(region.len) && whole(region.offset) && sparse
+        };
+        assert!(
+            self.len == from.len && fits(self) && fits(from),
+            "whole pages of sparse arenas move to as many"
+        );
+        let flags = MremapFlags::MAYMOVE | MremapFlags::DONTUNMAP;
+        let (here, there) = (self.addr().cast::<c_void>(), from.addr().cast::<c_void>());
+        // SAFETY: both ranges are anonymous memory of arenas that these regions keep, of which nobody
+        // has a Rust reference; they do not overlap, or the system refuses.
+        let moved = unsafe { mremap_fixed(there, from.len, self.len, flags, here) };
+        match moved {
+            Ok(_) => Ok(()),
+            // It refuses what it cannot do before it touches anything.
+            Err(Errno::INVAL) => Err(Errno::INVAL.into()),
+            Err(error) => {
+                self.map_again();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Maps what the system may have unmapped.
+    fn map_again(&self) {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let kind = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+        let here = self.addr().cast::<c_void>();
+        // SAFETY: a part of the arena's own addresses, of which nobody has a Rust reference.
+        let mapped = unsafe { mmap_anonymous(here, self.len, access, kind) };
+        if let Err(error) = mapped {
+            // Whoever maps memory next could be given these addresses.
+            tracing::error!(%error, "memory that was being moved is lost");
+            std::process::abort();
+        }
+        // SAFETY: advice on our own mapping.
+        let _ = unsafe { madvise(here, self.len, Advice::LinuxNoHugepage) };
+    }
+
     /// Gives the whole pages of the region back to the system; they read as zero afterwards.
     pub fn discard(&self) {
         let start = self.offset.next_multiple_of(super::BLOCK);
@@ -364,6 +425,33 @@ impl Region {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_are_moved_from_one_arena_to_another() {
+        let (one, other) = (
+            Arena::sparse(1 << 20).expect("memory"),
+            Arena::sparse(1 << 20).expect("memory"),
+        );
+        let (from, to) = (one.region(4096, 12_288), other.region(40_960, 12_288));
+        to.part(0, 4).write(b"lost");
+        from.part(8000, 4).write(b"kept");
+        other.region(53_248, 4).write(b"next");
+        for _ in 0..3 {
+            to.take_pages_of(&from).expect("moved");
+            let mut back = [1; 4];
+            to.part(8000, 4).read(&mut back);
+            assert_eq!(&back, b"kept");
+            from.part(8000, 4).read(&mut back);
+            assert_eq!(back, [0; 4]);
+            from.take_pages_of(&to).expect("moved back");
+        }
+        let mut back = [0; 4];
+        other.region(53_248, 4).read(&mut back);
+        assert_eq!(&back, b"next");
+        // Onto itself the system refuses; the memory is there all the same.
+        assert!(from.take_pages_of(&from).is_err());
+        from.write(b"more");
+    }
 
     #[test]
     fn regions_hold_what_is_written_until_discarded() {

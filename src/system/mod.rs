@@ -18,7 +18,8 @@ pub use features::{HugePages, gpus, huge_pages};
 pub use filesystem::{FileSystem, file_system, free_bytes, rename_new};
 pub use memory::{BudgetError, MemoryFacts, budget, memory};
 pub use process::{
-    addresses, anonymous, disk_read_bytes, locked_memory_limit, rss, rss_peak, thread_cpu_ns,
+    addresses, anonymous, disk_read_bytes, locked_memory_limit, mappings_to_spare, rss, rss_peak,
+    thread_cpu_ns,
 };
 
 /// The kernel's name and release, such as `Linux 6.12.1`.

@@ -46,6 +46,20 @@ pub fn locked_memory_limit() -> Option<Bytes> {
         .map(Bytes)
 }
 
+/// Mappings of memory that this process can well take: half of what the system lets it have, and none
+/// where the system promises no more memory than there is, and may refuse one.
+pub fn mappings_to_spare() -> usize {
+    let setting = |name: &str| -> Option<usize> {
+        let text = std::fs::read_to_string(format!("/proc/sys/vm/{name}")).ok()?;
+        text.trim().parse().ok()
+    };
+    match setting("overcommit_memory") {
+        Some(2) => 0,
+        // The kernel's own default.
+        _ => setting("max_map_count").unwrap_or(65_530) / 2,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,7 +98,7 @@ proptest! {
     #[test]
     fn what_is_held_is_right_and_memory_is_what_is_counted(
         experts in 2usize..12,
-        sizes in prop::array::uniform2(1usize..12_000),
+        sizes in prop::array::uniform2(1usize..40_000),
         gap in 1u64..5_000,
         tokens in 1usize..4,
         steps in prop::collection::vec(
@@ -323,4 +323,47 @@ fn an_expert_that_there_is_not_is_refused_before_anything_moves() {
     let words = refused.unwrap_err().to_string();
     assert!(words.contains("expert 8 of blk.0.ffn_down_exps"), "{words}");
     assert_eq!((store.bytes(), store.counts().misses), (Bytes(0), 0));
+}
+
+/// Mappings of this process that touch the tables of `store`.
+fn mappings(store: &ExpertStore) -> usize {
+    let tables = store.groups.iter().flat_map(|group| &group.tables);
+    let spans: Vec<_> = tables
+        .map(|table| {
+            let start = table.blocks.addr().addr();
+            start..start + table.blocks.len()
+        })
+        .collect();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let touches = |line: &&str| {
+        let (range, _) = line.split_once(' ').unwrap();
+        let (from, to) = range.split_once('-').unwrap();
+        let [from, to] = [from, to].map(|n| usize::from_str_radix(n, 16).unwrap());
+        spans.iter().any(|span| span.start < to && from < span.end)
+    };
+    maps.lines().filter(touches).count()
+}
+
+#[test]
+fn memory_is_moved_from_expert_to_expert_in_few_mappings() {
+    let model = Model::new(8, [40_000, 30_004], 100);
+    let mut store = model.store(Bytes(6 * 96 * 1024));
+    for i in 0..400 {
+        store.begin_pass();
+        let (group, ids) = (i % 2, [(i * 5 % 8) as i32, (i * 3 + 1) as i32 % 8]);
+        let table = TableIdx { group, table: 0 };
+        store.hold(table, &ids, 2, |d| model.read(d)).unwrap();
+        assert!(
+            ids.iter()
+                .all(|&id| model.is_right(&store, group, id as usize))
+        );
+        assert_eq!((pages_taken(&store) * BLOCK) as u64, store.bytes().0);
+        store.computed();
+    }
+    // Two layers of two tables of eight.
+    let most = 4 * (2 * 8 + 1);
+    assert!(mappings(&store) <= most, "{} of {most}", mappings(&store));
+    if crate::system::mappings_to_spare() > 0 {
+        assert!(store.moves.moved() > 100, "{}", store.moves.moved());
+    }
 }
