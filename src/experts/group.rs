@@ -75,15 +75,19 @@ impl Group {
         let own = tables.map(|table| {
             let own = table.own_pages(expert, &self.states);
             let core = table.core(expert).unwrap_or(own.end..own.end);
-            let part =
-                |pages: Range<usize>| table.blocks.part(pages.start * BLOCK, pages.len() * BLOCK);
             Own {
                 pages: own.len(),
-                edges: [part(own.start..core.start), part(core.end..own.end)],
-                core: part(core),
+                edges: [own.start..core.start, core.end..own.end].map(|pages| table.part(pages)),
+                core: table.part(core),
             }
         });
         own.collect()
+    }
+
+    /// The same pages of each table that are [`Own::core`] when `expert` leaves.
+    pub(super) fn cores(&self, expert: ExpertIdx) -> impl Iterator<Item = Region> {
+        let tables = self.tables.iter();
+        tables.filter_map(move |table| Some(table.part(table.core(expert)?)))
     }
 }
 
@@ -94,6 +98,14 @@ pub(super) struct Own {
     pub core: Region,
     /// What is left and right of it.
     pub edges: [Region; 2],
+}
+
+impl Own {
+    /// Gives all of it back to the system.
+    pub(super) fn discard(&self) {
+        self.core.discard();
+        self.edges.iter().for_each(Region::discard);
+    }
 }
 
 /// Pages that no other expert touches, here or not.
@@ -107,6 +119,10 @@ impl Table {
     fn core(&self, expert: ExpertIdx) -> Option<Range<usize>> {
         let start = alone(&self.table, expert).start;
         (self.core_pages > 0).then(|| start..start + self.core_pages)
+    }
+
+    fn part(&self, pages: Range<usize>) -> Region {
+        self.blocks.part(pages.start * BLOCK, pages.len() * BLOCK)
     }
 
     fn own_pages(&self, expert: ExpertIdx, states: &[State]) -> Range<usize> {

@@ -20,7 +20,7 @@ use crate::io::{BLOCK, Region};
 use std::collections::HashSet;
 
 /// Fewer pages are not moved.
-pub(super) const LEAST_PAGES: usize = 4;
+const LEAST_PAGES: usize = 4;
 
 /// A place that is moved to is a mapping, and so is what lies between it and the next.
 const MAPPINGS_A_PLACE: usize = 2;

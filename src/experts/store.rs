@@ -328,8 +328,8 @@ impl ExpertStore {
             let own = self.groups[group].own_pages(expert);
             if self.used_pages + own <= self.budget_pages {
                 self.used_pages += own;
-                for memory in self.groups[group].own_memory(expert) {
-                    self.moves.want(memory.core);
+                for core in self.groups[group].cores(expert) {
+                    self.moves.want(core);
                 }
                 self.groups[group].states[expert.number()].is_here = true;
                 return true;
@@ -387,13 +387,7 @@ impl ExpertStore {
             let id = ExpertId { group, expert };
             if self.groups[group].states[expert].is_here {
                 // Not kept: a read that failed may still write there.
-                for memory in self.let_go(id) {
-                    memory
-                        .edges
-                        .iter()
-                        .chain([&memory.core])
-                        .for_each(Region::discard);
-                }
+                self.let_go(id).iter().for_each(Own::discard);
             } else {
                 self.eviction.left(id);
             }
